@@ -1,0 +1,43 @@
+"""See where a Vision Transformer looks: record its attention, ask for any map of it, fine-tune it, and look again.
+
+    >>> import explorer
+    >>> model = explorer.load_model("bundled")
+    >>> recording = explorer.record(model, "photo.jpg")
+    >>> heatmap = recording.attention(layer=-1, head="mean", query="cls")   # (rows, cols) float32
+    >>> explorer.overlay(recording.image, heatmap).save("overlay.png")
+
+The names below are imported on first use, so that `import explorer` stays quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording as Recording
+    from explorer.attention.recording import record as record
+    from explorer.data.datasets import read_dataset as read_dataset
+    from explorer.models.backbone import Model as Model
+    from explorer.models.loading import load_model as load_model
+    from explorer.rendering.overlay import overlay as overlay
+    from explorer.training.plan import Plan as Plan
+    from explorer.training.run import finetune as finetune
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Model": "explorer.models.backbone",
+    "Plan": "explorer.training.plan",
+    "Recording": "explorer.attention.recording",
+    "finetune": "explorer.training.run",
+    "load_model": "explorer.models.loading",
+    "overlay": "explorer.rendering.overlay",
+    "read_dataset": "explorer.data.datasets",
+    "record": "explorer.attention.recording",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'explorer' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,207 @@
+"""Record once, then ask: q and k of every layer of one forward pass, and every map that follows from them."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from explorer.attention import maps
+from explorer.attention.recorder import AttentionRecorder, Call
+from explorer.attention.rollout import rollout
+from explorer.data.images import ImageSource
+from explorer.errors import QueryError, RecordingError
+from explorer.models.backbone import Model
+from explorer.models.preprocess import Fit, to_pixels
+
+BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
+Query = str | tuple[int, int]
+Head = int | str
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One image seen by one model: its tokens, logits and the attention of every layer, head and query."""
+
+    model: Model
+    image: Image.Image  # exactly what the model saw
+    grid: tuple[int, int]  # (rows, cols) of patches
+    tokens: np.ndarray  # (tokens, width) float32 after the model's last norm, prefix tokens first
+    logits: np.ndarray | None  # (classes,) float32
+    precision: str  # "float32" or "float16": how q and k are kept
+    calls: list[Call] = field(repr=False)
+    output_norms: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def depth(self) -> int:
+        return len(self.calls)
+
+    @property
+    def num_heads(self) -> int:
+        return self.calls[0].q.shape[0]
+
+    @property
+    def patch_size(self) -> int:
+        return self.model.patch_size
+
+    @property
+    def prefix_tokens(self) -> tuple[str, ...]:
+        return self.model.prefix_tokens
+
+    @property
+    def model_name(self) -> str:
+        return self.model.name
+
+    @property
+    def default_query(self) -> str:
+        return "cls" if "cls" in self.prefix_tokens else "mean"
+
+    def q(self, layer: int) -> Tensor:
+        """q of a layer, "head token dim" float32, after q norm and rotary embedding."""
+        return self._call(layer).q.float()
+
+    def k(self, layer: int) -> Tensor:
+        """k of a layer, "head token dim" float32, after k norm and rotary embedding."""
+        return self._call(layer).k.float()
+
+    def scale(self, layer: int) -> float:
+        """What q k^T is multiplied with before softmax."""
+        return self._call(layer).scale
+
+    def bias(self, layer: int) -> Tensor | None:
+        """What the layer adds to its scores before softmax, "head token token" (one head where shared), or None."""
+        return self._call(layer).bias
+
+    def rows(self, layer: int, query: Query | None = None) -> np.ndarray:
+        """softmax(q k^T) of one query for all heads and all keys, (head, tokens) float32; rows sum to 1."""
+        return self._rows(layer, query).cpu().numpy()
+
+    def heads(self, layer: int, query: Query | None = None) -> np.ndarray:
+        """All heads of a layer from one query, (head, rows, cols) float32, patches only, not renormalised."""
+        return self._patches(self._rows(layer, query)).cpu().numpy()
+
+    def attention(self, layer: int, head: Head = "mean", query: Query | None = None) -> np.ndarray:
+        """Where one query looks in one layer: (rows, cols) float32 softmax weights on the patches, not renormalised.
+
+        layer: negatives count from the end; head: an index, "mean", "max" or "min"; query: a prefix token's name,
+        (row, col) of a patch, or "mean" over all patch queries (the default where a model has no cls token).
+        """
+        return self._patches(self._fused(self._rows(layer, query), head)).cpu().numpy()
+
+    def matrix(self, layer: int, head: Head = "mean", kind: str = "pattern") -> np.ndarray:
+        """All queries of one layer: (tokens, tokens) float32, the pattern after softmax or the scores before it."""
+        if kind not in ("pattern", "scores"):
+            raise QueryError(f"A matrix is of kind pattern or scores, not {kind!r}.")
+        call = self._call(layer)
+        bias = None if call.bias is None else call.bias.float()
+        compute = maps.pattern if kind == "pattern" else maps.scores
+        if isinstance(head, int):
+            index = self._head_index(head)
+            some = bias if bias is None or bias.shape[0] == 1 else bias[index : index + 1]
+            return compute(call.q[index][None].float(), call.k[index][None].float(), call.scale, some)[0].cpu().numpy()
+        return maps.fuse(compute(call.q.float(), call.k.float(), call.scale, bias), head).cpu().numpy()
+
+    def rollout(
+        self, query: Query | None = None, fusion: str = "mean", discard_ratio: float = 0.0, start_layer: int = 0
+    ) -> np.ndarray:
+        """Attention rollout (Abnar & Zuidema 2020) from one query: (rows, cols) float32, patches only."""
+        index = self._query_indices(query)
+        row = rollout(self, index, fusion, discard_ratio, start_layer)
+        return self._patches(row).float().cpu().numpy()
+
+    def mass_mask(
+        self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None
+    ) -> np.ndarray:
+        """The smallest set of patches that holds `mass` of the shown map, bool (rows, cols), as DINO's --threshold."""
+        return maps.mass_mask(torch.from_numpy(self.attention(layer, head, query)), mass).numpy()
+
+    def token_norms(self, layer: int) -> np.ndarray:
+        """(tokens,) L2 norm of the residual stream entering a layer; layer == depth: after the last block."""
+        norms = self.output_norms if layer == self.depth else self._call(layer).token_norms
+        if norms is None:
+            raise QueryError("This model's blocks don't start with a norm layer, so its token norms aren't known.")
+        return norms.cpu().numpy()
+
+    def _call(self, layer: int) -> Call:
+        if not isinstance(layer, (int, np.integer)) or not -self.depth <= layer < self.depth:
+            raise QueryError(f"This model has layers 0 to {self.depth - 1}; {layer!r} is none of them.")
+        return self.calls[layer]
+
+    def _head_index(self, head: int) -> int:
+        if not 0 <= head < self.num_heads:
+            raise QueryError(f"This model has heads 0 to {self.num_heads - 1}; {head} is none of them.")
+        return head
+
+    def _fused(self, heads: Tensor, head: Head) -> Tensor:
+        if isinstance(head, (int, np.integer)):
+            return heads[self._head_index(int(head))]
+        return maps.fuse(heads, head)
+
+    def _query_indices(self, query: Query | None) -> list[int]:
+        """Token indices of a query; several for "mean"."""
+        query = self.default_query if query is None else query
+        prefix, (rows, cols) = len(self.prefix_tokens), self.grid
+        if query == "mean":
+            return list(range(prefix, prefix + rows * cols))
+        if isinstance(query, str):
+            if query not in self.prefix_tokens:
+                known = ", ".join((*self.prefix_tokens, "mean"))
+                raise QueryError(f"This model has no {query!r} token; ask from {known} or a patch (row, col).")
+            return [self.prefix_tokens.index(query)]
+        row, col = query
+        if not (0 <= row < rows and 0 <= col < cols):
+            raise QueryError(f"Patch {row}, {col} lies outside the grid of {rows} rows and {cols} columns.")
+        return [prefix + row * cols + col]
+
+    def _rows(self, layer: int, query: Query | None) -> Tensor:
+        """ "head token" of one query, or the mean over patch queries, computed in blocks of queries."""
+        call, indices = self._call(layer), self._query_indices(query)
+        total = torch.zeros(call.q.shape[0], call.k.shape[1], device=call.q.device)
+        k = call.k.float()
+        for block in torch.tensor(indices, device=k.device).split(256):
+            bias = None if call.bias is None else call.bias[:, block].float()
+            total += maps.pattern(call.q[:, block].float(), k, call.scale, bias).sum(dim=1)
+        return total / len(indices)
+
+    def _patches(self, weights: Tensor) -> Tensor:
+        """ "... token" -> "... row col" without the prefix tokens."""
+        return weights[..., len(self.prefix_tokens) :].unflatten(-1, self.grid)
+
+
+@torch.no_grad()
+def record(model: Model, image: ImageSource, size: int | None = None, fit: Fit = "crop") -> Recording:
+    """One forward pass of the image, with q and k of every layer kept; the model is left as it was.
+
+    image: path, PIL image or HxWx3 uint8; size: pixels of the short side, a multiple of patch_size; fit: "crop",
+    "squash" or "keep". Raises ImageError for a bad image or size, RecordingError where the self-check fails.
+    """
+    fitted = model.fit(image, size, fit)
+    model.adapter.check_size(model.module, fitted.height, fitted.width)
+    grid = model.grid(fitted.height, fitted.width)
+    count = len(model.prefix_tokens) + grid[0] * grid[1]
+    dtype = torch.float16 if count * model.width * model.depth * 2 * 4 > BYTE_BUDGET else torch.float32
+    pixels = to_pixels(fitted, model.mean, model.std).to(model.device)
+    with AttentionRecorder(count, dtype) as recorder:
+        tokens, logits = model.forward(pixels)
+    _check_layers(model, recorder, count)
+    return Recording(
+        model=model,
+        image=fitted,
+        grid=grid,
+        tokens=tokens[0].float().cpu().numpy(),
+        logits=None if logits is None else logits[0].float().cpu().numpy(),
+        precision=str(dtype).removeprefix("torch."),
+        calls=recorder.calls,
+        output_norms=recorder.last_norms,
+    )
+
+
+def _check_layers(model: Model, recorder: AttentionRecorder, count: int) -> None:
+    if len(recorder.calls) == model.depth:
+        return
+    seen = sorted(set(recorder.other_shapes))
+    raise RecordingError(
+        f"{model.name} made {len(recorder.calls)} attention calls over its {count} tokens where {model.depth} layers "
+        f"were expected{f' (other shapes: {seen})' if seen else ''}: its attention can't be shown."
+    )

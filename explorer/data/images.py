@@ -1,0 +1,179 @@
+"""Open any picture a person may have, as the upright 8-bit RGB image they would see in a viewer."""
+
+import io
+import struct
+import zlib
+from os import PathLike
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from explorer.errors import ImageError
+
+ImageSource = str | PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray
+
+# Pillow knows many more formats; each one is a decoder that an upload could attack, so only those people use are allowed.
+# (MPO, the two-picture JPEG of some cameras, comes in through JPEG.)
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
+READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and PPM files work"
+MAX_PIXELS = 100_000_000
+
+# What Pillow's decoders raise on damaged data; none of it says anything but "this file is broken".
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError, AttributeError)
+_BROKEN = (*_DECODE_ERRORS, struct.error, zlib.error)
+_TOO_MANY_PIXELS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+def open_image(source: ImageSource) -> Image.Image:
+    """The picture as PIL RGB: first frame, EXIF orientation applied, alpha laid on white, deeper values scaled to 8 bit.
+
+    source: a path, the bytes of a file, a binary file object, a PIL image, or an (H, W, 3) uint8 array.
+    Raises ImageError, with a sentence a person can act on, for anything else.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, "The image")
+    name = _name(source)
+    with _open(source, name) as image:
+        return _decode(image, name)
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ImageError(
+            f"An image array must be (height, width, 3) uint8 and not empty, but this one is {array.shape} {array.dtype}."
+        )
+    return Image.fromarray(np.ascontiguousarray(array), "RGB")
+
+
+def _name(source: str | PathLike[str] | bytes | IO[bytes]) -> str:
+    """What messages call the source: its quoted file name where it has one."""
+    path = source if isinstance(source, (str, PathLike)) else getattr(source, "name", None)
+    return f"'{Path(path).name}'" if isinstance(path, (str, PathLike)) else "The image"
+
+
+def _open(source: str | PathLike[str] | bytes | IO[bytes], name: str) -> Image.Image:
+    """Read the header only; pixels are decoded later, after the size was checked."""
+    if not isinstance(source, (str, PathLike, bytes, bytearray, memoryview)) and not hasattr(source, "read"):
+        raise ImageError(f"An image must be a path, bytes, a file, a PIL image or an array, but this is a {type(source).__name__}.")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        source = io.BytesIO(source)
+    try:
+        return Image.open(source, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ImageError(_why_unidentified(source, name)) from error
+    except FileNotFoundError as error:
+        raise ImageError(f"There is no image file {name}; check the path.") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{name} is a folder; give an image file.") from error
+    except _TOO_MANY_PIXELS as error:
+        raise ImageError(_too_large(name)) from error
+    except _BROKEN as error:
+        raise ImageError(_broken(name, error)) from error
+
+
+def _decode(image: Image.Image, name: str) -> Image.Image:
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(_too_large(name, image.size))
+    if image.width < 1 or image.height < 1:
+        raise ImageError(f"{name} has no pixels ({image.width} x {image.height}); use an image of at least 1 x 1 pixel.")
+    try:
+        return _to_rgb(image)
+    except _TOO_MANY_PIXELS as error:
+        raise ImageError(_too_large(name)) from error
+    except (*_BROKEN, ImageCms.PyCMSError) as error:
+        raise ImageError(_broken(name, error)) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    bits = _grey_bits(image)
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _grey_to_rgb(image, bits)
+    if image.mode == "LAB":
+        return _lab_to_rgb(image)
+    if image.mode == "La":  # premultiplied grey: Pillow converts it to LA and to nothing else
+        image = image.convert("LA")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    page = Image.new("RGB", rgba.size, "white")
+    page.paste(rgba, mask=rgba.getchannel("A"))
+    return page
+
+
+def _grey_bits(image: Image.Image) -> int | None:
+    """Bits a grey value has in a file of integers, or None where the values alone must tell (mode I and F of no format)."""
+    if image.format == "PPM" and image.mode == "I":
+        return 16  # Pillow has scaled the file's own maximum to 65535
+    if not image.mode.startswith("I;16"):
+        return None
+    tags = getattr(image, "tag_v2", {})  # a TIFF may hold 12-bit values in 16-bit pixels
+    return int(tags.get(258, (16,))[0])
+
+
+def _grey_to_rgb(image: Image.Image, bits: int | None) -> Image.Image:
+    """Deep or float grey to 8 bit: black to white of the file's own depth, or of the range its values fill.
+
+    Pillow's own conversion from these modes clips at 255, which turns nearly every 16-bit picture white.
+    """
+    values = np.array(image, dtype=np.float32)
+    transparent = image.info.get("transparency")
+    hidden = values == transparent if isinstance(transparent, int) else None
+    low, high = (0.0, 2.0**bits - 1) if bits else _value_range(values, image.mode)
+    values = np.nan_to_num((values - low) * (255 / (high - low)), nan=0, posinf=255, neginf=0)
+    grey = np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    if hidden is not None:
+        grey[hidden] = 255
+    return Image.fromarray(grey, "L").convert("RGB")
+
+
+def _value_range(values: np.ndarray, mode: str) -> tuple[float, float]:
+    """Black and white of values without a known depth: the smallest usual range that holds them, else their own."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    usual = (1.0, 255.0) if mode == "F" else (255.0, 65535.0)
+    for white in usual:
+        if low >= 0 and high <= white:
+            return 0.0, white
+    return low, max(high, low + 1e-6)
+
+
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    assert converted is not None  # None only with inPlace=True
+    return converted
+
+
+def _too_large(name: str, size: tuple[int, int] | None = None) -> str:
+    shape = f"{size[0]} x {size[1]}, " if size else ""
+    return f"{name} is too large ({shape}over {MAX_PIXELS // 1_000_000} million pixels); make it smaller and try again."
+
+
+def _broken(name: str, error: BaseException) -> str:
+    return f"{name} is damaged or cut short and can't be decoded ({error}); export or copy it again."
+
+
+def _why_unidentified(source: object, name: str) -> str:
+    head = _head(source)
+    if not head:
+        return f"{name} is empty (0 bytes); {READABLE}."
+    if head[4:8] == b"ftyp":
+        return f"{name} is a HEIC or HEIF photo, which can't be read here; export it as JPEG or PNG ({READABLE})."
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return f"{name} is a zip archive, not an image; {READABLE}."
+    return f"{name} is no image, or of a kind that can't be read here; {READABLE}."
+
+
+def _head(source: object) -> bytes:
+    if isinstance(source, (str, PathLike)):
+        with open(source, "rb") as file:
+            return file.read(16)
+    assert hasattr(source, "seek") and hasattr(source, "read")
+    source.seek(0)
+    return source.read(16)

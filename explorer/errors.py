@@ -1,0 +1,41 @@
+"""Every error that a person can cause or mend: pages and the command line show its one sentence, never a traceback."""
+
+
+class ExplorerError(Exception):
+    """Base of all errors for bad input; its message says what was expected, what came and what to do."""
+
+
+class ImageError(ExplorerError):
+    """An image that can't be read, or that a model can't take."""
+
+
+class ModelError(ExplorerError):
+    """A model that can't be found, downloaded or built."""
+
+
+class CheckpointError(ModelError):
+    """A weights file that can't be read, or whose tensors don't fit the model."""
+
+
+class UnsupportedModelError(ModelError):
+    """A model whose attention is no plain softmax(QK^T) over all tokens, so that no true map can be drawn."""
+
+
+class RecordingError(ExplorerError):
+    """A recording that failed its self-check, or that the model's forward pass made impossible."""
+
+
+class QueryError(ExplorerError, ValueError):
+    """A layer, head, query or setting outside what the recording holds."""
+
+
+class DataError(ExplorerError):
+    """A data set, archive or folder that can't be used."""
+
+
+class PlanError(ExplorerError, ValueError):
+    """A fine-tuning plan with unknown or impossible settings."""
+
+
+class TrainingError(ExplorerError):
+    """A training job that failed; its earlier checkpoints are intact."""

@@ -1,0 +1,70 @@
+"""From any image to the pixels a model takes: fitting to whole patches, then normalising."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from explorer.data.images import ImageSource, open_image
+from explorer.errors import ImageError
+
+Fit = Literal["crop", "squash", "keep"]
+MAX_TOKENS = 10_000  # a longer sequence would take minutes on a laptop and is nearly always a mistake
+RESAMPLING = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def fit_image(
+    image: ImageSource, size: int, patch_size: int, fit: Fit = "crop", interpolation: str = "bicubic"
+) -> Image.Image:
+    """The image resized so that both sides are whole patches: crop, squash or keep its aspect.
+
+    crop: short side to `size`, centre crop; squash: both sides to `size`; keep: short side to `size`, the long side in
+    proportion, rounded to whole patches. Raises ImageError for a size that is no multiple of the patch, or too long.
+    """
+    if fit not in get_args(Fit):
+        raise ImageError(f"fit must be crop, squash or keep, not {fit!r}.")
+    if size < patch_size or size % patch_size:
+        nearest = max(patch_size, round(size / patch_size) * patch_size)
+        raise ImageError(f"The input size {size} is no multiple of the patch size {patch_size}: try {nearest}.")
+    image = open_image(image)
+    width, height = target_sides(image.width, image.height, size, patch_size, fit)
+    resampling = RESAMPLING[interpolation]
+    if fit != "crop":
+        return image.resize((width, height), resampling)
+    return _resize_and_crop(image, size, resampling)
+
+
+def target_sides(width: int, height: int, size: int, patch_size: int, fit: Fit) -> tuple[int, int]:
+    """(width, height) in pixels of the fitted image."""
+    if fit != "keep":
+        return size, size
+    scale = size / min(width, height)
+    sides = [max(patch_size, round(side * scale / patch_size) * patch_size) for side in (width, height)]
+    tokens = (sides[0] // patch_size) * (sides[1] // patch_size)
+    if tokens > MAX_TOKENS:
+        raise ImageError(
+            f"Keeping the aspect of a {width}x{height} image would make {tokens:,} patches; the limit is {MAX_TOKENS:,}: "
+            "use fit crop or squash, or a smaller input size."
+        )
+    return sides[0], sides[1]
+
+
+def _resize_and_crop(image: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
+    # Cropping first to the centre square equals resizing first, without ever making a 3000x4 image 168,000 px wide.
+    side = min(image.width, image.height)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    return image.resize((size, size), resampling, box=(left, top, left + side, top + side))
+
+
+def to_pixels(image: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """An RGB image as "1 3 height width" float32, (value / 255 - mean) / std per channel."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    return (pixels - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
