@@ -7,9 +7,7 @@ import xml.etree.ElementTree as ElementTree
 def main(report: str) -> int:
     cases = [case for case in ElementTree.parse(report).iter("testcase") if "browser" in case.get("classname", "")]
     skipped = [
-        f"{case.get('name')}: {case.find('skipped').get('message')}"
-        for case in cases
-        if case.find("skipped") is not None
+        f"{case.get('name')}: {reason.get('message')}" for case in cases if (reason := case.find("skipped")) is not None
     ]
     if not cases or skipped:
         print(f"{len(cases)} browser tests, {len(skipped)} of them skipped:", *skipped, sep="\n  ")
