@@ -14,20 +14,30 @@ from explorer.errors import ImageError
 
 ImageSource = str | PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray
 
-# Pillow knows many more formats; each one is a decoder that an upload could attack, so only those people use are allowed.
+# Pillow knows many more formats; each is a decoder that an upload could attack, so only those people use are allowed.
 # (MPO, the two-picture JPEG of some cameras, comes in through JPEG.)
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and PPM files work"
 MAX_PIXELS = 100_000_000
 
 # What Pillow's decoders raise on damaged data; none of it says anything but "this file is broken".
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError, AttributeError)
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    AttributeError,
+)
 _BROKEN = (*_DECODE_ERRORS, struct.error, zlib.error)
 _TOO_MANY_PIXELS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def open_image(source: ImageSource) -> Image.Image:
-    """The picture as PIL RGB: first frame, EXIF orientation applied, alpha laid on white, deeper values scaled to 8 bit.
+    """The picture as PIL RGB: first frame, EXIF orientation applied, alpha laid on white, deep values scaled to 8 bit.
 
     source: a path, the bytes of a file, a binary file object, a PIL image, or an (H, W, 3) uint8 array.
     Raises ImageError, with a sentence a person can act on, for anything else.
@@ -44,7 +54,7 @@ def open_image(source: ImageSource) -> Image.Image:
 def _from_array(array: np.ndarray) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ImageError(
-            f"An image array must be (height, width, 3) uint8 and not empty, but this one is {array.shape} {array.dtype}."
+            f"An image array must be (height, width, 3) uint8 and not empty, but this is {array.shape} {array.dtype}."
         )
     return Image.fromarray(np.ascontiguousarray(array), "RGB")
 
@@ -58,7 +68,9 @@ def _name(source: str | PathLike[str] | bytes | IO[bytes]) -> str:
 def _open(source: str | PathLike[str] | bytes | IO[bytes], name: str) -> Image.Image:
     """Read the header only; pixels are decoded later, after the size was checked."""
     if not isinstance(source, (str, PathLike, bytes, bytearray, memoryview)) and not hasattr(source, "read"):
-        raise ImageError(f"An image must be a path, bytes, a file, a PIL image or an array, but this is a {type(source).__name__}.")
+        raise ImageError(
+            f"An image must be a path, bytes, a file, a PIL image or an array, but this is a {type(source).__name__}."
+        )
     if isinstance(source, (bytes, bytearray, memoryview)):
         source = io.BytesIO(source)
     try:
@@ -79,7 +91,9 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(_too_large(name, image.size))
     if image.width < 1 or image.height < 1:
-        raise ImageError(f"{name} has no pixels ({image.width} x {image.height}); use an image of at least 1 x 1 pixel.")
+        raise ImageError(
+            f"{name} has no pixels ({image.width} x {image.height}); use an image of at least 1 x 1 pixel."
+        )
     try:
         return _to_rgb(image)
     except _TOO_MANY_PIXELS as error:
@@ -107,7 +121,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_bits(image: Image.Image) -> int | None:
-    """Bits a grey value has in a file of integers, or None where the values alone must tell (mode I and F of no format)."""
+    """Bits of a grey value in a file of integers, or None where the values alone must tell."""
     if image.format == "PPM" and image.mode == "I":
         return 16  # Pillow has scaled the file's own maximum to 65535
     if not image.mode.startswith("I;16"):
@@ -164,7 +178,7 @@ def _why_unidentified(source: object, name: str) -> str:
     if not head:
         return f"{name} is empty (0 bytes); {READABLE}."
     if head[4:8] == b"ftyp":
-        return f"{name} is a HEIC or HEIF photo, which can't be read here; export it as JPEG or PNG ({READABLE})."
+        return f"{name} is a HEIC or HEIF photo, which can't be read here; export it as JPEG or PNG and try again."
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return f"{name} is a zip archive, not an image; {READABLE}."
     return f"{name} is no image, or of a kind that can't be read here; {READABLE}."

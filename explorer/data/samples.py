@@ -1,0 +1,37 @@
+"""Sample photos that come inside scikit-image and scikit-learn, so that none needs a download."""
+
+from importlib.resources import files
+from typing import NamedTuple
+
+from PIL import Image
+
+from explorer.data.images import open_image
+from explorer.errors import ImageError
+
+
+class _Sample(NamedTuple):
+    title: str
+    package: str
+    path: str
+
+
+_TABLE = {
+    "cat": _Sample("Cat", "skimage", "data/chelsea.png"),
+    "astronaut": _Sample("Astronaut", "skimage", "data/astronaut.png"),
+    "coffee": _Sample("Coffee", "skimage", "data/coffee.png"),
+    "rocket": _Sample("Rocket", "skimage", "data/rocket.jpg"),
+    "motorcycle": _Sample("Motorcycle", "skimage", "data/motorcycle_left.png"),
+    "flower": _Sample("Flower", "sklearn", "datasets/images/flower.jpg"),
+    "china": _Sample("Chinese temple", "sklearn", "datasets/images/china.jpg"),
+}
+
+SAMPLES: dict[str, str] = {name: sample.title for name, sample in _TABLE.items()}
+
+
+def sample_photo(name: str) -> Image.Image:
+    """The sample photo of that name (a key of SAMPLES) as PIL RGB; ImageError names the choices for any other."""
+    if name not in _TABLE:
+        raise ImageError(f"There is no sample photo '{name}'; choose one of {', '.join(_TABLE)}.")
+    sample = _TABLE[name]
+    # The file, not skimage.data.chelsea(): those functions may look for a newer copy on the network.
+    return open_image(files(sample.package).joinpath(sample.path).read_bytes())
