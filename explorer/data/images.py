@@ -21,18 +21,10 @@ READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and PPM files work"
 MAX_PIXELS = 100_000_000
 
 # What Pillow's decoders raise on damaged data; none of it says anything but "this file is broken".
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    MemoryError,
-    AttributeError,
+_BROKEN = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError),
+    *(MemoryError, RuntimeError, struct.error, zlib.error),
 )
-_BROKEN = (*_DECODE_ERRORS, struct.error, zlib.error)
 _TOO_MANY_PIXELS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
