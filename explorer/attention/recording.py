@@ -110,9 +110,7 @@ class Recording:
         row = rollout(self, index, fusion, discard_ratio, start_layer)
         return self._patches(row).float().cpu().numpy()
 
-    def mass_mask(
-        self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None
-    ) -> np.ndarray:
+    def mass_mask(self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None) -> np.ndarray:
         """The smallest set of patches that holds `mass` of the shown map, bool (rows, cols), as DINO's --threshold."""
         return maps.mass_mask(torch.from_numpy(self.attention(layer, head, query)), mass).numpy()
 

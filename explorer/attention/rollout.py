@@ -44,9 +44,7 @@ def _fused_rows(recording: "Recording", layer: int, block: Tensor, k: Tensor, fu
     return maps.fuse(maps.pattern(call.q[:, block].float(), k, call.scale, bias), fusion)
 
 
-def _step(
-    recording: "Recording", layer: int, r: Tensor, fusion: str, discard_ratio: float, cls: int | None
-) -> Tensor:
+def _step(recording: "Recording", layer: int, r: Tensor, fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
     """ "token" -> r A'_layer."""
     k = recording.k(layer)
     threshold = _threshold(recording, layer, k, fusion, discard_ratio) if discard_ratio else None
