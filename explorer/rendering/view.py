@@ -1,0 +1,154 @@
+"""One description of what is shown: the page's downloads, the figures, the script and the command line all read it."""
+
+import io
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from explorer.attention.artefacts import artefact_mask, without_artefacts
+from explorer.attention.maps import mass_mask
+from explorer.errors import QueryError
+from explorer.rendering.colormaps import colorize
+from explorer.rendering.overlay import enlarge, normalize
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+
+Kind = Literal["raw", "rollout", "relevance"]
+Scale = Literal["map", "shared", "raw"]
+SHADE = 0.45  # what stays of the light outside a mass mask
+
+
+@dataclass(frozen=True)
+class View:
+    """Every setting that a picture of attention depends on."""
+
+    model: str  # what load_model takes
+    image: str  # a path, or "sample:<name>"
+    arch: str | None = None  # load_model's arch and num_heads
+    num_heads: int | None = None
+    size: int | None = None  # None: the model's own
+    fit: str = "crop"
+    kind: Kind = "raw"
+    layer: int = -1
+    head: int | str = "mean"
+    query: str | tuple[int, int] | None = None  # None: cls, or the mean over patches where there is none
+    fusion: str = "mean"  # fusion, discard_ratio and start_layer are rollout's
+    discard_ratio: float = 0.0
+    start_layer: int = 0
+    target: int | str | None = None  # relevance's class; None: the predicted one
+    mass: float | None = None  # None: no threshold
+    hide_artefacts: bool = False
+    colormap: str = "inferno"
+    opacity: float = 0.6
+    resample: str = "bicubic"
+    scale: Scale = "map"  # "map": its own range; "shared": the range over all heads of the layer; "raw": 0 to 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise QueryError(f"A view's kind must be one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
+        if self.scale not in get_args(Scale):
+            raise QueryError(f"A view's scale must be one of {', '.join(get_args(Scale))}, not {self.scale!r}.")
+
+    def to_json(self) -> str:
+        """All settings as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "View":
+        """The view that to_json wrote; QueryError where the text is none."""
+        try:
+            settings: dict[str, Any] = json.loads(text)
+            if isinstance(settings["query"], list):
+                settings["query"] = tuple(settings["query"])
+            return cls(**{field.name: settings[field.name] for field in fields(cls)})
+        except (ValueError, KeyError, TypeError) as error:
+            raise QueryError(f"These are not the settings of a view ({error}).") from error
+
+
+def shown_map(view: View, recording: "Recording") -> np.ndarray:
+    """The map that the view names, (rows, cols) float32."""
+    if view.kind == "raw":
+        heatmap = recording.attention(view.layer, view.head, view.query)
+    elif view.kind == "rollout":
+        heatmap = recording.rollout(view.query, view.fusion, view.discard_ratio, view.start_layer)
+    else:
+        heatmap = recording.relevance(view.target)
+    return without_artefacts(heatmap, artefact_mask(recording)) if view.hide_artefacts else heatmap
+
+
+def shown_mask(view: View, heatmap: np.ndarray) -> np.ndarray | None:
+    """The patches that hold the view's mass of the shown map, bool (rows, cols); None without a threshold."""
+    return None if view.mass is None else mass_mask(torch.from_numpy(heatmap), view.mass).numpy()
+
+
+def limits(view: View, recording: "Recording", heatmap: np.ndarray) -> tuple[float, float]:
+    """The values that get the lowest and the highest colour."""
+    if view.scale == "raw":
+        return 0.0, 1.0
+    if view.scale == "shared" and view.kind == "raw":
+        heads = recording.heads(view.layer, view.query)
+        return float(heads.min()), float(heads.max())
+    return float(heatmap.min()), float(heatmap.max())
+
+
+def paint(
+    view: View, image: Image.Image, heatmap: np.ndarray, low: float, high: float, mask: np.ndarray | None = None
+) -> Image.Image:
+    """The heatmap between low and high in colour over the image, darkened outside the mask; the size of image."""
+    colors = colorize(enlarge(normalize(heatmap, low, high), image.size, view.resample), view.colormap)
+    picture = Image.blend(image.convert("RGB"), Image.fromarray(colors), view.opacity)
+    if mask is None:
+        return picture
+    inside = enlarge(mask.astype(np.float32), image.size, "nearest")[..., None] > 0.5
+    pixels = np.array(picture)
+    return Image.fromarray(np.where(inside, pixels, (pixels * SHADE).astype(np.uint8)))
+
+
+def picture(view: View, recording: "Recording", zoom: int = 1) -> Image.Image:
+    """The view as an image, `zoom` times the size that the model saw."""
+    heatmap = shown_map(view, recording)
+    width, height = recording.image.size
+    image = recording.image.resize((width * zoom, height * zoom), Image.Resampling.BICUBIC)
+    return paint(view, image, heatmap, *limits(view, recording, heatmap), shown_mask(view, heatmap))
+
+
+def png(view: View, recording: "Recording", zoom: int = 1) -> bytes:
+    """The view as a PNG file, with every setting in its text entry "explorer"."""
+    settings = PngInfo()
+    settings.add_itxt("explorer", view.to_json())
+    file = io.BytesIO()
+    picture(view, recording, zoom).save(file, "PNG", pnginfo=settings, optimize=True)
+    return file.getvalue()
+
+
+def save_npz(view: View, recording: "Recording") -> bytes:
+    """The view as an NPZ file: the same view of the same photo gives the same bytes.
+
+    map (rows, cols) float32; heads (head, rows, cols) where kind is raw; mask (rows, cols) bool where mass is set;
+    logits (class) where the model classifies; image (height, width, 3) uint8, what the model saw; model_name,
+    prefix_tokens, precision; settings: View.to_json().
+    """
+    heatmap = shown_map(view, recording)
+    arrays: dict[str, Any] = {
+        "map": heatmap,
+        "image": np.array(recording.image),
+        "settings": np.array(view.to_json()),
+        "model_name": np.array(recording.model_name),
+        "prefix_tokens": np.array(recording.prefix_tokens, dtype=np.str_),
+        "precision": np.array(recording.precision),
+    }
+    if view.kind == "raw":
+        arrays["heads"] = recording.heads(view.layer, view.query)
+    if (mask := shown_mask(view, heatmap)) is not None:
+        arrays["mask"] = mask
+    if recording.logits is not None:
+        arrays["logits"] = recording.logits
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()

@@ -1,0 +1,87 @@
+"""What a view names is what its PNG and NPZ hold."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import explorer
+from explorer.errors import QueryError
+from explorer.rendering.view import View, limits, paint, picture, png, save_npz, shown_map
+from tests.tiny import photo, tiny_model
+
+VIEW = View(model="tiny", image="photo.png", layer=1, head=2, query=(1, 3))
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return explorer.record(tiny_model(), photo())
+
+
+def load(data: bytes):
+    return np.load(io.BytesIO(data), allow_pickle=False)
+
+
+def test_npz_holds_the_map_the_heads_and_every_setting(recording):
+    stored = load(save_npz(VIEW, recording))
+    np.testing.assert_array_equal(stored["map"], recording.attention(1, 2, (1, 3)))
+    np.testing.assert_array_equal(stored["heads"], recording.heads(1, (1, 3)))
+    np.testing.assert_array_equal(stored["image"], np.array(recording.image))
+    np.testing.assert_array_equal(stored["logits"], recording.logits)
+    assert View.from_json(str(stored["settings"])) == VIEW
+    assert "mask" not in stored
+
+
+def test_npz_is_the_same_bytes_twice(recording):
+    assert save_npz(VIEW, recording) == save_npz(VIEW, recording)
+
+
+def test_rollout_and_mass_are_stored(recording):
+    view = replace(VIEW, kind="rollout", query="cls", discard_ratio=0.3, start_layer=1, mass=0.5)
+    stored = load(save_npz(view, recording))
+    np.testing.assert_array_equal(stored["map"], recording.rollout("cls", "mean", 0.3, 1))
+    assert stored["map"][stored["mask"]].sum() >= 0.5 * stored["map"].sum()
+    assert "heads" not in stored
+
+
+def test_png_is_the_overlay_and_carries_its_settings(recording):
+    picture = Image.open(io.BytesIO(png(VIEW, recording)))
+    expected = explorer.overlay(recording.image, recording.attention(1, 2, (1, 3)))
+    np.testing.assert_array_equal(np.array(picture), np.array(expected))
+    assert View.from_json(picture.info["explorer"]) == VIEW  # type: ignore[attr-defined]
+    assert Image.open(io.BytesIO(png(VIEW, recording, zoom=3))).size == (192, 192)
+
+
+def test_scales(recording):
+    heatmap, heads = shown_map(VIEW, recording), recording.heads(1, (1, 3))
+    assert limits(VIEW, recording, heatmap) == (heatmap.min(), heatmap.max())
+    assert limits(replace(VIEW, scale="shared"), recording, heatmap) == (heads.min(), heads.max())
+    assert limits(replace(VIEW, scale="raw"), recording, heatmap) == (0, 1)
+
+
+def test_outside_the_mass_mask_is_darkened(recording):
+    plain = np.array(picture(VIEW, recording)).astype(int)
+    masked = np.array(picture(replace(VIEW, mass=0.6), recording)).astype(int)
+    inside = np.kron(recording.mass_mask(1, 2, 0.6, (1, 3)), np.ones((8, 8))) > 0
+    np.testing.assert_array_equal(masked[inside], plain[inside])
+    np.testing.assert_array_equal(masked[~inside], (plain[~inside] * 0.45).astype(int))
+
+
+def test_opacity_zero_is_the_photo(recording):
+    view = replace(VIEW, opacity=0.0)
+    shown = paint(view, recording.image, shown_map(view, recording), 0, 1)
+    np.testing.assert_array_equal(np.array(shown), np.array(recording.image))
+
+
+@pytest.mark.parametrize("settings", [{"kind": "saliency"}, {"scale": "log"}])
+def test_unknown_settings_are_refused(settings):
+    with pytest.raises(QueryError):
+        View(model="m", image="i", **settings)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"query": null}'])
+def test_texts_that_are_no_view_are_refused(text):
+    with pytest.raises(QueryError):
+        View.from_json(text)

@@ -1,0 +1,47 @@
+"""Tiny random models and photos for tests: the real classes at depth 2 or 3, so that a test takes milliseconds."""
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.models.vision_transformer import VisionTransformer
+
+from explorer.models.adapters import TimmAdapter
+from explorer.models.backbone import Model
+
+
+def tiny_model(
+    depth: int = 3, num_classes: int = 5, patch_size: int = 8, size: int = 64, seed: int = 0, **settings
+) -> Model:
+    """A timm VisionTransformer with random weights, sharp enough that its attention isn't flat."""
+    torch.manual_seed(seed)
+    module = VisionTransformer(
+        img_size=size, patch_size=patch_size, embed_dim=64, depth=depth, num_heads=4, num_classes=num_classes,
+        dynamic_img_size=True, **settings,
+    )  # fmt: skip
+    with torch.no_grad():
+        for block in module.blocks:
+            block.attn.qkv.weight.mul_(8)
+        if num_classes:
+            module.head.weight.normal_(std=0.5)
+    names = ("cls",) if module.has_class_token else ()
+    return Model(
+        name="tiny",
+        source="tiny",
+        module=module.eval().requires_grad_(False),
+        adapter=TimmAdapter(classifies=num_classes > 0),
+        patch_size=patch_size,
+        depth=depth,
+        num_heads=4,
+        width=64,
+        prefix_tokens=(*names, *(f"reg{i + 1}" for i in range(module.num_reg_tokens))),
+        class_names=["ant", "bee", "German shepherd", "shoe", "boot"][:num_classes] if num_classes else None,
+        input_size=size,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+
+
+def photo(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
+    """A smooth random picture."""
+    noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
