@@ -165,7 +165,7 @@ def _broken(name: str, error: BaseException) -> str:
     return f"{name} is damaged or cut short and can't be decoded ({error}); export or copy it again."
 
 
-def _why_unidentified(source: object, name: str) -> str:
+def _why_unidentified(source: str | PathLike[str] | IO[bytes], name: str) -> str:
     head = _head(source)
     if not head:
         return f"{name} is empty (0 bytes); {READABLE}."
@@ -176,10 +176,9 @@ def _why_unidentified(source: object, name: str) -> str:
     return f"{name} is no image, or of a kind that can't be read here; {READABLE}."
 
 
-def _head(source: object) -> bytes:
+def _head(source: str | PathLike[str] | IO[bytes]) -> bytes:
     if isinstance(source, (str, PathLike)):
         with open(source, "rb") as file:
             return file.read(16)
-    assert hasattr(source, "seek") and hasattr(source, "read")
     source.seek(0)
     return source.read(16)
