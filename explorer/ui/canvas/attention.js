@@ -1,0 +1,138 @@
+// From the bytes Python sends to attention weights: safetensors, softmax(q k^T * scale + bias) of one query, fusion, mass.
+// Pure functions on typed arrays; nothing here touches the page.
+
+export const FUSIONS = ["mean", "max", "min"];
+
+/** A query is a patch [row, col], or the name of a prefix token, or "mean" over all patches. */
+export const isPatch = (query) => Array.isArray(query);
+
+const READERS = {
+  F32: (buffer) => new Float32Array(buffer),
+  F16: (buffer) => halvesToFloats(new Uint16Array(buffer)),
+  U8: (buffer) => new Uint8Array(buffer),
+};
+
+let halfTable = null;
+
+/** All 65,536 half-precision numbers as float32, made once: decoding is then one look-up a number. */
+function halves() {
+  if (halfTable) return halfTable;
+  halfTable = new Float32Array(65536);
+  for (let bits = 0; bits < 65536; bits++) {
+    const sign = bits & 0x8000 ? -1 : 1;
+    const exponent = (bits >> 10) & 0x1f;
+    const fraction = bits & 0x3ff;
+    if (exponent === 0) halfTable[bits] = sign * fraction * 2 ** -24;
+    else if (exponent === 31) halfTable[bits] = fraction ? NaN : sign * Infinity;
+    else halfTable[bits] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+  }
+  return halfTable;
+}
+
+function halvesToFloats(bits) {
+  const table = halves();
+  const floats = new Float32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) floats[i] = table[bits[i]];
+  return floats;
+}
+
+/** safetensors bytes (Uint8Array) -> { tensors: {name: {shape, data}}, metadata }. */
+export function parseSafetensors(bytes) {
+  const headerLength = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + headerLength)));
+  const tensors = {};
+  for (const [name, entry] of Object.entries(header)) {
+    if (name === "__metadata__") continue;
+    const [start, end] = entry.data_offsets;
+    // slice() copies: a typed array needs an aligned start, which bytes inside a message don't have.
+    const buffer = bytes.slice(8 + headerLength + start, 8 + headerLength + end).buffer;
+    tensors[name] = { shape: entry.shape, data: READERS[entry.dtype](buffer) };
+  }
+  return { tensors, metadata: header.__metadata__ ?? {} };
+}
+
+/** Softmax over `row` in place; a row of only -Infinity becomes zeros. */
+export function softmax(row) {
+  let highest = -Infinity;
+  for (let i = 0; i < row.length; i++) if (row[i] > highest) highest = row[i];
+  if (highest === -Infinity) return row.fill(0);
+  let sum = 0;
+  for (let i = 0; i < row.length; i++) sum += row[i] = Math.exp(row[i] - highest);
+  for (let i = 0; i < row.length; i++) row[i] /= sum;
+  return row;
+}
+
+/**
+ * One query's attention in every head: softmax over all tokens, prefix tokens included.
+ * layer: {q, k, bias: {shape, data}, scale}, q and k "head token dim", bias "head|1 token token" or missing.
+ * token: index of the query. Returns Float32Array "head token".
+ */
+export function attentionRows(layer, token) {
+  const [heads, tokens, dim] = layer.q.shape;
+  const q = layer.q.data;
+  const k = layer.k.data;
+  const rows = new Float32Array(heads * tokens);
+  const scores = new Float64Array(tokens);
+  for (let head = 0; head < heads; head++) {
+    const from = (head * tokens + token) * dim;
+    for (let key = 0, at = head * tokens * dim; key < tokens; key++, at += dim) {
+      let dot = 0;
+      for (let d = 0; d < dim; d++) dot += q[from + d] * k[at + d];
+      scores[key] = dot * layer.scale;
+    }
+    if (layer.bias) addBias(scores, layer.bias, head, token);
+    rows.set(softmax(scores), head * tokens);
+  }
+  return rows;
+}
+
+function addBias(scores, bias, head, token) {
+  const tokens = scores.length;
+  const row = ((bias.shape[0] === 1 ? 0 : head) * tokens + token) * tokens;
+  for (let key = 0; key < tokens; key++) scores[key] += bias.data[row + key];
+}
+
+/** rows "head token" -> Float32Array "token": one head by index, or "mean" | "max" | "min" over heads. */
+export function fuse(rows, heads, head) {
+  const tokens = rows.length / heads;
+  if (typeof head === "number") return rows.subarray(head * tokens, (head + 1) * tokens);
+  const fused = rows.slice(0, tokens);
+  const pick = { mean: (a, b) => a + b, max: Math.max, min: Math.min }[head];
+  for (let h = 1; h < heads; h++) {
+    for (let t = 0; t < tokens; t++) fused[t] = pick(fused[t], rows[h * tokens + t]);
+  }
+  if (head === "mean") for (let t = 0; t < tokens; t++) fused[t] /= heads;
+  return fused;
+}
+
+/** The smallest set of entries that holds `mass` of the sum, as Uint8Array of 0 and 1: DINO's --threshold. */
+export function massMask(weights, mass) {
+  const order = Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a] || a - b);
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const mask = new Uint8Array(weights.length);
+  let held = 0;
+  for (const index of order) {
+    if (held >= mass * total) break;
+    mask[index] = 1;
+    held += weights[index];
+  }
+  return mask;
+}
+
+/** [lowest, highest] of some weights. */
+export function range(weights) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (let i = 0; i < weights.length; i++) {
+    if (weights[i] < low) low = weights[i];
+    if (weights[i] > high) high = weights[i];
+  }
+  return [low, high];
+}
+
+/** Index of the largest weight. */
+export function peak(weights) {
+  let best = 0;
+  for (let i = 1; i < weights.length; i++) if (weights[i] > weights[best]) best = i;
+  return best;
+}

@@ -1,0 +1,143 @@
+// The tools beside the picture, the small maps of all heads, and every word that says what is shown.
+
+import { FUSIONS, isPatch, peak } from "./attention.js";
+
+const ENLARGING = [
+  ["bicubic", "smooth", "Bicubic between patches"],
+  ["nearest", "nearest", "One colour a patch"],
+];
+const SCALES = [
+  ["map", "per map", "From the lowest to the highest weight of each map"],
+  ["shared", "shared", "One scale for all heads of this layer, so that they compare"],
+  ["raw", "raw", "The weights themselves, from 0 to 1: black where there is little to see"],
+];
+
+export const headName = (head) => (typeof head === "number" ? `head ${head}` : `${head} of heads`);
+export const queryName = (query) => {
+  if (isPatch(query)) return `patch (${query[0]}, ${query[1]})`;
+  return query === "mean" ? "mean of patches" : query;
+};
+const weightText = (weight) => (weight !== 0 && weight < 0.0001 ? weight.toExponential(1) : weight.toFixed(4));
+
+/** A button that is one of several choices. */
+function choice(value, text, title, pick) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.setAttribute("role", "radio");
+  button.dataset.value = String(value);
+  button.textContent = text;
+  button.title = title;
+  button.addEventListener("click", () => pick(value));
+  return button;
+}
+
+/** Mark one button of a group as the chosen one, and let Tab reach only that one. */
+function check(group, value) {
+  for (const button of group.querySelectorAll("[role=radio]")) {
+    const chosen = button.dataset.value === String(value);
+    button.setAttribute("aria-checked", chosen);
+  }
+}
+
+export class Controls {
+  constructor(view) {
+    this.view = view;
+    this.part = view.part;
+    this.thumbs = [];
+    this.built = "";
+    for (const [part, choices] of [["resample", ENLARGING], ["scale", SCALES]]) {
+      const buttons = choices.map((one) => choice(...one, (value) => view.setLook({ [part]: value })));
+      this.part(part).replaceChildren(...buttons);
+    }
+    this.follow("opacity", Number);
+    this.follow("mass", (value) => (Number(value) < 1 ? Number(value) : null));
+    this.part("grid").addEventListener("change", (event) => view.setLook({ grid: event.target.checked }));
+  }
+
+  /** A slider redraws while it is dragged and tells Python when it is let go. */
+  follow(name, read) {
+    const slider = this.part(name);
+    slider.addEventListener("input", () => this.view.setLook({ [name]: read(slider.value) }, false));
+    slider.addEventListener("change", () => this.view.report());
+  }
+
+  /** Make the buttons that depend on the model: queries, colour maps, heads. */
+  build(data) {
+    const wanted = JSON.stringify([data.prefix, data.heads, data.colormaps, data.grid]);
+    if (wanted === this.built) return;
+    this.built = wanted;
+    const { view } = this;
+    const queries = [...data.prefix, "mean"];
+    this.part("query").replaceChildren(
+      ...queries.map((query) => choice(query, queryName(query), "Show where it looks", () => view.set({ query }))),
+    );
+    this.part("colormap").replaceChildren(...data.colormaps.map((name) => this.swatch(name, data.luts[name])));
+    this.thumbs = [...FUSIONS, ...Array(data.heads).keys()].map((head) => [head, document.createElement("canvas")]);
+    this.part("heads").replaceChildren(...this.thumbs.map(([head, canvas]) => this.thumb(head, canvas)));
+    this.part("heads").style.setProperty("--aspect", data.width / data.height);
+  }
+
+  swatch(name, lut) {
+    const button = choice(name, "", name, (colormap) => this.view.setLook({ colormap }));
+    button.setAttribute("aria-label", name);
+    button.style.backgroundImage = gradient(lut);
+    return button;
+  }
+
+  thumb(head, canvas) {
+    const button = choice(head, "", `Show ${headName(head)}`, () => this.view.set({ head }));
+    button.setAttribute("aria-label", headName(head));
+    const label = document.createElement("span");
+    label.textContent = String(head);
+    canvas.setAttribute("aria-hidden", "true");
+    button.append(canvas, label);
+    return button;
+  }
+
+  /** Bring every control in line with the state. */
+  show({ query, head, look }) {
+    check(this.part("query"), isPatch(query) ? "" : query);
+    check(this.part("colormap"), look.colormap);
+    check(this.part("resample"), look.resample);
+    check(this.part("scale"), look.scale);
+    check(this.part("heads"), head);
+    this.part("heads").classList.toggle("nearest", look.resample === "nearest");
+    this.part("grid").checked = look.grid;
+    this.part("opacity").value = look.opacity;
+    this.part("mass").value = look.mass ?? 1;
+    this.part("opacity-value").textContent = `${Math.round(look.opacity * 100)} %`;
+    this.part("mass-value").textContent = look.mass === null ? "all" : `top ${Math.round(look.mass * 100)} % of the attention`;
+    this.part("help").textContent = this.view.live
+      ? "Move over the picture to see where each patch looks. Click to pin a patch, arrow keys move it, Esc lets go. Hold Shift to read single weights."
+      : "Click a patch to see where it looks; arrow keys move it, Esc lets go. The mouse reads single weights.";
+    this.part("note").textContent = this.view.data.note;
+  }
+
+  /** Readout, colour bar and alt text of what was just drawn. */
+  describe(view, query, weights, [low, high]) {
+    const { grid, layer, luts, heads } = view.data;
+    const { head, look } = view.state;
+    const top = peak(weights);
+    const place = `(${Math.floor(top / grid[1])}, ${top % grid[1]})`;
+    const readsOne = view.hover && query !== view.hover;
+    const weight = readsOne ? weights[view.hover[0] * grid[1] + view.hover[1]] : weights[top];
+    const parts = readsOne
+      ? [queryName(view.hover), `weight ${weightText(weight)}`, headName(head), `seen from ${queryName(query)}`]
+      : [queryName(query), `weight ${weightText(weight)} at ${place}`, headName(head)];
+    this.part("readout").textContent = parts.join(" · ");
+    this.part("low").textContent = weightText(low);
+    this.part("high").textContent = (weights[top] > high * 1.0001 ? "≥ " : "") + weightText(high);
+    this.part("ramp").style.backgroundImage = gradient(luts[look.colormap]);
+    const alt = `Attention of layer ${layer}, ${headName(head)}, from ${queryName(query)}: highest weight ${weightText(weights[top])} at patch ${place} of ${grid[0]} by ${grid[1]}.`;
+    view.picture.setAttribute("aria-label", alt);
+    view.picture.textContent = alt;
+    if (!view.hover) this.part("alt").textContent = alt;
+    this.part("heads").setAttribute("aria-label", `The ${heads} heads of layer ${layer}, and their mean, max and min`);
+  }
+}
+
+/** A CSS gradient of a packed colour table. */
+function gradient(lut) {
+  const stops = Array.from({ length: 17 }, (_, i) => lut[Math.round((i * 255) / 16)]);
+  return `linear-gradient(90deg, ${stops.map((c) => `rgb(${c & 255} ${(c >> 8) & 255} ${(c >> 16) & 255})`).join(", ")})`;
+}
