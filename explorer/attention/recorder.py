@@ -63,7 +63,7 @@ class AttentionRecorder(TorchFunctionMode):
         heads = q.shape[0]
         k, v = (t.repeat_interleave(heads // t.shape[0], 0) if t.shape[0] != heads else t for t in (k, v))
         scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-        bias = _additive(attn_mask, q.dtype)
+        bias = additive(attn_mask, q.dtype)
         self_check(q, k, v, scale, bias, out.detach()[0])
         # contiguous() lets go of the fused qkv tensor, a third of which is v.
         q, k = (t.to(self.dtype).contiguous() for t in (q, k))
@@ -71,7 +71,7 @@ class AttentionRecorder(TorchFunctionMode):
         self.last_norms = None
 
 
-def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """The mask of a call as a bias "head query key" to add before softmax."""
     if mask is None:
         return None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from explorer.attention import maps
 from explorer.attention.recorder import AttentionRecorder, Call
+from explorer.attention.relevance import relevance
 from explorer.attention.rollout import rollout
 from explorer.data.images import ImageSource
 from explorer.errors import QueryError, RecordingError
@@ -106,9 +107,22 @@ class Recording:
         self, query: Query | None = None, fusion: str = "mean", discard_ratio: float = 0.0, start_layer: int = 0
     ) -> np.ndarray:
         """Attention rollout (Abnar & Zuidema 2020) from one query: (rows, cols) float32, patches only."""
-        index = self._query_indices(query)
+        index = self.query_indices(query)
         row = rollout(self, index, fusion, discard_ratio, start_layer)
         return self._patches(row).float().cpu().numpy()
+
+    def relevance(
+        self,
+        target: int | str | None = None,
+        similar_to: "Recording | tuple[int, int] | None" = None,
+        start_layer: int = 0,
+    ) -> np.ndarray:
+        """Gradient-weighted relevance (Chefer et al. 2021) for a class: (rows, cols) float32, patches only.
+
+        target: class index or name, None for the predicted class; similar_to, for models without classes: the score is
+        the similarity of the image's feature to that of another recording or to the token of a patch (row, col).
+        """
+        return self._patches(relevance(self, target, similar_to, start_layer)).cpu().numpy()
 
     def mass_mask(self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None) -> np.ndarray:
         """The smallest set of patches that holds `mass` of the shown map, bool (rows, cols), as DINO's --threshold."""
@@ -136,7 +150,7 @@ class Recording:
             return heads[self._head_index(int(head))]
         return maps.fuse(heads, head)
 
-    def _query_indices(self, query: Query | None) -> list[int]:
+    def query_indices(self, query: Query | None) -> list[int]:
         """Token indices of a query; several for "mean"."""
         query = self.default_query if query is None else query
         prefix, (rows, cols) = len(self.prefix_tokens), self.grid
@@ -154,7 +168,7 @@ class Recording:
 
     def _rows(self, layer: int, query: Query | None) -> Tensor:
         """ "head token" of one query, or the mean over patch queries, computed in blocks of queries."""
-        call, indices = self._call(layer), self._query_indices(query)
+        call, indices = self._call(layer), self.query_indices(query)
         total = torch.zeros(call.q.shape[0], call.k.shape[1], device=call.q.device)
         k = call.k.float()
         for block in torch.tensor(indices, device=k.device).split(256):

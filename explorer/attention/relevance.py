@@ -1,0 +1,218 @@
+"""Class relevance (Chefer et al. 2021, the rule for self-attention): attention weighted by what it does to a class.
+
+A_l = mean over heads of (gradient * A)+, R = (I + A_L) ... (I + A_1), and the cls row of R. The gradient reaches the
+last layer first, and so does the row vector: r starts as the cls unit vector and becomes r + r A_l on the way back,
+block of rows by block of rows. No matrix of tokens x tokens is ever held.
+"""
+
+import difflib
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from explorer.attention.recorder import additive
+from explorer.errors import QueryError, RecordingError
+from explorer.models.preprocess import to_pixels
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+
+BLOCK = 256  # query rows whose softmax is held at a time
+MEMORY_BUDGET = 2 * 2**30
+KEPT_PER_TOKEN = 10  # widths of float32 that a block keeps for its gradient: GELU 4, two norms 2, q, k, v and out 4
+
+
+class _Walk:
+    """The row vector on its way from the last layer to the first."""
+
+    def __init__(self, start: Tensor):
+        self.calls = 0  # attention calls of the forward pass
+        self.rows = [start]  # "token" after none, one, two ... of the last layers
+
+    def push(self, layer: int, heads_sum: Tensor) -> None:
+        if layer != self.calls - len(self.rows):
+            raise RecordingError("This model's layers don't follow one after another, so relevance can't be traced.")
+        self.rows.append(self.rows[-1] + heads_sum)
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(q k^T * scale + bias) v whose backward pass also pushes the walk's row through the layer."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, bias, scale, walk):  # q, k, v "1 head token dim"; bias "head|1 token|1 token"
+        ctx.save_for_backward(q, k, v)
+        ctx.bias, ctx.scale, ctx.walk, ctx.layer = bias, scale, walk, walk.calls
+        walk.calls += 1
+        return F.scaled_dot_product_attention(q, k, v, None if bias is None else bias[None], scale=scale)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs):
+        q, k, v, out_grad = (t[0].float() for t in (*ctx.saved_tensors, grad_outputs[0]))
+        q_grad, k_grad, v_grad = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        row = ctx.walk.rows[-1]
+        pushed = torch.zeros_like(row)
+        bias = None if ctx.bias is None else ctx.bias.expand(-1, q.shape[1], -1)
+        for start in range(0, q.shape[1], BLOCK):
+            block = slice(start, start + BLOCK)
+            scores = q[:, block] @ k.transpose(-2, -1) * ctx.scale
+            pattern = (scores if bias is None else scores + bias[:, block]).softmax(dim=-1)
+            pattern_grad = out_grad[:, block] @ v.transpose(-2, -1)
+            relevance = pattern * pattern_grad
+            scores_grad = relevance - pattern * relevance.sum(dim=-1, keepdim=True)
+            pushed += row[block] @ relevance.clamp_min(0).mean(dim=0)
+            q_grad[:, block] = scores_grad @ k * ctx.scale
+            k_grad += scores_grad.transpose(-2, -1) @ q[:, block] * ctx.scale
+            v_grad += pattern.transpose(-2, -1) @ out_grad[:, block]
+        ctx.walk.push(ctx.layer, pushed)
+        return *(grad[None].to(grad_outputs[0].dtype) for grad in (q_grad, k_grad, v_grad)), None, None, None
+
+
+class _RelevanceMode(TorchFunctionMode):
+    """Sends every self-attention over `tokens` tokens through _Attention while it is active, in its thread alone."""
+
+    def __init__(self, tokens: int, walk: _Walk):
+        super().__init__()
+        self.tokens = tokens
+        self.walk = walk
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is F.scaled_dot_product_attention:
+            return self._attend(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _attend(self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+        if query.shape[0] != 1 or query.shape[-2] != self.tokens or key.shape[-2] != self.tokens:
+            return F.scaled_dot_product_attention(
+                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+            )
+        key, value = (t.repeat_interleave(query.shape[1] // t.shape[1], 1) for t in (key, value))
+        scale = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
+        return _Attention.apply(query, key, value, additive(attn_mask, query.dtype), scale, self.walk)
+
+
+def relevance(
+    recording: "Recording",
+    target: int | str | None = None,
+    similar_to: "Recording | tuple[int, int] | None" = None,
+    start_layer: int = 0,
+    budget: int = MEMORY_BUDGET,
+) -> Tensor:
+    """The cls row of R = (I + A_L) ... (I + A_start), "token" float32; the mean of the patch rows where there's no cls.
+
+    target: class index or name (case doesn't matter); None: the predicted class. similar_to, for models without classes
+    or instead of one: the score is the cosine similarity of this image's feature (cls token, else mean patch token) to
+    that of another recording, or to the token of a patch (row, col). Raises QueryError for an unknown class or patch
+    and where the pass would keep more than `budget` bytes.
+    """
+    _check(recording, start_layer, budget)
+    anchor = None if similar_to is None else _anchor(recording, similar_to)
+    index = _target_index(recording, target) if anchor is None else None
+    indices = recording.query_indices(None)
+    model = recording.model
+    count = len(recording.tokens)
+    start = torch.zeros(count, device=model.device)
+    start[indices] = 1 / len(indices)
+    walk = _Walk(start)
+    with torch.inference_mode(False), torch.enable_grad():
+        pixels = to_pixels(recording.image, model.mean, model.std).to(model.device).requires_grad_()
+        with _RelevanceMode(count, walk):
+            tokens, logits = model.forward(pixels)
+        if walk.calls != recording.depth:
+            raise RecordingError(
+                f"{model.name} made {walk.calls} attention calls where {recording.depth} were recorded."
+            )
+        score = logits[0, index] if anchor is None else _similarity(tokens[0], indices, anchor)
+        torch.autograd.grad(score, pixels)
+    return walk.rows[recording.depth - start_layer]
+
+
+def _similarity(tokens: Tensor, indices: Sequence[int], anchor: np.ndarray) -> Tensor:
+    feature = tokens[list(indices)].float().mean(dim=0)
+    return F.cosine_similarity(feature, torch.from_numpy(anchor).to(feature), dim=0)
+
+
+def image_feature(recording: "Recording") -> np.ndarray:
+    """(width,) the cls token after the last norm, or the mean patch token where there is no cls."""
+    return recording.tokens[recording.query_indices(None)].mean(axis=0)
+
+
+def _anchor(recording: "Recording", similar_to: "Recording | tuple[int, int]") -> np.ndarray:
+    if isinstance(similar_to, tuple):
+        return recording.tokens[recording.query_indices(similar_to)[0]]
+    anchor = image_feature(similar_to)
+    if anchor.shape != recording.tokens.shape[1:]:
+        raise QueryError(
+            f"The second image was recorded with another model ({similar_to.model_name}, width {len(anchor)}, not "
+            f"{recording.tokens.shape[1]}): record both with the same one."
+        )
+    return anchor
+
+
+def _target_index(recording: "Recording", target: int | str | None) -> int:
+    if recording.logits is None:
+        raise QueryError(
+            f"{recording.model_name} has no classes: give similar_to, a second recording or a patch (row, col)."
+        )
+    if target is None:
+        return int(recording.logits.argmax())
+    return class_index(target, recording.model.class_names, len(recording.logits))
+
+
+def class_index(target: int | str, class_names: Sequence[str] | None, count: int) -> int:
+    """The index of a class given by index or name; names match in any case, also one of several split by commas.
+
+    Raises QueryError with near matches for an unknown name, with the indices for a name that several classes share.
+    """
+    if isinstance(target, (int, np.integer)):
+        if not 0 <= target < count:
+            raise QueryError(f"This model has classes 0 to {count - 1}; {target} is none of them.")
+        return int(target)
+    if class_names is None:
+        raise QueryError(f"This model doesn't know its classes' names: give an index from 0 to {count - 1}.")
+    wanted = target.strip().casefold()
+    spellings = [[name.casefold(), *(part.strip() for part in name.casefold().split(","))] for name in class_names]
+    found = [i for i, names in enumerate(spellings) if names[0] == wanted]
+    found = found or [i for i, names in enumerate(spellings) if wanted in names]
+    if len(found) > 1:
+        raise QueryError(f"{target!r} names classes {', '.join(map(str, found))}: give one of these numbers.")
+    if not found:
+        raise QueryError(f"There is no class {target!r}{_near_matches(wanted, class_names)}.")
+    return found[0]
+
+
+def _near_matches(wanted: str, class_names: Sequence[str]) -> str:
+    names = {name.casefold(): name for name in class_names}
+    holding = [name for folded, name in names.items() if wanted and wanted in folded]
+    near = holding[:5] or [names[match] for match in difflib.get_close_matches(wanted, names, n=5, cutoff=0.5)]
+    return (
+        f"; near it are: {'; '.join(near)}" if near else f"; there are {len(class_names)}, the first {class_names[0]!r}"
+    )
+
+
+def kept_bytes(tokens: int, width: int, depth: int) -> int:
+    """About how many bytes the forward pass keeps for the gradient: activations, no attention matrices."""
+    return 4 * KEPT_PER_TOKEN * tokens * width * depth
+
+
+def _check(recording: "Recording", start_layer: int, budget: int) -> None:
+    if not 0 <= start_layer < recording.depth:
+        raise QueryError(f"start_layer must be 0 to {recording.depth - 1}, not {start_layer}.")
+    model, (width, height) = recording.model, recording.image.size
+    needed = kept_bytes(len(recording.tokens), model.width, model.depth)
+    if needed <= budget:
+        return
+    patches = budget // kept_bytes(1, model.width, model.depth) - len(recording.prefix_tokens)
+    short, long = sorted((width, height))
+    sides = range(short // model.patch_size, 0, -1)
+    fits = next((side for side in sides if side * max(side, round(side * long / short)) <= patches), 0)
+    offer = f"record the image at size {fits * model.patch_size} or less" if fits else "use a smaller model"
+    raise QueryError(
+        f"Relevance at {width}x{height} pixels needs about {needed / 2**30:.2g} GB, above the limit of "
+        f"{budget / 2**30:.2g} GB: {offer}."
+    )
