@@ -1,5 +1,7 @@
 """Outlying token norms, on made-up norms with a known answer and on a model with one planted."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,8 @@ def test_narrow_spread_makes_no_outliers():
 def test_a_planted_token_is_found_in_a_recording():
     model = tiny_model(depth=2)
     with torch.no_grad():
-        model.module.pos_embed[0, 1 + 2 * 8 + 5] += 50.0  # patch (2, 5)
+        module: Any = model.module
+        module.pos_embed[0, 1 + 2 * 8 + 5] += 50.0  # patch (2, 5)
     recording = explorer.record(model, photo())
     assert np.argwhere(artefact_mask(recording)).tolist() == [[2, 5]]
     assert outlier_counts(recording) == [1, 1, 1]

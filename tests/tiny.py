@@ -1,5 +1,7 @@
 """Tiny random models and photos for tests: the real classes at depth 2 or 3, so that a test takes milliseconds."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image
@@ -14,7 +16,7 @@ def tiny_model(
 ) -> Model:
     """A timm VisionTransformer with random weights, sharp enough that its attention isn't flat."""
     torch.manual_seed(seed)
-    module = VisionTransformer(
+    module: Any = VisionTransformer(
         img_size=size, patch_size=patch_size, embed_dim=64, depth=depth, num_heads=4, num_classes=num_classes,
         dynamic_img_size=True, **settings,
     )  # fmt: skip

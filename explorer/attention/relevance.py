@@ -7,8 +7,8 @@ block of rows by block of rows. No matrix of tokens x tokens is ever held.
 
 import difflib
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 BLOCK = 256  # query rows whose softmax is held at a time
 MEMORY_BUDGET = 2 * 2**30
-KEPT_PER_TOKEN = 10  # widths of float32 that a block keeps for its gradient: GELU 4, two norms 2, q, k, v and out 4
+Score = Callable[[Tensor, Any], Tensor]  # tokens "1 token width", logits "1 class" or None -> a number
+KEPT_PER_TOKEN = 12  # float32 widths that a block keeps for its gradient: measured 11 (GELU MLP) to 13 (SwiGLU)
 
 
 class _Walk:
@@ -111,9 +112,8 @@ def relevance(
     and where the pass would keep more than `budget` bytes.
     """
     _check(recording, start_layer, budget)
-    anchor = None if similar_to is None else _anchor(recording, similar_to)
-    index = _target_index(recording, target) if anchor is None else None
     indices = recording.query_indices(None)
+    score = _similarity(indices, _anchor(recording, similar_to)) if similar_to else _logit(recording, target)
     model = recording.model
     count = len(recording.tokens)
     start = torch.zeros(count, device=model.device)
@@ -127,14 +127,16 @@ def relevance(
             raise RecordingError(
                 f"{model.name} made {walk.calls} attention calls where {recording.depth} were recorded."
             )
-        score = logits[0, index] if anchor is None else _similarity(tokens[0], indices, anchor)
-        torch.autograd.grad(score, pixels)
+        torch.autograd.grad(score(tokens, logits), pixels)
     return walk.rows[recording.depth - start_layer]
 
 
-def _similarity(tokens: Tensor, indices: Sequence[int], anchor: np.ndarray) -> Tensor:
-    feature = tokens[list(indices)].float().mean(dim=0)
-    return F.cosine_similarity(feature, torch.from_numpy(anchor).to(feature), dim=0)
+def _similarity(indices: Sequence[int], anchor: np.ndarray) -> Score:
+    def score(tokens: Tensor, logits: Tensor | None) -> Tensor:
+        feature = tokens[0, list(indices)].float().mean(dim=0)
+        return F.cosine_similarity(feature, torch.from_numpy(anchor).to(feature), dim=0)
+
+    return score
 
 
 def image_feature(recording: "Recording") -> np.ndarray:
@@ -154,14 +156,14 @@ def _anchor(recording: "Recording", similar_to: "Recording | tuple[int, int]") -
     return anchor
 
 
-def _target_index(recording: "Recording", target: int | str | None) -> int:
+def _logit(recording: "Recording", target: int | str | None) -> Score:
     if recording.logits is None:
         raise QueryError(
             f"{recording.model_name} has no classes: give similar_to, a second recording or a patch (row, col)."
         )
-    if target is None:
-        return int(recording.logits.argmax())
-    return class_index(target, recording.model.class_names, len(recording.logits))
+    predicted = int(recording.logits.argmax())
+    index = predicted if target is None else class_index(target, recording.model.class_names, len(recording.logits))
+    return lambda tokens, logits: logits[0, index]
 
 
 def class_index(target: int | str, class_names: Sequence[str] | None, count: int) -> int:
