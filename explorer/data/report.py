@@ -1,0 +1,144 @@
+"""What was found in a data set: its images, classes, what was left out and why, and which images are copies."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+from explorer.errors import DataError
+
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image that opened.
+
+    path: absolute path of its file, or None where a zip was read without keeping the images.
+    name: its name in the source. label: index into the report's class_names. split: None until one is assigned.
+    sha: sha256 of the file's bytes, hex. dhash: perceptual hash, 16 hex digits. width, height: pixels, upright.
+    """
+
+    path: str | None
+    name: str
+    label: int
+    split: Split | None
+    sha: str
+    dhash: str
+    width: int
+    height: int
+
+    @property
+    def file(self) -> Path:
+        """The image's file; DataError where there is none."""
+        if self.path is None:
+            raise DataError(
+                f"'{self.name}' was only looked at inside its zip; read the data set again with out=FOLDER."
+            )
+        return Path(self.path)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An image that could not be used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Images that are copies of one another: "exact" (equal files) or "near" (resized, recompressed, slightly cropped).
+
+    items: indices into the report's items.
+    """
+
+    kind: Literal["exact", "near"]
+    items: tuple[int, ...]
+    across_classes: bool
+    across_splits: bool
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """A data set as read; class_names are in alphabetical order, as labels count them."""
+
+    source: str
+    class_names: tuple[str, ...]
+    items: tuple[Item, ...]
+    rejected: tuple[Rejected, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    duplicates: tuple[DuplicateGroup, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_split(self) -> bool:
+        """Whether every image is assigned to train or val."""
+        return bool(self.items) and all(item.split for item in self.items)
+
+    def split_items(self, split: Split) -> list[Item]:
+        return [item for item in self.items if item.split == split]
+
+    def counts(self, split: Split | None = None) -> dict[str, int]:
+        """Images of each class, of one side of the split or of both; classes in label order."""
+        found = Counter(item.label for item in self.items if split in (None, item.split))
+        return {name: found[label] for label, name in enumerate(self.class_names)}
+
+    def imbalance(self) -> float:
+        """Images of the largest class for each one of the smallest."""
+        counts = self.counts().values()
+        return max(counts) / max(1, min(counts))
+
+    def sizes(self) -> dict[str, tuple[int, int, int]]:
+        """Smallest, median and largest width and height, in pixels."""
+        sides = {"width": [item.width for item in self.items], "height": [item.height for item in self.items]}
+        return {side: (min(values), int(median(values)), max(values)) for side, values in sides.items()}
+
+    def samples(self, per_class: int = 4) -> dict[str, list[Item]]:
+        """A few images of each class, spread evenly over the class."""
+        found: dict[str, list[Item]] = {}
+        for label, name in enumerate(self.class_names):
+            items = [item for item in self.items if item.label == label]
+            count = min(per_class, len(items))
+            found[name] = [items[index * len(items) // count] for index in range(count)]
+        return found
+
+    def with_splits(self, splits: Sequence[Split]) -> "DatasetReport":
+        """The same report with one side of the split for each item, and the duplicates' flags to match."""
+        items = tuple(replace(item, split=split) for item, split in zip(self.items, splits, strict=True))
+        groups = tuple(duplicate_group(group.kind, group.items, items) for group in self.duplicates)
+        return replace(self, items=items, duplicates=groups)
+
+    def to_json(self) -> str:
+        """One JSON text, which `from_json` turns back into an equal report."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "DatasetReport":
+        """The report that `to_json` wrote; DataError where the text is none."""
+        try:
+            return _from_dict(json.loads(text))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"This is no data set report ({error}); read the data set again.") from error
+
+
+def duplicate_group(kind: Literal["exact", "near"], indices: Sequence[int], items: Sequence[Item]) -> DuplicateGroup:
+    """A group with its flags: whether the copies differ in class, or lie on both sides of the split."""
+    labels = {items[index].label for index in indices}
+    splits = {items[index].split for index in indices}
+    return DuplicateGroup(kind, tuple(indices), len(labels) > 1, len(splits) > 1)
+
+
+def _from_dict(data: dict[str, Any]) -> DatasetReport:
+    return DatasetReport(
+        source=data["source"],
+        class_names=tuple(data["class_names"]),
+        items=tuple(Item(**item) for item in data["items"]),
+        rejected=tuple(Rejected(**entry) for entry in data["rejected"]),
+        passed_over=data["passed_over"],
+        duplicates=tuple(DuplicateGroup(**{**group, "items": tuple(group["items"])}) for group in data["duplicates"]),
+        notes=tuple(data["notes"]),
+    )

@@ -1,0 +1,79 @@
+"""A zip and a folder as the same thing: a list of file names whose bytes can be read one at a time."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from explorer.data.archives import SafeZip, open_archive
+from explorer.errors import DataError
+
+
+class Source(Protocol):
+    """Files by index; names are in alphabetical order, so that the same files always count alike."""
+
+    names: list[str]
+    passed_over: dict[str, int]
+
+    def check_claims(self, indices: Iterable[int]) -> None:
+        """Raise DataError where these files would pass a limit."""
+        ...
+
+    def read(self, index: int) -> bytes:
+        """The file's bytes; DamagedEntryError or OSError where this one file can't be read."""
+        ...
+
+    def file(self, index: int) -> Path | None:
+        """Where the file lies on disk, if it does."""
+        ...
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source]:
+    """The zip or folder at `path`; DataError where there is none, or where the zip is hostile."""
+    if path.is_dir():
+        yield _FolderSource(path)
+    elif path.is_file():
+        with open_archive(path) as archive:
+            yield _ZipSource(archive)
+    else:
+        raise DataError(f"There is no zip or folder at '{path}'; check the path.")
+
+
+class _ZipSource:
+    def __init__(self, archive: SafeZip):
+        self._archive = archive
+        self._entries = sorted(archive.entries, key=lambda entry: entry.name)
+        self.names = [entry.name for entry in self._entries]
+        self.passed_over: dict[str, int] = {}
+
+    def check_claims(self, indices: Iterable[int]) -> None:
+        self._archive.check_claims(self._entries[index] for index in indices)
+
+    def read(self, index: int) -> bytes:
+        return self._archive.read(self._entries[index])
+
+    def file(self, index: int) -> Path | None:
+        return None
+
+
+class _FolderSource:
+    def __init__(self, root: Path):
+        self._root = root.resolve()
+        links = 0
+        names: list[str] = []
+        for folder, below, files in os.walk(self._root):
+            links += sum((Path(folder) / name).is_symlink() for name in below)  # which os.walk does not follow
+            names += [(Path(folder) / name).relative_to(self._root).as_posix() for name in files]
+        self.names = sorted(names)
+        self.passed_over = {"linked folders": links} if links else {}
+
+    def check_claims(self, indices: Iterable[int]) -> None:
+        pass  # a folder's files make no claims
+
+    def read(self, index: int) -> bytes:
+        return self.file(index).read_bytes()
+
+    def file(self, index: int) -> Path:
+        return self._root / self.names[index]
