@@ -124,6 +124,7 @@ export class LiveView {
     const query = this.shownQuery();
     const rows = this.rowsOf(query);
     this.controls.show(this.state);
+    if (!this.root.clientWidth) return; // hidden: drawn as soon as it has a size
     if (!rows) return; // Python is asked for this query: the old picture stays until it answers
     const row = fuse(rows, this.data.heads, this.state.head);
     const weights = row.subarray(this.data.prefix.length);
