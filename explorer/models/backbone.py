@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from explorer.data.images import ImageSource
+from explorer.models.layout import check_tokens
 from explorer.models.preprocess import Fit, fit_image, to_pixels
 
 
@@ -57,7 +58,7 @@ class Model:
         return fit_image(image, size or self.input_size, self.patch_size, fit, self.interpolation)
 
     def preprocess(self, image: ImageSource, size: int | None = None, fit: Fit = "crop") -> Tensor:
-        """"1 3 height width" float32, normalised with the model's mean and standard deviation: what record() feeds."""
+        """ "1 3 height width" float32, normalised with the model's mean and standard deviation: what record() feeds."""
         return to_pixels(self.fit(image, size, fit), self.mean, self.std)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
@@ -66,4 +67,6 @@ class Model:
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """pixels "1 3 height width" -> tokens "1 token width" after the last norm, logits "1 class" or None."""
-        return self.adapter.forward(self.module, pixels)
+        tokens, logits = self.adapter.forward(self.module, pixels)
+        check_tokens(tokens.shape[1], self.prefix_tokens, self.grid(*pixels.shape[-2:]))
+        return tokens, logits

@@ -51,7 +51,7 @@ def target_sides(width: int, height: int, size: int, patch_size: int, fit: Fit) 
     tokens = (sides[0] // patch_size) * (sides[1] // patch_size)
     if tokens > MAX_TOKENS:
         raise ImageError(
-            f"Keeping the aspect of a {width}x{height} image would make {tokens:,} patches; the limit is {MAX_TOKENS:,}: "
+            f"Keeping the aspect of a {width}x{height} image makes {tokens:,} patches, the limit is {MAX_TOKENS:,}; "
             "use fit crop or squash, or a smaller input size."
         )
     return sides[0], sides[1]

@@ -1,0 +1,128 @@
+"""The VisionTransformer that a state dict in timm's names belongs to, told from its keys and shapes alone."""
+
+import math
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from timm.layers import LayerNorm, SwiGLUPacked
+from torch import Tensor
+
+from explorer.errors import CheckpointError
+
+HEAD_WIDTH = 64  # of every published plain ViT up to size L
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Keyword arguments of timm's VisionTransformer, and what had to be assumed for them."""
+
+    settings: dict[str, Any]
+    distilled: bool
+    assumed: tuple[str, ...]
+
+
+def architecture_of(
+    tensors: dict[str, Tensor], num_heads: int | None, grid: tuple[int, int] | None, epsilon: float | None
+) -> Architecture:
+    """Patch, width, depth, tokens and options from keys and shapes; heads from the caller, else width / 64."""
+    patch = tensors["patch_embed.proj.weight"]
+    if patch.ndim != 4 or patch.shape[1] != 3 or patch.shape[2] != patch.shape[3]:
+        raise CheckpointError(
+            f"patch_embed.proj.weight has shape {tuple(patch.shape)}; an RGB model has (width, 3, patch, patch)."
+        )
+    width, patch_size = patch.shape[0], patch.shape[-1]
+    depth = _depth(tensors)
+    heads, assumed = _heads(width, num_heads)
+    settings: dict[str, Any] = {
+        "patch_size": patch_size,
+        "embed_dim": width,
+        "depth": depth,
+        "num_heads": heads,
+        "num_classes": tensors["head.weight"].shape[0] if "head.weight" in tensors else 0,
+        "class_token": "cls_token" in tensors,
+        "reg_tokens": tensors["reg_token"].shape[1] if "reg_token" in tensors else 0,
+        "qkv_bias": "blocks.0.attn.qkv.bias" in tensors,
+        "qk_norm": "blocks.0.attn.q_norm.weight" in tensors,
+        "proj_bias": "blocks.0.attn.proj.bias" in tensors,
+        "init_values": 1.0 if "blocks.0.ls1.gamma" in tensors else None,
+        "pre_norm": "norm_pre.weight" in tensors,
+        "final_norm": "norm.weight" in tensors or "fc_norm.weight" in tensors,
+        "scale_attn_norm": "blocks.0.attn.norm.weight" in tensors,
+        "scale_mlp_norm": "blocks.0.mlp.norm.weight" in tensors,
+        **_mlp(tensors, width),
+        **_pooling(tensors),
+        **_positions(tensors, patch_size, grid),
+    }
+    if epsilon is None and settings["pre_norm"]:
+        epsilon = 1e-5  # models with a norm before the first block come from CLIP, which uses this
+    if epsilon is not None:
+        settings["norm_layer"] = partial(LayerNorm, eps=epsilon)
+    return Architecture(settings, "dist_token" in tensors, assumed)
+
+
+def _depth(tensors: dict[str, Tensor]) -> int:
+    layers = {int(match[1]) for key in tensors if (match := re.match(r"blocks\.(\d+)\.", key))}
+    if not layers:
+        raise CheckpointError("The file has a patch embedding but no blocks.0.…: it isn't a plain Vision Transformer.")
+    missing = sorted(set(range(max(layers) + 1)) - layers)
+    if missing:
+        raise CheckpointError(
+            f"The tensor blocks.{missing[0]}.norm1.weight is missing: a whole block isn't in the file."
+        )
+    return max(layers) + 1
+
+
+def _heads(width: int, num_heads: int | None) -> tuple[int, tuple[str, ...]]:
+    if num_heads is not None:
+        if num_heads < 1 or width % num_heads:
+            raise CheckpointError(f"{num_heads} heads don't divide the width {width}: give num_heads that does.")
+        return num_heads, ()
+    heads = max(1, width // HEAD_WIDTH)
+    if width % heads:
+        raise CheckpointError(f"The width {width} is no multiple of {HEAD_WIDTH}: say how many heads with num_heads.")
+    return heads, (f"The file doesn't say how many heads: {heads} assumed (width {width} / {HEAD_WIDTH}).",)
+
+
+def _mlp(tensors: dict[str, Tensor], width: int) -> dict[str, Any]:
+    fc1, fc2 = tensors.get("blocks.0.mlp.fc1.weight"), tensors.get("blocks.0.mlp.fc2.weight")
+    if fc1 is None or fc2 is None:
+        name = "blocks.0.mlp.fc1.weight" if fc1 is None else "blocks.0.mlp.fc2.weight"
+        raise CheckpointError(f"The tensor {name} is missing: the file holds no complete Vision Transformer.")
+    if fc1.ndim == fc2.ndim == 2 and fc1.shape[0] == 2 * fc2.shape[1]:
+        return {"mlp_ratio": fc1.shape[0] / width, "mlp_layer": SwiGLUPacked}
+    return {"mlp_ratio": fc1.shape[0] / width}
+
+
+def _pooling(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    if "attn_pool.latent" in tensors:
+        return {"global_pool": "map"}
+    if "fc_norm.weight" in tensors:
+        return {"global_pool": "avg", "fc_norm": True}
+    return {"global_pool": "token" if "cls_token" in tensors else "avg", "fc_norm": False}
+
+
+def _positions(tensors: dict[str, Tensor], patch_size: int, grid: tuple[int, int] | None) -> dict[str, Any]:
+    """Image size and whether prefix tokens have positions, from the length of pos_embed."""
+    if "pos_embed" not in tensors:
+        raise CheckpointError("The tensor pos_embed is missing: name the timm architecture with arch.")
+    length = tensors["pos_embed"].shape[-2]
+    prefix = sum(tensors[key].shape[1] for key in ("cls_token", "dist_token", "reg_token") if key in tensors)
+    grids = {patches: _square(patches) for patches in (length - prefix, length)}
+    if grid is not None:
+        grids = {patches: grid if grid[0] * grid[1] == patches else None for patches in grids}
+    for patches, found in grids.items():
+        if found:
+            size = (found[0] * patch_size, found[1] * patch_size)
+            return {"img_size": size, "no_embed_class": patches == length and prefix > 0, "dynamic_img_size": True}
+    given = "" if grid is None else f" not {grid[0]} x {grid[1]}"
+    raise CheckpointError(
+        f"pos_embed has {length} positions for {prefix} prefix tokens and a grid that is no square{given}: "
+        "say its rows and columns with grid=(rows, cols)."
+    )
+
+
+def _square(patches: int) -> tuple[int, int] | None:
+    side = math.isqrt(max(patches, 0))
+    return (side, side) if side and side * side == patches else None

@@ -1,0 +1,161 @@
+"""Weights files to flat dictionaries of tensors: safetensors and torch files, nothing executed, memory bounded."""
+
+import argparse
+import json
+import pickle
+import threading
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from explorer.errors import CheckpointError
+
+MAX_DEPTH = 8  # of dictionaries inside dictionaries
+MAX_ENTRIES = 200_000
+SLACK = 2**20  # what a zip's index may add to its entries
+WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pth")
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
+_unpickling = threading.Lock()  # safe_globals changes a list that all threads share
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a weights file holds: tensors by dotted name, and its settings (plain numbers and texts) by theirs."""
+
+    tensors: dict[str, Tensor]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def read_contents(path: Path) -> Contents:
+    """Every tensor of a .safetensors or torch file by dotted name, still on disk where the format allows.
+
+    Raises CheckpointError with one sentence for anything else: missing, empty, truncated, unsafe or foreign files.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path.name} doesn't exist any more: pick another model or put the file back.")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        raise CheckpointError(f"{path.name} is empty: copy or download it again.")
+    if head[:4] == b"PK\x03\x04":
+        return _read_torch_zip(path)
+    if head[8:9] == b"{" or path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return _read_pickle(path, mmap=False)
+
+
+def _read_safetensors(path: Path) -> Contents:
+    # The library checks that the header's offsets cover the file exactly before any tensor is made.
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
+            return Contents(tensors, dict(file.metadata() or {}))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path.name} is no complete safetensors file ({_first_line(error)}): copy or download it again."
+        ) from error
+
+
+def _read_torch_zip(path: Path) -> Contents:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name} is truncated or damaged: copy or download it again.") from error
+    names = {entry.filename.rpartition("/")[2] for entry in entries}
+    if "data.pkl" not in names:
+        raise CheckpointError(f"{path.name} is a zip archive but no PyTorch file: give a .pth or .safetensors file.")
+    if "constants.pkl" in names:
+        raise CheckpointError(f"{path.name} is a TorchScript program, not weights: save its state_dict() instead.")
+    claimed = sum(entry.file_size for entry in entries)
+    if claimed > path.stat().st_size + SLACK:
+        raise CheckpointError(
+            f"{path.name} claims {claimed:,} bytes of content in a file of {path.stat().st_size:,}: it isn't an honest "
+            "PyTorch file."
+        )
+    return _read_pickle(path, mmap=True)
+
+
+def _read_pickle(path: Path, mmap: bool) -> Contents:
+    """weights_only, with argparse.Namespace as the one class allowed (training scripts save their arguments)."""
+    try:
+        with _unpickling, torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_unsafe(path, error)) from error
+    except (RuntimeError, ValueError, EOFError, OSError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{path.name} is truncated or no PyTorch file ({_first_line(error)}).") from error
+    tensors: dict[str, Tensor] = {}
+    settings: dict[str, Any] = {}
+    _flatten(content, "", tensors, settings, 0, path.name)
+    return Contents(tensors, settings)
+
+
+def _unsafe(path: Path, error: Exception) -> str:
+    text = str(error)
+    for marker in ("GLOBAL ", "Unsupported global: GLOBAL ", "Unsupported class "):
+        if marker in text:
+            name = text.split(marker, 1)[1].split()[0].strip("`'\",")
+            return (
+                f"{path.name} asks for {name}, which weights don't need, so it wasn't opened and nothing ran: "
+                "save only the state_dict() and give that file."
+            )
+    return f"{path.name} is no PyTorch weights file, or a damaged one; nothing in it was run."
+
+
+def _flatten(
+    value: Any, name: str, tensors: dict[str, Tensor], settings: dict[str, Any], depth: int, file: str
+) -> None:
+    """Dictionaries inside dictionaries to dotted names; lists and other objects are no weights and are left."""
+    if depth > MAX_DEPTH or len(tensors) + len(settings) > MAX_ENTRIES:
+        raise CheckpointError(f"{file} nests its entries too deeply or has too many: give a plain state_dict().")
+    if isinstance(value, argparse.Namespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            _flatten(entry, f"{name}.{key}" if name else str(key), tensors, settings, depth + 1, file)
+    elif isinstance(value, Tensor):
+        tensors[name] = _honest(value, name, file)
+    else:
+        settings[name] = value if isinstance(value, (int, float, str, bool)) else type(value).__name__
+
+
+def _honest(tensor: Tensor, name: str, file: str) -> Tensor:
+    """The tensor, unless its shape claims more bytes than the file stores for it."""
+    if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise CheckpointError(f"{file}: {name} claims shape {tuple(tensor.shape)} but stores less: it isn't weights.")
+    return tensor
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+
+
+def read_weights_folder(folder: Path) -> dict[str, Tensor]:
+    """The tensors of the one weights file in a folder; CheckpointError where there is none."""
+    for name in WEIGHT_NAMES:
+        if (folder / name).is_file():
+            return read_contents(folder / name).tensors
+    files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
+    if not files:
+        raise CheckpointError(f"The folder {folder.name} holds no weights: expected {WEIGHT_NAMES[0]}.")
+    return read_contents(files[0]).tensors
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a folder; CheckpointError where it is missing or unreadable."""
+    file = folder / "config.json"
+    if not file.is_file():
+        raise CheckpointError(f"The folder {folder.name} has no config.json: give one saved by timm or transformers.")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"config.json in {folder.name} isn't readable JSON: save the model again.") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"config.json in {folder.name} holds no settings: save the model again.")
+    return config

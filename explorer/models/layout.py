@@ -1,0 +1,61 @@
+"""Which tokens a model puts before its patches, and how its patches lie: found in the model, never guessed silently."""
+
+from torch import Tensor, nn
+
+from explorer.errors import ModelError, UnsupportedModelError
+
+# Parameters that become prefix tokens, in the order in which every known family concatenates them.
+PREFIX_PARAMETERS = {
+    "cls_token": "cls",
+    "class_embedding": "cls",
+    "dist_token": "dist",
+    "distillation_token": "dist",
+    "reg_token": "reg",
+    "register_tokens": "reg",
+}
+
+
+def prefix_tokens(embeddings: nn.Module, count: int | None = None) -> tuple[str, ...]:
+    """("cls", "dist", "reg1", ...) from the parameters of the module that puts tokens together.
+
+    count: how many the library itself says there are; a mismatch is a ModelError that asks for the names.
+    """
+    names: list[str] = []
+    for parameter, name in PREFIX_PARAMETERS.items():
+        token = getattr(embeddings, parameter, None)
+        if not isinstance(token, Tensor):
+            continue
+        tokens = token.shape[-2] if token.ndim > 1 else 1
+        names += [f"reg{i + 1}" for i in range(tokens)] if name == "reg" else _numbered(name, tokens)
+    if count is not None and len(names) != count:
+        raise ModelError(
+            f"The model has {count} tokens before its patches, of which {len(names)} are known ({', '.join(names)}): "
+            f"name all {count} with prefix_tokens=(...)."
+        )
+    return tuple(names)
+
+
+def _numbered(name: str, tokens: int) -> list[str]:
+    """["cls"], or ["cls", "cls2", ...] for the few models with more than one."""
+    return [name if i == 0 else f"{name}{i + 1}" for i in range(tokens)]
+
+
+def patch_side(patch_size: int | tuple[int, ...]) -> int:
+    """The side in pixels of a square patch; other patches are refused."""
+    sides = {patch_size} if isinstance(patch_size, int) else set(patch_size)
+    if len(sides) != 1:
+        raise UnsupportedModelError(f"Patches of {'x'.join(map(str, sides))} pixels aren't square: pick another model.")
+    return int(sides.pop())
+
+
+def check_tokens(tokens: int, prefix: tuple[str, ...], grid: tuple[int, int]) -> None:
+    """Raise ModelError where prefix tokens + rows x cols don't add up to what the model computed."""
+    rows, cols = grid
+    if tokens == len(prefix) + rows * cols:
+        return
+    extra = tokens - rows * cols
+    known = f"{len(prefix)} known ({', '.join(prefix)})" if prefix else "none known"
+    raise ModelError(
+        f"The model gave {tokens} tokens for {rows} x {cols} patches, so {extra} tokens come before them, {known}: "
+        + ("name them with prefix_tokens=(...)." if extra >= 0 else "its patches aren't one token each.")
+    )

@@ -1,0 +1,172 @@
+"""timm models: built by id, from a folder in timm's hub format, and wrapped as Model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from timm.models import get_arch_name, is_model, model_entrypoint
+from torch import nn
+
+from explorer.errors import CheckpointError, ModelError, UnsupportedModelError
+from explorer.models import layout
+from explorer.models.adapters import TimmAdapter
+from explorer.models.backbone import Model
+
+# timm modules whose models keep one plain softmax(QK^T) over all tokens in every block.
+PLAIN_MODULES = (
+    "vision_transformer",
+    "vision_transformer_hybrid",
+    "vision_transformer_relpos",
+    "deit",
+    "eva",
+    "beit",
+    "naflexvit",
+)
+REASONS = {
+    "cait": "its heads are mixed before and after softmax (talking heads), so no head has a map of its own",
+    "xcit": "it attends between channels, not between patches (cross-covariance attention)",
+    "swin_transformer": "its attention stays inside shifted windows",
+    "swin_transformer_v2": "its attention stays inside shifted windows",
+    "swin_transformer_v2_cr": "its attention stays inside shifted windows",
+    "vision_transformer_sam": "its attention stays inside windows in most layers",
+    "hiera": "its tokens are pooled between stages",
+    "mvitv2": "its keys and values are pooled",
+    "volo": "its first stage attends inside outlook windows",
+}
+OTHER_REASON = "it isn't a plain Vision Transformer (one softmax(QK^T) over all tokens in every block)"
+
+
+def create_timm(model_id: str, pretrained: bool = False, **settings: Any) -> nn.Module:
+    """timm's model of that id in eval mode, taking any image size where the family can.
+
+    Raises ModelError for an unknown id, UnsupportedModelError with the reason where attention isn't plain.
+    """
+    _check_family(model_id)
+    try:
+        return timm.create_model(model_id, pretrained=pretrained, dynamic_img_size=True, **settings)
+    except TypeError as error:
+        if "dynamic_img_size" not in str(error):
+            raise ModelError(f"timm can't build {model_id}: {error}") from error
+    return timm.create_model(model_id, pretrained=pretrained, **settings)
+
+
+def _check_family(model_id: str) -> None:
+    if ":" in model_id:  # hf-hub:, local-dir: name their architecture in a config that timm reads itself
+        return
+    architecture = get_arch_name(model_id)
+    if not is_model(architecture):
+        close = timm.list_models(f"*{architecture[:12]}*")[:3]
+        hint = f" Did you mean {', '.join(close)}?" if close else " timm.list_models() lists all."
+        raise ModelError(f"timm has no model named {model_id}.{hint}")
+    module = model_entrypoint(architecture).__module__.rpartition(".")[2]
+    if module not in PLAIN_MODULES:
+        reason = REASONS.get(module, OTHER_REASON)
+        raise UnsupportedModelError(f"{model_id} can't be shown: {reason}. Pick a plain Vision Transformer.")
+
+
+def load_timm_folder(folder: Path) -> nn.Module:
+    """The module of a folder that timm's save_for_hf wrote, weights read by the explorer's own checked reader."""
+    from explorer.models.formats.reading import read_weights_folder
+
+    config = json.loads((folder / "config.json").read_text())
+    arguments = {**config.get("model_args", {}), "num_classes": config.get("num_classes", 1000)}
+    if "global_pool" in config:
+        arguments.setdefault("global_pool", config["global_pool"])
+    module = create_timm(config["architecture"], pretrained_cfg=config.get("pretrained_cfg"), **arguments)
+    _load_exactly(module, read_weights_folder(folder), folder.name)
+    if config.get("label_names"):
+        module.pretrained_cfg["label_names"] = config["label_names"]  # type: ignore[index]
+    return module
+
+
+def _load_exactly(module: nn.Module, tensors: dict, name: str) -> None:
+    own = module.state_dict()
+    for key, tensor in own.items():
+        if key not in tensors:
+            raise CheckpointError(f"{name} lacks the tensor {key} that its config.json asks for: save the model again.")
+        if tensors[key].shape != tensor.shape:
+            raise CheckpointError(
+                f"{name}: {key} has shape {tuple(tensors[key].shape)}, its config.json asks for {tuple(tensor.shape)}."
+            )
+    module.load_state_dict({key: tensors[key] for key in own})
+
+
+def wrap_timm(
+    module: nn.Module,
+    source: str,
+    name: str | None = None,
+    notes: tuple[str, ...] = (),
+    prefix_tokens: tuple[str, ...] | None = None,
+) -> Model:
+    """A timm module as Model: eval mode, no gradients, fused attention on, its layout found in the module itself."""
+    anyway: Any = module.eval().requires_grad_(False)
+    for part in module.modules():
+        if hasattr(part, "fused_attn"):
+            part.fused_attn = True  # attention must pass through scaled_dot_product_attention to be recorded
+    config = anyway.pretrained_cfg
+    embeddings = getattr(anyway, "embeds", anyway)
+    return Model(
+        name=name or config.get("architecture") or source,
+        source=source,
+        module=module,
+        adapter=TimmAdapter(classifies=_classifies(anyway), fixed_size=_fixed_size(anyway)),
+        patch_size=layout.patch_side(_patch_sides(anyway)),
+        depth=len(anyway.blocks),
+        num_heads=_num_heads(anyway),
+        width=anyway.embed_dim,
+        prefix_tokens=prefix_tokens or layout.prefix_tokens(embeddings, anyway.num_prefix_tokens),
+        class_names=_class_names(anyway),
+        input_size=_input_size(anyway),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config.get("interpolation") or "bicubic",
+        notes=notes,
+    )
+
+
+def _patch_sides(module: Any) -> tuple[int, int]:
+    embed = getattr(module, "patch_embed", None) or module.embeds
+    return embed.feat_ratio(as_scalar=False)
+
+
+def _num_heads(module: Any) -> int:
+    return next(part.num_heads for part in module.blocks[0].modules() if hasattr(part, "num_heads"))
+
+
+def _fixed_size(module: Any) -> tuple[int, int] | None:
+    if getattr(module, "dynamic_img_size", False) or hasattr(module, "embeds"):
+        return None
+    return tuple(module.patch_embed.img_size)
+
+
+def _input_size(module: Any) -> int:
+    return min(_fixed_size(module) or module.pretrained_cfg["input_size"][1:])
+
+
+def _classifies(module: Any) -> bool:
+    """Whether the head gives classes; CLIP-like models without fine-tuning carry a projection to text space there."""
+    config = module.pretrained_cfg
+    contrastive = any(word in (config.get("architecture") or "") for word in ("clip", "pe_core"))
+    projection = contrastive and "ft" not in (config.get("tag") or "") and not config.get("label_names")
+    return module.num_classes > 0 and not projection
+
+
+def _class_names(module: Any) -> list[str] | None:
+    config = module.pretrained_cfg
+    if not _classifies(module):
+        return None
+    names = config.get("label_names")
+    if names:
+        return list(names)
+    subset = infer_imagenet_subset(config) if config.get("tag") else None
+    return imagenet_names(subset, module.num_classes) if subset else None
+
+
+def imagenet_names(subset: str, num_classes: int) -> list[str] | None:
+    """English names of an ImageNet label set in class order, where its size agrees."""
+    info = ImageNetInfo(subset)
+    if info.num_classes() != num_classes:
+        return None
+    return [info.index_to_description(index).split(",")[0] for index in range(num_classes)]
