@@ -1,5 +1,6 @@
 """Attention from stored q and k: pattern = softmax(q k^T * scale + bias), for the rows that are asked for."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -8,11 +9,13 @@ from torch import Tensor
 from explorer.errors import QueryError
 
 Fusion = Literal["mean", "max", "min"]
+FUSIONS = ("mean", "max", "min")
+BLOCK = 128  # query rows whose softmax is held at a time; at 3,601 tokens one head's block fits a core's cache
 
 
 def scores(q: Tensor, k: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
     """q "head query dim", k "head key dim" -> q k^T * scale + bias, "head query key"."""
-    raw = (q @ k.transpose(-2, -1)) * scale
+    raw = (q * scale) @ k.transpose(-2, -1)
     return raw if bias is None else raw + bias
 
 
@@ -21,15 +24,41 @@ def pattern(q: Tensor, k: Tensor, scale: float, bias: Tensor | None = None) -> T
     return scores(q, k, scale, bias).softmax(dim=-1)
 
 
+def each_head(q: Tensor, k: Tensor, scale: float, bias: Tensor | None = None, softmax: bool = True) -> Iterator[Tensor]:
+    """The pattern (or, without softmax, the scores) of one head after the other, "query key" float32.
+
+    All heads share one buffer, which the next head overwrites: use each before asking for the next.
+    """
+    buffer = torch.empty(q.shape[1], k.shape[1], device=q.device)
+    for head in range(q.shape[0]):
+        torch.mm(q[head].float() * scale, k[head].float().T, out=buffer)
+        if bias is not None:
+            buffer += bias[head if bias.shape[0] > 1 else 0]
+        yield torch.softmax(buffer, dim=-1, out=buffer) if softmax else buffer
+
+
+def check_fusion(fusion: str) -> None:
+    """Raise QueryError for anything but mean, max and min."""
+    if fusion not in FUSIONS:
+        raise QueryError(f"Heads are fused by {', '.join(FUSIONS)}, not {fusion!r}.")
+
+
 def fuse(heads: Tensor, fusion: str) -> Tensor:
     """ "head ..." -> "..." by the mean, maximum or minimum over heads."""
-    if fusion == "mean":
-        return heads.mean(dim=0)
-    if fusion == "max":
-        return heads.amax(dim=0)
-    if fusion == "min":
-        return heads.amin(dim=0)
-    raise QueryError(f"Heads are fused by mean, max or min, not {fusion!r}.")
+    check_fusion(fusion)
+    return heads.mean(dim=0) if fusion == "mean" else heads.amax(dim=0) if fusion == "max" else heads.amin(dim=0)
+
+
+def fuse_each(heads: Iterator[Tensor], count: int, fusion: str) -> Tensor:
+    """What fuse() gives, from heads "query key" that come one after the other."""
+    check_fusion(fusion)
+    fused = next(heads).clone()
+    for head in heads:
+        if fusion == "mean":
+            fused += head
+        else:
+            (torch.maximum if fusion == "max" else torch.minimum)(fused, head, out=fused)
+    return fused.div_(count) if fusion == "mean" else fused
 
 
 def mass_mask(weights: Tensor, mass: float) -> Tensor:

@@ -1,6 +1,7 @@
 """Record once, then ask: q and k of every layer of one forward pass, and every map that follows from them."""
 
 from dataclasses import dataclass, field
+from operator import index
 
 import numpy as np
 import torch
@@ -8,12 +9,13 @@ from PIL import Image
 from torch import Tensor
 
 from explorer.attention import maps
-from explorer.attention.recorder import AttentionRecorder, Call
+from explorer.attention.recorder import AttentionRecorder, Call, fused_attention
 from explorer.attention.relevance import relevance
 from explorer.attention.rollout import rollout
 from explorer.data.images import ImageSource
-from explorer.errors import QueryError, RecordingError
+from explorer.errors import ExplorerError, QueryError, RecordingError
 from explorer.models.backbone import Model
+from explorer.models.layout import check_tokens
 from explorer.models.preprocess import Fit, to_pixels
 
 BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
@@ -30,9 +32,9 @@ class Recording:
     grid: tuple[int, int]  # (rows, cols) of patches
     tokens: np.ndarray  # (tokens, width) float32 after the model's last norm, prefix tokens first
     logits: np.ndarray | None  # (classes,) float32
-    precision: str  # "float32" or "float16": how q and k are kept
-    calls: list[Call] = field(repr=False)
-    output_norms: Tensor | None = field(default=None, repr=False)
+    precision: str  # "float32" or "float16": how q, k and bias are kept
+    calls: list[Call] = field(repr=False)  # one a layer
+    norms: Tensor | None = field(default=None, repr=False)  # "layer token", depth + 1 layers; None where not known
 
     @property
     def depth(self) -> int:
@@ -94,14 +96,12 @@ class Recording:
         """All queries of one layer: (tokens, tokens) float32, the pattern after softmax or the scores before it."""
         if kind not in ("pattern", "scores"):
             raise QueryError(f"A matrix is of kind pattern or scores, not {kind!r}.")
-        call = self._call(layer)
-        bias = None if call.bias is None else call.bias.float()
-        compute = maps.pattern if kind == "pattern" else maps.scores
-        if isinstance(head, int):
-            index = self._head_index(head)
-            some = bias if bias is None or bias.shape[0] == 1 else bias[index : index + 1]
-            return compute(call.q[index][None].float(), call.k[index][None].float(), call.scale, some)[0].cpu().numpy()
-        return maps.fuse(compute(call.q.float(), call.k.float(), call.scale, bias), head).cpu().numpy()
+        call, softmax = self._call(layer), kind == "pattern"
+        blocks = torch.arange(call.k.shape[1], device=call.k.device).split(maps.BLOCK)
+        if isinstance(head, str):
+            return torch.cat([call.fused(block, head, softmax) for block in blocks]).cpu().numpy()
+        one = call.head(self._head_index(head))
+        return torch.cat([one.fused(block, "mean", softmax) for block in blocks]).cpu().numpy()
 
     def rollout(
         self, query: Query | None = None, fusion: str = "mean", discard_ratio: float = 0.0, start_layer: int = 0
@@ -130,25 +130,26 @@ class Recording:
 
     def token_norms(self, layer: int) -> np.ndarray:
         """(tokens,) L2 norm of the residual stream entering a layer; layer == depth: after the last block."""
-        norms = self.output_norms if layer == self.depth else self._call(layer).token_norms
-        if norms is None:
-            raise QueryError("This model's blocks don't start with a norm layer, so its token norms aren't known.")
-        return norms.cpu().numpy()
+        if self.norms is None:
+            raise QueryError("This model's layers don't add to one residual stream, so its token norms aren't known.")
+        self._check_layer(layer, self.depth + 1)
+        return self.norms[layer if layer >= 0 else layer - 1].cpu().numpy()
 
     def _call(self, layer: int) -> Call:
-        if not isinstance(layer, (int, np.integer)) or not -self.depth <= layer < self.depth:
-            raise QueryError(f"This model has layers 0 to {self.depth - 1}; {layer!r} is none of them.")
+        self._check_layer(layer, self.depth)
         return self.calls[layer]
 
-    def _head_index(self, head: int) -> int:
-        if not 0 <= head < self.num_heads:
-            raise QueryError(f"This model has heads 0 to {self.num_heads - 1}; {head} is none of them.")
-        return head
+    def _check_layer(self, layer: int, count: int) -> None:
+        if not isinstance(layer, (int, np.integer)) or not -self.depth <= layer < count:
+            raise QueryError(f"This model has layers 0 to {self.depth - 1}; {layer!r} is none of them.")
+
+    def _head_index(self, head: Head) -> int:
+        if not isinstance(head, (int, np.integer)) or not 0 <= head < self.num_heads:
+            raise QueryError(f"This model has heads 0 to {self.num_heads - 1}, mean, max and min; {head!r} is no such.")
+        return int(head)
 
     def _fused(self, heads: Tensor, head: Head) -> Tensor:
-        if isinstance(head, (int, np.integer)):
-            return heads[self._head_index(int(head))]
-        return maps.fuse(heads, head)
+        return maps.fuse(heads, head) if isinstance(head, str) else heads[self._head_index(head)]
 
     def query_indices(self, query: Query | None) -> list[int]:
         """Token indices of a query; several for "mean"."""
@@ -161,19 +162,23 @@ class Recording:
                 known = ", ".join((*self.prefix_tokens, "mean"))
                 raise QueryError(f"This model has no {query!r} token; ask from {known} or a patch (row, col).")
             return [self.prefix_tokens.index(query)]
-        row, col = query
+        try:
+            row, col = (index(number) for number in query)
+        except (TypeError, ValueError) as error:
+            raise QueryError(f"A patch is asked for as (row, col), two whole numbers, not {query!r}.") from error
         if not (0 <= row < rows and 0 <= col < cols):
             raise QueryError(f"Patch {row}, {col} lies outside the grid of {rows} rows and {cols} columns.")
         return [prefix + row * cols + col]
 
     def _rows(self, layer: int, query: Query | None) -> Tensor:
         """ "head token" of one query, or the mean over patch queries, computed in blocks of queries."""
-        call, indices = self._call(layer), self.query_indices(query)
-        total = torch.zeros(call.q.shape[0], call.k.shape[1], device=call.q.device)
-        k = call.k.float()
-        for block in torch.tensor(indices, device=k.device).split(256):
-            bias = None if call.bias is None else call.bias[:, block].float()
-            total += maps.pattern(call.q[:, block].float(), k, call.scale, bias).sum(dim=1)
+        call, indices = self._call(layer), torch.tensor(self.query_indices(query), device=self.calls[0].k.device)
+        if len(indices) == 1:
+            return call.pattern(indices)[:, 0]
+        total = torch.zeros(call.q.shape[0], call.k.shape[1], device=call.k.device)
+        for block in indices.split(maps.BLOCK):
+            for head, rows in enumerate(call.each_head(block)):
+                total[head] += rows.sum(dim=0)
         return total / len(indices)
 
     def _patches(self, weights: Tensor) -> Tensor:
@@ -182,38 +187,54 @@ class Recording:
 
 
 @torch.no_grad()
-def record(model: Model, image: ImageSource, size: int | None = None, fit: Fit = "crop") -> Recording:
+def record(
+    model: Model, image: ImageSource, size: int | None = None, fit: Fit = "crop", byte_budget: int = BYTE_BUDGET
+) -> Recording:
     """One forward pass of the image, with q and k of every layer kept; the model is left as it was.
 
     image: path, PIL image or HxWx3 uint8; size: pixels of the short side, a multiple of patch_size; fit: "crop",
-    "squash" or "keep". Raises ImageError for a bad image or size, RecordingError where the self-check fails.
+    "squash" or "keep"; byte_budget: above it, q and k are kept in float16. Raises ImageError for a bad image or size,
+    RecordingError where the self-check fails or the model's attention can't be seen.
     """
     fitted = model.fit(image, size, fit)
     model.adapter.check_size(model.module, fitted.height, fitted.width)
     grid = model.grid(fitted.height, fitted.width)
-    count = len(model.prefix_tokens) + grid[0] * grid[1]
-    dtype = torch.float16 if count * model.width * model.depth * 2 * 4 > BYTE_BUDGET else torch.float32
     pixels = to_pixels(fitted, model.mean, model.std).to(model.device)
-    with AttentionRecorder(count, dtype) as recorder:
-        tokens, logits = model.forward(pixels)
-    _check_layers(model, recorder, count)
+    recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], byte_budget)
+    tokens, logits = _forward(model, pixels, recorder)
+    check_tokens(tokens.shape[1], model.prefix_tokens, grid)
+    _check_layers(model, recorder)
     return Recording(
         model=model,
         image=fitted,
         grid=grid,
         tokens=tokens[0].float().cpu().numpy(),
         logits=None if logits is None else logits[0].float().cpu().numpy(),
-        precision=str(dtype).removeprefix("torch."),
+        precision=str(recorder.dtype).removeprefix("torch."),
         calls=recorder.calls,
-        output_norms=recorder.last_norms,
+        norms=recorder.stream.all_norms(),
     )
 
 
-def _check_layers(model: Model, recorder: AttentionRecorder, count: int) -> None:
+def _forward(model: Model, pixels: Tensor, recorder: AttentionRecorder) -> tuple[Tensor, Tensor | None]:
+    """The model's forward pass under the recorder; what the model itself refuses becomes a RecordingError."""
+    try:
+        with fused_attention(model.module), recorder:
+            return model.forward(pixels)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        if isinstance(error, ExplorerError):
+            raise
+        raise RecordingError(
+            f"{model.name} failed on {pixels.shape[3]}x{pixels.shape[2]} pixels ({' '.join(str(error).split())}): "
+            f"try its own size, {model.input_size}."
+        ) from error
+
+
+def _check_layers(model: Model, recorder: AttentionRecorder) -> None:
     if len(recorder.calls) == model.depth:
         return
     seen = sorted(set(recorder.other_shapes))
     raise RecordingError(
-        f"{model.name} made {len(recorder.calls)} attention calls over its {count} tokens where {model.depth} layers "
-        f"were expected{f' (other shapes: {seen})' if seen else ''}: its attention can't be shown."
+        f"{model.name} made {len(recorder.calls)} attention calls over its {recorder.tokens} tokens where "
+        f"{model.depth} layers were expected{f' (other shapes: {seen})' if seen else ''}: its attention can't be shown."
     )

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,9 +10,8 @@ from explorer.attention import maps
 from explorer.errors import QueryError
 
 if TYPE_CHECKING:
+    from explorer.attention.recorder import Call
     from explorer.attention.recording import Recording
-
-BLOCK = 256  # query rows whose softmax is held at a time
 
 
 def rollout(
@@ -24,8 +24,11 @@ def rollout(
     """The mean of the rows `indices` of R = A'_L ... A'_start, "token" float32.
 
     A'_l = 0.5 A_l + 0.5 I with A_l fused over heads, each row divided by its own sum. Never holds R: starting from the
-    last layer, a row vector r becomes r A'_l, and only rows with weight are computed.
+    last layer, a row vector r becomes r A'_l, and only rows with weight are computed. discard_ratio: that share of the
+    entries of A_l, the lowest ones, becomes 0 before I is added, except on the diagonal and in the cls column; a layer
+    is then held as one matrix, 4 bytes x tokens^2, and a copy of it. Raises QueryError for settings out of range.
     """
+    maps.check_fusion(fusion)
     if not 0 <= discard_ratio < 1:
         raise QueryError(f"discard_ratio must lie from 0 up to, not at, 1; {discard_ratio} came.")
     if not 0 <= start_layer < recording.depth:
@@ -33,45 +36,38 @@ def rollout(
     r = torch.zeros(recording.calls[0].k.shape[1], device=recording.calls[0].k.device)
     r[indices] = 1 / len(indices)
     cls = recording.prefix_tokens.index("cls") if "cls" in recording.prefix_tokens else None
-    for layer in range(recording.depth - 1, start_layer - 1, -1):
-        r = _step(recording, layer, r, fusion, discard_ratio, cls)
+    for call in reversed(recording.calls[start_layer:]):
+        r = _step(call, r, fusion, discard_ratio, cls)
     return r
 
 
-def _fused_rows(recording: "Recording", layer: int, block: Tensor, k: Tensor, fusion: str) -> Tensor:
-    call = recording.calls[layer]
-    bias = None if call.bias is None else call.bias[:, block].float()
-    return maps.fuse(maps.pattern(call.q[:, block].float(), k, call.scale, bias), fusion)
-
-
-def _step(recording: "Recording", layer: int, r: Tensor, fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
-    """ "token" -> r A'_layer."""
-    k = recording.k(layer)
-    threshold = _threshold(recording, layer, k, fusion, discard_ratio) if discard_ratio else None
+def _step(call: "Call", r: Tensor, fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
+    """ "token" -> r A'."""
+    kept = _discarded(call, fusion, discard_ratio, cls) if discard_ratio else None
     out = torch.zeros_like(r)
-    for block in r.nonzero()[:, 0].split(BLOCK):
-        rows = _fused_rows(recording, layer, block, k, fusion)
-        if threshold is not None:
-            rows = _discard(rows, block, threshold, cls)
+    for block in r.nonzero()[:, 0].split(maps.BLOCK):
+        rows = call.fused(block, fusion) if kept is None else kept[block]
         weight = r[block] / (0.5 * rows.sum(dim=1) + 0.5)
         out += 0.5 * (weight @ rows)
         out[block] += 0.5 * weight
     return out
 
 
-def _threshold(recording: "Recording", layer: int, k: Tensor, fusion: str, discard_ratio: float) -> Tensor:
-    """The largest of the lowest `discard_ratio` share of the entries of the whole fused matrix."""
-    tokens = k.shape[1]
-    blocks = torch.arange(tokens, device=k.device).split(BLOCK)
-    entries = torch.cat([_fused_rows(recording, layer, block, k, fusion).flatten() for block in blocks])
-    count = int(discard_ratio * entries.numel())
-    return entries.kthvalue(count).values if count else entries.new_tensor(-1.0)
-
-
-def _discard(rows: Tensor, block: Tensor, threshold: Tensor, cls: int | None) -> Tensor:
-    """Zero entries up to the threshold, never the diagonal nor the cls column."""
-    drop = rows <= threshold
-    drop[torch.arange(len(block)), block] = False
-    if cls is not None:
-        drop[:, cls] = False
-    return rows.masked_fill(drop, 0.0)
+def _discarded(call: "Call", fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
+    """A "query key" with its lowest entries zeroed, never the diagonal nor the cls column."""
+    tokens, device = call.k.shape[1], call.k.device
+    matrix = torch.empty(tokens, tokens, device=device)
+    for block in torch.arange(tokens, device=device).split(maps.BLOCK):
+        matrix[block] = call.fused(block, fusion)
+    count = int(discard_ratio * tokens * tokens)
+    if not count:
+        return matrix
+    # numpy's partition needs one copy; torch's kthvalue would also hold an int64 index of every entry.
+    threshold = float(np.partition(matrix.cpu().numpy(), count - 1, axis=None)[count - 1])
+    diagonal = matrix.diagonal().clone()
+    column = matrix[:, cls].clone() if cls is not None else None
+    torch.nn.functional.threshold_(matrix, threshold, 0.0)
+    matrix.diagonal().copy_(diagonal)
+    if cls is not None and column is not None:
+        matrix[:, cls] = column
+    return matrix
