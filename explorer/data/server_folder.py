@@ -1,0 +1,41 @@
+"""Data sets that lie on the server: only those below one configured folder can be chosen from the app."""
+
+import os
+from pathlib import Path
+
+from explorer.errors import DataError
+
+VARIABLE = "VIT_EXPLORER_DATA"
+
+
+def data_folder() -> Path:
+    """The folder that the environment variable VIT_EXPLORER_DATA names, or ./data."""
+    return Path(os.environ.get(VARIABLE) or "data").resolve()
+
+
+def server_datasets() -> list[str]:
+    """Names of the folders and zips directly in the data folder; none where the folder is absent."""
+    root = data_folder()
+    if not root.is_dir():
+        return []
+    entries = [path for path in root.iterdir() if path.is_dir() or path.suffix.lower() == ".zip"]
+    return sorted(path.name for path in entries if not path.name.startswith(".") and _is_below(path, root))
+
+
+def server_dataset(name: str) -> Path:
+    """The path of a data set below the data folder; DataError where `name` leads out of it or to nothing."""
+    root = data_folder()
+    path = root / name
+    if not _is_below(path, root):
+        raise DataError(f"'{name}' lies outside the data folder; choose one of the data sets listed there.")
+    if not path.exists():
+        raise DataError(f"There is no '{name}' in the data folder {root}; choose one of the data sets listed there.")
+    return path.resolve()
+
+
+def _is_below(path: Path, root: Path) -> bool:
+    """Whether the path, with its links followed, lies inside root."""
+    try:
+        return root in path.resolve().parents
+    except (OSError, ValueError):  # a loop of links, a null byte
+        return False
