@@ -1,0 +1,156 @@
+"""Does the class depend on what a map marks? Deletion and insertion curves (Petsiuk et al. 2018, RISE), on patches."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from explorer.attention.relevance import class_index
+from explorer.errors import QueryError
+from explorer.models.preprocess import to_pixels
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+
+Game = Literal["deletion", "insertion"]
+Fill = Literal["mean", "blur"]
+Progress = Callable[[int, int], None]  # images done, images in all; raise from it to stop
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The probability of the class after each step of one order."""
+
+    order: str  # "map", "random" or "centre"
+    game: Game
+    shares: np.ndarray  # (steps + 1,) share of patches removed or revealed, 0 to 1
+    probabilities: np.ndarray  # (steps + 1,) float64
+
+    @property
+    def area(self) -> float:
+        """Area under the curve (trapezoids), 0 to 1: low is good for deletion, high for insertion."""
+        return float(np.trapezoid(self.probabilities, self.shares))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Both games played with the shown map, with random orders and with a centre prior."""
+
+    target: int
+    curves: tuple[Curve, ...]
+
+    def curve(self, order: str, game: Game) -> Curve:
+        """The one curve of an order and a game."""
+        return next(curve for curve in self.curves if (curve.order, curve.game) == (order, game))
+
+
+def centre_prior(grid: tuple[int, int]) -> np.ndarray:
+    """(rows, cols) float32, highest in the middle: what a map scores that always points at the centre."""
+    rows, cols = ((np.arange(n) + 0.5) / n - 0.5 for n in grid)
+    return -np.hypot(rows[:, None], cols[None, :]).astype(np.float32)
+
+
+def descending(heatmap: np.ndarray) -> np.ndarray:
+    """Patch indices from the map's highest value to its lowest, ties in reading order."""
+    return np.argsort(-heatmap.ravel(), kind="stable")
+
+
+def evidence(
+    recording: "Recording",
+    heatmap: np.ndarray,
+    target: int | str | None = None,
+    steps: int = 20,
+    fill: Fill = "mean",
+    random_orders: int = 3,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evidence:
+    """Remove (deletion) or reveal (insertion) patches from the map's highest to its lowest and follow the class.
+
+    heatmap: (rows, cols); target: as for relevance; fill: what stands for a removed patch, the image's "mean" colour or
+    a strong "blur" of it; random_orders: how many are averaged. A random order backwards is a random order too, so the
+    images of its deletion serve its insertion. Raises QueryError for bad settings or a model without classes.
+    """
+    if recording.logits is None:
+        raise QueryError(f"{recording.model_name} has no classes, so there's no class probability to follow.")
+    if heatmap.shape != recording.grid:
+        raise QueryError(f"The map has {heatmap.shape} patches, the recording {recording.grid}; they must be equal.")
+    count = heatmap.size
+    if not 1 <= steps <= count or random_orders < 1:
+        raise QueryError(f"steps must be 1 to {count} and random_orders at least 1; {steps} and {random_orders} came.")
+    predicted = int(recording.logits.argmax())
+    index = predicted if target is None else class_index(target, recording.model.class_names, len(recording.logits))
+    kept = np.round(np.linspace(count, 0, steps + 1)).astype(int)  # patches left after each step of a deletion
+    given = {"map": descending(heatmap), "centre": descending(centre_prior(recording.grid))}
+    rng = np.random.default_rng(seed)
+    shuffled = [rng.permutation(count) for _ in range(random_orders)]
+    # Every curve is the deletion of some order; an insertion is the deletion of its order backwards, read backwards.
+    orders = [*given.values(), *(order[::-1] for order in given.values()), *shuffled]
+    follow = _Follower(recording, index, fill, progress, total=2 + len(orders) * (steps - 1))
+    rows = follow.deletions(orders, kept)
+    shares = 1 - kept / count
+    random = rows[4:].mean(axis=0)
+    deletions = {"map": rows[0], "centre": rows[1], "random": random}
+    insertions = {"map": rows[2][::-1], "centre": rows[3][::-1], "random": random[::-1]}
+    revealed = kept[::-1] / count
+    return Evidence(
+        index,
+        (
+            *(Curve(order, "deletion", shares, row) for order, row in deletions.items()),
+            *(Curve(order, "insertion", revealed, row) for order, row in insertions.items()),
+        ),
+    )
+
+
+class _Follower:
+    """Runs the model on images with some patches filled, in batches, and reports progress."""
+
+    def __init__(self, recording: "Recording", target: int, fill: Fill, progress: Progress | None, total: int):
+        self.recording, self.target = recording, target
+        self.pixels = to_pixels(recording.image, recording.model.mean, recording.model.std)
+        filled = filled_image(recording.image, fill, recording.patch_size)
+        self.filled = to_pixels(filled, recording.model.mean, recording.model.std)
+        self.progress, self.done, self.total = progress, 0, total
+
+    def deletions(self, orders: list[np.ndarray], kept: np.ndarray) -> np.ndarray:
+        """Probabilities, "order step"; the first and last image are the same for all orders and run once."""
+        inner = [self._masks(order, kept[1:-1]) for order in orders]
+        ends = [np.ones(self.recording.grid, bool), np.zeros(self.recording.grid, bool)]
+        values = np.array(list(self._run(iter([*ends, *(mask for masks in inner for mask in masks)]))))
+        rows = values[2:].reshape(len(orders), len(kept) - 2)
+        first, last = (np.full((len(orders), 1), value) for value in values[:2])
+        return np.concatenate([first, rows, last], axis=1)
+
+    def _masks(self, order: np.ndarray, kept: np.ndarray) -> list[np.ndarray]:
+        """Which patches remain after each step, bool "row col"."""
+        rank = np.empty(len(order), dtype=int)
+        rank[order] = np.arange(len(order))
+        return [(rank >= len(order) - count).reshape(self.recording.grid) for count in kept]
+
+    @torch.no_grad()
+    def _run(self, masks: Iterator[np.ndarray]) -> Iterator[float]:
+        model, patch = self.recording.model, self.recording.patch_size
+        while batch := list(islice(masks, BATCH)):
+            keep = torch.from_numpy(np.kron(np.stack(batch), np.ones((1, patch, patch), bool)))[:, None]
+            _, logits = model.forward(torch.where(keep, self.pixels, self.filled).to(model.device))
+            assert logits is not None  # the recording had logits
+            yield from logits.double().softmax(dim=-1)[:, self.target].cpu().numpy()
+            self.done += len(batch)
+            if self.progress:
+                self.progress(self.done, self.total)
+
+
+def filled_image(image: Image.Image, fill: Fill, patch_size: int) -> Image.Image:
+    """What a removed patch shows: the image's mean colour, or a Gaussian blur of it two patches wide."""
+    pixels = np.array(image)
+    if fill == "mean":
+        return Image.new("RGB", image.size, tuple(round(c) for c in pixels.mean(axis=(0, 1))))
+    if fill == "blur":
+        return Image.fromarray(cv2.GaussianBlur(pixels, (0, 0), sigmaX=2 * patch_size))
+    raise QueryError(f"fill must be mean or blur, not {fill!r}.")

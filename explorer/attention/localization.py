@@ -1,0 +1,114 @@
+"""Which head found it? Every layer and head held to a mask of the object, by the pixels of each patch."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.metrics import auc, roc_curve
+
+from explorer.attention.evidence import centre_prior
+from explorer.data.images import ImageSource
+from explorer.errors import QueryError
+from explorer.models.preprocess import Fit, fit_image
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Query, Recording
+
+OBJECT, IGNORE = 255, 128
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well one map lies on the object."""
+
+    layer: int | None  # None: a prior that no layer made
+    head: int | str  # index, "mean" over heads, or the prior's name
+    auc: float  # pixel AUC of object against background
+    iou: float  # at the best threshold
+    pointing: float  # 1 where the map's peak lies on the object, 0 else; a share over many images
+
+
+@dataclass(frozen=True)
+class PatchMask:
+    """A mask as counts per patch, (rows, cols): a map is constant on a patch, so nothing is lost."""
+
+    objects: np.ndarray  # object pixels
+    background: np.ndarray  # background pixels; those marked 128 are in neither
+    centre: np.ndarray  # bool: the pixel in the patch's middle is object
+
+
+def fit_mask(mask: ImageSource, size: int, patch_size: int, fit: Fit = "crop") -> np.ndarray:
+    """A mask picture through the same geometry as its photo, with nearest: (height, width) uint8."""
+    return np.array(fit_image(mask, size, patch_size, fit, "nearest"))[..., 0]
+
+
+def rectangle_mask(grid: tuple[int, int], first: tuple[int, int], last: tuple[int, int]) -> np.ndarray:
+    """The patches of a rectangle between two corners (row, col), both inside it: bool (rows, cols)."""
+    mask = np.zeros(grid, dtype=bool)
+    (top, bottom), (left, right) = (sorted(pair) for pair in zip(first, last, strict=True))
+    if top < 0 or left < 0 or bottom >= grid[0] or right >= grid[1]:
+        raise QueryError(f"The rectangle {first} to {last} leaves the grid of {grid[0]} rows and {grid[1]} columns.")
+    mask[top : bottom + 1, left : right + 1] = True
+    return mask
+
+
+def patch_mask(mask: np.ndarray, grid: tuple[int, int]) -> PatchMask:
+    """From pixels (0 background, 128 ignored, 255 object, or bool) or patches (bool) to counts per patch.
+
+    Raises QueryError where the mask doesn't divide into the grid, or holds only object or only background.
+    """
+    rows, cols = grid
+    if mask.ndim != 2 or mask.shape[0] % rows or mask.shape[1] % cols:
+        raise QueryError(f"A mask of {mask.shape} pixels doesn't divide into {rows} rows and {cols} columns.")
+    values = np.where(mask, OBJECT, 0) if mask.dtype == bool else mask
+    patches = values.reshape(rows, mask.shape[0] // rows, cols, mask.shape[1] // cols).swapaxes(1, 2)
+    objects = patches > (OBJECT + IGNORE) // 2
+    background = patches < IGNORE // 2
+    if not objects.any() or not background.any():
+        what = "object (255)" if not objects.any() else "background (0)"
+        raise QueryError(f"The mask has no {what} inside the image as the model sees it, so nothing can be ranked.")
+    middle = objects[:, :, objects.shape[2] // 2, objects.shape[3] // 2]
+    return PatchMask(objects.sum(axis=(2, 3)), background.sum(axis=(2, 3)), middle)
+
+
+def score_map(heatmap: np.ndarray, mask: PatchMask, layer: int | None = None, head: int | str = "mean") -> Score:
+    """Pixel AUC, best IoU and pointing game of one map (rows, cols), each patch weighted by its pixels."""
+    values = np.concatenate([heatmap.ravel()] * 2)
+    labels = np.repeat([1, 0], heatmap.size)
+    weights = np.concatenate([mask.objects.ravel(), mask.background.ravel()])
+    false, true, _ = roc_curve(labels, values, sample_weight=weights, drop_intermediate=False)
+    objects, background = mask.objects.sum(), mask.background.sum()
+    iou = (true * objects / (objects + false * background)).max()
+    return Score(layer, head, float(auc(false, true)), float(iou), float(mask.centre.ravel()[heatmap.argmax()]))
+
+
+def rank_heads(recording: "Recording", mask: np.ndarray, query: "Query | None" = None) -> list[Score]:
+    """Every layer's heads and their mean, best pixel AUC first, the centre prior among them.
+
+    mask: pixels (height, width) of the image as the model saw it, or patches (rows, cols) bool.
+    """
+    counts = patch_mask(mask, recording.grid)
+    scores = [score_map(centre_prior(recording.grid), counts, None, "centre prior")]
+    for layer in range(recording.depth):
+        heads = recording.heads(layer, query)
+        scores += [score_map(heatmap, counts, layer, head) for head, heatmap in enumerate(heads)]
+        scores.append(score_map(heads.mean(axis=0), counts, layer, "mean"))
+    return best_first(scores)
+
+
+def best_first(scores: Iterable[Score]) -> list[Score]:
+    """Sorted by AUC, then IoU, highest first."""
+    return sorted(scores, key=lambda score: (-score.auc, -score.iou))
+
+
+def average(per_image: Iterable[list[Score]]) -> list[Score]:
+    """The mean over images of each layer and head's numbers, best first."""
+    groups: dict[tuple, list[Score]] = {}
+    for scores in per_image:
+        for score in scores:
+            groups.setdefault((score.layer, score.head), []).append(score)
+    return best_first(
+        Score(layer, head, *(float(np.mean([getattr(s, key) for s in group])) for key in ("auc", "iou", "pointing")))
+        for (layer, head), group in groups.items()
+    )
