@@ -1,0 +1,20 @@
+"""The app's entry point, `streamlit run explorer/Home.py`: the path, the sidebar, and the page that was asked for."""
+
+import sys
+from pathlib import Path
+
+# Streamlit puts this file's folder on the path; the package lies one above, and explorer/data would answer `import data`.
+_HERE = Path(__file__).resolve().parent
+sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != _HERE)]
+
+import streamlit as st  # noqa: E402
+
+from explorer.ui.messages import show_messages  # noqa: E402
+from explorer.ui.navigation import pages  # noqa: E402
+from explorer.ui.sidebar import sidebar  # noqa: E402
+
+st.set_page_config(page_title="Vision Transformer explorer", page_icon=":material/visibility:", layout="wide")
+page = st.navigation(pages(), position="top")
+sidebar()
+show_messages()
+page.run()

@@ -1,0 +1,132 @@
+"""The photos of a session: samples that come along, and those a person dropped in, kept on disk by their digest."""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+
+import streamlit as st
+from PIL import Image
+
+from explorer.data.images import open_image
+from explorer.data.samples import SAMPLES, sample_photo
+from explorer.errors import ImageError
+
+CHUNK = 2**20
+FOLDER_LIMIT = 2 * 2**30  # bytes of dropped photos on disk, over all sessions; the oldest go first
+THUMBNAIL = 160  # pixels
+_MINE = "my_photos"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo: `source` names it in links and files ("sample:cat", "IMG_1.jpg"), `key` tells its bytes from others."""
+
+    key: str
+    source: str
+    title: str
+
+    @property
+    def image(self) -> Image.Image:
+        """The whole photo, RGB and upright; ImageError where its file is gone."""
+        return _open(self.key)
+
+    @property
+    def thumbnail(self) -> bytes:
+        """A small JPEG of it."""
+        return _thumbnail(self.key)
+
+
+def samples() -> list[Photo]:
+    """The photos that come along."""
+    return [Photo(f"sample:{name}", f"sample:{name}", title) for name, title in SAMPLES.items()]
+
+
+def my_photos() -> list[Photo]:
+    """What the person of this session dropped in or took, oldest first."""
+    return st.session_state.setdefault(_MINE, [])
+
+
+def add_photo(file: IO[bytes], name: str) -> Photo:
+    """Copy the file to disk, check that it is an image, and put it among the session's photos.
+
+    Raises ImageError, and keeps nothing, where it is none.
+    """
+    digest, path = _copy(file)
+    photo = Photo(digest, Path(name).name, Path(name).name)
+    try:
+        with open(path, "rb") as stored:
+            _named(stored, photo.title)
+    except ImageError:
+        path.unlink(missing_ok=True)
+        raise
+    _trim()
+    mine = my_photos()
+    st.session_state[_MINE] = [*(old for old in mine if old.key != digest), photo]
+    return photo
+
+
+def clear_photos() -> None:
+    """Forget the session's own photos."""
+    st.session_state[_MINE] = []
+
+
+def _named(file: IO[bytes], name: str) -> Image.Image:
+    """open_image with the name the person knows in its messages."""
+    try:
+        return open_image(file.read())
+    except ImageError as error:
+        raise ImageError(str(error).replace("The image", f"'{name}'", 1)) from error
+
+
+@st.cache_resource(show_spinner=False)
+def _folder() -> TemporaryDirectory:
+    return TemporaryDirectory(prefix="vit-explorer-photos-")
+
+
+def _copy(file: IO[bytes]) -> tuple[str, Path]:
+    """(digest, path) of the file's copy; it goes through memory one chunk at a time."""
+    digest, folder = hashlib.sha256(), Path(_folder().name)
+    part = folder / f"{id(file)}.part"
+    with open(part, "wb") as copy:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            copy.write(chunk)
+    return digest.hexdigest()[:20], part.replace(folder / digest.hexdigest()[:20])
+
+
+def _trim() -> None:
+    newest_first = sorted(_files(), key=lambda path: path.stat().st_mtime, reverse=True)
+    total = 0
+    for path in newest_first:
+        total += path.stat().st_size
+        if total > FOLDER_LIMIT:
+            path.unlink(missing_ok=True)
+
+
+def _files() -> Iterable[Path]:
+    return (path for path in Path(_folder().name).iterdir() if path.suffix != ".part")
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _open(key: str) -> Image.Image:
+    if key.startswith("sample:"):
+        return sample_photo(key.removeprefix("sample:"))
+    path = Path(_folder().name) / key
+    if not path.is_file():
+        raise ImageError("This photo is no longer on the server; drop it in again.")
+    return open_image(path)
+
+
+@st.cache_data(show_spinner=False, max_entries=300)
+def _thumbnail(key: str) -> bytes:
+    image = _open(key)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    small = image.resize((THUMBNAIL, THUMBNAIL), box=(left, top, left + side, top + side))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=80)
+    return file.getvalue()

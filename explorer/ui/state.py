@@ -1,0 +1,101 @@
+"""What the sidebar chose, for every page.
+
+A page begins with one of two calls:
+
+    from explorer.ui.state import chosen, current
+
+    choice = chosen()          # Choice: model, photo, size and fit; no forward pass
+    now = current()            # Current: a Choice with its recording
+    now.recording              # explorer.Recording, kept between reruns and shared by all pages
+    now.model                  # explorer.Model
+    now.photo.image            # PIL, the whole photo; now.photo.title for people
+    View(**now.settings)       # model, arch, num_heads, image, size, fit: the base of any View
+
+Where the newest choice can't be recorded, current() says why in one sentence above the page and gives the last one that
+could, so the last good picture stays; a page needs no code for that. To record something else, a second model say:
+
+    from explorer.ui import cached
+    other = cached.record(cached.load_model("timm:deit_tiny_patch16_224"), now.photo, size=224, fit=now.fit)
+
+inside `with show_errors():` of explorer.ui.messages. A page's own settings are widgets with bind="query-params"; call
+messages.check_link(key, …) before such a widget to name a value in the address that can't be used.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import streamlit as st
+
+from explorer.attention.recording import Recording
+from explorer.errors import ExplorerError
+from explorer.models.backbone import Model
+from explorer.models.preprocess import Fit
+from explorer.ui import cached
+from explorer.ui.messages import sentence_of
+from explorer.ui.photos import Photo
+
+_CHOICE = "choice"  # what the sidebar chose in this run
+_GOOD = "last_good"  # the newest Current that could be recorded
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model, a photo and how the photo is fitted to it."""
+
+    model: Model
+    source: str  # what load_model took, with arch and num_heads
+    arch: str | None
+    num_heads: int | None
+    photo: Photo
+    size: int
+    fit: Fit
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields of a View that the sidebar sets."""
+        return {
+            "model": self.source,
+            "arch": self.arch,
+            "num_heads": self.num_heads,
+            "image": self.photo.source,
+            "size": self.size,
+            "fit": self.fit,
+        }
+
+
+@dataclass(frozen=True)
+class Current(Choice):
+    """A choice that was recorded."""
+
+    recording: Recording
+
+
+def choose(choice: Choice) -> None:
+    """Called by the sidebar in every run."""
+    st.session_state[_CHOICE] = choice
+
+
+def chosen() -> Choice:
+    """What the sidebar chose, without a forward pass."""
+    return st.session_state[_CHOICE]
+
+
+def current() -> Current:
+    """The choice and its recording, or, with a sentence on what is wrong, the last choice that could be recorded."""
+    try:
+        now = _recorded(chosen())
+    except ExplorerError as error:
+        good: Current | None = st.session_state.get(_GOOD)
+        st.error(sentence_of(error) + (" Below is the last picture that worked." if good else ""))
+        if good is None:
+            st.stop()
+        return good
+    st.session_state[_GOOD] = now
+    return now
+
+
+def _recorded(choice: Choice) -> Current:
+    recording = cached.record(
+        choice.model, choice.photo, choice.size, choice.fit, arch=choice.arch, num_heads=choice.num_heads
+    )
+    return Current(**{field.name: getattr(choice, field.name) for field in fields(Choice)}, recording=recording)
