@@ -1,0 +1,47 @@
+"""Numbers that describe a head: how wide it looks, how far, and how much of it goes to prefix tokens."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from explorer.attention import maps
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Query, Recording
+
+
+def head_entropy(recording: "Recording", layer: int, query: "Query | None" = None) -> np.ndarray:
+    """(head,) entropy of a query's softmax row over all tokens, -sum p log p in nats; exp of it: tokens looked at.
+
+    0 where a head looks at one token, log(tokens) where it looks at all alike.
+    """
+    rows = recording.rows(layer, query).astype(np.float64)
+    return -(rows * np.log(np.maximum(rows, 1e-300))).sum(axis=1)
+
+
+def prefix_share(recording: "Recording", layer: int, query: "Query | None" = None) -> np.ndarray:
+    """(head,) share of a query's attention that goes to the prefix tokens (cls, registers); the rest is on patches."""
+    return recording.rows(layer, query)[:, : len(recording.prefix_tokens)].sum(axis=1)
+
+
+def mean_attention_distance(recording: "Recording", layer: int) -> np.ndarray:
+    """(head,) mean distance in pixels from a patch to where it looks (Dosovitskiy et al. 2021).
+
+    The mean over patch queries of sum_j p_ij |centre_i - centre_j|, with each row's share on patches scaled to 1.
+    """
+    call, prefix = recording.calls[layer], len(recording.prefix_tokens)
+    centres = patch_centres(recording.grid, recording.patch_size).to(call.k.device)
+    total = torch.zeros(call.q.shape[0], device=call.k.device)
+    for patches in torch.arange(len(centres), device=call.k.device).split(maps.BLOCK):
+        distances = torch.cdist(centres[patches], centres)
+        for head, rows in enumerate(call.each_head(prefix + patches)):
+            weights = rows[:, prefix:]
+            total[head] += ((weights * distances).sum(dim=1) / weights.sum(dim=1)).sum()
+    return (total / len(centres)).cpu().numpy()
+
+
+def patch_centres(grid: tuple[int, int], patch_size: int) -> torch.Tensor:
+    """ "patch 2" the middle (row, col) of every patch in pixels, row by row."""
+    rows, cols = (torch.arange(count, dtype=torch.float32).add(0.5) * patch_size for count in grid)
+    return torch.cartesian_prod(rows, cols)
