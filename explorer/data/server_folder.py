@@ -37,5 +37,5 @@ def _is_below(path: Path, root: Path) -> bool:
     """Whether the path, with its links followed, lies inside root."""
     try:
         return root in path.resolve().parents
-    except (OSError, ValueError):  # a loop of links, a null byte
+    except (OSError, RuntimeError, ValueError):  # a loop of links (RuntimeError before Python 3.13), a null byte
         return False
