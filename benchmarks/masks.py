@@ -58,7 +58,7 @@ def table(scores: list[Score], title: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.masks", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.masks", description="Attention against object masks.")
     parser.add_argument("--model", help="what load_model takes; left out: the real DeiT-Tiny of the data folder")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with masks/ (and weights/)")
     parser.add_argument("--random", nargs="?", const="timm:deit_tiny_patch16_224", metavar="SOURCE",

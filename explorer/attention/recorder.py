@@ -195,7 +195,7 @@ def self_check(call: Call, v: Tensor, out: Tensor) -> None:
     expected = call.pattern(rows) @ v.float()
     got = out[:, rows].float()
     tolerance = 1e-3 if out.dtype == torch.float32 else 3e-2
-    error = (expected - got).abs().max() / got.abs().max().clamp_min(1e-12)
+    error = float((expected - got).abs().max() / got.abs().max().clamp_min(1e-12))
     if not error <= tolerance:
         raise RecordingError(
             f"The recorded q and k don't reproduce the model's own attention (relative error {error:.2g}): "

@@ -66,7 +66,7 @@ def _discarded(call: "Call", fusion: str, discard_ratio: float, cls: int | None)
     threshold = float(np.partition(matrix.cpu().numpy(), count - 1, axis=None)[count - 1])
     diagonal = matrix.diagonal().clone()
     column = matrix[:, cls].clone() if cls is not None else None
-    torch.nn.functional.threshold_(matrix, threshold, 0.0)
+    torch.threshold_(matrix, threshold, 0.0)
     matrix.diagonal().copy_(diagonal)
     if cls is not None and column is not None:
         matrix[:, cls] = column
