@@ -1,0 +1,138 @@
+"""How far two recordings of one photo look apart: Jensen-Shannon divergence per head, and difference maps.
+
+Grids of different patch sizes are compared on the image: each patch spreads its probability evenly over its area.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import rel_entr
+
+from explorer.errors import QueryError
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Query, Recording
+
+Grid = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One head's divergence between two recordings."""
+
+    layer: int  # of the first recording
+    other_layer: int  # of the second
+    head: int | str  # "mean" where the two models have different numbers of heads
+    bits: float
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Jensen-Shannon divergence of two recordings, "layer head", in bits: 0 the same, 1 nothing in common."""
+
+    table: np.ndarray
+    layers: tuple[tuple[int, int], ...]  # which layer of the first is held to which of the second
+    heads: tuple[int | str, ...]
+
+    def most_changed(self) -> list[Change]:
+        """All heads, the most changed one first."""
+        order = np.argsort(-self.table.ravel(), kind="stable")
+        places = (divmod(int(place), len(self.heads)) for place in order)
+        return [Change(*self.layers[row], self.heads[col], float(self.table[row, col])) for row, col in places]
+
+
+def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """JS(p, q) = (KL(p, m) + KL(q, m)) / 2 with m = (p + q) / 2 over the last axis, in bits; p and q are normalised."""
+    p, q = (a.astype(np.float64) / a.sum(axis=-1, keepdims=True, dtype=np.float64) for a in (p, q))
+    m = (p + q) / 2
+    nats = (rel_entr(p, m).sum(axis=-1) + rel_entr(q, m).sum(axis=-1)) / 2
+    return np.clip(nats / np.log(2), 0, 1)
+
+
+def divergence(first: "Recording", second: "Recording", query: "Query | None" = None) -> Divergence:
+    """Divergence of every head of two recordings of the same photo, from one query (a patch is one of `first`).
+
+    With the same grid and prefix tokens, over all tokens; otherwise over the patches, on the image. Models with other
+    numbers of heads are compared by their head means, with other depths at the same relative depth.
+    """
+    check_same_view(first, second)
+    query = first.default_query if query is None else query
+    other_query = matching_query(query, first.grid, second.grid)
+    by_head = first.num_heads == second.num_heads
+    layers = tuple((layer, _same_depth(layer, first.depth, second.depth)) for layer in range(first.depth))
+    rows = []
+    for layer, other_layer in layers:
+        if _over_tokens(first, second):
+            p, q = first.rows(layer, query), second.rows(other_layer, other_query)
+        else:
+            maps = on_common_cells(first.heads(layer, query), second.heads(other_layer, other_query))
+            p, q = (heads.reshape(len(heads), -1) for heads in maps)
+        rows.append(jensen_shannon(p, q) if by_head else jensen_shannon(p.mean(axis=0), q.mean(axis=0))[None])
+    return Divergence(np.array(rows), layers, tuple(range(first.num_heads)) if by_head else ("mean",))
+
+
+def _over_tokens(first: "Recording", second: "Recording") -> bool:
+    return first.grid == second.grid and first.prefix_tokens == second.prefix_tokens
+
+
+def _same_depth(layer: int, depth: int, other_depth: int) -> int:
+    return layer if depth == other_depth else round(layer * (other_depth - 1) / max(depth - 1, 1))
+
+
+def check_same_view(first: "Recording", second: "Recording") -> None:
+    """Raise QueryError where the two can't show the same piece of the photo, because their shapes differ."""
+    ratios = [recording.image.width / recording.image.height for recording in (first, second)]
+    if abs(ratios[0] / ratios[1] - 1) > 0.05:
+        raise QueryError(
+            f"The two recordings show {first.image.width}x{first.image.height} and {second.image.width}x"
+            f"{second.image.height} pixels: record the same photo with the same fit."
+        )
+
+
+def matching_query(query: "Query", grid: Grid, other_grid: Grid) -> "Query":
+    """The same query in another grid: a patch becomes the one under its middle, a name stays."""
+    if isinstance(query, str):
+        return query
+    row, col = (int((at + 0.5) / n * m) for at, n, m in zip(query, grid, other_grid, strict=True))
+    return row, col
+
+
+def overlaps(edges: np.ndarray, other_edges: np.ndarray) -> np.ndarray:
+    """ "other cell": which share of each cell between `edges` lies in each cell between `other_edges`."""
+    low = np.maximum(edges[None, :-1], other_edges[:-1, None])
+    high = np.minimum(edges[None, 1:], other_edges[1:, None])
+    return np.clip(high - low, 0, None) / np.diff(edges)[None]
+
+
+def resample(heatmap: np.ndarray, grid: Grid) -> np.ndarray:
+    """ "... row col" onto another grid over the same image, weighted by area; the sum stays."""
+    edges = [np.linspace(0, 1, n + 1) for n in grid]
+    return _spread(heatmap, edges[0], edges[1])
+
+
+def _spread(heatmap: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray) -> np.ndarray:
+    rows, cols = heatmap.shape[-2:]
+    down = overlaps(np.linspace(0, 1, rows + 1), row_edges)
+    across = overlaps(np.linspace(0, 1, cols + 1), col_edges)
+    return down @ heatmap @ across.T
+
+
+def on_common_cells(p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both "... row col" on the cells that the lines of both grids cut the image into: no approximation is left."""
+    edges = []
+    for axis in (-2, -1):
+        lines = np.concatenate([np.linspace(0, 1, a.shape[axis] + 1) for a in (p, q)])
+        edges.append(np.unique(lines.round(12)))
+    return _spread(p, *edges), _spread(q, *edges)
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """second - first, (rows, cols) float32, each as a share of its own sum, on the finer of the two grids.
+
+    Positive where the second looks more. Relative shares, so that a patch size or the weight on prefix tokens doesn't
+    pass for a change of place.
+    """
+    grid = max(first.shape, second.shape, key=lambda shape: shape[0] * shape[1])
+    shares = [resample(heatmap / max(heatmap.sum(), np.finfo(np.float32).tiny), grid) for heatmap in (first, second)]
+    return (shares[1] - shares[0]).astype(np.float32)

@@ -1,0 +1,120 @@
+"""What the patch tokens hold: their first principal components as colours, and which patches are alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from explorer.errors import QueryError
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Query, Recording
+
+FEWEST = 4  # patches that a PCA in three components needs
+
+
+@dataclass(frozen=True)
+class Colours:
+    """Patch tokens as colours: alike tokens look alike, in one image or in several coloured together."""
+
+    rgb: np.ndarray  # (rows, cols, 3) float32 in 0..1, black outside the foreground
+    foreground: np.ndarray  # (rows, cols) bool
+    explained: tuple[float, ...]  # share of the variance that red, green and blue stand for
+
+
+def patch_tokens(recording: "Recording") -> np.ndarray:
+    """(patches, width) float32 tokens after the last norm, without the prefix tokens."""
+    return recording.tokens[len(recording.prefix_tokens) :]
+
+
+def pca_colours(recordings: Sequence["Recording"], foreground: bool = True) -> list[Colours]:
+    """Red, green and blue = the first three principal components of the patch tokens of all images together.
+
+    As in DINOv2 (Oquab et al. 2023): the first component of all patches, cut by Otsu's threshold, splits foreground
+    from background, and a second PCA colours the foreground alone. The foreground is the side that touches less of
+    the border, so a photo always comes out the same. With fewer than 4 patches on that side all are coloured.
+    """
+    _check_same_width(recordings)
+    tokens = np.concatenate([patch_tokens(recording) for recording in recordings]).astype(np.float64)
+    if len(tokens) < FEWEST:
+        raise QueryError(f"Colours need at least {FEWEST} patches, not {len(tokens)}: use a larger input size.")
+    chosen = np.ones(len(tokens), dtype=bool)
+    if foreground:
+        border = np.concatenate([_border(recording.grid).ravel() for recording in recordings])
+        side = foreground_side(components(tokens, 1)[0][:, 0], border)
+        chosen = side if side.sum() >= FEWEST else chosen
+    values, explained = components(tokens[chosen], 3)
+    low, high = values.min(axis=0), values.max(axis=0)
+    rgb = np.zeros((len(tokens), 3), dtype=np.float32)
+    rgb[chosen, : values.shape[1]] = (values - low) / np.where(high > low, high - low, 1)
+    return _split(recordings, rgb, chosen, explained)
+
+
+def components(tokens: np.ndarray, count: int) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Scores "token component" on the first principal components, and each one's share of the variance.
+
+    A component's sign is arbitrary: here the largest of its loadings is positive.
+    """
+    pca = PCA(min(count, *tokens.shape), svd_solver="full").fit(tokens)
+    axes = np.asarray(pca.components_)
+    signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
+    return pca.transform(tokens) * signs, tuple(float(share) for share in pca.explained_variance_ratio_)
+
+
+def foreground_side(scores: np.ndarray, border: np.ndarray) -> np.ndarray:
+    """Otsu's split of scores "token" into two, as a bool: the side with the smaller share on the border."""
+    if scores.max() <= scores.min():
+        return np.ones(len(scores), dtype=bool)
+    high = scores > otsu(scores)
+    return high if border[high].mean() <= border[~high].mean() else ~high
+
+
+def otsu(scores: np.ndarray) -> float:
+    """The threshold between two groups whose means lie furthest apart, weighted by their sizes (Otsu 1979).
+
+    Over the scores themselves, no histogram: turning all signs round gives the same two groups.
+    """
+    ordered = np.sort(scores)
+    below = np.arange(1, len(ordered))
+    above = len(ordered) - below
+    sums = ordered.cumsum()[:-1]
+    gaps = sums / below - (ordered.sum() - sums) / above
+    cut = int((below * above * gaps**2).argmax())
+    return float(ordered[cut] + ordered[cut + 1]) / 2
+
+
+def _border(grid: tuple[int, int]) -> np.ndarray:
+    border = np.ones(grid, dtype=bool)
+    border[1:-1, 1:-1] = False
+    return border
+
+
+def _split(
+    recordings: Sequence["Recording"], rgb: np.ndarray, chosen: np.ndarray, explained: tuple[float, ...]
+) -> list[Colours]:
+    grids = [recording.grid for recording in recordings]
+    ends = np.cumsum([rows * cols for rows, cols in grids])[:-1]
+    parts = zip(np.split(rgb, ends), np.split(chosen, ends), grids, strict=True)
+    return [Colours(colours.reshape(*grid, 3), mask.reshape(grid), explained) for colours, mask, grid in parts]
+
+
+def similarity(recording: "Recording", query: "Query", other: "Recording | None" = None) -> np.ndarray:
+    """Cosine similarity of one token to every patch of this or another image: (rows, cols) float32, -1 to 1.
+
+    query: (row, col) of a patch, a prefix token's name, or "mean", in `recording`.
+    """
+    other = recording if other is None else other
+    _check_same_width([recording, other])
+    token = recording.tokens[recording.query_indices(query)].mean(axis=0)
+    patches = patch_tokens(other)
+    lengths = np.linalg.norm(patches, axis=1) * np.linalg.norm(token)
+    return (patches @ token / np.maximum(lengths, 1e-12)).clip(-1, 1).reshape(other.grid).astype(np.float32)
+
+
+def _check_same_width(recordings: Sequence["Recording"]) -> None:
+    widths = {recording.model_name: recording.tokens.shape[1] for recording in recordings}
+    if len({(recording.model_name, recording.tokens.shape[1]) for recording in recordings}) > 1:
+        names = " and ".join(f"{name} ({width} numbers a token)" for name, width in widths.items())
+        raise QueryError(f"Tokens of {names} can't be compared: record all images with one model.")

@@ -1,0 +1,131 @@
+"""Divergence of heads: worked examples, plain references, and grids of different patch sizes on one image."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import jensenshannon
+
+import explorer
+from explorer.attention.divergence import (
+    difference,
+    divergence,
+    jensen_shannon,
+    matching_query,
+    on_common_cells,
+    resample,
+)  # fmt: skip
+from explorer.errors import QueryError
+from tests.tiny import photo, tiny_model
+
+
+def record(**settings):
+    return explorer.record(tiny_model(**settings), photo(64, 64))
+
+
+@pytest.fixture(scope="module")
+def first():
+    return record()
+
+
+@pytest.fixture(scope="module")
+def second():
+    return record(seed=1)
+
+
+def test_worked_values():
+    assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == pytest.approx(1)
+    assert jensen_shannon(np.array([0.5, 0.5]), np.array([5.0, 5.0])) == 0
+    # m = (.75, .25): (log2(1 / .75) + .5 log2(.5 / .75) + .5 log2(.5 / .25)) / 2
+    assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.5, 0.5])) == pytest.approx(0.311278, abs=1e-6)
+
+
+def test_every_head_equals_scipy_over_all_tokens(first, second):
+    result = divergence(first, second, query=(2, 3))
+    assert result.table.shape == (3, 4) and result.heads == (0, 1, 2, 3)
+    for layer in range(3):
+        for head in range(4):
+            p, q = (np.float64(r.rows(layer, (2, 3))[head]) for r in (first, second))
+            assert result.table[layer, head] == pytest.approx(jensenshannon(p, q, base=2) ** 2, abs=1e-9)
+
+
+def test_a_recording_does_not_differ_from_itself(first):
+    assert divergence(first, first).table.max() < 1e-12
+
+
+def test_it_is_symmetric(first, second):
+    np.testing.assert_allclose(divergence(first, second).table, divergence(second, first).table, rtol=1e-12)
+
+
+def test_most_changed_comes_first(first, second):
+    result = divergence(first, second)
+    changes = result.most_changed()
+    bits = [change.bits for change in changes]
+    assert len(changes) == 12 and bits == sorted(bits, reverse=True)
+    assert all(result.table[change.layer, int(change.head)] == change.bits for change in changes)
+
+
+def test_different_patch_sizes_are_compared_on_the_image(first):
+    coarse = record(patch_size=16, seed=2)
+    result = divergence(first, coarse)
+    assert result.table.shape == (3, 4)
+    fine, wide = np.float64(first.heads(1)[2]), np.float64(coarse.heads(1)[2])
+    spread = np.kron(wide, np.ones((2, 2))) / 4
+    expected = jensenshannon(fine.ravel(), spread.ravel(), base=2) ** 2
+    assert result.table[1, 2] == pytest.approx(expected, abs=1e-9)
+
+
+def test_grids_that_do_not_divide_equal_a_sum_over_pixels():
+    rng = np.random.default_rng(0)
+    p, q = rng.random((3, 4)), rng.random((5, 6))
+    a, b = on_common_cells(p, q)
+    pixels = [np.kron(p, np.ones((5, 3))) / 15, np.kron(q, np.ones((3, 2))) / 6]
+    expected = jensenshannon(*(x.ravel() for x in pixels), base=2) ** 2
+    assert float(jensen_shannon(a.ravel(), b.ravel())) == pytest.approx(expected, abs=1e-12)
+    assert a.sum() == pytest.approx(p.sum()) and b.sum() == pytest.approx(q.sum())
+
+
+def test_resampling_keeps_the_sum_and_splits_by_area():
+    heatmap = np.array([[1.0, 2.0, 3.0]])
+    np.testing.assert_allclose(resample(heatmap, (1, 2)), [[2.0, 4.0]])
+    np.testing.assert_allclose(resample(heatmap, (2, 3)), [[0.5, 1, 1.5]] * 2)
+
+
+def test_other_prefix_tokens_are_left_out(first):
+    registers = record(reg_tokens=2, seed=3)
+    p, q = (np.float64(r.heads(0)[1]).ravel() for r in (first, registers))
+    assert divergence(first, registers).table[0, 1] == pytest.approx(jensenshannon(p, q, base=2) ** 2, abs=1e-9)
+
+
+def test_other_depths_are_matched_by_relative_depth(first):
+    result = divergence(record(depth=2, seed=4), first)
+    assert result.layers == ((0, 0), (1, 2)) and result.table.shape == (2, 4)
+
+
+def test_other_numbers_of_heads_are_compared_by_their_mean(first):
+    calls = [replace(call, q=call.q[:2], k=call.k[:2]) for call in first.calls]
+    result = divergence(first, replace(first, calls=calls))
+    assert result.heads == ("mean",) and result.table.shape == (3, 1)
+    p, q = first.rows(0).mean(axis=0), first.rows(0)[:2].mean(axis=0)
+    assert result.table[0, 0] == pytest.approx(jensenshannon(np.float64(p), np.float64(q), base=2) ** 2, abs=1e-9)
+
+
+def test_a_patch_query_goes_to_the_same_place():
+    assert matching_query("cls", (8, 8), (4, 4)) == "cls"
+    assert matching_query((7, 2), (8, 8), (4, 4)) == (3, 1)
+    assert matching_query((0, 3), (4, 4), (6, 6)) == (0, 5)
+
+
+def test_other_shapes_of_image_are_refused(first):
+    wide = explorer.record(tiny_model(), photo(128, 64), fit="keep")
+    with pytest.raises(QueryError, match="same fit"):
+        divergence(first, wide)
+
+
+def test_the_difference_is_one_of_shares_on_the_finer_grid():
+    first, second = np.full((2, 2), 0.1, np.float32), np.zeros((4, 4), np.float32)
+    second[0, 0] = 0.5
+    got = difference(first, second)
+    assert got.shape == (4, 4) and got.dtype == np.float32
+    assert got[0, 0] == pytest.approx(15 / 16) and got.sum() == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(got.ravel()[1:], -1 / 16, rtol=1e-5)
