@@ -31,7 +31,7 @@ def canvas_payload(
     """
     query = rec.default_query if view.query is None else view.query
     layer = view.layer % rec.depth if -rec.depth <= view.layer < rec.depth else view.layer
-    rec.attention(layer, view.head, query)  # raises the QueryError
+    rec.attention(layer, view.head, (0, 0) if query == "mean" else query)  # raises the QueryError
     sent = _queries_and_keys(rec, layer, limit)
     rows = {} if sent and query != "mean" else {"rows": rec.rows(layer, query)}
     tables = np.stack([lookup_table(name) for name in COLORMAPS])

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import streamlit as st
+from streamlit.components.v2 import component
 
 from explorer.rendering.payload import canvas_markup, canvas_script
 
 _html, _css = canvas_markup()
-_component = st.components.v2.component("vit_live_canvas", html=_html, css=_css, js=canvas_script("streamlit.js"))
+_component = component("vit_live_canvas", html=_html, css=_css, js=canvas_script("streamlit.js"))
 
 
 def live_canvas(payload: bytes, key: str, on_change: Callable[[], None]) -> dict[str, Any] | None:

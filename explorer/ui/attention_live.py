@@ -1,0 +1,65 @@
+"""The live part of the Attention page: sliders, canvas, classes and downloads of what is shown."""
+
+import numpy as np
+import streamlit as st
+
+from explorer.attention.recording import Recording
+from explorer.rendering.payload import canvas_payload
+from explorer.rendering.view import View, png, save_npz
+from explorer.ui import attention_settings as settings
+from explorer.ui.canvas import live_canvas
+
+SHOWN_CLASSES = 5
+
+
+def layer_and_head(rec: Recording) -> tuple[int, str]:
+    """The two sliders; a link that asks for more than the model has gets a sentence and the default."""
+    complaint = settings.unknown_in_address(rec)
+    if complaint:
+        st.warning(complaint)
+    layer_at, head_at = st.columns([3, 2], gap="large")
+    layer = layer_at.slider(
+        "Layer", 0, rec.depth - 1, settings.default_layer(rec), key="layer", bind="query-params",
+        help="0 is the first block after the patches, the highest number the last.",
+    )  # fmt: skip
+    head = head_at.select_slider("Head", settings.head_options(rec), "mean", key="head", bind="query-params")
+    return layer, str(head)
+
+
+def canvas(rec: Recording, base: View, layer: int, head: str) -> View:
+    """The live canvas; returns the view that it shows."""
+    query, complaint = settings.checked_query(rec)
+    if complaint:
+        st.warning(complaint)
+    view = settings.current_view(base, rec, layer, head, query)
+    kept = settings.settings()
+    payload = canvas_payload(rec, view, grid_lines=kept["grid"], seq=kept["seq"])
+    live_canvas(payload, key=settings.CANVAS, on_change=settings.take_change)
+    settings.mirror_in_address()
+    return view
+
+
+def top_classes(rec: Recording) -> None:
+    """The five likeliest classes as bars, where the model classifies."""
+    if rec.logits is None:
+        return
+    scores = np.exp(rec.logits - rec.logits.max())
+    scores /= scores.sum()
+    names = rec.model.class_names or [f"class {index}" for index in range(len(scores))]
+    top = scores.argsort()[::-1][:SHOWN_CLASSES]
+    bars = st.column_config.ProgressColumn("Probability", format="percent", min_value=0, max_value=1)
+    table = {"Class": [names[index] for index in top], "Probability": scores[top]}
+    st.dataframe(table, column_config={"Probability": bars}, hide_index=True, width="stretch")
+
+
+def downloads(rec: Recording, view: View) -> None:
+    """What is shown as PNG and NPZ; made only when clicked."""
+    name = f"{rec.model_name}-layer{view.layer}-{view.head}".replace("/", "-")
+    st.download_button(
+        "Picture (PNG)", lambda: png(view, rec, zoom=4), f"{name}.png", "image/png", on_click="ignore", width="stretch",
+        help="The picture at four times the model's input size, every setting inside.",
+    )  # fmt: skip
+    st.download_button(
+        "Maps (NPZ)", lambda: save_npz(view, rec), f"{name}.npz", "application/octet-stream", on_click="ignore",
+        width="stretch", help="The map, all heads, the mask, the image and every setting, for numpy.load.",
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""The tabs under the canvas; only the open one is computed."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from explorer.attention.metrics import head_entropy, mean_attention_distance, prefix_share
+from explorer.attention.recording import Recording
+from explorer.rendering.view import View, picture
+from explorer.ui.attention_figures import all_maps, in_blocks, matrix_figure, mosaic, mosaic_figure
+from explorer.ui.attention_settings import FUSIONS, head_name, query_name
+
+PLAIN = {"displayModeBar": False}
+NAMES = ("Layers × heads", "Rollout", "Matrix", "Numbers")
+
+
+@st.fragment
+def tabs(rec: Recording, view: View) -> None:
+    """Mosaic, rollout, matrix and numbers of what the canvas shows; a fragment, to rerun without the canvas."""
+    mosaic_tab, rollout_tab, matrix_tab, numbers_tab = st.tabs(NAMES, key="tab", bind="query-params")
+    if mosaic_tab.open:
+        with mosaic_tab:
+            _mosaic(rec, view)
+    if rollout_tab.open:
+        with rollout_tab:
+            _rollout(rec, view)
+    if matrix_tab.open:
+        with matrix_tab:
+            _matrix(rec, view)
+    if numbers_tab.open:
+        with numbers_tab:
+            _numbers(rec, view)
+
+
+def _mosaic(rec: Recording, view: View) -> None:
+    st.caption(
+        f"Every layer and head, from {query_name(view.query or rec.default_query)}. Click a tile to show it above."
+    )
+    maps = all_maps(rec, view.query)
+    image = mosaic(maps, view.colormap, view.scale, view.resample != "nearest")
+    accent = st.get_option("theme.primaryColor") or "#ff4b4b"
+    figure = mosaic_figure(maps, image, view.layer, view.head, accent)
+    st.plotly_chart(figure, key="mosaic", on_select=_take_tile, selection_mode="points", width="stretch", config=PLAIN)
+
+
+def _take_tile() -> None:
+    points = st.session_state["mosaic"]["selection"]["points"]
+    if points:
+        st.session_state["layer"] = int(points[0]["x"])
+        st.session_state["head"] = str(int(points[0]["y"]))
+        st.session_state["tile_taken"] = True
+
+
+def _rollout(rec: Recording, view: View) -> None:
+    st.caption(
+        "Attention followed through the layers down to the input patches (Abnar & Zuidema 2020), beside the attention "
+        "of the layer and head above."
+    )
+    fusion_at, discard_at, start_at = st.columns(3)
+    fusion = fusion_at.segmented_control(
+        "Heads fused by", FUSIONS, default="mean", required=True, key="fusion", bind="query-params"
+    )
+    discard = discard_at.slider(
+        "Discard the lowest share", 0.0, 0.95, 0.0, 0.05, key="discard_ratio", bind="query-params"
+    )
+    start = start_at.slider("Start at layer", 0, rec.depth - 1, 0, key="start_layer", bind="query-params")
+    rolled = replace(view, kind="rollout", fusion=fusion, discard_ratio=discard, start_layer=start)
+    with st.spinner("Following the attention through the layers …", show_time=False):
+        left, right = picture(rolled, rec, zoom=2), picture(view, rec, zoom=2)
+    asked = query_name(view.query or rec.default_query)
+    rollout_at, raw_at = st.columns(2)
+    rollout_at.image(left, caption=f"Rollout from {asked}, layers {start} to {rec.depth - 1}", width="stretch")
+    raw_at.image(right, caption=f"Attention from {asked}, layer {view.layer}, {head_name(view.head)}", width="stretch")
+
+
+def _matrix(rec: Recording, view: View) -> None:
+    pattern = rec.matrix(view.layer, view.head, "pattern")
+    block = in_blocks(pattern)[1]
+    first = f"first {', '.join(rec.prefix_tokens)}, then the patches row by row" if rec.prefix_tokens else "row by row"
+    averaged = f" Each cell is the mean of {block} × {block} tokens." if block > 1 else ""
+    st.caption(f"Every token asks (rows) every token (columns), {first}.{averaged}")
+    both = {"Scores, before softmax": rec.matrix(view.layer, view.head, "scores"), "Pattern, after softmax": pattern}
+    for column, (title, matrix) in zip(st.columns(2), both.items(), strict=True):
+        column.markdown(f"**{title}**")
+        figure = matrix_figure(matrix, view.colormap)
+        column.plotly_chart(figure, key=title, width="stretch", config=PLAIN)
+
+
+def _numbers(rec: Recording, view: View) -> None:
+    st.caption(
+        f"Layer {view.layer}, from {query_name(view.query or rec.default_query)}; distances over all patch queries."
+    )
+    weights = rec.rows(view.layer, view.query)
+    table = {
+        "head": list(range(rec.num_heads)),
+        "entropy": head_entropy(rec, view.layer, view.query),
+        "distance": mean_attention_distance(rec, view.layer),
+        "prefix": prefix_share(rec, view.layer, view.query),
+        "highest": weights[:, len(rec.prefix_tokens) :].max(axis=1),
+    }
+    number = st.column_config.NumberColumn
+    columns = {
+        "head": number("Head"),
+        "entropy": number("Entropy (nats)", format="%.2f", help="0: all on one token; ln(tokens): spread evenly"),
+        "distance": number("Mean distance (pixels)", format="%.1f", help="How far patches look, weighted by attention"),
+        "prefix": st.column_config.ProgressColumn(
+            "On prefix tokens", format="percent", min_value=0, max_value=1, help="Share that lands on cls and registers"
+        ),
+        "highest": number("Highest weight on a patch", format="%.4f"),
+    }
+    st.dataframe(table, column_config=columns, hide_index=True, width="stretch")
