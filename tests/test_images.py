@@ -2,6 +2,7 @@
 
 import io
 import random
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,32 @@ def test_16_bit_grey_keeps_its_shades(kind):
     assert np.array_equal(opened[..., 0], opened[..., 2])
 
 
+@pytest.mark.parametrize("bits,white_is_zero", [(12, False), (16, False), (16, True)])
+def test_deep_grey_tiff_written_by_hand(bits, white_is_zero):
+    white = 2**bits - 1
+    values = [0, white // 4, white // 2, white]
+    pixels = int("".join(f"{value:0{bits}b}" for value in values), 2).to_bytes(len(values) * bits // 8, "big")
+    if bits == 16:
+        pixels = np.frombuffer(pixels, ">u2").astype("<u2").tobytes()
+    fields = {
+        256: 4,
+        257: 1,
+        258: bits,
+        259: 1,
+        262: 0 if white_is_zero else 1,
+        273: 8,
+        277: 1,
+        278: 1,
+        279: len(pixels),
+    }
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields.items())
+    tiff = (
+        struct.pack("<2sHI", b"II", 42, 8 + len(pixels)) + pixels + struct.pack("<H", len(fields)) + entries + bytes(4)
+    )
+    grey = np.array(open_image(tiff))[0, :, 0]
+    assert grey.tolist() == ([255, 191, 128, 0] if white_is_zero else [0, 64, 127, 255])
+
+
 @needs_odd
 def test_16_bit_files_against_their_raw_values():
     # a P5 file is a text header and then big-endian values: read without Pillow
@@ -247,6 +274,7 @@ def test_arrays_of_another_kind_are_refused(array):
         open_image(array)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # Pillow's own limit is a little lower
 def test_pixel_limit_is_checked_before_decoding():
     side = int(MAX_PIXELS**0.5)
     header = b"P5 %d %d 255\n"

@@ -95,11 +95,11 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    bits = _grey_bits(image)
+    known_range = _grey_range(image)
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        return _grey_to_rgb(image, bits)
+        return _grey_to_rgb(image, known_range)
     if image.mode == "LAB":
         return _lab_to_rgb(image)
     if image.mode == "La":  # premultiplied grey: Pillow converts it to LA and to nothing else
@@ -112,17 +112,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return page
 
 
-def _grey_bits(image: Image.Image) -> int | None:
-    """Bits of a grey value in a file of integers, or None where the values alone must tell."""
+def _grey_range(image: Image.Image) -> tuple[float, float] | None:
+    """The values of black and white in a file of 16-bit grey, or None where the values alone must tell."""
     if image.format == "PPM" and image.mode == "I":
-        return 16  # Pillow has scaled the file's own maximum to 65535
+        return 0, 65535  # Pillow has scaled the file's own maximum to that
     if not image.mode.startswith("I;16"):
         return None
-    tags = getattr(image, "tag_v2", {})  # a TIFF may hold 12-bit values in 16-bit pixels
-    return int(tags.get(258, (16,))[0])
+    tags = getattr(image, "tag_v2", {})  # a TIFF may hold 12-bit values in 16-bit pixels, or call 0 white
+    bits, white_is_zero = int(tags.get(258, (16,))[0]), tags.get(262) == 0
+    white = 2.0**bits - 1
+    return (white, 0) if white_is_zero else (0, white)
 
 
-def _grey_to_rgb(image: Image.Image, bits: int | None) -> Image.Image:
+def _grey_to_rgb(image: Image.Image, known_range: tuple[float, float] | None) -> Image.Image:
     """Deep or float grey to 8 bit: black to white of the file's own depth, or of the range its values fill.
 
     Pillow's own conversion from these modes clips at 255, which turns nearly every 16-bit picture white.
@@ -130,8 +132,8 @@ def _grey_to_rgb(image: Image.Image, bits: int | None) -> Image.Image:
     values = np.array(image, dtype=np.float32)
     transparent = image.info.get("transparency")
     hidden = values == transparent if isinstance(transparent, int) else None
-    low, high = (0.0, 2.0**bits - 1) if bits else _value_range(values, image.mode)
-    values = np.nan_to_num((values - low) * (255 / (high - low)), nan=0, posinf=255, neginf=0)
+    black, white = known_range or _value_range(values, image.mode)
+    values = np.nan_to_num((values - black) * (255 / (white - black)), nan=0, posinf=255, neginf=0)
     grey = np.clip(values + 0.5, 0, 255).astype(np.uint8)
     if hidden is not None:
         grey[hidden] = 255
