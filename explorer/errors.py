@@ -39,3 +39,7 @@ class PlanError(ExplorerError, ValueError):
 
 class TrainingError(ExplorerError):
     """A training job that failed; its earlier checkpoints are intact."""
+
+
+class VideoError(ExplorerError):
+    """A clip that can't be read or written, or that passes the limits."""

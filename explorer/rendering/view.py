@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from explorer.attention.artefacts import artefact_mask, without_artefacts
 from explorer.attention.maps import mass_mask
 from explorer.errors import QueryError
+from explorer.models.preprocess import Fit
 from explorer.rendering.colormaps import colorize
 from explorer.rendering.overlay import enlarge, normalize
 
@@ -33,7 +34,7 @@ class View:
     arch: str | None = None  # load_model's arch and num_heads
     num_heads: int | None = None
     size: int | None = None  # None: the model's own
-    fit: str = "crop"
+    fit: Fit = "crop"
     kind: Kind = "raw"
     layer: int = -1
     head: int | str = "mean"

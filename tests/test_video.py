@@ -1,0 +1,144 @@
+"""Clips in and out: real MP4, WebM and GIF files written and read back, limits, one colour scale, cancelling."""
+
+import io
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import explorer
+from explorer.data import video
+from explorer.data.video import Clip, read_clip
+from explorer.errors import VideoError
+from explorer.rendering.video import ClipMaps, gif, mp4, painted_frames, record_clip, side_by_side
+from explorer.rendering.view import View
+from tests.tiny import photo, tiny_model
+
+VIEW = View(model="tiny", image="clip.mp4", layer=1, head=0)
+SHADES = [20 * step for step in range(12)]
+
+
+def grey_frames(count=12, size=(64, 48)):
+    return [Image.new("RGB", size, (shade,) * 3) for shade in SHADES[:count]]
+
+
+def webm(frames, fps, path):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), fps, frames[0].size)
+    for frame in frames:
+        writer.write(np.ascontiguousarray(np.array(frame)[:, :, ::-1]))
+    writer.release()
+    return path.read_bytes()
+
+
+def shades(clip):
+    return [int(np.array(frame).mean()) for frame in clip.frames]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm", "gif"])
+def test_every_frame_comes_back_in_order_with_its_colour(kind, tmp_path):
+    frames = grey_frames()
+    data = {"mp4": mp4, "gif": gif}[kind](frames, 6) if kind != "webm" else webm(frames, 6, tmp_path / "c.webm")
+    clip = read_clip(data, fps=30)
+    assert len(clip.frames) == 12 and clip.fps == pytest.approx(6, rel=0.03)
+    assert clip.frames[0].size == (64, 48) and clip.frames[0].mode == "RGB"
+    np.testing.assert_allclose(shades(clip), SHADES, atol=4)
+
+
+def test_fewer_frames_a_second_are_evenly_spaced():
+    clip = read_clip(mp4(grey_frames(), 12), fps=3)
+    np.testing.assert_allclose(shades(clip), SHADES[::4], atol=4)
+    assert clip.fps == pytest.approx(3)
+
+
+def test_a_path_is_read_too(tmp_path):
+    (tmp_path / "clip.mov").write_bytes(mp4(grey_frames(2), 5))
+    assert len(read_clip(tmp_path / "clip.mov").frames) == 2
+
+
+def test_odd_sides_lose_a_row_and_a_column():
+    assert read_clip(mp4(grey_frames(2, (63, 49)), 5)).frames[0].size == (62, 48)
+
+
+def test_large_frames_are_made_smaller():
+    assert read_clip(mp4(grey_frames(1, (1600, 1440)), 5)).frames[0].size == (800, 720)
+
+
+@pytest.mark.parametrize("data", [b"", b"#EXTM3U\nhttp://example.org/a.ts", b"\x89PNG\r\n\x1a\n" + bytes(50)])
+def test_what_is_no_clip_is_refused(data):
+    with pytest.raises(VideoError, match="MP4, WebM or GIF"):
+        read_clip(data)
+
+
+@pytest.mark.parametrize("kind", [mp4, gif])
+def test_a_clip_cut_off_at_its_start_is_refused(kind):
+    with pytest.raises(VideoError, match="again"):
+        read_clip(kind(grey_frames(3), 5)[:30])
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(VideoError, match="no file 'none"):
+        read_clip(tmp_path / "none.mp4")
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [("MAX_FRAMES", 5, "more than 5"), ("MAX_SECONDS", 1, "longer"), ("MAX_PIXELS", 99, "64x48")],
+)
+def test_limits_are_said(limit, value, said, monkeypatch):
+    monkeypatch.setattr(video, limit, value)
+    with pytest.raises(VideoError, match=said):
+        read_clip(mp4(grey_frames(), 6), fps=30)
+
+
+def test_maps_are_those_of_each_frame_alone():
+    model, frames = tiny_model(), [photo(80, 64, seed=seed) for seed in range(3)]
+    seen = []
+    clip = record_clip(model, Clip(frames, 8.0), VIEW, progress=lambda done, total: seen.append((done, total)))
+    for frame, heatmap, image in zip(frames, clip.maps, clip.images, strict=True):
+        alone = explorer.record(model, frame)
+        np.testing.assert_array_equal(heatmap, alone.attention(1, 0))
+        np.testing.assert_array_equal(np.array(image), np.array(alone.image))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_one_colour_scale_holds_for_all_frames():
+    image = Image.new("RGB", (16, 16))
+    maps = np.array([[[0.0, 0.2], [0.2, 0.2]], [[1.0, 0.2], [0.2, 0.2]]], np.float32)
+    view = View(model="m", image="i", opacity=1.0, colormap="grey", resample="nearest")
+    first, second = (np.array(frame) for frame in painted_frames(ClipMaps([image] * 2, maps, 8.0), view))
+    assert first[0, 0, 0] == 0 and second[0, 0, 0] == 255
+    assert first[15, 15, 0] == second[15, 15, 0] == 51  # 0.2 of the clip's range in both
+
+
+def test_progress_can_stop_the_work():
+    def stop(done, total):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        record_clip(tiny_model(), Clip([photo()] * 3, 8.0), VIEW, progress=stop)
+    with pytest.raises(InterruptedError):
+        mp4(grey_frames(), 8, progress=stop)
+
+
+def test_side_by_side_keeps_both():
+    pair = np.array(side_by_side([Image.new("RGB", (4, 3), "red"), Image.new("RGB", (5, 3), "blue")], gap=2))
+    assert pair.shape == (3, 11, 3)
+    assert (
+        pair[0, 3].tolist() == [255, 0, 0] and pair[0, 4].tolist() == [255] * 3 and pair[0, 6].tolist() == [0, 0, 255]
+    )
+
+
+def test_a_gif_keeps_its_photos_colours():
+    frames = [photo(seed=seed) for seed in range(3)]
+    image = Image.open(io.BytesIO(gif(frames, 10)))
+    assert image.n_frames == 3 and image.info["duration"] == 100 and image.info["loop"] == 0  # type: ignore[attr-defined]
+    image.seek(1)
+    error = np.abs(np.array(image.convert("RGB")).astype(int) - np.array(frames[1])).mean()
+    assert error < 12
+
+
+def test_many_short_frames_of_a_gif_are_thinned_out():
+    data = gif(list(itertools.islice(itertools.cycle(grey_frames()), 100)), 50)
+    assert len(read_clip(data, fps=10).frames) == 20
