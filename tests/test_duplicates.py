@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from explorer.data import duplicates
 from explorer.data.datasets import read_dataset
 from explorer.data.duplicates import MAX_BITS, MAX_CELL_DIFFERENCE, Fingerprint, fingerprint, linked_groups, near_groups
 from explorer.data.images import open_image
@@ -42,11 +43,14 @@ def test_different_pictures_of_one_layout_are_no_copies():
     assert len(near_groups([fingerprint(image) for image in [*fields, fields[1]]])) == 1
 
 
-def test_against_a_plain_double_loop():
+@pytest.mark.parametrize("rows,pairs", [(256, 50_000), (7, 5)])
+def test_against_a_plain_double_loop(rows, pairs, monkeypatch):
+    monkeypatch.setattr(duplicates, "_ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(duplicates, "_PAIRS_AT_ONCE", pairs)
     rng = np.random.default_rng(0)
     base = rng.integers(0, 230, (8, 192))
     prints = []
-    for _ in range(300):
+    for _ in range(120):
         pick = rng.integers(8)
         flips = rng.integers(0, 64, rng.integers(0, 6))
         dhash = int(np.bitwise_xor.reduce(np.uint64(1) << flips.astype(np.uint64), initial=np.uint64(pick * 12345)))

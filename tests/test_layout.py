@@ -55,6 +55,10 @@ def test_train_alone_is_a_wrapping_folder():
     assert set(found.values()) == {("cats", None), ("dogs", None)}
 
 
+def test_a_single_class_is_found_for_others_to_refuse():
+    assert set(layout("a/b/cats/1.png", "a/b/cats/2.png")[0].values()) == {("cats", None)}
+
+
 def test_folders_inside_a_class_belong_to_it():
     found, _ = layout("cats/2020/1.png", "cats/2021/summer/2.png", "cats/3.png", "dogs/1.png")
     assert [class_name for class_name, _ in found.values()] == ["cats", "cats", "cats", "dogs"]
