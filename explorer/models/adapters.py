@@ -58,9 +58,9 @@ class TransformersAdapter:
         _check_fixed(self.fixed_size, height, width)
 
     @staticmethod
-    def _ordered_noise(backbone: nn.Module, pixels: Tensor) -> Tensor:
+    def _ordered_noise(backbone: Any, pixels: Tensor) -> Tensor:
         # A masked autoencoder shuffles patches by sorting noise, even when it masks none: rising noise keeps order.
-        patch = backbone.config.patch_size  # type: ignore[union-attr]
+        patch = backbone.config.patch_size
         patches = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
         return torch.arange(patches, device=pixels.device, dtype=torch.float32).expand(pixels.shape[0], -1)
 

@@ -1,14 +1,25 @@
 """load_model: from a registry key, a timm or transformers id, a file or a folder to a Model in eval mode."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from explorer.errors import CheckpointError, ModelError
+from explorer.models import registry
 from explorer.models.backbone import Model
+from explorer.models.downloads import Progress, fetch
 from explorer.models.formats.reading import WEIGHT_SUFFIXES, read_config
 
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
+
+@dataclass(frozen=True)
+class Hints:
+    """What a bare state dict can't tell, and the caller may."""
+
+    arch: str | None = None
+    num_heads: int | None = None
+    grid: tuple[int, int] | None = None
+    prefix_tokens: tuple[str, ...] | None = None
 
 
 def load_model(
@@ -20,25 +31,20 @@ def load_model(
     *,
     grid: tuple[int, int] | None = None,
     prefix_tokens: tuple[str, ...] | None = None,
+    progress: Progress | None = None,
 ) -> Model:
     """A Vision Transformer in eval mode, ready to be recorded.
 
     source: a registry key ("bundled"), "timm:<id>", "hf:<org/name>", a weights file, or a folder written by timm or
     transformers. arch (a timm id), num_heads, grid (rows, cols) and prefix_tokens: what a bare state dict can't tell.
-    pretrained=False: random weights and no download. Raises ModelError or CheckpointError with one sentence.
+    pretrained=False: random weights and no download. progress: called with (bytes done, bytes in all) of a download.
+    Raises ModelError, CheckpointError or UnsupportedModelError with one sentence.
     """
-    source = str(source)
-    if source == "bundled":
-        source = str(CHECKPOINTS / "bundled")
-        if not Path(source).is_dir():
-            raise ModelError("The bundled model is missing from checkpoints/bundled: get the project's files again.")
-    library, _, model_id = source.partition(":")
-    if library == "timm":
-        model = _load_timm(source, model_id, pretrained, prefix_tokens)
-    elif library == "hf":
-        model = _load_hf(source, model_id, pretrained, prefix_tokens)
-    else:
-        model = _load_path(Path(source), arch, num_heads, grid, prefix_tokens)
+    entry = registry.find(str(source))
+    hints = Hints(arch, num_heads, grid, prefix_tokens)
+    model = _load(entry.source if entry else str(source), pretrained, hints, progress)
+    if entry:
+        model = replace(model, name=entry.title, source=entry.key)
     model.module.to(_device(device))
     return model
 
@@ -49,60 +55,65 @@ def _device(device: str) -> str:
     return device
 
 
-def _load_timm(source: str, model_id: str, pretrained: bool, prefix: tuple[str, ...] | None) -> Model:
-    from explorer.models.timm_models import create_timm, wrap_timm
-
-    return wrap_timm(create_timm(model_id, pretrained), source, model_id, prefix_tokens=prefix)
-
-
-def _load_hf(source: str, model_id: str, pretrained: bool, prefix: tuple[str, ...] | None) -> Model:
-    from explorer.models.transformers_models import create_transformers, load_transformers, wrap_transformers
-
-    module = load_transformers(model_id) if pretrained else create_transformers(HF_TYPES.get(model_id, model_id))
-    return wrap_transformers(module, source, prefix_tokens=prefix)
+def _load(source: str, pretrained: bool, hints: Hints, progress: Progress | None) -> Model:
+    library, _, model_id = source.partition(":")
+    if library == "timm" and not model_id.startswith("hf-hub:"):
+        return _load_timm(source, model_id, pretrained, hints, progress)
+    if library in ("timm", "hf"):
+        return _load_hub(source, model_id.removeprefix("hf-hub:"), pretrained, hints, progress)
+    return _load_path(source, hints)
 
 
-HF_TYPES = {"google/vit-base-patch16-224": "vit"}
+def _load_timm(source: str, model_id: str, pretrained: bool, hints: Hints, progress: Progress | None) -> Model:
+    from explorer.models.timm_models import create_timm, download_timm, wrap_timm
+
+    module = download_timm(model_id, progress) if pretrained else create_timm(model_id)
+    return wrap_timm(module, source, model_id, prefix_tokens=hints.prefix_tokens)
 
 
-def _load_path(
-    path: Path,
-    arch: str | None,
-    num_heads: int | None,
-    grid: tuple[int, int] | None,
-    prefix: tuple[str, ...] | None,
-) -> Model:
+def _load_hub(source: str, repo_id: str, pretrained: bool, hints: Hints, progress: Progress | None) -> Model:
+    if not pretrained:
+        from explorer.models.transformers_models import create_transformers, wrap_transformers
+
+        entry = registry.find(source)
+        module = create_transformers(entry.model_type if entry else repo_id)
+        return wrap_transformers(module, source, repo_id, prefix_tokens=hints.prefix_tokens)
+    return replace(_load_folder(fetch(repo_id, progress).parent, hints), source=source, name=repo_id)
+
+
+def _load_path(source: str, hints: Hints) -> Model:
+    path = registry.resolve(source)
     if path.is_dir():
-        return _load_folder(path, prefix)
+        return _load_folder(path, hints)
+    if source == registry.BUNDLED:
+        raise ModelError("The bundled model is missing from checkpoints/bundled: get the project's files again.")
     if path.suffix not in WEIGHT_SUFFIXES and not path.exists():
         raise ModelError(
-            f"{path} is no model that the explorer knows: give a name from `python -m explorer models`, timm:<id>, "
+            f"{source} is no model that the explorer knows: give a key from `python -m explorer models`, timm:<id>, "
             "hf:<org/name>, a weights file or a folder."
         )
+    return _load_file(path, hints)
+
+
+def _load_file(path: Path, hints: Hints) -> Model:
+    from explorer.models.formats import load_checkpoint
+    from explorer.models.formats.named import load_as
     from explorer.models.timm_models import wrap_timm
 
-    if arch:
-        from explorer.models.formats.named import load_as
-
-        checkpoint = load_as(path, arch)
-    else:
-        from explorer.models.formats import load_checkpoint
-
-        checkpoint = load_checkpoint(path, num_heads, grid)
-    return wrap_timm(checkpoint.module, str(path), path.stem, checkpoint.notes, prefix)
+    checkpoint = load_as(path, hints.arch) if hints.arch else load_checkpoint(path, hints.num_heads, hints.grid)
+    return wrap_timm(checkpoint.module, str(path), path.stem, checkpoint.notes, hints.prefix_tokens)
 
 
-def _load_folder(folder: Path, prefix: tuple[str, ...] | None) -> Model:
+def _load_folder(folder: Path, hints: Hints) -> Model:
     config = read_config(folder)
     if "architecture" in config:
         from explorer.models.timm_models import load_timm_folder, wrap_timm
 
-        return wrap_timm(load_timm_folder(folder), str(folder), folder.name, prefix_tokens=prefix)
+        module, notes = load_timm_folder(folder)
+        return wrap_timm(module, str(folder), folder.name, notes, hints.prefix_tokens)
     if "model_type" in config:
         from explorer.models.transformers_models import load_transformers, read_processor, wrap_transformers
 
-        module = load_transformers(str(folder), local_files_only=True)
-        return wrap_transformers(module, str(folder), folder.name, (), read_processor(folder), prefix)
-    raise CheckpointError(
-        f"config.json in {folder.name} names no architecture: give a folder saved by timm or transformers."
-    )
+        module, notes = load_transformers(folder)
+        return wrap_transformers(module, str(folder), folder.name, notes, read_processor(folder), hints.prefix_tokens)
+    raise CheckpointError(f"config.json in {folder.name} names no model: give a folder saved by timm or transformers.")

@@ -1,18 +1,20 @@
 """timm models: built by id, from a folder in timm's hub format, and wrapped as Model."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
-from timm.models import get_arch_name, is_model, model_entrypoint
+from timm.models import get_arch_name, get_pretrained_cfg, is_model, model_entrypoint
 from torch import nn
 
-from explorer.errors import CheckpointError, ModelError, UnsupportedModelError
+from explorer.errors import ModelError, UnsupportedModelError
 from explorer.models import layout
 from explorer.models.adapters import TimmAdapter
 from explorer.models.backbone import Model
+from explorer.models.downloads import WEIGHTS, Progress, fetch
+from explorer.models.formats.reading import read_config, read_weights_folder
 
 # timm modules whose models keep one plain softmax(QK^T) over all tokens in every block.
 PLAIN_MODULES = (
@@ -45,11 +47,20 @@ def create_timm(model_id: str, pretrained: bool = False, **settings: Any) -> nn.
     """
     _check_family(model_id)
     try:
-        return timm.create_model(model_id, pretrained=pretrained, dynamic_img_size=True, **settings)
+        return timm.create_model(model_id, pretrained=pretrained, **{**settings, "dynamic_img_size": True})
     except TypeError as error:
         if "dynamic_img_size" not in str(error):
             raise ModelError(f"timm can't build {model_id}: {error}") from error
     return timm.create_model(model_id, pretrained=pretrained, **settings)
+
+
+def create_empty(model_id: str, **settings: Any) -> nn.Module:
+    """timm's model of that id to be filled by load_state_dict(assign=True): no random numbers that are thrown away."""
+    with torch.device("meta"):
+        module = create_timm(model_id, **settings)
+    if module.state_dict().keys() >= {name for name, _ in module.named_buffers()}:
+        return module
+    return create_timm(model_id, **settings)  # some of its buffers are computed, not loaded
 
 
 def _check_family(model_id: str) -> None:
@@ -66,31 +77,42 @@ def _check_family(model_id: str) -> None:
         raise UnsupportedModelError(f"{model_id} can't be shown: {reason}. Pick a plain Vision Transformer.")
 
 
-def load_timm_folder(folder: Path) -> nn.Module:
-    """The module of a folder that timm's save_for_hf wrote, weights read by the explorer's own checked reader."""
-    from explorer.models.formats.reading import read_weights_folder
+def download_timm(model_id: str, progress: Progress | None = None) -> nn.Module:
+    """timm's model of that id with its pretrained weights, from the hub's cache or downloaded into it."""
+    _check_family(model_id)
+    try:
+        config = get_pretrained_cfg(model_id)
+    except RuntimeError as error:
+        tags = ", ".join(timm.list_pretrained(f"{get_arch_name(model_id)}.*")) or "none"
+        raise ModelError(f"timm has no weights named {model_id}; it has: {tags}.") from error
+    if config is None or not config.hf_hub_id:
+        raise ModelError(f"timm has no pretrained weights for {model_id}: pick another, or pretrained=False.")
+    weights = fetch(config.hf_hub_id, progress, weight_names(config.hf_hub_filename))
+    return create_timm(model_id, pretrained=True, pretrained_cfg_overlay={"file": str(weights)})
 
-    config = json.loads((folder / "config.json").read_text())
+
+def weight_names(filename: str | None) -> tuple[str, ...]:
+    """The names under which a repository may keep its weights, the safe format first."""
+    if filename is None:
+        return WEIGHTS
+    stem = filename.rpartition(".")[0]
+    return tuple(dict.fromkeys((f"{stem}.safetensors", filename)))
+
+
+def load_timm_folder(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
+    """The module of a folder that timm's save_for_hf wrote, and notes on what was left out of it."""
+    from explorer.models.formats import floats, left_out_note
+    from explorer.models.formats.named import fill
+
+    config = read_config(folder)
     arguments = {**config.get("model_args", {}), "num_classes": config.get("num_classes", 1000)}
     if "global_pool" in config:
         arguments.setdefault("global_pool", config["global_pool"])
-    module = create_timm(config["architecture"], pretrained_cfg=config.get("pretrained_cfg"), **arguments)
-    _load_exactly(module, read_weights_folder(folder), folder.name)
+    module = create_empty(config["architecture"], pretrained_cfg=config.get("pretrained_cfg"), **arguments)
+    left_out = fill(module, floats(read_weights_folder(folder)), folder.name)
     if config.get("label_names"):
         module.pretrained_cfg["label_names"] = config["label_names"]  # type: ignore[index]
-    return module
-
-
-def _load_exactly(module: nn.Module, tensors: dict, name: str) -> None:
-    own = module.state_dict()
-    for key, tensor in own.items():
-        if key not in tensors:
-            raise CheckpointError(f"{name} lacks the tensor {key} that its config.json asks for: save the model again.")
-        if tensors[key].shape != tensor.shape:
-            raise CheckpointError(
-                f"{name}: {key} has shape {tuple(tensors[key].shape)}, its config.json asks for {tuple(tensor.shape)}."
-            )
-    module.load_state_dict({key: tensors[key] for key in own})
+    return module, left_out_note(left_out)
 
 
 def wrap_timm(
@@ -102,9 +124,9 @@ def wrap_timm(
 ) -> Model:
     """A timm module as Model: eval mode, no gradients, fused attention on, its layout found in the module itself."""
     anyway: Any = module.eval().requires_grad_(False)
-    for part in module.modules():
-        if hasattr(part, "fused_attn"):
-            part.fused_attn = True  # attention must pass through scaled_dot_product_attention to be recorded
+    fused: list[Any] = [part for part in module.modules() if hasattr(part, "fused_attn")]
+    for part in fused:
+        part.fused_attn = True  # attention must pass through scaled_dot_product_attention to be recorded
     config = anyway.pretrained_cfg
     embeddings = getattr(anyway, "embeds", anyway)
     return Model(

@@ -1,16 +1,18 @@
 """transformers models: built by id, model type or folder, and wrapped as Model; the library is imported only then."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor, nn
 
-from explorer.errors import ModelError, UnsupportedModelError
+from explorer.errors import CheckpointError, UnsupportedModelError
 from explorer.models import layout
 from explorer.models.adapters import TransformersAdapter
 from explorer.models.backbone import Model
+from explorer.models.formats import check_finite, left_out_note
+from explorer.models.formats.reading import read_config, read_json, read_weights_folder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -57,32 +59,56 @@ def family_of(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
+def _library() -> Any:
+    import transformers  # seconds of import: only where such a model is asked for
+
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
 def create_transformers(model_type: str, **settings: Any) -> nn.Module:
     """A backbone of that type with random weights and its default configuration; no download."""
-    import transformers
-
     family = family_of(model_type)
-    config = transformers.CONFIG_MAPPING[model_type](**settings)
-    return build(getattr(config, "vision_config", config), family.features)
+    config = _library().CONFIG_MAPPING[model_type](**settings)
+    cls = getattr(_library(), family.features)
+    return cls._from_config(getattr(config, "vision_config", config), attn_implementation="sdpa")
 
 
-def build(config: Any, class_name: str) -> nn.Module:
-    """A module of that class with random weights and attention through scaled_dot_product_attention."""
-    import transformers
+def load_transformers(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
+    """The module of a folder that save_pretrained wrote, and notes on what was left out of it.
 
-    return getattr(transformers, class_name)._from_config(config, attn_implementation="sdpa")
+    Raises CheckpointError that names a missing or misshapen tensor, where transformers would start it at random.
+    """
+    settings = read_config(folder)
+    family = family_of(settings.get("model_type", ""))
+    library = _library()
+    try:
+        config = library.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise CheckpointError(f"config.json in {folder.name} doesn't describe a model: {error}.") from error
+    architectures = [name for name in config.architectures or [] if "ForImageClassification" in name]
+    name = architectures[0] if architectures and hasattr(library, architectures[0]) else family.features
+    if name == family.features:
+        config = getattr(config, "vision_config", config)
+    return _fill(getattr(library, name), config, read_weights_folder(folder), folder.name)
 
 
-def load_transformers(source: str, local_files_only: bool = False) -> nn.Module:
-    """The weights of a folder written by save_pretrained, or of a model id in the cache."""
-    import transformers
-
-    config = transformers.AutoConfig.from_pretrained(source, local_files_only=local_files_only)
-    family = family_of(config.model_type)
-    wanted = next((name for name in config.architectures or [] if "ForImageClassification" in name), family.features)
-    cls = getattr(transformers, wanted)
-    settings = {} if hasattr(config, "vision_config") and wanted == family.features else {"config": config}
-    return cls.from_pretrained(source, attn_implementation="sdpa", local_files_only=local_files_only, **settings)
+def _fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple[nn.Module, tuple[str, ...]]:
+    for key, tensor in tensors.items():
+        check_finite(tensor, key, file)
+    try:
+        module, report = cls.from_pretrained(
+            None, config=config, state_dict=tensors, output_loading_info=True, attn_implementation="sdpa"
+        )
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"The weights in {file} don't fit its config.json: {str(error).strip().splitlines()[-1]}."
+        ) from error
+    # A backbone saved without its pooler gets a random one, which no token and no map depends on.
+    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise CheckpointError(f"{file}: the tensor {missing[0]} is missing, so the model isn't complete.")
+    return module, left_out_note(sorted(report["unexpected_keys"]))
 
 
 def wrap_transformers(
@@ -154,9 +180,4 @@ def _class_names(config: Any) -> list[str]:
 def read_processor(folder: Path) -> dict[str, Any] | None:
     """preprocessor_config.json of a folder, None where there is none."""
     file = folder / "preprocessor_config.json"
-    if not file.is_file():
-        return None
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ModelError(f"{file.name} in {folder.name} isn't readable JSON: {error}.") from error
+    return read_json(file) if file.is_file() else None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from timm.layers import LayerNorm, SwiGLUPacked
+from timm.layers.mlp import SwiGLUPacked
+from timm.layers.norm import LayerNorm
 from torch import Tensor
 
 from explorer.errors import CheckpointError

@@ -19,6 +19,7 @@ MAX_DEPTH = 8  # of dictionaries inside dictionaries
 MAX_ENTRIES = 200_000
 SLACK = 2**20  # what a zip's index may add to its entries
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pth")
+SHARD_INDEX = "model.safetensors.index.json"
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 _unpickling = threading.Lock()  # safe_globals changes a list that all threads share
 
@@ -137,7 +138,11 @@ def _first_line(error: Exception) -> str:
 
 
 def read_weights_folder(folder: Path) -> dict[str, Tensor]:
-    """The tensors of the one weights file in a folder; CheckpointError where there is none."""
+    """The tensors of the weights in a folder, in one file or in shards; CheckpointError where there are none."""
+    index = folder / SHARD_INDEX
+    if index.is_file():
+        shards = sorted(set(read_json(index)["weight_map"].values()))
+        return {key: t for shard in shards for key, t in read_contents(folder / Path(shard).name).tensors.items()}
     for name in WEIGHT_NAMES:
         if (folder / name).is_file():
             return read_contents(folder / name).tensors
@@ -152,10 +157,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
         raise CheckpointError(f"The folder {folder.name} has no config.json: give one saved by timm or transformers.")
+    return read_json(file)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The settings in a JSON file; CheckpointError where they are unreadable."""
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CheckpointError(f"config.json in {folder.name} isn't readable JSON: save the model again.") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"config.json in {folder.name} holds no settings: save the model again.")
-    return config
+        raise CheckpointError(
+            f"{file.name} in {file.parent.name} isn't readable JSON: save the model again."
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file.name} in {file.parent.name} holds no settings: save the model again.")
+    return content

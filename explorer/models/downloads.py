@@ -1,0 +1,128 @@
+"""Weights from the model hub into the libraries' own cache: progress in bytes, quick and plain failure."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub import errors
+from tqdm.std import tqdm
+
+from explorer.errors import ModelError
+
+Progress = Callable[[int, int], None]  # (bytes done, bytes in all) of the file under way; may come from another thread
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+SETTINGS = ("config.json", "preprocessor_config.json")
+CONNECT_SECONDS = 10.0
+# The base exception of the HTTP library that the installed hub client stands on.
+NetworkError: type[Exception] = errors.HfHubHTTPError.__mro__[1]
+
+
+def cached_weights(repo_id: str, names: Sequence[str] = WEIGHTS) -> Path | None:
+    """The weights file of a repository in the local cache, None where there is none; no network."""
+    for name in names:
+        try:
+            path = huggingface_hub.try_to_load_from_cache(repo_id, name)
+        except errors.HFValidationError as error:
+            raise ModelError(f"{repo_id!r} is no model id: expected organisation/name.") from error
+        if isinstance(path, str):
+            return Path(path)
+    return None
+
+
+def fetch(repo_id: str, progress: Progress | None = None, names: Sequence[str] = WEIGHTS) -> Path:
+    """The weights file of a repository, from the cache or downloaded into it, with its settings files beside it.
+
+    progress is called with (bytes done, bytes in all). Raises ModelError with one sentence when offline, for an
+    unknown or gated repository, and for one without weights.
+    """
+    weights = cached_weights(repo_id, names)
+    if weights is None:
+        with _hub_errors(repo_id):
+            _reach(repo_id, names)
+            for name in SETTINGS:
+                _download(repo_id, name, None)
+            found = (_download(repo_id, name, progress) for name in names)
+            weights = next((path for path in found if path), None)
+            if weights is None:
+                raise ModelError(f"{repo_id} holds no weights that PyTorch reads ({', '.join(names)}): pick another.")
+            if weights.name.endswith(".index.json"):
+                for shard in sorted(set(json.loads(weights.read_text())["weight_map"].values())):
+                    _download(repo_id, shard, progress)
+    return weights
+
+
+def _reach(repo_id: str, names: Sequence[str]) -> None:
+    """Fail at once when the hub can't be reached: the download itself would retry for half a minute."""
+    url = huggingface_hub.hf_hub_url(repo_id, names[0])
+    with suppress(errors.EntryNotFoundError):  # the repository is there; its weights have another of the names
+        huggingface_hub.get_hf_file_metadata(url, timeout=CONNECT_SECONDS)
+
+
+def _download(repo_id: str, name: str, progress: Progress | None) -> Path | None:
+    try:
+        return Path(huggingface_hub.hf_hub_download(repo_id, name, tqdm_class=_bar(progress)))
+    except errors.RemoteEntryNotFoundError:
+        return None
+
+
+def _bar(progress: Progress | None) -> type[tqdm]:
+    """A progress bar class that reports to `progress` and draws nothing itself."""
+
+    class Bar(tqdm):
+        monitor_interval = 0  # no watching thread
+
+        def __init__(self, *args: Any, **kwargs: Any):
+            super().__init__(*args, **{**kwargs, "disable": False})
+            self._report()
+
+        def display(self, *args: Any, **kwargs: Any) -> None:
+            return None
+
+        def update(self, n: float | None = 1) -> bool | None:
+            shown = super().update(n)
+            self._report()
+            return shown
+
+        def _report(self) -> None:
+            # Chunked transfers show a second bar for bytes on the wire; the first counts bytes of the file.
+            if progress and self.total and "downloading bytes" not in (self.desc or ""):
+                progress(int(self.n), int(self.total))
+
+    return Bar
+
+
+@contextmanager
+def _hub_errors(repo_id: str) -> Iterator[None]:
+    """The hub's exceptions as one ModelError each, saying what failed and what to do."""
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            f"{repo_id} is gated: accept its licence on its page, log in with `hf auth login`, then try again."
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise ModelError(
+            f"The hub has no public model named {repo_id}: check the spelling, or log in with `hf auth login` if it is "
+            "private."
+        ) from error
+    except errors.HFValidationError as error:
+        raise ModelError(f"{repo_id!r} is no model id: expected organisation/name.") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        raise ModelError(_offline(repo_id)) from error
+    except errors.HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "unknown")
+        raise ModelError(f"The hub answered with error {status} for {repo_id}: try again later.") from error
+    except NetworkError as error:  # no connection, or it broke off
+        raise ModelError(_offline(repo_id)) from error
+    except OSError as error:
+        raise ModelError(f"{repo_id} couldn't be stored ({error}): free some disk space and try again.") from error
+
+
+def _offline(repo_id: str) -> str:
+    return (
+        f"{repo_id} isn't on this computer yet and the hub can't be reached: connect to the internet and try again, or "
+        "pick a model that is already here."
+    )

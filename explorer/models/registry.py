@@ -1,0 +1,164 @@
+"""The models on offer: one table, data only, and what lies in checkpoints/."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from explorer.errors import ExplorerError
+from explorer.models import downloads
+from explorer.models.formats.reading import WEIGHT_SUFFIXES, read_config
+
+_PROJECT = Path(__file__).resolve().parents[2] / "checkpoints"
+CHECKPOINTS = Path(os.environ.get("EXPLORER_CHECKPOINTS") or _PROJECT)  # where people and training put models
+BUNDLED = "bundled"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model on offer; numbers are None where only the file itself tells them."""
+
+    key: str
+    title: str
+    source: str  # what load_model takes
+    about: str
+    patch_size: int | None = None
+    depth: int | None = None
+    num_heads: int | None = None
+    parameters: int | None = None  # millions
+    size: int = 224  # pixels it was trained at
+    licence: str = ""
+    gated: bool = False
+    model_type: str = ""  # transformers' name of the architecture, for random weights without a download
+
+    @property
+    def repo_id(self) -> str | None:
+        """The hub repository that its weights come from, None for a local one."""
+        library, _, model_id = self.source.partition(":")
+        return {"timm": f"timm/{model_id}", "hf": model_id}.get(library)
+
+    @property
+    def where(self) -> str:
+        """Which library or folder it comes from, for tables."""
+        return {"timm": "timm", "hf": "transformers"}.get(self.source.partition(":")[0], "checkpoints/")
+
+
+REGISTRY = (
+    Entry(BUNDLED, "Bundled ViT", BUNDLED, "trained by this project; works offline", licence="Apache-2.0"),
+    Entry(
+        "dino-s8", "DINO ViT-S/8", "timm:vit_small_patch8_224.dino", "self-supervised; sharp maps of whole objects",
+        8, 12, 6, 22, licence="Apache-2.0",
+    ),
+    Entry(
+        "dino-s16", "DINO ViT-S/16", "timm:vit_small_patch16_224.dino", "self-supervised; four times quicker than S/8",
+        16, 12, 6, 22, licence="Apache-2.0",
+    ),
+    Entry(
+        "dino-b8", "DINO ViT-B/8", "timm:vit_base_patch8_224.dino", "self-supervised; finest maps, slow on a laptop",
+        8, 12, 12, 86, licence="Apache-2.0",
+    ),
+    Entry(
+        "dino-b16", "DINO ViT-B/16", "timm:vit_base_patch16_224.dino", "self-supervised",
+        16, 12, 12, 86, licence="Apache-2.0",
+    ),
+    Entry(
+        "vit-b16", "ViT-B/16 ImageNet", "timm:vit_base_patch16_224.augreg_in21k_ft_in1k",
+        "supervised on ImageNet-21k, then 1k: 1,000 classes", 16, 12, 12, 87, licence="Apache-2.0",
+    ),
+    Entry(
+        "vit-b16-google", "ViT-B/16 Google", "hf:google/vit-base-patch16-224",
+        "the original ViT, in transformers: 1,000 classes", 16, 12, 12, 87, licence="Apache-2.0", model_type="vit",
+    ),
+    Entry(
+        "deit-t16", "DeiT-Ti/16", "timm:deit_tiny_patch16_224.fb_in1k", "supervised on ImageNet-1k; small and quick",
+        16, 12, 3, 6, licence="Apache-2.0",
+    ),
+    Entry(
+        "dinov2-s14", "DINOv2 ViT-S/14", "timm:vit_small_patch14_dinov2.lvd142m",
+        "self-supervised on 142 million photos", 14, 12, 6, 22, 518, licence="Apache-2.0",
+    ),
+    Entry(
+        "dinov2-s14-reg", "DINOv2 ViT-S/14 registers", "timm:vit_small_patch14_reg4_dinov2.lvd142m",
+        "with 4 register tokens, so without artefact patches", 14, 12, 6, 22, 518, licence="Apache-2.0",
+    ),
+    Entry(
+        "dinov3-s16", "DINOv3 ViT-S/16", "timm:vit_small_patch16_dinov3.lvd1689m",
+        "self-supervised, rotary positions, 4 registers", 16, 12, 6, 22, 256, licence="DINOv3 License",
+    ),
+    Entry(
+        "clip-b16", "CLIP ViT-B/16", "timm:vit_base_patch16_clip_224.openai", "image half of CLIP, trained on captions",
+        16, 12, 12, 86, licence="Apache-2.0",
+    ),
+    Entry(
+        "mae-b16", "MAE ViT-B/16", "timm:vit_base_patch16_224.mae",
+        "masked autoencoder: learnt to fill in hidden patches", 16, 12, 12, 86, licence="CC-BY-NC-4.0",
+    ),
+)  # fmt: skip
+
+
+def entries() -> list[Entry]:
+    """The table, then everything found in checkpoints/."""
+    return [*REGISTRY, *local_entries()]
+
+
+def local_entries() -> list[Entry]:
+    """Folders saved by timm or transformers and weights files in checkpoints/; their keys are "checkpoints/NAME"."""
+    if not CHECKPOINTS.is_dir():
+        return []
+    return [_local(path) for path in sorted(_candidates(CHECKPOINTS)) if path.name != BUNDLED]
+
+
+def _candidates(folder: Path, depth: int = 2) -> list[Path]:
+    """Model folders and loose weights files, down to `depth` folders deep."""
+    found: list[Path] = []
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and (path / "config.json").is_file():
+            found.append(path)
+        elif path.is_dir() and depth > 1:
+            found += _candidates(path, depth - 1)
+        elif path.is_file() and path.suffix in WEIGHT_SUFFIXES:
+            found.append(path)
+    return found
+
+
+def _local(path: Path) -> Entry:
+    key = f"checkpoints/{path.relative_to(CHECKPOINTS).as_posix()}"
+    return Entry(key, path.relative_to(CHECKPOINTS).as_posix(), str(path), _about(path))
+
+
+def _about(path: Path) -> str:
+    if not path.is_dir():
+        return f"weights file, {path.stat().st_size / 2**20:.0f} MB"
+    try:
+        config = read_config(path)
+    except ExplorerError as error:
+        return str(error)
+    return f"{config.get('architecture') or config.get('model_type') or 'unknown'} folder"
+
+
+def find(key: str) -> Entry | None:
+    """The entry of that key or source, None where there is none."""
+    if key.startswith("checkpoints/"):
+        return next((entry for entry in local_entries() if entry.key == key), None)
+    return next((entry for entry in REGISTRY if key in (entry.key, entry.source)), None)
+
+
+def is_cached(entry: Entry) -> bool:
+    """Whether the model opens without network."""
+    if entry.repo_id:
+        return downloads.cached_weights(entry.repo_id) is not None
+    return resolve(entry.source).exists()
+
+
+def resolve(source: str) -> Path:
+    """The path that a local source stands for; checkpoints/NAME is looked up beside the package."""
+    if source == BUNDLED:
+        return _PROJECT / BUNDLED
+    name = source.removeprefix("checkpoints/")
+    return CHECKPOINTS / name if name != source and not Path(source).exists() else Path(source)
+
+
+def default_source() -> str:
+    """The key to start with: the first model of the table that is already downloaded, else the bundled one."""
+    return next((entry.key for entry in REGISTRY if entry.repo_id and is_cached(entry)), BUNDLED)
