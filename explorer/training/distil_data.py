@@ -100,7 +100,7 @@ class PhotoStore:
 
 def resized(pixels: np.ndarray, height: int, width: int) -> Tensor:
     """Resize (height, width, 3) uint8 to (3, height, width) uint8, smoothing where it shrinks."""
-    batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    batch = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
     return F.interpolate(batch, (height, width), mode="bicubic", antialias=True)[0]
 
 

@@ -1,0 +1,156 @@
+"""What a student Vision Transformer learns from a teacher of the same width: tokens, attention and logits."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+
+@dataclass
+class BlockStates:
+    """What one block did: tokens after its attention and after its MLP (image token width), and its pattern."""
+
+    middle: Tensor
+    out: Tensor
+    log_pattern: Tensor  # image head query key, natural logarithm
+
+
+@dataclass
+class States:
+    """A whole forward pass: embedded tokens, what each block did, class logits."""
+
+    embedded: Tensor
+    blocks: list[BlockStates]
+    logits: Tensor
+
+
+def embed(model: VisionTransformer, images: Tensor) -> Tensor:
+    """Return the tokens that enter the first block (image token width)."""
+    return model.norm_pre(model._pos_embed(model.patch_embed(images)))
+
+
+def attend(block: Block, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the tokens after a block's attention and the logarithm of its pattern (image head query key)."""
+    count, length, width = tokens.shape
+    heads = block.attn.num_heads
+    qkv = block.attn.qkv(block.norm1(tokens)).view(count, length, 3, heads, width // heads)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    log_pattern = ((q * block.attn.scale) @ k.mT).float().log_softmax(-1)
+    mixed = log_pattern.exp().to(v.dtype) @ v
+    return tokens + block.attn.proj(mixed.transpose(1, 2).reshape(count, length, width)), log_pattern
+
+
+def think(block: Block, tokens: Tensor) -> Tensor:
+    """Return the tokens after a block's MLP (image token width)."""
+    return tokens + block.mlp(block.norm2(tokens))
+
+
+def classify(model: VisionTransformer, tokens: Tensor) -> Tensor:
+    """Return the logits (image class) that the final norm and head read from the last block's cls token."""
+    return model.head(model.norm(tokens[:, 0])).float()
+
+
+def forward_states(model: VisionTransformer, images: Tensor) -> States:
+    """Run the model and keep its tokens and patterns at every depth."""
+    embedded = tokens = embed(model, images)
+    blocks = []
+    for block in model.blocks:
+        middle, log_pattern = attend(block, tokens)
+        tokens = think(block, middle)
+        blocks.append(BlockStates(middle, tokens, log_pattern))
+    return States(embedded, blocks, classify(model, tokens))
+
+
+def unexplained(student: Tensor, teacher: Tensor, reference: Tensor | None = None) -> Tensor:
+    """Return the share of the teacher's variance that the student misses, plus a quarter of that of the cls token.
+
+    With a reference (the tokens both started from) the variance is that of the step away from it.
+    """
+    step = teacher if reference is None else teacher - reference
+    spread = step.square().mean() - step.mean((0, 1)).square().mean()
+    # The cls token that enters the first block is the same for every image: its own variance is 0.
+    cls_spread = torch.maximum(step[:, 0].var(0, correction=0).mean(), 0.25 * spread)
+    error, cls_error = F.mse_loss(student, teacher), F.mse_loss(student[:, 0], teacher[:, 0])
+    return error / spread + 0.25 * cls_error / cls_spread
+
+
+def pattern_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return KL(teacher | student) between patterns (image head query key), cls rows and patch rows weighted 1:3."""
+    rows = F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
+    return 0.75 * rows[:, :, 1:].mean() + 0.25 * rows[:, :, 0].mean()
+
+
+def logit_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return KL(teacher | student) between the class distributions."""
+    return F.kl_div(student.log_softmax(-1), teacher.log_softmax(-1), reduction="batchmean", log_target=True)
+
+
+def logit_error(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the share of the variance of the teacher's centred logits that the student misses."""
+    student, teacher = (z - z.mean(-1, keepdim=True) for z in (student, teacher))
+    return (student - teacher).square().mean() / teacher.square().mean()
+
+
+def embedding_loss(student: VisionTransformer, teacher: VisionTransformer, images: Tensor, size: int = 224) -> Tensor:
+    """Learn the embedded tokens at the size whose positions are stored as they are; calls backward."""
+    images = F.interpolate(images, (size, size), mode="bicubic")
+    with torch.no_grad():
+        target = embed(teacher, images)
+    loss = unexplained(embed(student, images), target)
+    loss.backward()
+    return loss
+
+
+def blockwise_losses(student: VisionTransformer, teacher: States, images: Tensor) -> dict[str, Tensor]:
+    """Let every part of the student do its teacher's part on the teacher's own tokens, all parts independently.
+
+    Calls backward on each part as it goes, which keeps memory small; returns the losses for the log.
+    """
+    losses: dict[str, Tensor] = {"embed at size": unexplained(embed(student, images), teacher.embedded)}
+    losses["embed at size"].backward()
+    tokens, sums = teacher.embedded, torch.zeros(3)
+    for block, target in zip(student.blocks, teacher.blocks, strict=True):
+        middle, log_pattern = attend(block, tokens)
+        parts = (
+            unexplained(middle, target.middle, tokens),
+            pattern_divergence(log_pattern, target.log_pattern),
+            unexplained(think(block, target.middle), target.out, target.middle),
+        )
+        torch.stack(parts).sum().backward()
+        sums += torch.stack(parts).detach().cpu()
+        tokens = target.out
+    losses |= dict(zip(("attention", "pattern", "mlp"), sums / len(student.blocks), strict=True))
+    logits = classify(student, tokens)
+    losses["logits"] = logit_divergence(logits, teacher.logits)
+    losses["logit_error"] = logit_error(logits, teacher.logits)
+    (losses["logits"] + losses["logit_error"]).backward()
+    return losses
+
+
+def whole_losses(student: VisionTransformer, teacher: States, images: Tensor) -> dict[str, Tensor]:
+    """Let the student run on its own tokens and match the teacher at every depth; calls backward."""
+    states = forward_states(student, images)
+    pairs = list(zip(states.blocks, teacher.blocks, strict=True))
+    losses = {
+        "embed at size": unexplained(states.embedded, teacher.embedded),
+        "tokens": torch.stack([unexplained(s.out, t.out) for s, t in pairs]).mean(),
+        "pattern": torch.stack([pattern_divergence(s.log_pattern, t.log_pattern) for s, t in pairs]).mean(),
+        "logits": logit_divergence(states.logits, teacher.logits),
+        "logit_error": logit_error(states.logits, teacher.logits),
+    }
+    torch.stack(list(losses.values())).sum().backward()
+    return losses
+
+
+def new_student(depth: int, width: int, heads: int, classes: int = 1000) -> VisionTransformer:
+    """Build the student with timm's own random start; other image sizes resample its position embedding."""
+    return VisionTransformer(
+        224, 16, num_classes=classes, embed_dim=width, depth=depth, num_heads=heads, dynamic_img_size=True
+    )
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """Return the model in eval mode with gradients switched off."""
+    return model.eval().requires_grad_(False)
