@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-# Streamlit puts this file's folder on the path; the package lies one above, and explorer/data would answer `import data`.
+# Streamlit puts this file's folder on the path: the package lies one above, and explorer/data would be `import data`.
 _HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != _HERE)]
 
@@ -12,8 +12,10 @@ import streamlit as st  # noqa: E402
 from explorer.ui.messages import show_messages  # noqa: E402
 from explorer.ui.navigation import pages  # noqa: E402
 from explorer.ui.sidebar import sidebar  # noqa: E402
+from explorer.ui.widgets import style  # noqa: E402
 
 st.set_page_config(page_title="Vision Transformer explorer", page_icon=":material/visibility:", layout="wide")
+style()
 page = st.navigation(pages(), position="top")
 sidebar()
 show_messages()

@@ -41,7 +41,7 @@ def record(
     num_heads: int | None = None,
 ) -> Recording:
     """explorer.record, kept; arch and num_heads are those the model was loaded with."""
-    key = (model.source, arch, num_heads, _stamp(model.source), photo.key, size, fit)
+    key = (model.source, arch, num_heads, stamp(model.source), photo.key, size, fit)
     return _record(key, model, photo, size, fit)
 
 
@@ -50,7 +50,7 @@ def _record(key: tuple, _model: Model, _photo: Photo, _size: int, _fit: Fit) -> 
     return explorer.record(_model, _photo.image, size=_size, fit=_fit)
 
 
-def _stamp(source: str) -> tuple[int, int] | None:
+def stamp(source: str) -> tuple[int, int] | None:
     """What changes when the file, or the folder, of that source does."""
     path = registry.resolve(source)
     if not path.exists():
@@ -78,7 +78,7 @@ class _Loader:
 
     def job(self, source: str, arch: str | None, num_heads: int | None) -> _Job:
         """The job of that model; one that failed is tried again."""
-        key = (source, arch, num_heads, _stamp(source))
+        key = (source, arch, num_heads, stamp(source))
         with self.lock:
             job = self.jobs.get(key)
             if job is None or (job.future.done() and job.future.exception()):
@@ -110,7 +110,9 @@ def _show_progress(job: _Job) -> None:
     place = st.empty()
     while not job.future.done():
         if job.total:
-            place.progress(min(1.0, job.done / job.total), f"Downloading: {_megabytes(job.done)} of {_megabytes(job.total)}")
+            place.progress(
+                min(1.0, job.done / job.total), f"Downloading: {_megabytes(job.done)} of {_megabytes(job.total)}"
+            )
         else:
             place.progress(0.0, "Loading the model …")
         time.sleep(POLL)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import streamlit as st
 
 from explorer.errors import ExplorerError, ModelError
+from explorer.models import registry
 from explorer.models.backbone import Model
+from explorer.models.formats.reading import WEIGHT_SUFFIXES
 from explorer.ui import cached
-from explorer.ui.checkpoints import checkpoint_options, is_bare_file
 from explorer.ui.messages import say, sentence_of
+from explorer.ui.weights_upload import upload_weights
 
-MODELS = {"bundled": "Bundled model"}
-DEFAULT = "bundled"
 _IN_USE = "model_in_use"  # the newest Picked that could be loaded
-_NEXT = "model_next"  # what the picker shows from the next run on
+_NEXT = "model_next"  # settings that the next run begins with
 _ID = re.compile(r"(timm:|hf:)?(hf-hub:)?\w[\w.-]*(/\w[\w.-]*)?")
 
 
@@ -30,30 +30,37 @@ class Picked:
 
 def pick_model() -> Picked:
     """The picker, and the model that it names; where that can't be loaded, a sentence, and the model in use stays."""
-    options = {**MODELS, **checkpoint_options()}
-    if _NEXT in st.session_state:
-        st.session_state["model"] = st.session_state.pop(_NEXT)
+    st.session_state.update(st.session_state.pop(_NEXT, {}))
+    entries = {entry.key: entry for entry in registry.entries()}
+    keys = list(entries)
     text = st.selectbox(
-        "Model", list(options), format_func=lambda source: options.get(source, source), key="model",
-        accept_new_options=True, filter_mode="contains", bind="query-params",
-        help="Pick one, or type any timm or Hugging Face id, such as vit_base_patch16_siglip_224 or facebook/dinov2-base.",
+        "Model", keys, keys.index(registry.default_source()), key="model", bind="query-params", accept_new_options=True,
+        format_func=lambda key: entries[key].title if key in entries else str(key), filter_mode="contains",
+        help="Pick one, or type any timm or Hugging Face id: vit_base_patch16_siglip_224, facebook/dinov2-base …",
     )  # fmt: skip
+    source = str(text)
     try:
-        source = text if text in options else source_of(text)
-        picked = _load(source)
+        picked = _load(source if source in entries else source_of(source))
     except ExplorerError as error:
-        return _keep_model_in_use(error, text)
+        return _keep_model_in_use(error)
     st.session_state[_IN_USE] = picked
-    _describe(picked.model)
+    about = entries[source].about if source in entries else ""
+    st.caption(f"{about[:1].upper()}{about[1:]}")
+    added = upload_weights()
+    if added:
+        st.session_state[_NEXT] = {"model": added.key, "arch": added.arch, "heads": added.num_heads}
+        st.rerun()
     return picked
 
 
 def source_of(text: str) -> str:
     """What load_model takes for a typed id: "org/name" -> "hf:org/name", "name" -> "timm:name"."""
     text = text.strip()
+    if text.startswith("checkpoints/"):
+        raise ModelError(f"{text} is no longer there: pick another model, or put the file back.")
     if not _ID.fullmatch(text):
         raise ModelError(
-            f"{text!r} is no model id: type a timm id such as deit_tiny_patch16_224, or org/name of a Hugging Face model."
+            f"'{text}' is no model id: type one of timm, such as deit_tiny_patch16_224, or org/name of Hugging Face."
         )
     if text.startswith(("timm:", "hf:")):
         return text
@@ -61,25 +68,26 @@ def source_of(text: str) -> str:
 
 
 def _load(source: str) -> Picked:
-    arch, num_heads = (None, None) if not is_bare_file(source) else _file_options()
+    arch, num_heads = _file_settings() if source.endswith(WEIGHT_SUFFIXES) else (None, None)
     return Picked(cached.load_model(source, arch, num_heads), source, arch, num_heads)
 
 
-def _file_options() -> tuple[str | None, int | None]:
-    arch = st.text_input("Architecture (a timm id)", key="arch", bind="query-params", placeholder="found from the file")
-    heads = st.number_input("Heads", 1, 64, None, key="heads", bind="query-params", placeholder="width / 64")
+def _file_settings() -> tuple[str | None, int | None]:
+    """What a weights file can't tell, and a person may."""
+    left, right = st.columns([2, 1])
+    arch = left.text_input("Architecture", key="arch", bind="query-params", placeholder="found from the file")
+    heads = right.number_input("Heads", 1, 64, None, key="heads", bind="query-params", placeholder="auto")
     return arch.strip() or None, heads
 
 
-def _keep_model_in_use(error: ExplorerError, text: str) -> Picked:
-    say(sentence_of(error))
+def _keep_model_in_use(error: ExplorerError) -> Picked:
     in_use: Picked | None = st.session_state.get(_IN_USE)
-    if in_use is None and text == DEFAULT:
-        st.error(sentence_of(error))
+    default = registry.default_source()
+    if in_use is None and st.session_state["model"] in (default, registry.BUNDLED):
+        st.error(sentence_of(error), icon=":material/error:")
         st.stop()
-    st.session_state[_NEXT] = in_use.source if in_use else DEFAULT
+    say(sentence_of(error))
+    st.session_state[_NEXT] = (
+        {"model": in_use.source, "arch": in_use.arch or "", "heads": in_use.num_heads} if in_use else {"model": default}
+    )
     st.rerun()
-
-
-def _describe(model: Model) -> None:
-    st.caption(f"Patch {model.patch_size} · {model.depth} layers × {model.num_heads} heads · width {model.width}")

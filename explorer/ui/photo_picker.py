@@ -1,37 +1,87 @@
-"""The photo picker: samples, a drop zone for one's own, the camera, and thumbnails to switch between them."""
+"""The photo picker: a drop zone for one's own, the camera, samples that come along, and thumbnails to switch."""
+
+from collections.abc import Sequence
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from explorer.data.samples import SAMPLES
 from explorer.errors import ImageError
-from explorer.ui.messages import say, sentence_of
-from explorer.ui.photos import Photo, add_photo, my_photos, samples
+from explorer.ui.components.photo_strip import photo_strip
+from explorer.ui.messages import check_link, say, sentence_of
+from explorer.ui.photos import Photo, add_photo, clear_photos, my_photos, samples
 
+STRIP = "photo_strip"
+PHOTO = "photo"  # the setting in the address: the name of a sample
+TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "ppm"]
+LARGEST = 100  # MB
 _PICKED = "photo_key"
-_DROPS = "drops"  # number of the drop zone's newest generation: a new key empties it
+_DROPS = "photo_drops"  # number of the drop zone's newest generation: a new key empties it
 
 
 def pick_photo() -> Photo:
     """The picker, and the photo that it shows."""
     _drop_zone()
+    _camera()
     choices = [*my_photos(), *samples()]
-    wanted = st.session_state.get(_PICKED) or st.query_params.get("photo")
-    photo = next((photo for photo in choices if wanted in (photo.key, photo.source.removeprefix("sample:"))), None)
-    photo = photo or choices[0]
-    titles = {choice.key: choice.title for choice in choices}
-    key = st.selectbox("Photo", list(titles), index=list(titles).index(photo.key), format_func=titles.__getitem__)
-    st.session_state[_PICKED] = key
-    return next(choice for choice in choices if choice.key == key)
+    photo = _picked(choices)
+    photo_strip(choices, photo, STRIP, on_pick=_take_pick)
+    if my_photos():
+        st.button("Clear my photos", icon=":material/delete:", type="tertiary", on_click=_clear)
+    _mirror_in_address(photo)
+    return photo
+
+
+def _picked(choices: Sequence[Photo]) -> Photo:
+    if _PICKED not in st.session_state:
+        check_link(PHOTO, SAMPLES.__contains__, f"one of {', '.join(SAMPLES)}")
+        st.session_state[_PICKED] = f"sample:{st.query_params.get(PHOTO)}"
+    wanted = st.session_state[_PICKED]
+    return next((photo for photo in choices if photo.key == wanted), samples()[0])
+
+
+def _take_pick() -> None:
+    st.session_state[_PICKED] = st.session_state[STRIP]["picked"]
+
+
+def _clear() -> None:
+    clear_photos()
+    st.session_state.pop(_PICKED, None)
+
+
+def _mirror_in_address(photo: Photo) -> None:
+    name = photo.key.removeprefix("sample:")
+    if name in SAMPLES and photo != samples()[0]:
+        st.query_params[PHOTO] = name
+    else:
+        st.query_params.pop(PHOTO, None)
 
 
 def _drop_zone() -> None:
     generation = st.session_state.setdefault(_DROPS, 0)
-    files = st.file_uploader("Drop photos here", accept_multiple_files=True, key=f"drop_{generation}")
-    if not files:
+    files = st.file_uploader(
+        "Your photos", TYPES, accept_multiple_files=True, max_upload_size=LARGEST, key=f"drop_{generation}"
+    )
+    if files:
+        _add(files)
+        st.session_state[_DROPS] = generation + 1  # lets go of the files, which Streamlit keeps in memory
+        st.rerun()
+
+
+def _camera() -> None:
+    if not st.toggle("Camera", key="camera_on"):
         return
+    st.camera_input("Take a photo", key="camera", label_visibility="collapsed", on_change=_take_camera)
+
+
+def _take_camera() -> None:
+    if st.session_state["camera"]:
+        _add([st.session_state["camera"]])
+
+
+def _add(files: Sequence[UploadedFile]) -> None:
     for file in files:
         try:
             st.session_state[_PICKED] = add_photo(file, file.name).key
         except ImageError as error:
             say(sentence_of(error))
-    st.session_state[_DROPS] = generation + 1
-    st.rerun()

@@ -17,13 +17,13 @@ from explorer.errors import ImageError
 
 CHUNK = 2**20
 FOLDER_LIMIT = 2 * 2**30  # bytes of dropped photos on disk, over all sessions; the oldest go first
-THUMBNAIL = 160  # pixels
+THUMBNAIL = 112  # pixels
 _MINE = "my_photos"
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo: `source` names it in links and files ("sample:cat", "IMG_1.jpg"), `key` tells its bytes from others."""
+    """One photo: `source` names it in links and files ("sample:cat", "IMG_1.jpg"), `key` tells its bytes apart."""
 
     key: str
     source: str

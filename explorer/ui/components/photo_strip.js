@@ -1,0 +1,48 @@
+// Thumbnails as a radio group: a click or an arrow key picks one.
+
+const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const strip = parentElement.querySelector(".strip");
+  const focused = strip.getRootNode().activeElement?.dataset?.key;
+
+  const mark = (key) => {
+    for (const button of strip.children) {
+      const picked = button.dataset.key === key;
+      button.setAttribute("aria-checked", picked);
+      button.tabIndex = picked ? 0 : -1; // one stop for the Tab key, arrows inside
+    }
+  };
+  const pick = (button) => {
+    mark(button.dataset.key);
+    button.focus();
+    setTriggerValue("picked", button.dataset.key);
+  };
+
+  strip.replaceChildren(...data.photos.map((photo) => thumbnail(photo, pick)));
+  mark(data.picked);
+  if (focused) [...strip.children].find((button) => button.dataset.key === focused)?.focus();
+  strip.onkeydown = (event) => {
+    const step = STEPS[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const buttons = [...strip.children];
+    const at = buttons.indexOf(event.target);
+    pick(buttons[(at + step + buttons.length) % buttons.length]);
+  };
+}
+
+function thumbnail(photo, pick) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.dataset.key = photo.key;
+  button.setAttribute("role", "radio");
+  button.setAttribute("aria-label", photo.title);
+  button.title = photo.title;
+  const image = document.createElement("img");
+  image.src = photo.src;
+  image.alt = "";
+  button.append(image);
+  button.onclick = () => pick(button);
+  return button;
+}

@@ -1,0 +1,78 @@
+"""A weights file that a person uploads: copied in chunks, proven to be a model, and only then put in checkpoints/."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+import explorer
+from explorer.errors import ExplorerError
+from explorer.models import registry
+from explorer.models.formats.reading import WEIGHT_SUFFIXES
+from explorer.ui.messages import sentence_of
+
+CHUNK = 2**20
+LARGEST = 2000  # MB
+_UPLOADS = "weights_uploads"  # number of the form's newest generation: a new key empties it
+
+
+@dataclass(frozen=True)
+class Added:
+    """A new entry of checkpoints/ and the settings it loads with."""
+
+    key: str
+    arch: str
+    num_heads: int | None
+
+
+def upload_weights() -> Added | None:
+    """The form; what was added where a person just sent a file that is a model."""
+    generation = st.session_state.setdefault(_UPLOADS, 0)
+    with (
+        st.popover("Upload weights", icon=":material/upload_file:", width="stretch"),
+        st.form(f"weights_{generation}", border=False),
+    ):
+        file = st.file_uploader("Weights file", list(WEIGHT_SUFFIXES), max_upload_size=LARGEST)
+        heads = st.number_input(
+            "Heads, if the file's model has an unusual number", 1, 64, None, placeholder="width / 64"
+        )
+        arch = st.text_input("timm architecture, if you know it", placeholder="found from the file").strip()
+        sent = st.form_submit_button("Load it", type="primary", width="stretch")
+        if not (sent and file):
+            return None
+        try:
+            with st.spinner("Checking the file …"):
+                key = _add(file, arch or None, heads)
+        except ExplorerError as error:
+            st.error(sentence_of(error))
+            return None
+    st.session_state[_UPLOADS] = generation + 1  # lets go of the file, which Streamlit keeps in memory
+    return Added(key, arch, heads)
+
+
+def _add(file: UploadedFile, arch: str | None, num_heads: int | None) -> str:
+    """The key of the file's new entry in checkpoints/; an ExplorerError, and nothing kept, where it is no model."""
+    folder = registry.CHECKPOINTS
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".upload-") as private:
+        path = Path(private) / safe_name(file.name)
+        with open(path, "wb") as copy:
+            while chunk := file.read(CHUNK):
+                copy.write(chunk)
+        explorer.load_model(path, device="cpu", arch=arch, num_heads=num_heads)
+        name = _free_name(path)
+        path.rename(folder / name)
+    return f"checkpoints/{name}"
+
+
+def safe_name(name: str) -> str:
+    """A file name without folders, hidden dots or odd characters."""
+    return re.sub(r"[^\w.-]+", "-", Path(name).name).lstrip(".-") or "weights.pth"
+
+
+def _free_name(path: Path) -> str:
+    names = [path.name, *(f"{path.stem}-{number}{path.suffix}" for number in range(2, 1000))]
+    return next(name for name in names if not (registry.CHECKPOINTS / name).exists())
