@@ -91,3 +91,8 @@ def _keep_model_in_use(error: ExplorerError) -> Picked:
         {"model": in_use.source, "arch": in_use.arch or "", "heads": in_use.num_heads} if in_use else {"model": default}
     )
     st.rerun()
+
+
+def pick_next(key: str) -> None:
+    """Have the picker show that registry key, such as checkpoints/NAME, from the next run on."""
+    st.session_state[_NEXT] = {"model": key}

@@ -50,3 +50,8 @@ def page(entry: Entry) -> Page:
 def pages() -> list[Page]:
     """Every page, for st.navigation."""
     return [page(entry) for entry in entries()]
+
+
+def page_named(name: str) -> Page:
+    """The page whose file in pages/ has that name."""
+    return page(next(entry for entry in PAGES if entry.name == name))
