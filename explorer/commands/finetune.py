@@ -1,0 +1,130 @@
+"""finetune: train a model on your own images from the command line."""
+
+import argparse
+import os
+import signal
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from explorer.training.plan import Plan
+
+if TYPE_CHECKING:
+    from explorer.training.folder import State
+    from explorer.training.run import Result
+
+EXAMPLE = "example: python -m explorer finetune photos.zip --model bundled --train head --epochs 10"
+
+
+def add_parser(subparsers: Any) -> None:
+    """finetune DATA --model SOURCE, and one option for each setting of a plan."""
+    parser = subparsers.add_parser("finetune", help="train a model on your own images", epilog=EXAMPLE)
+    parser.add_argument("data", nargs="?", metavar="DATA", help="zip or folder of class folders")
+    parser.add_argument("--model", default="bundled", metavar="SOURCE", help="base model (default: bundled)")
+    parser.add_argument("--name", help="name of the run and of its checkpoint (default: made from DATA)")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs (default: runs)")
+    parser.add_argument("--resume", action="store_true", help="go on with the stopped or killed run --name")
+    parser.add_argument("--stop-after", type=int, metavar="EPOCHS", help="stop after so many epochs; resumable")
+    parser.add_argument("--onnx", action="store_true", help="also write model.onnx into the checkpoint")
+    parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs into the run")
+    add_plan_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
+    """One option for each field of Plan, with its help and default."""
+    hints = get_type_hints(Plan)
+    group = parser.add_argument_group("plan")
+    for entry in fields(Plan):
+        option, help = "--" + entry.name.replace("_", "-"), entry.metadata["help"].replace("%", "%%")
+        if hints[entry.name] is bool:
+            group.add_argument(option, action="store_true", help=help)
+            continue
+        kind = next((kind for kind in get_args(hints[entry.name]) if kind is not type(None)), hints[entry.name])
+        shown = "" if entry.default is None else f" (default: {entry.default})"
+        choices = entry.metadata["choices"]
+        metavar = None if choices else entry.name.upper()
+        group.add_argument(
+            option, type=kind, default=entry.default, choices=choices, metavar=metavar, help=help + shown
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train in this process, with a progress bar and a final table; Ctrl-C stops and keeps the best so far."""
+    from explorer.errors import TrainingError
+    from explorer.training.folder import RunFolder
+    from explorer.training.jobs import RUNS, free_name, run_path
+
+    runs = args.runs or RUNS
+    plan = Plan(**{entry.name: getattr(args, entry.name) for entry in fields(Plan)})
+    if args.resume and not args.name:
+        raise TrainingError("--resume needs --name, the name of the run to go on with.")
+    if not args.resume and not args.data:
+        raise TrainingError(f"finetune needs DATA, a zip or folder of class folders; {EXAMPLE}.")
+    if args.stop_after is not None and args.stop_after < 1:
+        raise TrainingError(f"--stop-after must be at least 1 epoch, not {args.stop_after}.")
+    name = args.name or free_name(args.data, plan.train, runs)
+    folder = RunFolder(run_path(name, runs))
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, lambda *_: folder.stop_request.touch())
+    from explorer.training.run import finetune  # slow to import: torch, timm, accelerate
+
+    main = int(os.environ.get("RANK", 0)) == 0
+    bar = Bar(name) if main else None
+    result = finetune(
+        args.data or "",
+        args.model,
+        plan,
+        folder.path,
+        resume=args.resume,
+        stop_after=args.stop_after,
+        onnx=args.onnx,
+        tensorboard=args.tensorboard,
+        progress=bar.show if bar else None,
+    )
+    if bar:
+        bar.close()
+        print(summary(result))
+    return 0
+
+
+class Bar:
+    """A progress bar for the phases of a run; silent where stderr is no terminal."""
+
+    def __init__(self, name: str):
+        from tqdm import tqdm
+
+        shape = "{desc} {percentage:3.0f}%|{bar:30}|{postfix}"
+        self._bar = tqdm(total=1.0, desc=name, bar_format=shape, disable=None, leave=False)
+
+    def show(self, state: "State") -> None:
+        place = f"place {state.place} in the queue" if state.place else ""
+        epoch = f"epoch {state.epoch} of {state.epochs}" if state.phase == "training" else ""
+        rate = f"{state.images_per_second:,.0f} images/s" if state.images_per_second else ""
+        left = f"{state.seconds_left:,.0f} s left" if state.seconds_left is not None else ""
+        self._bar.set_description_str(state.phase or state.status, refresh=False)
+        self._bar.set_postfix_str(", ".join(part for part in (place, epoch, rate, left) if part), refresh=False)
+        self._bar.n = state.progress
+        self._bar.update(0)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def summary(result: "Result") -> str:
+    """The final table: before and after, and where the files are."""
+    metrics = result.metrics
+    if not metrics:
+        return f"Stopped before the training began; {result.run_dir} can be resumed."
+    lines = [f"{'':<12} {'untrained':>10} {result.status:>10}  95 % interval"]
+    for key in ("accuracy", "f1_macro", "f1_weighted", "loss"):
+        interval = metrics["intervals"].get(key)
+        shown = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+        lines.append(f"{key:<12} {metrics['baseline'][key]:>10.4f} {metrics[key]:>10.4f}  {shown}".rstrip())
+    lines += [
+        f"knn accuracy on frozen features {metrics['knn_accuracy']:.4f}",
+        f"best epoch   {metrics['best_epoch']}",
+        f"run          {result.run_dir}",
+        f"checkpoint   {result.checkpoint}",
+    ]
+    return "\n".join(lines)

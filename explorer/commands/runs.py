@@ -1,0 +1,54 @@
+"""runs: list the training runs, compare their curves, stop, resume and delete them."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from explorer.training.jobs import Run
+
+
+def add_parser(subparsers: Any) -> None:
+    """runs [--runs DIR] [--chart FILE] [--stop NAME | --resume NAME | --delete NAME]"""
+    parser = subparsers.add_parser("runs", help="list, compare, stop, resume and delete training runs")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs (default: runs)")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="write all validation losses as one HTML chart")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--stop", metavar="NAME", help="stop a run; its best weights are kept")
+    action.add_argument("--resume", metavar="NAME", help="go on with a run in the background")
+    action.add_argument("--delete", metavar="NAME", help="delete a run's folder; its checkpoint stays")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked, then print one line a run, newest first."""
+    from explorer.training import jobs
+
+    runs = args.runs or jobs.RUNS
+    for action in ("stop", "resume", "delete"):
+        name = getattr(args, action)
+        if name:
+            getattr(jobs, action)(name, runs)
+    found = jobs.list_runs(runs)
+    if args.chart:
+        from explorer.training.curves import compare_figure
+
+        figure = compare_figure({run.name: run.events()[0] for run in found})
+        figure.write_html(args.chart, include_plotlyjs=True)
+        print(f"wrote {args.chart}")
+    print("\n".join([HEADER, *map(line, found)]) if found else f"no runs in {runs}")
+    return 0
+
+
+HEADER = f"{'name':<32} {'status':<14} {'train':<8} {'epochs':>9} {'accuracy':>8} {'f1_macro':>8} {'loss':>7}  model"
+
+
+def line(run: "Run") -> str:
+    """One run: name, status with its place or phase, plan, and its scores once it has ended."""
+    state = run.state
+    status = f"queued, {state.place}." if state.place else state.phase or state.status
+    scores = f"{'':>8} {'':>8} {'':>7}"
+    if run.metrics:
+        scores = "{accuracy:>8.4f} {f1_macro:>8.4f} {loss:>7.4f}".format(**run.metrics)
+    train, model = run.plan.train if run.plan else "", run.options.model if run.options else ""
+    return f"{run.name:<32} {status:<14} {train:<8} {state.epoch:>4}/{state.epochs:<4} {scores}  {model}"

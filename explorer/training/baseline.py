@@ -1,0 +1,43 @@
+"""What the model can do before any training: its untrained head, and neighbours among its frozen features."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from explorer.training.batches import CachedInputs, in_order
+from explorer.training.cache import decode, normalise
+from explorer.training.evaluation import knn_accuracy, report
+
+if TYPE_CHECKING:
+    from explorer.training.work import Work
+
+MOST_IMAGES = 2000  # training images that neighbours are looked for among: more take long and change little
+
+
+def measure_baseline(work: "Work", logits: np.ndarray) -> tuple[dict[str, Any], float]:
+    """(metrics of the untrained head on the validation images, accuracy of neighbours on frozen features)."""
+    examples = work.examples
+    metrics = {**report(logits, examples.val_labels, examples.report.class_names), "best_epoch": 0}
+    few = np.sort(np.random.default_rng(work.plan.seed).permutation(len(examples.train_labels))[:MOST_IMAGES])
+    val = np.arange(len(examples.val_labels))
+    accuracy = knn_accuracy(
+        _features(work, work.train_inputs, examples.train_images, few),
+        examples.train_labels[few],
+        _features(work, work.val_inputs, examples.val_images, val),
+        examples.val_labels,
+    )
+    return metrics, accuracy
+
+
+@torch.no_grad()
+def _features(work: "Work", inputs: Any, images: list, chosen: np.ndarray) -> np.ndarray:
+    """Pooled features (image, width) of the chosen images: from the cache, or from the files where there is none."""
+    split = work.split.eval()
+    if isinstance(inputs, CachedInputs):
+        batches = (chosen[batch.images] for batch in in_order(len(chosen), 64))
+        rows = [split.features(inputs.read(batch, np.zeros(len(batch), int))) for batch in batches]
+    else:
+        chunks = decode(work.model, [images[index] for index in chosen], split.size)
+        rows = [split.features(normalise(torch.from_numpy(chunk).to(split.device), work.model)) for chunk in chunks]
+    return torch.cat(rows).float().cpu().numpy()

@@ -1,0 +1,168 @@
+"""The prefix cache: what the frozen blocks make of each image and view, computed once, kept on disk, memory-mapped."""
+
+import hashlib
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from explorer.data.images import ImageSource
+from explorer.errors import TrainingError
+from explorer.models.backbone import Model
+from explorer.training.folder import read_json, write_json
+from explorer.training.plan import Plan
+from explorer.training.split import Split
+
+HALF_ABOVE = 10**9  # bytes: below, float32 costs nothing that matters; above, halving it does
+CHUNK = 32  # images a forward pass of the prefix
+RESIDENT = 256 * 2**20  # bytes read through the map before its pages are handed back
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a cache file holds: images x views rows of `shape`, in C order; `key` tells the images and weights."""
+
+    images: int
+    views: int
+    shape: tuple[int, ...]
+    dtype: str  # float32 | float16 | uint8
+    key: str
+
+    @property
+    def row_bytes(self) -> int:
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def bytes(self) -> int:
+        return self.images * self.views * self.row_bytes
+
+
+def plan_layout(split: Split, plan: Plan, images: int, views: int, key: str = "") -> Layout:
+    """The cache that `images` images need: pooled features, tokens, or (where all blocks are trained) 8-bit pixels."""
+    if split.kind == "pixels":
+        return Layout(images, 1, (split.size, split.size, 3), "uint8", key)  # mirrored when read, at no cost
+    with torch.no_grad():
+        shape = tuple(split.prefix(torch.zeros(1, 3, split.size, split.size, device=split.device)).shape[1:])
+    layout = Layout(images, views, shape, "float32", key)
+    half = plan.cache_precision == "float16" or (plan.cache_precision == "auto" and layout.bytes > HALF_ABOVE)
+    # Pooled features are small and go straight into the head: never halved.
+    return Layout(images, views, shape, "float16", key) if half and split.kind == "tokens" else layout
+
+
+class PrefixCache:
+    """Rows of a finished cache file, read by (image, view)."""
+
+    def __init__(self, path: Path, layout: Layout):
+        self.layout = layout
+        shape = (layout.images, layout.views, *layout.shape)
+        self._rows = np.memmap(path, layout.dtype, "r", shape=shape)
+        self._read = 0
+
+    def __len__(self) -> int:
+        return self.layout.images
+
+    def rows(self, images: np.ndarray, views: np.ndarray | int = 0) -> Tensor:
+        """Rows for these images and views, "row …", in the dtype of the file."""
+        rows = torch.from_numpy(self._rows[images, views])
+        self._read += rows.nbytes
+        if self._read > RESIDENT:
+            self._let_go()
+        return rows
+
+    def _let_go(self) -> None:
+        """Pages stay in the system's file cache, but no longer count as this process's memory."""
+        self._read = 0
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._rows._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+
+def build_cache(
+    path: Path,
+    layout: Layout,
+    split: Split,
+    model: Model,
+    images: Sequence[ImageSource],
+    rank: int = 0,
+    world: int = 1,
+) -> Iterator[int]:
+    """Fill this process's share of a cache file; yields the number of images done after each chunk.
+
+    Processes write disjoint rows of one file, then open it after a barrier. A whole file with the same layout and key
+    is kept as it is. Plain writes, no writable map: on a full disk they raise OSError, a map would kill the process.
+    """
+    note = path.with_suffix(".json")
+    if note.is_file() and read_json(note) == _as_json(layout):
+        yield len(images)
+        return
+    note.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, end = len(images) * rank // world, len(images) * (rank + 1) // world
+    path.open("ab").close()  # made, but not emptied: another process may have begun to fill it
+    with path.open("r+b") as file:
+        file.truncate(layout.bytes)
+        done = first
+        file.seek(first * layout.views * layout.row_bytes)
+        for pixels in decode(model, images[first:end], split.size):
+            file.write(_rows(split, layout, model, pixels).data)
+            done += len(pixels)
+            yield done - first
+
+
+def finish_cache(path: Path, layout: Layout) -> None:
+    """Mark a cache file whole, after all processes have written; raises TrainingError for one of another length."""
+    if path.stat().st_size != layout.bytes:
+        raise TrainingError(f"The cache {path.name} is {path.stat().st_size} bytes, not {layout.bytes}: start again.")
+    write_json(path.with_suffix(".json"), _as_json(layout))
+
+
+def cache_key(model: Model, plan: Plan, images: Sequence[ImageSource]) -> str:
+    """Names the images and the frozen weights that a cache was made from."""
+    digest = hashlib.sha256(f"{plan.train} {plan.image_size} {len(images)}".encode())
+    for image in images:
+        digest.update(str(image).encode())
+    for parameter in model.module.parameters():
+        digest.update(repr(float(parameter.detach().double().sum())).encode())
+    return digest.hexdigest()
+
+
+def decode(model: Model, images: Sequence[ImageSource], size: int) -> Iterator[np.ndarray]:
+    """Chunks of fitted images, uint8 "image height width channel", decoded in threads while the last chunk is used."""
+
+    def fit(image: ImageSource) -> np.ndarray:
+        return np.array(model.fit(image, size))
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        waiting = iter(images)
+        ahead = [pool.submit(fit, image) for image in islice(waiting, CHUNK)]
+        while ahead:
+            following = [pool.submit(fit, image) for image in islice(waiting, CHUNK)]
+            yield np.stack([future.result() for future in ahead])
+            ahead = following
+
+
+def normalise(pixels: Tensor, model: Model) -> Tensor:
+    """uint8 "image height width channel" -> float32 "image channel height width", as Model.preprocess does."""
+    mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (model.mean, model.std))
+    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+
+def _rows(split: Split, layout: Layout, model: Model, pixels: np.ndarray) -> np.ndarray:
+    """A chunk's rows "image view …" in the cache's dtype."""
+    if split.kind == "pixels":
+        return pixels[:, None]
+    inputs = normalise(torch.from_numpy(pixels).to(split.device), model)
+    views = [inputs, inputs.flip(-1)][: layout.views]
+    rows = torch.stack([split.prefix(view) for view in views], dim=1)
+    return rows.to(getattr(torch, layout.dtype)).cpu().numpy()
+
+
+def _as_json(layout: Layout) -> dict:
+    return {**asdict(layout), "shape": list(layout.shape)}

@@ -1,0 +1,148 @@
+"""The result of a run: a folder in timm's hub format, which timm, transformers and the explorer all open."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from timm.models import save_for_hf
+from torch import nn
+
+from explorer.errors import TrainingError
+from explorer.models.backbone import Model
+from explorer.training.examples import Examples
+from explorer.training.plan import Plan
+
+
+def save_checkpoint(
+    folder: Path,
+    module: nn.Module,
+    model: Model,
+    size: int,
+    plan: Plan,
+    examples: Examples,
+    metrics: Mapping[str, Any],
+) -> Path:
+    """Write config.json, model.safetensors and README.md; an earlier checkpoint there stays until the new one is whole.
+
+    module: the trained copy of model.module. size: side of its input in pixels.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    preprocessing = {
+        "input_size": (3, size, size),
+        "mean": tuple(model.mean),
+        "std": tuple(model.std),
+        "interpolation": model.interpolation,
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+    }
+    names = list(examples.report.class_names)
+    save_for_hf(module, str(partial), {"label_names": names}, safe_serialization=True, data_config=preprocessing)
+    _mend_config(partial / "config.json")
+    (partial / "README.md").write_text(model_card(folder.name, model, size, plan, examples, metrics), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    return partial.rename(folder)
+
+
+def check_free(folder: Path) -> None:
+    """Raise TrainingError where a checkpoint of that name exists already: training must not end by overwriting one."""
+    if folder.exists():
+        raise TrainingError(f"There is already a checkpoint named {folder.name!r}; choose another name or delete it.")
+
+
+def _mend_config(path: Path) -> None:
+    """transformers passes num_classes itself and fails on a second one in model_args; timm reads the top-level one."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.get("model_args", {}).pop("num_classes", None)
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def model_card(name: str, model: Model, size: int, plan: Plan, examples: Examples, metrics: Mapping[str, Any]) -> str:
+    """README.md: what the model is, what it was trained on and how, how good it is, and how to open it."""
+    names, data = examples.report.class_names, examples.report
+    train, val = (np.bincount(labels, minlength=len(names)) for labels in (examples.train_labels, examples.val_labels))
+    baseline, intervals = metrics["baseline"], metrics["intervals"]
+    classes = "".join(
+        f"| {name} | {train[i]} | {val[i]} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} |\n"
+        for i, (name, row) in enumerate(zip(names, metrics["per_class"], strict=True))
+    )
+    scores = "".join(
+        f"| {label} | {baseline[key]:.3f} | {metrics[key]:.3f} | {_interval(intervals, key)} |\n"
+        for key, label in SCORES.items()
+    )
+    settings = "".join(f"| {key} | {'' if value is None else value} |\n" for key, value in plan.to_dict().items())
+    return CARD.format(
+        name=name,
+        base=Path(model.source).name if Path(model.source).exists() else model.source,
+        size=size,
+        mean=", ".join(f"{value:g}" for value in model.mean),
+        std=", ".join(f"{value:g}" for value in model.std),
+        interpolation=model.interpolation,
+        train=train.sum(),
+        val=val.sum(),
+        rejected=len(data.rejected),
+        duplicates=len(data.duplicates),
+        knn=metrics["knn_accuracy"],
+        best=metrics["best_epoch"],
+        **{"classes": classes, "scores": scores, "settings": settings},
+    )
+
+
+def _interval(intervals: Mapping[str, Any], key: str) -> str:
+    return "{:.3f} to {:.3f}".format(*intervals[key]) if key in intervals else ""
+
+
+SCORES = {"accuracy": "accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted", "loss": "loss (nats)"}
+
+CARD = """\
+---
+library_name: timm
+pipeline_tag: image-classification
+tags:
+- image-classification
+- timm
+- transformers
+---
+# {name}
+
+A Vision Transformer fine-tuned from `{base}` to tell {train} training images of the classes below apart.
+
+## Quality
+On {val} validation images, weights of epoch {best} (lowest validation loss).
+
+| | untrained head | this model | 95 % interval |
+|---|---|---|---|
+{scores}
+A nearest-neighbour vote on the base model's frozen features reaches an accuracy of {knn:.3f}.
+
+| class | training images | validation images | precision | recall | F1 |
+|---|---|---|---|---|---|
+{classes}
+## Data
+{train} training and {val} validation images; {rejected} files left out because they could not be read;
+{duplicates} groups of duplicates, each kept on one side of the split unless the data came with its own split.
+
+## Preprocessing
+Short side to {size} pixels ({interpolation}), centre crop to {size} x {size}; RGB / 255; mean ({mean});
+standard deviation ({std}).
+
+## Plan
+| setting | value |
+|---|---|
+{settings}
+## Open it
+```python
+import timm
+model = timm.create_model("local-dir:PATH", pretrained=True)
+
+from transformers import AutoModelForImageClassification
+model = AutoModelForImageClassification.from_pretrained("PATH")
+
+import explorer
+model = explorer.load_model("PATH")
+```
+"""

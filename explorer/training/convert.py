@@ -1,0 +1,79 @@
+"""A trainable copy of any loaded model, as one of timm's registered architectures, which timm can save and reopen."""
+
+import copy
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from explorer.errors import CheckpointError, PlanError
+from explorer.models.backbone import Model
+from explorer.models.formats import find_backbone, fit, floats
+from explorer.models.formats.architecture import architecture_of
+from explorer.models.formats.reading import Contents
+
+# Any plain ViT is one of these with other numbers; a packed SwiGLU can't be named in a config, so a model brings it.
+PLAIN, GATED, DISTILLED = "vit_base_patch16_224", "vit_giant_patch14_dinov2", "deit_base_distilled_patch16_224"
+
+
+def trainable_copy(model: Model) -> nn.Module:
+    """A private float32 copy of the model's module under a name of timm's registry.
+
+    timm's own models are copied as they are. Bare state dicts and models of transformers (ViT, DeiT, DINOv2, MSN, MAE)
+    become the timm VisionTransformer of the same arithmetic; its LayerNorm epsilon is timm's 1e-6.
+    Raises PlanError for a family that has no such form.
+    """
+    module: Any = model.module
+    architecture = (getattr(module, "pretrained_cfg", None) or {}).get("architecture")
+    if architecture and timm.is_model(architecture):
+        return copy.deepcopy(module).float()
+    try:
+        return _rebuild(model)
+    except CheckpointError as error:
+        raise PlanError(
+            f"{model.name} can't be fine-tuned: it has no form that both timm and transformers open ({error})"
+        ) from error
+
+
+def _rebuild(model: Model) -> nn.Module:
+    backbone = find_backbone(Contents(dict(model.module.state_dict())), model.name)
+    tensors = floats(backbone.dialect.convert(backbone.tensors))
+    head = tensors.get("head.weight")
+    if head is not None and head.shape[1] != model.width:  # DINOv2's classifier of transformers reads two vectors
+        tensors = {key: value for key, value in tensors.items() if not key.startswith("head.")}
+    grid = getattr(getattr(model.module, "patch_embed", None), "grid_size", None)
+    architecture = architecture_of(tensors, model.num_heads, grid, None)
+    settings = {key: value for key, value in architecture.settings.items() if key not in ("norm_layer", "mlp_layer")}
+    gated = "mlp_layer" in architecture.settings
+    name = GATED if gated else DISTILLED if architecture.distilled else PLAIN
+    module = timm.create_model(name, **{**settings, **_activation(model)})
+    module.load_state_dict(fit(tensors, module, model.name)[0])
+    module.pretrained_cfg.update(  # type: ignore[union-attr]
+        {
+            "tag": None,
+            "license": None,
+            "mean": tuple(model.mean),
+            "std": tuple(model.std),
+            "interpolation": model.interpolation,
+        }
+    )
+    _check_same(model, module)
+    return module
+
+
+def _activation(model: Model) -> dict[str, str]:
+    """The MLP's activation by timm's name, where the source says it isn't the usual exact GELU."""
+    name = getattr(getattr(model.module, "config", None), "hidden_act", "gelu")
+    return {} if name in ("gelu", "gelu_fast") else {"act_layer": name}
+
+
+@torch.no_grad()
+def _check_same(model: Model, module: Any) -> None:
+    """Raise PlanError where the rebuilt model gives other tokens: a key that fits isn't yet the same arithmetic."""
+    side = model.input_size
+    pixels = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    expected = model.forward(pixels.to(model.device))[0].cpu()
+    got = module.eval().forward_features(pixels)
+    if got.shape != expected.shape or float((got - expected).abs().max() / expected.abs().max()) > 0.01:
+        raise PlanError(f"{model.name} can't be fine-tuned: turned into a timm model it computes something else.")

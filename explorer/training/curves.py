@@ -1,0 +1,88 @@
+"""The two charts of a run, loss and accuracy/F1, as Plotly figures, and the files a finished run keeps."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+TRAIN, VAL = "#4c8bf5", "#e8710a"
+
+
+def loss_figure(events: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any] | None = None) -> go.Figure:
+    """Loss of every step (at its place within the epochs), and of every epoch for train and validation, in nats."""
+    steps = [event for event in events if event["type"] == "step"]
+    epochs = [event for event in events if event["type"] == "epoch"]
+    per_epoch = _steps_an_epoch(steps, epochs)
+    figure = _figure("loss (nats)")
+    if steps:
+        x, y = [step["step"] / per_epoch for step in steps], [step["loss"] for step in steps]
+        figure.add_scatter(
+            x=x, y=y, name="train, each step", mode="lines", line={"color": TRAIN, "width": 1}, opacity=0.35
+        )
+    _add(figure, epochs, "train_loss", "train", TRAIN)
+    _add(figure, epochs, "val_loss", "validation", VAL, start=baseline and baseline["loss"])
+    return figure
+
+
+def score_figure(events: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any] | None = None) -> go.Figure:
+    """Accuracy and macro F1 of every epoch, train and validation."""
+    epochs = [event for event in events if event["type"] == "epoch"]
+    figure = _figure("share")
+    _add(figure, epochs, "train_accuracy", "accuracy, train", TRAIN)
+    _add(figure, epochs, "val_accuracy", "accuracy, validation", VAL, start=baseline and baseline["accuracy"])
+    _add(figure, epochs, "train_f1_macro", "F1 macro, train", TRAIN, dash="dot")
+    _add(
+        figure, epochs, "val_f1_macro", "F1 macro, validation", VAL, dash="dot", start=baseline and baseline["f1_macro"]
+    )
+    return figure
+
+
+def compare_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str = "val_loss") -> go.Figure:
+    """One line a run of an epoch value such as val_loss or val_accuracy, over epochs."""
+    figure = _figure(key.replace("_", " "))
+    for name, events in runs.items():
+        epochs = [event for event in events if event["type"] == "epoch"]
+        figure.add_scatter(x=[e["epoch"] for e in epochs], y=[e[key] for e in epochs], name=name, mode="lines+markers")
+    return figure
+
+
+def write_csv(path: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
+    """epochs.csv: one row an epoch, the keys of the epoch events as columns."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(epochs[0]) if epochs else ["epoch"])
+        writer.writeheader()
+        writer.writerows(epochs)
+
+
+def write_html(path: Path, title: str, events: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]) -> None:
+    """curves.html: both charts in one page that needs no network."""
+    figures = (loss_figure(events, baseline), score_figure(events, baseline))
+    parts = [
+        figure.to_html(full_html=False, include_plotlyjs="inline" if i == 0 else False)
+        for i, figure in enumerate(figures)
+    ]
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+    path.write_text(f"{head}<body>{''.join(parts)}</body></html>", encoding="utf-8")
+
+
+def _steps_an_epoch(steps: Sequence[Mapping[str, Any]], epochs: Sequence[Mapping[str, Any]]) -> float:
+    if epochs:
+        return max(step["step"] for step in steps if step["epoch"] <= epochs[-1]["epoch"]) / epochs[-1]["epoch"]
+    return max((step["step"] for step in steps), default=1)
+
+
+def _figure(title: str) -> go.Figure:
+    layout = {"xaxis_title": "epoch", "yaxis_title": title, "legend_orientation": "h", "legend_y": 1.12}
+    return go.Figure(layout={**layout, "margin": {"l": 50, "r": 10, "t": 30, "b": 40}, "uirevision": "run"})
+
+
+def _add(figure: go.Figure, epochs, key: str, name: str, colour: str, dash: str = "solid", start=None) -> None:
+    x, y = [event["epoch"] for event in epochs], [event[key] for event in epochs]
+    if start is not None:
+        x, y = [0, *x], [start, *y]
+    if x:
+        mode = "lines+markers" if len(x) < 40 else "lines"
+        figure.add_scatter(x=x, y=y, name=name, mode=mode, line={"color": colour, "dash": dash})

@@ -1,0 +1,114 @@
+"""How good predictions are: accuracy, F1, their intervals, per class, confusion, and the worst mistakes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.neighbors import KNeighborsClassifier
+
+from explorer.data.report import Item
+
+RESAMPLES = 2000
+NEIGHBOURS = 5
+ABSENT: dict[str, Any] = {"zero_division": 0.0}  # a class never predicted has precision 0, without a warning
+
+
+def scores(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, float]:
+    """accuracy, f1_macro and f1_weighted of predicted class indices (n,) against labels (n,).
+
+    Macro is the mean over the classes that occur in the labels or the predictions, as scikit-learn's default.
+    """
+    return scores_of_confusion(confusion_matrix(labels, predicted, labels=range(classes)))
+
+
+def scores_of_confusion(confusion: np.ndarray) -> dict[str, Any]:
+    """The same from confusion counts "… true predicted": floats, or arrays "…" where there are leading axes."""
+    counts = np.asarray(confusion, dtype=np.float64)
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    true, predicted = counts.sum(-1), counts.sum(-2)
+    f1 = 2 * right / np.maximum(true + predicted, 1)
+    occurs, total = (true + predicted) > 0, true.sum(-1)
+    return {
+        "accuracy": right.sum(-1) / total,
+        "f1_macro": f1.sum(-1) / occurs.sum(-1),
+        "f1_weighted": (f1 * true).sum(-1) / total,
+    }
+
+
+def report(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """Everything metrics.json says about one model on one set, as plain values.
+
+    logits (n, classes), labels (n,). `intervals` are 95 %: Wilson's for accuracy, a bootstrap over images for F1.
+    """
+    predicted, classes = logits.argmax(1), len(class_names)
+    confusion = confusion_matrix(labels, predicted, labels=range(classes))
+    table: Any = precision_recall_fscore_support(labels, predicted, labels=range(classes), **ABSENT)
+    values = {key: float(value) for key, value in scores_of_confusion(confusion).items()}
+    return {
+        **values,
+        "loss": float(losses(logits, labels).mean()),
+        "class_names": list(class_names),
+        "confusion_matrix": confusion.tolist(),
+        "per_class": [
+            {"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+            for name, p, r, f, s in zip(class_names, *table, strict=True)
+        ],
+        "intervals": {
+            "accuracy": list(wilson(int(np.trace(confusion)), len(labels))),
+            **bootstrap(confusion, seed),
+        },
+    }
+
+
+def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Cross entropy of each image in nats, (n,)."""
+    return torch.nn.functional.cross_entropy(
+        torch.from_numpy(logits), torch.from_numpy(labels).long(), reduction="none"
+    ).numpy()
+
+
+def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927); unlike right +- z sd it stays inside 0 to 1 and works at 100 %."""
+    share = right / total
+    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def bootstrap(confusion: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
+    """95 % intervals of both F1 scores: images drawn again with replacement, which is a multinomial over the cells."""
+    counts = np.asarray(confusion)
+    cells = counts.ravel() / counts.sum()
+    filled = np.flatnonzero(cells)
+    drawn = np.zeros((RESAMPLES, counts.size))
+    drawn[:, filled] = np.random.default_rng(seed).multinomial(counts.sum(), cells[filled], RESAMPLES)
+    values = scores_of_confusion(drawn.reshape(RESAMPLES, *counts.shape))
+    return {key: np.quantile(values[key], (0.025, 0.975)).tolist() for key in ("f1_macro", "f1_weighted")}
+
+
+def knn_accuracy(train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> float:
+    """Accuracy of the nearest neighbours by cosine on frozen features (n, width): what the model knows untrained."""
+    neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(train)), metric="cosine", weights="distance")
+    return float(neighbours.fit(train, train_labels).score(val, val_labels))
+
+
+def predictions(
+    logits: np.ndarray, labels: np.ndarray, items: Sequence[Item], class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One row an image, the worst mistakes (highest loss) first: image, name, actual, predicted, probability, loss."""
+    probability = torch.from_numpy(logits).softmax(1).numpy()
+    loss, predicted = losses(logits, labels), logits.argmax(1)
+    worst_first = [int(i) for i in np.argsort(-loss, kind="stable")]
+    return [
+        {
+            "image": items[i].path,
+            "name": items[i].name,
+            "actual": class_names[int(labels[i])],
+            "predicted": class_names[int(predicted[i])],
+            "probability": float(probability[i, predicted[i]]),
+            "loss": float(loss[i]),
+        }
+        for i in worst_first
+    ]

@@ -1,0 +1,75 @@
+"""The images a run trains and validates on, read once, kept in dataset.json."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from explorer.data.datasets import read_dataset
+from explorer.data.report import DatasetReport, Item
+from explorer.data.splits import assign_splits
+from explorer.errors import TrainingError
+from explorer.training.folder import RunFolder
+from explorer.training.plan import Plan
+
+SPARE = 200 * 2**20  # bytes left free for weights, events and the checkpoint
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Files and label indices (n,) of both sides; items of the validation side for naming them."""
+
+    report: DatasetReport
+    train_images: list[Path]
+    train_labels: np.ndarray
+    val_images: list[Path]
+    val_labels: np.ndarray
+    val_items: list[Item]
+
+    @staticmethod
+    def load(folder: RunFolder, plan: Plan) -> "Examples":
+        """From the dataset.json that read_examples wrote."""
+        return Examples.of(DatasetReport.from_json(folder.dataset.read_text(encoding="utf-8")), plan)
+
+    @staticmethod
+    def of(report: DatasetReport, plan: Plan) -> "Examples":
+        """From a report with a split; at most plan.images_per_class training images a class, drawn with the seed."""
+        train, val = few(report.split_items("train"), plan), report.split_items("val")
+        labels = [np.array([item.label for item in items], dtype=np.int64) for items in (train, val)]
+        files = [[item.file for item in items] for items in (train, val)]
+        return Examples(report, files[0], labels[0], files[1], labels[1], val)
+
+
+def few(items: list[Item], plan: Plan) -> list[Item]:
+    """At most images_per_class of each class, in their old order."""
+    if plan.images_per_class is None:
+        return items
+    draw = np.random.default_rng(plan.seed)
+    kept: list[int] = []
+    for label in sorted({item.label for item in items}):
+        mine = [index for index, item in enumerate(items) if item.label == label]
+        kept += draw.permutation(mine)[: plan.images_per_class].tolist()
+    return [items[index] for index in sorted(kept)]
+
+
+def read_examples(folder: RunFolder, data: str, plan: Plan, progress: Callable[[int, int], None]) -> None:
+    """Read and split the data into dataset.json, unless a run that is resumed has it already."""
+    if folder.dataset.is_file():
+        return
+    report = read_dataset(data, out=folder.images, progress=progress)
+    report = assign_splits(report, plan.val_fraction, plan.seed)
+    partial = folder.dataset.with_suffix(".partial")
+    partial.write_text(report.to_json(), encoding="utf-8")
+    partial.replace(folder.dataset)
+
+
+def check_disk(folder: RunFolder, needed: int) -> None:
+    """Raise TrainingError where the cache would not fit, before hours go into it."""
+    free = shutil.disk_usage(folder.path).free
+    if free < needed + SPARE:
+        raise TrainingError(
+            f"The cache needs {needed / 1e9:.1f} GB of disk but only {free / 1e9:.1f} GB are free; free some space, "
+            "use fewer images a class, or train the head only."
+        )

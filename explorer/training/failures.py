@@ -1,0 +1,65 @@
+"""How a run ends when it can't go on: a failed state with one clear sentence, and everything saved before kept."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+import torch
+
+from explorer.errors import ExplorerError, TrainingError
+from explorer.training.folder import RunFolder, State
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_MEMORY = (
+    "There is not enough memory for this plan; use a smaller batch size or image size, train fewer blocks, "
+    "or close other programs, then resume the run."
+)
+UNEXPECTED = "The training stopped at an unexpected error, which its log shows; earlier checkpoints are intact."
+
+
+@contextmanager
+def recorded_failures(folder: RunFolder, main: bool) -> Iterator[None]:
+    """Write a failed state for whatever ends the block early, and raise TrainingError for a full disk or lost memory.
+
+    main: whether this process writes the run folder (of several in one launch, only one does).
+    """
+    sentence = UNEXPECTED
+    try:
+        yield
+        sentence = ""
+    except ExplorerError as error:
+        sentence = str(error)
+        raise
+    except OSError as error:
+        sentence = _why(error, folder)
+        raise TrainingError(sentence) from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        sentence = NO_MEMORY
+        raise TrainingError(sentence) from error
+    except RuntimeError as error:
+        # On a CPU torch has no exception of its own for this, only these words.
+        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+            raise
+        sentence = NO_MEMORY
+        raise TrainingError(sentence) from error
+    finally:
+        if sentence and main:
+            _write(folder, sentence)
+
+
+def _why(error: OSError, folder: RunFolder) -> str:
+    if error.errno not in FULL:
+        return f"A file could not be read or written: {error}."
+    shutil.rmtree(folder.cache, ignore_errors=True)  # the largest thing of a run, and quickly made again
+    return "The disk is full; free some space, then resume the run. Its earlier checkpoints are intact."
+
+
+def _write(folder: RunFolder, sentence: str) -> None:
+    state = State("failed")
+    with suppress(ExplorerError):
+        state = folder.read_state()
+    # Where not even this fits on the disk, the run shows as interrupted once its process is gone.
+    with suppress(OSError):
+        folder.write_state(replace(state, status="failed", place=None, seconds_left=None, error=sentence))

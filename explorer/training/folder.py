@@ -1,0 +1,116 @@
+"""A run's folder, the one channel between a trainer and whoever watches it."""
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from explorer.errors import TrainingError
+
+ACTIVE = ("starting", "queued", "running")
+ENDED = ("finished", "stopped", "failed", "interrupted")
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands: what state.json holds, plus what only a look at the process can tell.
+
+    status: starting, queued, running, finished, stopped, failed, or interrupted (its process is gone).
+    phase, while running: reading, caching, training, saving. place: 1 is the next to run.
+    """
+
+    status: str
+    phase: str = ""
+    place: int | None = None
+    progress: float = 0.0  # share of the phase
+    epoch: int = 0  # finished epochs
+    epochs: int = 0
+    images_per_second: float | None = None
+    seconds_left: float | None = None
+    error: str | None = None
+    checkpoint: str | None = None
+    pid: int | None = None
+    process_started: float | None = None  # with the pid this names one process for good: pids come back
+    updated: float = 0.0
+
+    @property
+    def active(self) -> bool:
+        return self.status in ACTIVE
+
+
+class RunFolder:
+    """The files of one run; every write of JSON is atomic, so a reader never sees half a file."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.name = self.path.name
+
+    config = property(lambda self: self.path / "config.json")
+    dataset = property(lambda self: self.path / "dataset.json")
+    events = property(lambda self: self.path / "events.jsonl")
+    state = property(lambda self: self.path / "state.json")
+    metrics = property(lambda self: self.path / "metrics.json")
+    predictions = property(lambda self: self.path / "predictions.json")
+    best = property(lambda self: self.path / "best.safetensors")
+    last = property(lambda self: self.path / "last.safetensors")
+    resume = property(lambda self: self.path / "resume.pt")
+    process = property(lambda self: self.path / "process.json")
+    log = property(lambda self: self.path / "log.txt")
+    cache = property(lambda self: self.path / "cache")
+    images = property(lambda self: self.path / "images")
+    stop_request = property(lambda self: self.path / "stop")
+
+    def write_state(self, state: State) -> State:
+        """Write state.json, stamped with this process and the time; returns what was written."""
+        me = psutil.Process()
+        state = replace(state, pid=me.pid, process_started=me.create_time(), updated=time.time())
+        write_json(self.state, asdict(state))
+        return state
+
+    def read_state(self) -> State:
+        """The run's state now, interrupted where its process is gone; TrainingError where there is no run."""
+        if not self.state.is_file():
+            raise TrainingError(f"There is no run named {self.name!r} in {self.path.parent}.")
+        state = State(**read_json(self.state))
+        if state.status == "starting" and self.process.is_file():
+            state = replace(state, **read_json(self.process))  # the trainer hasn't written anything itself yet
+        if not state.active or is_alive(state.pid, state.process_started):
+            return state
+        return replace(state, status="interrupted", error=state.error or self._last_words())
+
+    def _last_words(self) -> str:
+        """Why a process may be gone: the last line it logged if it was an error, else that it was killed."""
+        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.is_file() else []
+        if lines and lines[-1].startswith("error: "):
+            return lines[-1].removeprefix("error: ")
+        return "The training process is gone: it was killed, or the machine ran out of memory or was restarted."
+
+
+def is_alive(pid: int | None, started: float | None) -> bool:
+    """Whether that very process still runs; a zombie waits only to be counted."""
+    if pid is None or started is None:
+        return False
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file; raises TrainingError for a file that is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path.name} of the run {path.parent.name!r} can't be read ({error}).") from error

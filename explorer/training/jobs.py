@@ -1,0 +1,168 @@
+"""Training jobs in processes of their own: start, list, watch, stop, resume, delete, all through the run folder."""
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from explorer.errors import ExplorerError, TrainingError
+from explorer.training.events import read_events
+from explorer.training.folder import RunFolder, State, read_json, write_json
+from explorer.training.options import Options, default_checkpoint, read_config
+from explorer.training.plan import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNS = ROOT / "runs"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as a list shows it; metrics is None before the end, plan and options where they can't be read."""
+
+    folder: RunFolder
+    state: State
+    options: Options | None
+    plan: Plan | None
+    metrics: dict[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Events after byte `offset`, and the offset to go on from."""
+        return read_events(self.folder.events, offset)
+
+
+def start(
+    data: str | Path,
+    model: str,
+    plan: Plan,
+    name: str,
+    runs: Path = RUNS,
+    *,
+    onnx: bool = False,
+    tensorboard: bool = False,
+) -> RunFolder:
+    """Start `python -m explorer finetune …` in a process of its own, which outlives this one; returns its folder.
+
+    Raises TrainingError for a name that can't be used or is taken. What goes wrong later is told by the run's state.
+    """
+    folder = RunFolder(run_path(name, runs))
+    if folder.path.exists() or default_checkpoint(folder.path).exists():
+        raise TrainingError(f"There is already a run or checkpoint named {name!r}; choose another name.")
+    folder.path.mkdir(parents=True)
+    arguments = [str(data), "--model", model, "--name", name, "--runs", str(runs), *plan_arguments(plan)]
+    arguments += ["--onnx"] * onnx + ["--tensorboard"] * tensorboard
+    _launch(folder, arguments)
+    return folder
+
+
+def resume(name: str, runs: Path = RUNS) -> RunFolder:
+    """Go on with a stopped, interrupted or failed run in a new process."""
+    run = read_run(name, runs)
+    if run.state.active or run.state.status == "finished":
+        raise TrainingError(f"The run {name!r} is {run.state.status}; only one that stopped early can be resumed.")
+    _launch(run.folder, ["--name", name, "--runs", str(runs), "--resume"], keep_state=True)
+    return run.folder
+
+
+def stop(name: str, runs: Path = RUNS) -> None:
+    """Ask a run to stop after its current step; it keeps the best weights so far and ends as stopped."""
+    run = read_run(name, runs)
+    if run.state.active:
+        run.folder.stop_request.touch()
+
+
+def delete(name: str, runs: Path = RUNS) -> None:
+    """Delete a run's folder, never its checkpoint; raises TrainingError while it is active."""
+    run = read_run(name, runs)
+    if run.state.active:
+        raise TrainingError(f"The run {name!r} is {run.state.status}; stop it before deleting it.")
+    shutil.rmtree(run.folder.path)
+
+
+def read_run(name: str, runs: Path = RUNS) -> Run:
+    """One run; raises TrainingError where there is none of that name."""
+    folder = RunFolder(run_path(name, runs))
+    state = folder.read_state()
+    options = plan = None
+    if folder.config.is_file():
+        try:
+            options, plan = read_config(folder)
+        except ExplorerError:  # one damaged file must not hide the run: its state still tells, and it can be deleted
+            options = plan = None
+    metrics = read_json(folder.metrics) if folder.metrics.is_file() else None
+    return Run(folder, state, options, plan, metrics)
+
+
+def list_runs(runs: Path = RUNS) -> list[Run]:
+    """All runs, newest first."""
+    if not runs.is_dir():
+        return []
+    found = [path for path in runs.iterdir() if (path / "state.json").is_file() and not path.is_symlink()]
+    found.sort(key=lambda path: path.stat().st_ctime, reverse=True)
+    return [read_run(path.name, runs) for path in found]
+
+
+def run_path(name: str, runs: Path = RUNS) -> Path:
+    """runs/name, for names that stay inside that folder; raises TrainingError for others."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise TrainingError(
+            f"{name!r} can't name a run: use up to 80 letters, digits, dots, dashes and underscores, "
+            "a letter or digit first."
+        )
+    path = runs / name
+    if path.is_symlink():
+        raise TrainingError(f"The run {name!r} is a link to another folder, so it is left alone.")
+    return path
+
+
+def free_name(data: str | Path, train: str, runs: Path = RUNS) -> str:
+    """A name for a new run that neither a run nor a checkpoint has: data-train, with a number where needed."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(data).stem).strip("-._")[:40] or "run"
+    base, number = f"{stem}-{train}", 1
+    while True:
+        name = base if number == 1 else f"{base}-{number}"
+        path = runs / name
+        if not path.exists() and not default_checkpoint(path).exists():
+            return name
+        number += 1
+
+
+def plan_arguments(plan: Plan) -> list[str]:
+    """The command-line options that make this plan, only those that differ from the defaults."""
+    arguments = []
+    for entry in fields(Plan):
+        value = getattr(plan, entry.name)
+        option = "--" + entry.name.replace("_", "-")
+        if value == entry.default:
+            continue
+        arguments += [option] if value is True else [option, str(value)]
+    return arguments
+
+
+def _launch(folder: RunFolder, arguments: list[str], keep_state: bool = False) -> None:
+    """Start the trainer in its own session, its words in log.txt, so that it outlives the server that started it."""
+    if not keep_state:
+        write_json(folder.state, asdict(State("starting")))
+    else:
+        write_json(folder.state, {**read_json(folder.state), "status": "starting", "error": None})
+    folder.process.unlink(missing_ok=True)
+    folder.stop_request.unlink(missing_ok=True)
+    with folder.log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "explorer", "finetune", *arguments],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    started = psutil.Process(process.pid).create_time()
+    write_json(folder.process, {"pid": process.pid, "process_started": started})

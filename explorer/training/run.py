@@ -1,0 +1,128 @@
+"""finetune: from images in class folders and a base model to a checkpoint, all of it told in a run folder."""
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+
+from explorer.errors import TrainingError
+from explorer.models.backbone import Model
+from explorer.training.checkpoints import check_free
+from explorer.training.events import rewind
+from explorer.training.failures import recorded_failures
+from explorer.training.folder import ENDED, RunFolder, State
+from explorer.training.loop import Stopped
+from explorer.training.options import Options, default_checkpoint, read_config, write_config
+from explorer.training.plan import Plan
+from explorer.training.queue import MachineQueue
+from explorer.training.reporter import Progress, Reporter
+from explorer.training.saves import saved_epochs
+from explorer.training.work import Work
+
+LONGEST_WAIT = timedelta(days=2)  # the other processes of a launch wait this long while the first stands in the queue
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run that ended well: status finished or stopped; no metrics or checkpoint where it stopped before training."""
+
+    run_dir: Path
+    status: str
+    metrics: dict[str, Any]
+    checkpoint: Path | None
+
+
+def finetune(
+    path: str | Path,
+    source: str | Path | Model,
+    plan: Plan | None = None,
+    run_dir: str | Path = "runs/run",
+    *,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    stop_after: int | None = None,
+    onnx: bool = False,
+    tensorboard: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Fine-tune a Vision Transformer on a zip or folder of class folders.
+
+    source: what load_model takes, or a loaded Model. run_dir: a new folder for the run, or with resume=True one that
+    was stopped, interrupted or failed. checkpoint: the folder to make; by default checkpoints/<name> beside the folder
+    "runs" that holds run_dir, else run_dir/checkpoint. stop_after: stop, as if asked to, after so many epochs.
+    progress: called with the State as it changes. Waits while another job runs on this machine.
+    Raises DataError, ModelError or PlanError for bad input, TrainingError for a full disk or lost memory.
+    """
+    folder, main = RunFolder(run_dir), int(os.environ.get("RANK", 0)) == 0
+    plan = (plan or Plan()).resolved()
+    model_name = source.source if isinstance(source, Model) else str(source)
+    options = Options(str(path), model_name, str(checkpoint or default_checkpoint(folder.path)), onnx, tensorboard)
+    if resume:
+        options, plan = read_config(folder)
+    if main:
+        _open_folder(folder, options, plan, resume)
+    with recorded_failures(folder, main), ExitStack() as stack:
+        reporter = Reporter(folder, main, plan.epochs, progress, options.tensorboard)
+        stack.callback(reporter.close)
+        stop = folder.stop_request.exists
+        try:
+            if main:
+                _wait_for_turn(stack, folder, reporter, stop)
+            waits = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
+            accelerator = Accelerator(mixed_precision=mixed_precision(plan), kwargs_handlers=[waits])
+            work = Work(folder, accelerator, reporter, options, plan, stop)
+            metrics, status = work.run(source if isinstance(source, Model) else None, stop_after)
+        except Stopped:  # before there was anything to keep
+            reporter.update(status="stopped", place=None, seconds_left=None)
+            reporter.emit("end", status="stopped")
+            return Result(folder.path, "stopped", {}, None)
+        return Result(folder.path, status, metrics, Path(options.checkpoint))
+
+
+def mixed_precision(plan: Plan) -> str:
+    """accelerate's name for the plan's precision: auto is bfloat16 where a CUDA device computes in it, else float32.
+
+    On CPUs without bfloat16 units autocast is several times slower than float32, and on MPS it gains little for ViTs.
+    """
+    if plan.precision == "auto":
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+    return {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[plan.precision]
+
+
+def _open_folder(folder: RunFolder, options: Options, plan: Plan, resume: bool) -> None:
+    """Claim the run folder for this process; TrainingError for a name that is taken or a run that can't resume."""
+    state = folder.read_state() if folder.state.is_file() else None
+    if resume:
+        if state is None or state.status not in ENDED or state.status == "finished":
+            status = state.status if state else "not there"
+            raise TrainingError(
+                f"Only a stopped, interrupted or failed run can be resumed; {folder.name!r} is {status}."
+            )
+        folder.stop_request.unlink(missing_ok=True)
+        rewind(folder.events, saved_epochs(folder))
+    else:
+        if state is not None and state.status != "starting":
+            raise TrainingError(f"There is already a run named {folder.name!r}; choose another name or resume it.")
+        check_free(Path(options.checkpoint))
+        folder.path.mkdir(parents=True, exist_ok=True)
+    folder.write_state(State("running", epochs=plan.epochs))
+    write_config(folder, options, plan)
+
+
+def _wait_for_turn(stack: ExitStack, folder: RunFolder, reporter: Reporter, stop: Callable[[], bool]) -> None:
+    """Stand in line until this job may run, which it does until the stack closes; raises Stopped."""
+
+    def waiting(place: int) -> None:
+        reporter.update(status="queued", place=place)
+        if stop():
+            raise Stopped
+
+    stack.enter_context(MachineQueue().turn(folder.path, waiting))
+    reporter.update(status="running", phase="reading", place=None)

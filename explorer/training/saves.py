@@ -1,0 +1,65 @@
+"""What a run keeps after every epoch, so that a killed one goes on to the same result as an unbroken one."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from explorer.training.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where training stands after `epoch` whole epochs; order and augmentation follow from the seed and the epoch."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    knn_accuracy: float = 0.0
+
+    def after(self, epoch: int, val_loss: float) -> "Saved":
+        """The same after one more epoch; a lower validation loss makes it the best."""
+        if val_loss < self.best_loss:
+            return replace(self, epoch=epoch, best_epoch=epoch, best_loss=val_loss)
+        return replace(self, epoch=epoch)
+
+    def patience_is_over(self, patience: int | None) -> bool:
+        return patience is not None and self.epoch - self.best_epoch >= patience
+
+
+def save_best(folder: RunFolder, weights: dict[str, Tensor]) -> None:
+    _replace(folder.best, lambda partial: save_file(weights, partial))
+
+
+def save_epoch(folder: RunFolder, saved: Saved, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """One file for weights, optimizer, schedule and place: after a kill they always belong to the same epoch."""
+    content = {**asdict(saved), "weights": weights, "state": state}
+    _replace(folder.resume, lambda partial: torch.save(content, partial))
+
+
+def save_last(folder: RunFolder, weights: dict[str, Tensor]) -> None:
+    _replace(folder.last, lambda partial: save_file(weights, partial))
+
+
+def load_saved(folder: RunFolder) -> tuple[Saved, dict[str, Tensor], dict[str, Any]]:
+    """(where training stands, weights, optimizer and schedule)."""
+    content = torch.load(folder.resume, weights_only=True)
+    weights, state = content.pop("weights"), content.pop("state")
+    return Saved(**content), weights, state
+
+
+def saved_epochs(folder: RunFolder) -> int:
+    """How many whole epochs a run can go on from."""
+    return load_saved(folder)[0].epoch if folder.resume.is_file() else 0
+
+
+def _replace(path: Path, write) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    write(partial)
+    os.replace(partial, path)

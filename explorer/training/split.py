@@ -1,0 +1,206 @@
+"""A model cut in two: the frozen prefix, run once an image, and the suffix that is trained on what the prefix gave."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers.attention import Attention
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from explorer.errors import PlanError
+from explorer.models.backbone import Model
+from explorer.training.convert import trainable_copy
+from explorer.training.plan import Plan
+
+Tail = Callable[[Tensor], Tensor]
+
+
+class Split(nn.Module):
+    """The trained part of `whole`, called on what `prefix` gives; its parameters are exactly the trained ones' modules.
+
+    kind: "feature" (head only, pooled features "batch width"), "tokens" (the last blocks, tokens "batch token width")
+    or "pixels" (everything, or fresh pixels each epoch: normalised pixels "batch 3 height width").
+    """
+
+    def __init__(
+        self, whole: nn.Module, kind: str, start: int, size: int, trained: list[nn.Module], arguments: list[dict]
+    ):
+        super().__init__()
+        self.kind, self.start, self.size, self.arguments = kind, start, size, arguments
+        self.trained = nn.ModuleList(trained)
+        self._whole = (whole,)  # in a tuple, so that frozen parameters aren't registered as this module's own
+
+    @property
+    def whole(self) -> Any:
+        return self._whole[0]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.whole.parameters()).device
+
+    def prefix(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels "batch 3 height width" -> what forward() takes."""
+        with torch.no_grad():
+            if self.kind == "pixels":
+                return pixels
+            if self.kind == "feature":
+                return self.whole.forward_head(self.whole.forward_features(pixels), pre_logits=True)
+            return _tokens_before(self.whole, self.start, pixels)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What prefix() gave -> logits "batch class"."""
+        if self.kind == "feature":
+            return self.whole.get_classifier()(inputs)
+        return self.whole.forward_head(self._last_tokens(inputs))
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """What prefix() gave -> pooled features "batch width", what the classifier sees."""
+        return inputs if self.kind == "feature" else self.whole.forward_head(self._last_tokens(inputs), pre_logits=True)
+
+    def _last_tokens(self, inputs: Tensor) -> Tensor:
+        if self.kind == "pixels":
+            return self.whole.forward_features(inputs)
+        blocks = list(self.whole.blocks)[self.start :]
+        for block, arguments in zip(blocks[:-1], self.arguments, strict=False):
+            inputs = block(inputs, **arguments)
+        if blocks:
+            inputs = _last_block(self.whole, blocks[-1], inputs, self.arguments[-1])
+        return self.whole.norm(inputs)
+
+    def train(self, mode: bool = True) -> "Split":
+        """Only the trained part leaves eval mode: dropout in frozen blocks would make the cache untrue."""
+        self.training = mode
+        for module in self.trained:
+            module.train(mode)
+        return self
+
+
+def split_model(model: Model, plan: Plan, class_names: list[str], size: int, device: torch.device) -> Split:
+    """A private copy of the model with a head for `class_names`, cut where the plan says, and checked.
+
+    The head is kept where the model already knows exactly these classes, else it is new, drawn with the plan's seed.
+    Raises PlanError where the model can't be cut, or the cut model computes something else than the whole one.
+    """
+    whole = _with_head(model, plan, class_names, size).to(device)
+    blocks = plan.trained_blocks(len(whole.blocks))
+    start = len(whole.blocks) - blocks
+    trained = _freeze(whole, start, plan)
+    pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    if plan.full_passes:
+        return Split(whole, "pixels", start, size, trained, [])
+    split = Split(whole, "feature", start, size, trained, [])
+    if blocks or isinstance(whole.get_classifier(), tuple) or not _agrees(split, pixels):
+        # Heads that aren't one linear layer on the pooled feature (two tokens, two heads) train on tokens instead.
+        split = Split(whole, "tokens", start, size, trained, _block_arguments(whole, pixels)[start:])
+    if not _agrees(split, pixels):
+        raise PlanError(f"{model.name} can't be cut after block {start} without changing its result: choose train all.")
+    return split
+
+
+def _with_head(model: Model, plan: Plan, class_names: list[str], size: int) -> Any:
+    whole: Any = trainable_copy(model)
+    if not all(hasattr(whole, name) for name in ("blocks", "forward_head", "reset_classifier", "group_matcher")):
+        raise PlanError(
+            f"{model.name} has no plain sequence of blocks and a classifier, so it can't be fine-tuned here."
+        )
+    if model.class_names != class_names or whole.num_classes != len(class_names):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            whole.reset_classifier(len(class_names))
+    if hasattr(whole, "set_input_size") and tuple(whole.patch_embed.img_size) != (size, size):
+        whole.set_input_size((size, size))  # so that the saved model opens at the size it was trained at
+    return whole.eval()
+
+
+def _freeze(whole: Any, start: int, plan: Plan) -> list[nn.Module]:
+    """Freeze all but the plan's part; returns the trained modules."""
+    whole.requires_grad_(plan.train == "all")
+    if plan.train == "all":
+        return [whole]
+    heads = whole.get_classifier()
+    trained = list(heads) if isinstance(heads, tuple) else [heads]
+    if start < len(whole.blocks):
+        trained = [*whole.blocks[start:], whole.norm, *_optional(whole, "fc_norm", "attn_pool"), *trained]
+    for module in trained:
+        module.requires_grad_(True)
+    return trained
+
+
+def _optional(whole: nn.Module, *names: str) -> Iterator[nn.Module]:
+    return (module for module in (getattr(whole, name, None) for name in names) if isinstance(module, nn.Module))
+
+
+class _Reached(Exception):
+    """Carries a block's input out of a forward pass that need go no further."""
+
+
+def _tokens_before(whole: Any, start: int, pixels: Tensor) -> Tensor:
+    """The tokens "batch token width" that enter block `start`, or leave the last one where start is the depth."""
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple) -> None:
+        kept.append(inputs[0])
+        raise _Reached
+
+    stop_at = whole.blocks[start] if start < len(whole.blocks) else whole.norm
+    handle = stop_at.register_forward_pre_hook(keep)
+    try:
+        whole.forward_features(pixels)
+    except _Reached:
+        return kept[0]
+    finally:
+        handle.remove()
+    raise PlanError("This model doesn't run its blocks one after the other, so it can't be cut: choose train all.")
+
+
+@torch.no_grad()
+def _block_arguments(whole: Any, pixels: Tensor) -> list[dict]:
+    """The keyword arguments each block is called with (rotary positions, shared biases): the same for every image."""
+    arguments: list[dict] = []
+    hooks = [
+        block.register_forward_pre_hook(lambda _, inputs, kwargs: arguments.append(kwargs), with_kwargs=True)
+        for block in whole.blocks
+    ]
+    whole.forward_features(pixels)
+    for hook in hooks:
+        hook.remove()
+    if len(arguments) != len(whole.blocks):
+        raise PlanError("This model doesn't run its blocks one after the other, so it can't be cut: choose train all.")
+    return arguments
+
+
+def _last_block(whole: Any, block: Any, x: Tensor, arguments: dict) -> Tensor:
+    """The last block for the class token alone where only that is read: the same row at a sixth of the cost.
+
+    x "batch token width". Keys and values still come from every token; query, projection and MLP from one.
+    """
+    plain = type(block) is Block and type(block.attn) is Attention and getattr(whole, "global_pool", "") == "token"
+    if not plain or block.attn.gate is not None or whole.attn_pool is not None or hasattr(whole, "head_dist"):
+        return block(x, **arguments)
+    cls = x[:, :1]
+    cls = cls + block.drop_path1(block.ls1(_cls_attention(block.attn, block.norm1(x))))
+    return cls + block.drop_path2(block.ls2(block.mlp(block.norm2(cls))))
+
+
+def _cls_attention(attn: Any, x: Tensor) -> Tensor:
+    """Row 0 of the attention output, "batch 1 width", for x "batch token width"."""
+    batch, tokens, _ = x.shape
+    width = attn.qkv.out_features // 3
+    bias = attn.qkv.bias
+    q = F.linear(x[:, :1], attn.qkv.weight[:width], None if bias is None else bias[:width])
+    kv = F.linear(x, attn.qkv.weight[width:], None if bias is None else bias[width:])
+    q = q.reshape(batch, 1, attn.num_heads, attn.head_dim).transpose(1, 2)
+    k, v = kv.reshape(batch, tokens, 2, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
+    q, k = attn.q_norm(q), attn.k_norm(k)
+    rows = F.scaled_dot_product_attention(q, k, v, dropout_p=attn.attn_drop.p if attn.training else 0.0)
+    return attn.proj_drop(attn.proj(attn.norm(rows.transpose(1, 2).reshape(batch, 1, width))))
+
+
+@torch.no_grad()
+def _agrees(split: Split, pixels: Tensor) -> bool:
+    """Whether prefix and suffix together compute what the whole model does."""
+    expected = split.whole(pixels)
+    got = split(split.prefix(pixels))
+    return got.shape == expected.shape and bool(torch.allclose(got, expected, rtol=1e-3, atol=1e-4))
