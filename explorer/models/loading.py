@@ -96,11 +96,10 @@ def _load_path(source: str, hints: Hints) -> Model:
 
 
 def _load_file(path: Path, hints: Hints) -> Model:
-    from explorer.models.formats import load_checkpoint
-    from explorer.models.formats.named import load_as
+    from explorer.models.formats.checkpoint import load_checkpoint
     from explorer.models.timm_models import wrap_timm
 
-    checkpoint = load_as(path, hints.arch) if hints.arch else load_checkpoint(path, hints.num_heads, hints.grid)
+    checkpoint = load_checkpoint(path, hints.arch, hints.num_heads, hints.grid)
     return wrap_timm(checkpoint.module, str(path), path.stem, checkpoint.notes, hints.prefix_tokens)
 
 

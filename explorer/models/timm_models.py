@@ -14,6 +14,7 @@ from explorer.models import layout
 from explorer.models.adapters import TimmAdapter
 from explorer.models.backbone import Model
 from explorer.models.downloads import WEIGHTS, Progress, fetch
+from explorer.models.formats.fitting import fill, floats, left_out_note
 from explorer.models.formats.reading import read_config, read_weights_folder
 
 # timm modules whose models keep one plain softmax(QK^T) over all tokens in every block.
@@ -25,6 +26,9 @@ PLAIN_MODULES = (
     "eva",
     "beit",
     "naflexvit",
+    "deepseek_vit",
+    "gemma4_vit",
+    "qwen3_vit",
 )
 REASONS = {
     "cait": "its heads are mixed before and after softmax (talking heads), so no head has a map of its own",
@@ -36,6 +40,10 @@ REASONS = {
     "hiera": "its tokens are pooled between stages",
     "mvitv2": "its keys and values are pooled",
     "volo": "its first stage attends inside outlook windows",
+}
+BLOCK_REASONS = {
+    "DiffAttention": "each head is the difference of two softmax maps (differential attention)",
+    "ParallelThingsBlock": "each block holds several attention layers side by side",
 }
 OTHER_REASON = "it isn't a plain Vision Transformer (one softmax(QK^T) over all tokens in every block)"
 
@@ -101,9 +109,6 @@ def weight_names(filename: str | None) -> tuple[str, ...]:
 
 def load_timm_folder(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
     """The module of a folder that timm's save_for_hf wrote, and notes on what was left out of it."""
-    from explorer.models.formats import floats, left_out_note
-    from explorer.models.formats.named import fill
-
     config = read_config(folder)
     arguments = {**config.get("model_args", {}), "num_classes": config.get("num_classes", 1000)}
     if "global_pool" in config:
@@ -128,19 +133,20 @@ def wrap_timm(
     for part in fused:
         part.fused_attn = True  # attention must pass through scaled_dot_product_attention to be recorded
     config = anyway.pretrained_cfg
-    embeddings = getattr(anyway, "embeds", anyway)
+    trunk = getattr(anyway, "encoder", anyway)  # the image encoders of language models sit inside a classifier
+    _check_blocks(trunk, name or source)
     return Model(
         name=name or config.get("architecture") or source,
         source=source,
         module=module,
-        adapter=TimmAdapter(classifies=_classifies(anyway), fixed_size=_fixed_size(anyway)),
-        patch_size=layout.patch_side(_patch_sides(anyway)),
-        depth=len(anyway.blocks),
-        num_heads=_num_heads(anyway),
+        adapter=TimmAdapter(classifies=_classifies(anyway), fixed_size=_fixed_size(trunk)),
+        patch_size=layout.patch_side(_patch_sides(trunk)),
+        depth=len(trunk.blocks),
+        num_heads=_num_heads(trunk),
         width=anyway.embed_dim,
-        prefix_tokens=prefix_tokens or layout.prefix_tokens(embeddings, anyway.num_prefix_tokens),
+        prefix_tokens=prefix_tokens or _prefix_tokens(trunk),
         class_names=_class_names(anyway),
-        input_size=_input_size(anyway),
+        input_size=_input_size(anyway, trunk),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         interpolation=config.get("interpolation") or "bicubic",
@@ -148,23 +154,39 @@ def wrap_timm(
     )
 
 
-def _patch_sides(module: Any) -> tuple[int, int]:
-    embed = getattr(module, "patch_embed", None) or module.embeds
-    return embed.feat_ratio(as_scalar=False)
+def _check_blocks(trunk: Any, name: str) -> None:
+    for part in trunk.blocks[0].modules():
+        if reason := BLOCK_REASONS.get(type(part).__name__):
+            raise UnsupportedModelError(f"{name} can't be shown: {reason}. Pick a plain Vision Transformer.")
 
 
-def _num_heads(module: Any) -> int:
-    return next(part.num_heads for part in module.blocks[0].modules() if hasattr(part, "num_heads"))
+def _prefix_tokens(trunk: Any) -> tuple[str, ...]:
+    return layout.prefix_tokens(getattr(trunk, "embeds", trunk), getattr(trunk, "num_prefix_tokens", 0))
 
 
-def _fixed_size(module: Any) -> tuple[int, int] | None:
-    if getattr(module, "dynamic_img_size", False) or hasattr(module, "embeds"):
+def _embed(trunk: Any) -> Any:
+    return trunk.embeds if hasattr(trunk, "embeds") else trunk.patch_embed
+
+
+def _patch_sides(trunk: Any) -> tuple[int, int]:
+    embed = _embed(trunk)
+    return embed.feat_ratio(as_scalar=False) if hasattr(embed, "feat_ratio") else embed.patch_size
+
+
+def _num_heads(trunk: Any) -> int:
+    return next(part.num_heads for part in trunk.blocks[0].modules() if hasattr(part, "num_heads"))
+
+
+def _fixed_size(trunk: Any) -> tuple[int, int] | None:
+    if getattr(trunk, "dynamic_img_size", False) or not getattr(_embed(trunk), "strict_img_size", False):
         return None
-    return tuple(module.patch_embed.img_size)
+    return tuple(trunk.patch_embed.img_size)
 
 
-def _input_size(module: Any) -> int:
-    return min(_fixed_size(module) or module.pretrained_cfg["input_size"][1:])
+def _input_size(module: Any, trunk: Any) -> int:
+    """The size in whole patches: some models were trained on images of which they ignored a rim."""
+    size = min(_fixed_size(trunk) or module.pretrained_cfg["input_size"][1:])
+    return size - size % layout.patch_side(_patch_sides(trunk))
 
 
 def _classifies(module: Any) -> bool:

@@ -140,6 +140,6 @@ def _join_qkv(tensors: Tensors) -> Tensors:
 DIALECTS = (
     Dialect("timm", "patch_embed.proj.weight", _from_timm),
     Dialect("torchvision", "conv_proj.weight", _from_torchvision),
-    Dialect("sovit-123/vision_transformers", "patches.patch.weight", _from_sovit, epsilon=1e-5),
+    Dialect("sovit-123/vision_transformers", "patches.patch.weight", _from_sovit),
     Dialect("transformers", "embeddings.patch_embeddings.projection.weight", _from_transformers, epsilon=1e-12),
 )

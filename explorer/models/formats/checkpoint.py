@@ -1,0 +1,115 @@
+"""A weights file as a timm module: read, find the backbone, turn its names, tell its architecture, fill it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.data import constants
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from explorer.errors import CheckpointError
+from explorer.models.formats.architecture import Architecture, architecture_of
+from explorer.models.formats.dialects import Tensors
+from explorer.models.formats.finding import Backbone, find_backbone
+from explorer.models.formats.fitting import fill, fit, floats, left_out_note
+from explorer.models.formats.reading import read_contents
+from explorer.models.formats.recognition import recognise
+from explorer.models.timm_models import create_empty, imagenet_names
+
+HEADS_KEYS = ("num_heads", "num_attention_heads", "n_heads", "nhead")
+RELATIVES = (".gamma_1", ".relative_position_bias_table", ".rel_pos.", ".q_bias", ".fc1_g.", ".q_proj.", "rope.")
+# Tensors whose presence changes the arithmetic: a plain ViT without a place for them would be a wrong model.
+ARITHMETIC = ("blocks.", "patch_embed.", "attn_pool.", "norm")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A weights file turned into a module, with sentences on what was assumed or left out."""
+
+    module: nn.Module
+    notes: tuple[str, ...]
+
+
+def load_checkpoint(
+    path: Path, arch: str | None = None, num_heads: int | None = None, grid: tuple[int, int] | None = None
+) -> Checkpoint:
+    """A weights file as a timm module, its architecture told from keys and shapes unless arch names it.
+
+    Raises CheckpointError that names what is missing, misshapen, unsafe or unknown.
+    """
+    contents = read_contents(path)
+    backbone = find_backbone(contents, path.name)
+    tensors = floats(backbone.dialect.convert(backbone.tensors))
+    if arch is None and not _plain(tensors):
+        arch = recognise(tensors, path.name)
+    if arch is not None:
+        return _load_named(arch, tensors, backbone, num_heads, path.name)
+    heads = num_heads or _heads_in_file(contents.settings)
+    return _load_plain(tensors, backbone, heads, grid, path.name)
+
+
+def _plain(tensors: Tensors) -> bool:
+    """Whether timm's VisionTransformer itself has such keys, not one of its relatives."""
+    return "pos_embed" in tensors and not any(part in key for key in tensors for part in RELATIVES)
+
+
+def _load_named(arch: str, tensors: Tensors, backbone: Backbone, num_heads: int | None, file: str) -> Checkpoint:
+    classes = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
+    module = create_empty(arch, num_classes=classes, **({"num_heads": num_heads} if num_heads else {}))
+    left_out = fill(module, tensors, file)
+    return Checkpoint(module, (*_name_classes(module), *left_out_note([*left_out, *backbone.left_out])))
+
+
+def _load_plain(
+    tensors: Tensors, backbone: Backbone, num_heads: int | None, grid: tuple[int, int] | None, file: str
+) -> Checkpoint:
+    # DINOv2 is the one family of transformers whose LayerNorm epsilon is timm's; its layer scale gives it away.
+    epsilon = None if "blocks.0.ls1.gamma" in tensors else backbone.dialect.epsilon
+    architecture = architecture_of(tensors, num_heads, grid, epsilon)
+    module = _build(architecture)
+    kept, dropped = fit(tensors, module, file)
+    strange = next((key for key in dropped if key.startswith(ARITHMETIC)), None)
+    if strange:
+        raise CheckpointError(
+            f"{file}: a plain Vision Transformer has no {strange}; name its timm architecture with arch."
+        )
+    module.load_state_dict(kept, assign=True)
+    notes = (*architecture.assumed, _set_pixels(module, backbone), *_name_classes(module))
+    return Checkpoint(module, (*notes, *left_out_note([*dropped, *backbone.left_out])))
+
+
+def _build(architecture: Architecture) -> nn.Module:
+    cls = VisionTransformerDistilled if architecture.distilled else VisionTransformer
+    with torch.device("meta"):  # shapes only: random numbers would be thrown away at once
+        module: Any = cls(**architecture.settings, weight_init="skip")
+    module.pretrained_cfg = {"input_size": (3, *architecture.settings["img_size"]), "interpolation": "bicubic"}
+    return module
+
+
+def _set_pixels(module: Any, backbone: Backbone) -> str:
+    """Mean and standard deviation, which no state dict says, and the note that they are assumed."""
+    mean, std, words = constants.IMAGENET_DEFAULT_MEAN, constants.IMAGENET_DEFAULT_STD, "ImageNet's mean and deviation"
+    if backbone.dialect.name == "transformers" and backbone.prefix.endswith("vit."):
+        mean, std, words = constants.IMAGENET_INCEPTION_MEAN, constants.IMAGENET_INCEPTION_STD, "0.5 and 0.5"
+    module.pretrained_cfg |= {"mean": mean, "std": std}
+    return f"The file doesn't say how pixels are normalised: {words} assumed."
+
+
+def _name_classes(module: Any) -> tuple[str, ...]:
+    """ImageNet's names for 1,000 classes, and the note that they are assumed."""
+    names = imagenet_names("imagenet-1k", module.num_classes)
+    if names is None or module.pretrained_cfg.get("label_names"):
+        return ()
+    module.pretrained_cfg["label_names"] = names
+    return ("The file names no classes: its 1,000 are taken to be ImageNet's.",)
+
+
+def _heads_in_file(settings: dict[str, Any]) -> int | None:
+    """How many heads a file's own settings (hyper_parameters, args, config) say."""
+    for key, value in settings.items():
+        if key.rpartition(".")[2] in HEADS_KEYS and str(value).isdigit() and int(value) > 0:
+            return int(value)
+    return None

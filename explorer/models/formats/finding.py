@@ -1,0 +1,75 @@
+"""Where in a file the backbone lies: which copy of the weights, under which prefix, in whose key names."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from explorer.errors import CheckpointError
+from explorer.models.formats.dialects import DIALECTS, Dialect, Tensors
+from explorer.models.formats.reading import Contents
+
+# Which copy of the weights to take where a training file holds several: averaged teachers look best.
+PREFERENCES = (("teacher", 2), ("student", -2), ("momentum", -1), ("ema", -1), ("decoder", -3))
+HEAD_NAMES = ("head", "classifier", "fc")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The tensors of one backbone inside a file, prefix taken off, and the keys that belong to nothing."""
+
+    dialect: Dialect
+    prefix: str
+    tensors: Tensors
+    left_out: tuple[str, ...]
+
+
+def find_backbone(contents: Contents, file: str) -> Backbone:
+    """The best copy of a ViT in the file: every patch embedding marks one; teachers go before students."""
+    candidates = [
+        (dialect, key.removesuffix(dialect.anchor))
+        for dialect in DIALECTS
+        for key in contents.tensors
+        if key == dialect.anchor or key.endswith("." + dialect.anchor)
+    ]
+    if not candidates:
+        raise CheckpointError(_no_backbone(contents, file))
+    dialect, prefix = max(candidates, key=lambda candidate: _preference(candidate[1]))
+    inside = {key.removeprefix(prefix): tensor for key, tensor in contents.tensors.items() if key.startswith(prefix)}
+    head = _head_beside(contents.tensors, prefix) if "head.weight" not in inside else {}
+    used = {id(tensor) for tensor in head.values()}
+    left_out = [key for key, t in contents.tensors.items() if not key.startswith(prefix) and id(t) not in used]
+    inside = {key: tensor for key, tensor in inside.items() if id(tensor) not in used} | head
+    return Backbone(dialect, prefix, inside, (*left_out, *_trainer_settings(contents.settings)))
+
+
+def _preference(prefix: str) -> tuple[int, int]:
+    score = sum(value for word, value in PREFERENCES if word in prefix)
+    return score, -len(prefix)
+
+
+def _head_beside(tensors: Tensors, prefix: str) -> Tensors:
+    """The linear classifier beside a backbone or in the wrapper around it, as "head.weight" and "head.bias"."""
+    outer = prefix.removesuffix(".").rpartition(".")[0]
+    for scope in (prefix, f"{outer}." if outer else ""):
+        for name in HEAD_NAMES:
+            weight, bias = tensors.get(f"{scope}{name}.weight"), tensors.get(f"{scope}{name}.bias")
+            if weight is not None and bias is not None and weight.ndim == 2:
+                return {"head.weight": weight, "head.bias": bias}
+    return {}
+
+
+def _trainer_settings(settings: dict[str, Any]) -> Iterable[str]:
+    """Top-level names of what isn't tensors: optimizer, args, ..."""
+    return sorted({key.partition(".")[0] for key in settings if "." in key})
+
+
+def _no_backbone(contents: Contents, file: str) -> str:
+    keys = list(contents.tensors)
+    if not keys:
+        return f"{file} holds no tensors: give a file with a model's state_dict()."
+    some = ", ".join(keys[:3])
+    if any(tensor.ndim == 4 and tensor.shape[-1] in (3, 5, 7) for tensor in contents.tensors.values()):
+        return (
+            f"{file} looks like a convolutional network ({some}, …) without patch embedding: give a Vision Transformer."
+        )
+    return f"{file} holds no Vision Transformer that the explorer knows: no patch embedding among {some}, …"
