@@ -26,8 +26,9 @@ class TimmAdapter:
     fixed_size: tuple[int, int] | None = None  # (height, width) of models that can't interpolate their positions
 
     def forward(self, module: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        tokens = module.forward_features(pixels)  # type: ignore[operator]
-        return tokens, module.forward_head(tokens) if self.classifies else None  # type: ignore[operator]
+        features = module.forward_features(pixels)  # type: ignore[operator]
+        tokens = features.flatten(1, -2)  # some models give "1 row col width"
+        return tokens, module.forward_head(features) if self.classifies else None  # type: ignore[operator]
 
     def check_size(self, module: nn.Module, height: int, width: int) -> None:
         _check_fixed(self.fixed_size, height, width)

@@ -54,8 +54,13 @@ def check_tokens(tokens: int, prefix: tuple[str, ...], grid: tuple[int, int]) ->
     if tokens == len(prefix) + rows * cols:
         return
     extra = tokens - rows * cols
+    if extra < 0:
+        raise ModelError(
+            f"The model gave {tokens} tokens for {rows} x {cols} patches: they aren't one token each at the end, "
+            "so they can't be shown. Pick a variant without pooling."
+        )
     known = f"{len(prefix)} known ({', '.join(prefix)})" if prefix else "none known"
     raise ModelError(
         f"The model gave {tokens} tokens for {rows} x {cols} patches, so {extra} tokens come before them, {known}: "
-        + ("name them with prefix_tokens=(...)." if extra >= 0 else "its patches aren't one token each.")
+        "name them with prefix_tokens=(...)."
     )

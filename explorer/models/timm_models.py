@@ -43,6 +43,7 @@ REASONS = {
 }
 BLOCK_REASONS = {
     "DiffAttention": "each head is the difference of two softmax maps (differential attention)",
+    "DiffParallelScalingBlock": "each head is the difference of two softmax maps (differential attention)",
     "ParallelThingsBlock": "each block holds several attention layers side by side",
 }
 OTHER_REASON = "it isn't a plain Vision Transformer (one softmax(QK^T) over all tokens in every block)"
