@@ -13,11 +13,11 @@ import psutil
 from explorer.errors import ExplorerError, TrainingError
 from explorer.training.events import read_events
 from explorer.training.folder import RunFolder, State, read_json, write_json
-from explorer.training.options import Options, default_checkpoint, read_config
+from explorer.training.options import Options, default_checkpoint, read_config, runs_folder
 from explorer.training.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNS = ROOT / "runs"
+RUNS = runs_folder()
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """What a run is asked for besides its plan, and the config.json that keeps both."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from explorer.errors import TrainingError
+from explorer.models import registry
 from explorer.training.folder import RunFolder, read_json, write_json
 from explorer.training.plan import Plan
 
@@ -19,9 +21,18 @@ class Options:
     tensorboard: bool = False
 
 
+def runs_folder() -> Path:
+    """EXPLORER_RUNS, or runs/ of the project."""
+    return Path(os.environ.get("EXPLORER_RUNS") or Path(__file__).resolve().parents[2] / "runs").resolve()
+
+
 def default_checkpoint(run_dir: Path) -> Path:
-    """checkpoints/<name> beside the folder "runs" that holds the run, else inside the run."""
+    """Among the models on offer for a run in runs_folder(); else checkpoints/<name> beside a folder "runs" that holds
+    the run, or a folder inside the run.
+    """
     run_dir = run_dir.resolve()
+    if run_dir.parent == runs_folder():
+        return registry.CHECKPOINTS.resolve() / run_dir.name
     if run_dir.parent.name == "runs":
         return run_dir.parent.parent / "checkpoints" / run_dir.name
     return run_dir / "checkpoint"
