@@ -9,8 +9,9 @@ from torch import nn
 
 from explorer.errors import CheckpointError, PlanError
 from explorer.models.backbone import Model
-from explorer.models.formats import find_backbone, fit, floats
 from explorer.models.formats.architecture import architecture_of
+from explorer.models.formats.finding import find_backbone
+from explorer.models.formats.fitting import fit, floats
 from explorer.models.formats.reading import Contents
 
 # Any plain ViT is one of these with other numbers; a packed SwiGLU can't be named in a config, so a model brings it.

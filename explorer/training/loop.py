@@ -20,6 +20,9 @@ from explorer.training.plan import Plan
 from explorer.training.split import Split
 
 EVALUATED = 64  # images a step of evaluation
+# Softmax cancels a bias added to all keys, so its gradient is rounding noise of about 1e-9; with Adam's usual 1e-8 that
+# noise becomes whole steps, and two equal trainings would end with different (equally good) key biases.
+EPSILON = 1e-6
 
 
 class Stopped(Exception):
@@ -49,9 +52,7 @@ class Trainer:
     ):
         self.accelerator, self.split, self.plan = accelerator, split, plan
         self.inputs, self.labels, self.classes = inputs, labels, classes
-        optimizer = create_optimizer_v2(
-            split.whole, "adamw", lr=plan.lr, weight_decay=plan.weight_decay, layer_decay=plan.layer_decay
-        )
+        optimizer = adamw(split.whole, plan)
         self.steps_an_epoch = -(-len(labels) // plan.batch_size)
         self.scheduler = cosine(optimizer, plan, self.steps_an_epoch * plan.epochs)
         self.model, self.optimizer = accelerator.prepare(split, optimizer)
@@ -151,6 +152,12 @@ class Trainer:
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         self.split.whole.load_state_dict(weights, strict=False)
+
+
+def adamw(whole: torch.nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """AdamW over what is trained, in timm's groups: no decay of biases and norms, layer-wise learning rates."""
+    settings: dict[str, Any] = {"lr": plan.lr, "weight_decay": plan.weight_decay, "layer_decay": plan.layer_decay}
+    return create_optimizer_v2(whole, "adamw", eps=EPSILON, **settings)
 
 
 def cosine(optimizer: torch.optim.Optimizer, plan: Plan, steps: int) -> CosineLRScheduler:
