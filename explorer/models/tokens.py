@@ -1,0 +1,163 @@
+"""From pixels to the tokens that enter layer 0: patch vectors, prefix tokens, positions; the projection's filters."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from explorer.errors import ModelError, QueryError
+from explorer.models.adapters import TransformersAdapter
+from explorer.models.backbone import Model
+from explorer.models.preprocess import to_pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """What a model makes of an image before its first layer."""
+
+    grid: tuple[int, int]  # (rows, cols) of patches
+    prefix_tokens: tuple[str, ...]
+    vectors: np.ndarray  # (patches, width) float32: each patch after the patch projection
+    entering: np.ndarray  # (tokens, width) float32: what layer 0 gets, prefix tokens first
+    positions: np.ndarray | None  # (patches, width) float32: what is added to each patch vector; None where nothing is
+
+    @property
+    def norms(self) -> np.ndarray:
+        """(rows, cols) float32 length of every patch vector."""
+        return np.linalg.norm(self.vectors, axis=1).reshape(self.grid)
+
+    def index(self, patch: tuple[int, int]) -> int:
+        """Index of a patch (row, col) among the patches; QueryError where it lies outside the grid."""
+        (row, col), (rows, cols) = patch, self.grid
+        if not (0 <= row < rows and 0 <= col < cols):
+            raise QueryError(f"Patch {row}, {col} lies outside the grid of {rows} rows and {cols} columns.")
+        return row * cols + col
+
+    def position_similarity(self, patch: tuple[int, int]) -> np.ndarray | None:
+        """Cosine similarity of one patch's position embedding to every patch's, (rows, cols); None without any."""
+        index = self.index(patch)
+        if self.positions is None:
+            return None
+        lengths = np.linalg.norm(self.positions, axis=1).clip(1e-12)
+        cosines = self.positions @ self.positions[index] / (lengths * lengths[index])
+        return cosines.reshape(self.grid).astype(np.float32)
+
+
+@torch.no_grad()
+def make_tokens(model: Model, image: Image.Image) -> Tokens:
+    """The tokens of an image that was fitted to the model (Recording.image, Model.fit)."""
+    pixels = to_pixels(image, model.mean, model.std).to(model.device)
+    grid = model.grid(image.height, image.width)
+    vectors, entering = patch_vectors(model, pixels), embed(model, pixels)
+    positions = _added(model, pixels, vectors, entering)
+    return Tokens(
+        grid=grid,
+        prefix_tokens=model.prefix_tokens,
+        vectors=vectors.float().cpu().numpy(),
+        entering=entering.float().cpu().numpy(),
+        positions=None if positions is None else positions.float().cpu().numpy(),
+    )
+
+
+def _added(model: Model, pixels: Tensor, vectors: Tensor, entering: Tensor) -> Tensor | None:
+    """What is added to the patch vectors, "patch width"; None for nothing, or where it isn't a plain addition."""
+    prefix = len(model.prefix_tokens)
+    added = entering[prefix:] - vectors
+    noise = 1e-4 * vectors.abs().max()
+    if added.abs().max() <= noise:
+        return None
+    black = torch.zeros_like(pixels)
+    again = embed(model, black)[prefix:] - patch_vectors(model, black)
+    return added if (added - again).abs().max() <= noise else None
+
+
+def embed(model: Model, pixels: Tensor) -> Tensor:
+    """pixels "1 3 height width" -> "token width", by the library's own code: what comes before the first block.
+
+    A norm that some models (CLIP) apply once more before their first block is not part of it.
+    """
+    module: Any = model.module
+    if isinstance(model.adapter, TransformersAdapter):
+        return _transformers_embed(model, pixels)
+    if hasattr(module, "embeds"):  # NaFlexViT
+        out = module.embeds(pixels)
+    elif hasattr(module, "_pos_embed"):
+        out = module._pos_embed(module.patch_embed(pixels))
+    else:
+        out = _joined(module, module.patch_embed(pixels))
+    return (out[0] if isinstance(out, tuple) else out)[0]
+
+
+def _joined(module: Any, patches: Tensor) -> Tensor:
+    """BEiT and models with relative positions: the cls token, then the patches, plus positions where there are any."""
+    patches = _flat(patches)
+    tokens = patches if module.cls_token is None else torch.cat([module.cls_token, patches], dim=1)
+    positions = getattr(module, "pos_embed", None)
+    return tokens if positions is None else tokens + positions
+
+
+def _transformers_embed(model: Model, pixels: Tensor) -> Tensor:
+    adapter = model.adapter
+    assert isinstance(adapter, TransformersAdapter)
+    backbone: Any = getattr(model.module, adapter.base) if adapter.base else model.module
+    taken = inspect.signature(backbone.embeddings.forward).parameters
+    settings = {option: True for option in adapter.options if option in taken}
+    out = backbone.embeddings(pixels, **settings)
+    return (out[0] if isinstance(out, tuple) else out)[0]
+
+
+def patch_vectors(model: Model, pixels: Tensor) -> Tensor:
+    """pixels "1 3 height width" -> "patch width": every patch after the patch projection, before anything is added."""
+    module: Any = model.module
+    if hasattr(module, "patch_embed"):
+        return _flat(module.patch_embed(pixels))[0]
+    kernel, bias = projection(model)
+    return F.conv2d(pixels, kernel, bias, stride=model.patch_size)[0].flatten(1).T
+
+
+def _flat(patches: Tensor) -> Tensor:
+    """ "1 row col width" or "1 patch width" -> "1 patch width"."""
+    return patches.flatten(1, 2) if patches.ndim == 4 else patches
+
+
+def projection(model: Model) -> tuple[Tensor, Tensor | None]:
+    """The patch projection as a convolution: its kernel "width 3 patch patch", and its bias "width" or None.
+
+    Raises ModelError where the model sees the image through more than one linear step (hybrids).
+    """
+    side = model.patch_size
+    for part in model.module.modules():
+        if isinstance(part, nn.Conv2d) and part.in_channels == 3 and part.kernel_size == part.stride == (side, side):
+            return part.weight, part.bias
+        if isinstance(part, nn.Linear) and part.in_features == 3 * side * side:
+            return part.weight.unflatten(1, (side, side, 3)).permute(0, 3, 1, 2), part.bias  # NaFlexViT: colours last
+    raise ModelError(f"{model.name} has no single patch projection: a convolutional network stands before its tokens.")
+
+
+@torch.no_grad()
+def filters(model: Model, count: int = 24) -> np.ndarray:
+    """The main filters of the patch projection as RGB pictures, (filter, patch, patch, 3) float32 in 0..1.
+
+    Principal components of the kernel over its output channels, strongest first, each scaled to its own range
+    (Dosovitskiy et al. 2021, figure 7).
+    """
+    kernel = projection(model)[0].float().cpu()
+    flat = kernel.flatten(1)
+    components = torch.linalg.svd(flat - flat.mean(dim=0), full_matrices=False).Vh[:count]
+    low, high = components.amin(1, keepdim=True), components.amax(1, keepdim=True)
+    pictures = ((components - low) / (high - low).clamp_min(1e-12)).unflatten(1, tuple(kernel.shape[1:]))
+    return pictures.permute(0, 2, 3, 1).numpy()
+
+
+def position_kinds(model: Model) -> tuple[str, ...]:
+    """How else than by addition the model tells places apart: "rotary", "relative", both or none."""
+    names = [type(part).__name__.lower() for part in model.module.modules()]
+    parameters = [name for name, _ in model.module.named_parameters()]
+    rotary = any("rope" in name or "rotary" in name for name in names)
+    relative = any("relpos" in name for name in names) or any("relative_position" in name for name in parameters)
+    return tuple(kind for kind, found in (("rotary", rotary), ("relative", relative)) if found)
