@@ -1,6 +1,10 @@
 """The figures under the canvas: every layer and head in one mosaic, and the attention matrix of one head."""
 
+import base64
+import io
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import plotly.graph_objects as go
@@ -8,58 +12,79 @@ from PIL import Image
 
 from explorer.attention.recording import Query, Recording
 from explorer.rendering.colormaps import colorize, lookup_table
-from explorer.rendering.overlay import normalize
+from explorer.rendering.overlay import enlarge, normalize
 
-TILE = 96  # pixels of a mosaic tile's long side
-GAP = 0.03  # of a tile, left free on each of its sides
+TILE = 64  # pixels of a mosaic tile's long side
+GAP = 2  # pixels left free on each of its sides
+WIDTH = 1000  # pixels that a mosaic is about wide
+KEPT = 4  # mosaics kept for a recording
 LARGEST_MATRIX = 800  # cells a side; larger matrices are shown in blocks
 MARGIN = {"l": 8, "r": 8, "t": 8, "b": 8}
 
 
-def all_maps(rec: Recording, query: Query | None) -> np.ndarray:
-    """Every layer and head from one query, (layer, head, rows, cols) float32."""
-    return np.stack([rec.heads(layer, query) for layer in range(rec.depth)])
+@dataclass(frozen=True)
+class Mosaic:
+    """Every layer and head of a recording from one query, as one picture."""
+
+    source: str  # data URI of a PNG, layers from left to right, heads from top to bottom
+    peaks: np.ndarray  # (layer, head) highest weight on a patch
 
 
-def mosaic(maps: np.ndarray, colormap: str, scale: str, smooth: bool) -> Image.Image:
-    """maps (layer, head, rows, cols) -> one picture, layers from left to right, heads from top to bottom."""
+_MOSAICS: WeakKeyDictionary[Recording, dict[tuple, Mosaic]] = WeakKeyDictionary()
+
+
+def mosaic(rec: Recording, query: Query | None, colormap: str, scale: str, resample: str) -> Mosaic:
+    """The mosaic of a recording; it doesn't change with the layer, so the latest few are kept with the recording."""
+    kept = _MOSAICS.setdefault(rec, {})
+    key = (query, colormap, scale, resample)
+    if key not in kept:
+        maps = np.stack([rec.heads(layer, query) for layer in range(rec.depth)])
+        while len(kept) >= KEPT:
+            kept.pop(next(iter(kept)))
+        kept[key] = Mosaic(_data_uri(mosaic_picture(maps, colormap, scale, resample)), maps.max(axis=(2, 3)))
+    return kept[key]
+
+
+def mosaic_picture(maps: np.ndarray, colormap: str, scale: str, resample: str) -> Image.Image:
+    """maps (layer, head, rows, cols) -> RGBA, a tile each, see-through between the tiles."""
     depth, heads, rows, cols = maps.shape
-    width, height = round(TILE * cols / max(rows, cols)), round(TILE * rows / max(rows, cols))
-    gap = round(TILE * GAP)
+    width, height = (max(4 * GAP, round(TILE * side / max(rows, cols))) for side in (cols, rows))
     low, high = {"map": (None, None), "shared": (float(maps.min()), float(maps.max())), "raw": (0.0, 1.0)}[scale]
-    canvas = Image.new("RGBA", (depth * width, heads * height))
-    resample = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
-    for layer in range(depth):
-        for head in range(heads):
-            units = Image.fromarray(normalize(maps[layer, head], low, high))
-            units = units.resize((width - 2 * gap, height - 2 * gap), resample)
-            tile = Image.fromarray(colorize(np.array(units), colormap))
-            canvas.paste(tile, (layer * width + gap, head * height + gap))
-    return canvas
+    picture = Image.new("RGBA", (depth * width, heads * height))
+    for layer, head in np.ndindex(depth, heads):
+        units = normalize(maps[layer, head], low, high)
+        tile = colorize(enlarge(units, (width - 2 * GAP, height - 2 * GAP), resample), colormap)
+        picture.paste(Image.fromarray(tile), (layer * width + GAP, head * height + GAP))
+    return picture
 
 
-def mosaic_figure(maps: np.ndarray, picture: Image.Image, layer: int, head: int | str, accent: str) -> go.Figure:
+def _data_uri(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def mosaic_figure(shown: Mosaic, grid: tuple[int, int], layer: int, head: int | str, accent: str) -> go.Figure:
     """The mosaic with its axes, a tile to click for every layer and head, and a frame around the one shown."""
-    depth, heads, rows, cols = maps.shape
+    depth, heads = shown.peaks.shape
     x, y = (axis.ravel() for axis in np.meshgrid(range(depth), range(heads)))
-    peaks = maps.max(axis=(2, 3)).T.ravel()
     figure = go.Figure(
         go.Scatter(
-            x=x, y=y, mode="markers", marker={"size": 40, "symbol": "square", "opacity": 0}, customdata=peaks,
+            x=x, y=y, mode="markers", marker={"size": 40, "symbol": "square", "opacity": 0},
+            customdata=shown.peaks.T.ravel(),
             hovertemplate="layer %{x} · head %{y}<br>highest weight %{customdata:.4f}<extra></extra>",
         )
     )  # fmt: skip
     place = {"xref": "x", "yref": "y", "x": -0.5, "y": -0.5, "sizex": depth, "sizey": heads}
-    figure.add_layout_image(source=picture, sizing="stretch", layer="below", **place)
+    figure.add_layout_image(source=shown.source, sizing="stretch", layer="below", **place)
     top, bottom = (-0.5, heads - 0.5) if isinstance(head, str) else (head - 0.5, head + 0.5)
-    figure.add_shape(
-        type="rect", x0=layer - 0.5, x1=layer + 0.5, y0=top, y1=bottom, line={"color": accent, "width": 2.5}
-    )
+    frame = {"x0": layer - 0.5, "x1": layer + 0.5, "y0": top, "y1": bottom}
+    figure.add_shape(type="rect", line={"color": accent, "width": 2.5}, **frame)
     axis = {"showgrid": False, "zeroline": False, "dtick": 1, "fixedrange": True, "ticks": ""}
     figure.update_xaxes(title="layer", range=[-0.5, depth - 0.5], side="top", **axis)
     figure.update_yaxes(title="head", range=[heads - 0.5, -0.5], **axis)
-    tile_height = 1000 / depth * rows / cols
-    figure.update_layout(height=round(tile_height * heads) + 70, margin=MARGIN, dragmode=False, showlegend=False)
+    height = round(WIDTH / depth * grid[0] / grid[1] * heads) + 70
+    figure.update_layout(height=height, margin=MARGIN, dragmode=False, showlegend=False)
     return figure
 
 

@@ -93,13 +93,17 @@ def take_change() -> None:
 
 def mirror_in_address() -> None:
     """Write the canvas' settings into the address, but none that stands at its default."""
-    for name, default in DEFAULTS.items():
-        value = settings()[name]
-        text = "" if value == default else "1" if value is True else str(value)
-        if not text and name in st.query_params:
+    texts = {
+        name: "1" if value is True else str(value)
+        for name, default in DEFAULTS.items()
+        if (value := settings()[name]) != default
+    }
+    for name in DEFAULTS:
+        if name not in texts and name in st.query_params:
             del st.query_params[name]
-        elif text and st.query_params.get(name) != text:
-            st.query_params[name] = text
+    changed = {name: text for name, text in texts.items() if st.query_params.get(name) != text}
+    if changed:
+        st.query_params.update(changed)  # at once: each change of the address is a message to the browser
 
 
 def checked_query(rec: Recording) -> tuple[Query, str | None]:

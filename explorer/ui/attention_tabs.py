@@ -7,39 +7,28 @@ import streamlit as st
 from explorer.attention.metrics import head_entropy, mean_attention_distance, prefix_share
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
-from explorer.ui.attention_figures import all_maps, in_blocks, matrix_figure, mosaic, mosaic_figure
+from explorer.ui.attention_figures import in_blocks, matrix_figure, mosaic, mosaic_figure
 from explorer.ui.attention_settings import FUSIONS, head_name, query_name
 
 PLAIN = {"displayModeBar": False}
-NAMES = ("Layers × heads", "Rollout", "Matrix", "Numbers")
 
 
-@st.fragment
 def tabs(rec: Recording, view: View) -> None:
-    """Mosaic, rollout, matrix and numbers of what the canvas shows; a fragment, to rerun without the canvas."""
-    mosaic_tab, rollout_tab, matrix_tab, numbers_tab = st.tabs(NAMES, key="tab", bind="query-params")
-    if mosaic_tab.open:
-        with mosaic_tab:
-            _mosaic(rec, view)
-    if rollout_tab.open:
-        with rollout_tab:
-            _rollout(rec, view)
-    if matrix_tab.open:
-        with matrix_tab:
-            _matrix(rec, view)
-    if numbers_tab.open:
-        with numbers_tab:
-            _numbers(rec, view)
+    """Mosaic, rollout, matrix and numbers of what the canvas shows."""
+    drawn = {"Layers × heads": _mosaic, "Rollout": _rollout, "Matrix": _matrix, "Numbers": _numbers}
+    for tab, draw in zip(st.tabs(list(drawn), key="tab", bind="query-params"), drawn.values(), strict=True):
+        if tab.open:
+            with tab:
+                draw(rec, view)
 
 
 def _mosaic(rec: Recording, view: View) -> None:
     st.caption(
         f"Every layer and head, from {query_name(view.query or rec.default_query)}. Click a tile to show it above."
     )
-    maps = all_maps(rec, view.query)
-    image = mosaic(maps, view.colormap, view.scale, view.resample != "nearest")
-    accent = st.get_option("theme.primaryColor") or "#ff4b4b"
-    figure = mosaic_figure(maps, image, view.layer, view.head, accent)
+    accent = st.get_option(f"theme.{st.context.theme.type or 'light'}.primaryColor") or "#ff4b4b"
+    shown = mosaic(rec, view.query, view.colormap, view.scale, view.resample)
+    figure = mosaic_figure(shown, rec.grid, view.layer, view.head, accent)
     st.plotly_chart(figure, key="mosaic", on_select=_take_tile, selection_mode="points", width="stretch", config=PLAIN)
 
 
@@ -48,7 +37,6 @@ def _take_tile() -> None:
     if points:
         st.session_state["layer"] = int(points[0]["x"])
         st.session_state["head"] = str(int(points[0]["y"]))
-        st.session_state["tile_taken"] = True
 
 
 def _rollout(rec: Recording, view: View) -> None:

@@ -8,18 +8,24 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+import timm
+import torch
 from playwright.sync_api import Browser, Page, sync_playwright
+from timm.models import save_for_hf
 
+import explorer
 from tests.conftest import REPOSITORY
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+TINY = "tiny"  # checkpoints/tiny: 64 px, patch 8, 3 layers, 4 heads, 5 classes, cls and two registers
 PATIENCE = 60_000  # ms that a test waits for the server to show something
 
 
@@ -64,11 +70,24 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def app_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkpoints and runs of the test server, apart from the ones people made."""
+    """Checkpoints and runs of the test server, apart from the ones people made; a tiny random model lies there."""
     folder = tmp_path_factory.mktemp("app")
-    (folder / "checkpoints").mkdir()
     (folder / "runs").mkdir()
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"img_size": 64, "patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 4}
+    settings |= {"num_classes": 5, "reg_tokens": 2}
+    module = timm.create_model("vit_tiny_patch16_224", **settings)
+    for name, weights in module.named_parameters():
+        if "qkv.weight" in name:
+            weights.data.mul_(8)  # sharp enough that the attention isn't flat
+    save_for_hf(module, str(folder / "checkpoints" / TINY), model_args=settings)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(app_folder: Path) -> explorer.Model:
+    """The tiny model of the test server, loaded here."""
+    return explorer.load_model(str(app_folder / "checkpoints" / TINY), device="cpu")
 
 
 @pytest.fixture(scope="session")

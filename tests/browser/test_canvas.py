@@ -9,7 +9,6 @@ import torch
 from playwright.sync_api import Page
 
 import explorer
-from explorer.attention.recorder import Call
 from explorer.rendering.colormaps import colorize
 from explorer.rendering.overlay import enlarge, normalize
 from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
@@ -81,7 +80,7 @@ def test_additive_bias_shared_or_per_head_goes_into_the_scores(page, recording):
         call = recording.calls[1]
         bias = torch.randn(heads, call.q.shape[1], call.q.shape[1])
         bias[:, :, 5] = -torch.inf
-        biased = replace(recording, calls=[recording.calls[0], Call(call.q, call.k, call.scale, bias, None)])
+        biased = replace(recording, calls=[recording.calls[0], replace(call, bias=bias)])
         open_canvas(page, canvas_payload(biased, replace(VIEW, head=2, query=(3, 5))))
         np.testing.assert_allclose(shown(page), biased.attention(1, 2, (3, 5)).ravel(), atol=1e-6)
 

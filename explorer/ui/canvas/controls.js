@@ -31,12 +31,26 @@ function choice(value, text, title, pick) {
   return button;
 }
 
-/** Mark one button of a group as the chosen one, and let Tab reach only that one. */
+/** Mark one button of a group as the chosen one; Tab reaches only that one, or the first where none is chosen. */
 function check(group, value) {
-  for (const button of group.querySelectorAll("[role=radio]")) {
-    const chosen = button.dataset.value === String(value);
-    button.setAttribute("aria-checked", chosen);
+  const buttons = [...group.querySelectorAll("[role=radio]")];
+  const chosen = buttons.find((button) => button.dataset.value === String(value));
+  for (const button of buttons) {
+    button.setAttribute("aria-checked", button === chosen);
+    button.tabIndex = button === (chosen ?? buttons[0]) ? 0 : -1;
   }
+}
+
+/** Arrow keys walk through a group of choices, as in any group of radio buttons. */
+function walk(event) {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  const buttons = [...event.currentTarget.querySelectorAll("[role=radio]")];
+  const at = buttons.indexOf(event.target);
+  if (!step || at < 0) return;
+  event.preventDefault();
+  const next = buttons[(at + step + buttons.length) % buttons.length];
+  next.focus();
+  next.click();
 }
 
 export class Controls {
@@ -49,6 +63,7 @@ export class Controls {
       const buttons = choices.map((one) => choice(...one, (value) => view.setLook({ [part]: value })));
       this.part(part).replaceChildren(...buttons);
     }
+    for (const group of view.root.querySelectorAll("[role=radiogroup]")) group.onkeydown = walk;
     this.follow("opacity", Number);
     this.follow("mass", (value) => (Number(value) < 1 ? Number(value) : null));
     this.part("grid").addEventListener("change", (event) => view.setLook({ grid: event.target.checked }));

@@ -1,0 +1,152 @@
+"""The Attention page on the real server: what the canvas shows is what the library says, and links bring it back."""
+
+import io
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+import explorer
+from explorer.data.samples import sample_photo
+from tests.browser.conftest import TINY
+
+LINK = f"/attention?model=checkpoints%2F{TINY}&photo=cat"
+GRID = (8, 8)
+
+
+@pytest.fixture(scope="module")
+def recording(tiny):
+    return explorer.record(tiny, sample_photo("cat"))
+
+
+def open_page(page: Page, app: str, link: str = LINK) -> Locator:
+    """The canvas, once it has drawn."""
+    page.goto(app + link)
+    canvas = page.locator(".live[data-layer]")
+    canvas.wait_for()
+    return canvas
+
+
+def shows(page: Page, layer: int, head: str, query: str) -> Locator:
+    """The canvas, once it shows just that."""
+    canvas = page.locator(f'.live[data-layer="{layer}"][data-head="{head}"][data-query="{query}"]')
+    canvas.wait_for()
+    return canvas
+
+
+def weights(canvas: Locator) -> np.ndarray:
+    return np.array(canvas.evaluate("(root) => Array.from(root.view.shown.weights)"), np.float32).reshape(GRID)
+
+
+def centre(page: Page, row: int, col: int) -> tuple[float, float]:
+    box = page.locator("[data-part=picture]").bounding_box()
+    assert box
+    return box["x"] + (col + 0.5) * box["width"] / GRID[1], box["y"] + (row + 0.5) * box["height"] / GRID[0]
+
+
+def settings_in(page: Page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def test_canvas_shows_the_recordings_attention_and_follows_layer_and_mouse(page, app, recording):
+    canvas = open_page(page, app)
+    np.testing.assert_allclose(weights(canvas), recording.attention(2, "mean", "cls"), atol=1e-5)
+
+    page.get_by_role("slider", name="Layer").press("ArrowLeft")
+    canvas = shows(page, 1, "mean", "cls")
+    np.testing.assert_allclose(weights(canvas), recording.attention(1, "mean", "cls"), atol=1e-5)
+
+    before = page.locator("[data-part=picture]").screenshot()
+    page.mouse.move(*centre(page, 2, 5))
+    canvas = shows(page, 1, "mean", "2,5")
+    np.testing.assert_allclose(weights(canvas), recording.attention(1, "mean", (2, 5)), atol=1e-5)
+    assert page.locator("[data-part=picture]").screenshot() != before
+
+
+def test_a_click_pins_the_patch_for_python_too(page, app, recording):
+    open_page(page, app)
+    page.mouse.click(*centre(page, 6, 1))
+    shows(page, 2, "mean", "6,1")
+    expect(page.get_by_text("Every layer and head, from patch (6, 1).")).to_be_visible()
+    assert settings_in(page)["query"] == "6,1"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Maps (NPZ)").click()
+    with np.load(download.value.path()) as maps:
+        np.testing.assert_allclose(maps["map"], recording.attention(2, "mean", (6, 1)), atol=1e-5)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Picture (PNG)").click()
+    with open(download.value.path(), "rb") as file:
+        assert Image.open(io.BytesIO(file.read())).size == (256, 256)
+
+
+def test_heads_are_picked_below_the_canvas_and_on_the_slider_alike(page, app, recording):
+    open_page(page, app)
+    page.get_by_role("radio", name="head 3", exact=True).click()
+    np.testing.assert_allclose(weights(shows(page, 2, "3", "cls")), recording.attention(2, 3, "cls"), atol=1e-5)
+    slider = page.get_by_role("slider", name="Head")
+    expect(slider).to_have_attribute("aria-valuetext", "3")
+    slider.press("ArrowLeft")
+    shows(page, 2, "2", "cls")
+
+
+def test_the_mean_of_all_patches_comes_from_the_server(page, app, recording):
+    open_page(page, app)
+    page.get_by_role("radio", name="mean of patches").click()
+    np.testing.assert_allclose(
+        weights(shows(page, 2, "mean", "mean")), recording.attention(2, "mean", "mean"), atol=1e-5
+    )
+
+
+def test_a_copied_link_opens_the_same_view(page, app):
+    open_page(page, app)
+    page.get_by_role("slider", name="Layer").press("Home")
+    shows(page, 0, "mean", "cls")
+    page.get_by_role("radio", name="head 1", exact=True).click()
+    page.get_by_role("radio", name="reg2").click()
+    page.get_by_role("radio", name="viridis").click()
+    page.get_by_role("radio", name="nearest").click()
+    opacity = page.get_by_role("slider", name="Opacity of the map")
+    opacity.press("ArrowRight")
+    page.wait_for_url(lambda url: "opacity=0.61" in url)
+    wanted = {"layer": "0", "head": "1", "query": "reg2", "colormap": "viridis", "resample": "nearest"}
+    assert wanted.items() <= settings_in(page).items()
+
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    canvas = shows(page, 0, "1", "reg2")
+    look = canvas.evaluate("(root) => root.view.state.look")
+    assert (look["colormap"], look["resample"], look["opacity"]) == ("viridis", "nearest", 0.61)
+
+
+def test_what_a_link_asks_for_in_vain_is_said_and_the_default_shown(page, app):
+    open_page(page, app, LINK + "&layer=40&query=99,3")
+    shows(page, 2, "mean", "cls")
+    expect(page.get_by_text("This model has layers 0 to 2; '40' is none of them.")).to_be_visible()
+    expect(page.get_by_text("Patch 99, 3 lies outside the grid of 8 rows and 8 columns.")).to_be_visible()
+
+
+def test_every_tab_opens(page, app):
+    open_page(page, app)
+    page.locator(".js-plotly-plot .points path").first.wait_for(state="attached")
+    page.get_by_role("tab", name="Rollout").click()
+    expect(page.get_by_text("Rollout from cls, layers 0 to 2")).to_be_visible()
+    page.get_by_role("tab", name="Matrix").click()
+    expect(page.locator(".js-plotly-plot .heatmaplayer image")).to_have_count(2)
+    page.get_by_role("tab", name="Numbers").click()
+    expect(page.get_by_text("Layer 2, from cls; distances over all patch queries.")).to_be_visible()
+
+
+def test_a_tile_of_the_mosaic_picks_layer_and_head(page, app):
+    open_page(page, app)
+    tile = page.locator(".js-plotly-plot .points path").nth(3 * 2 + 1)
+    tile.wait_for(state="attached")
+    tile.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    box = tile.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 18, box["y"] + 18)
+    page.mouse.click(box["x"] + 20, box["y"] + 20)
+    shows(page, 1, "2", "cls")
