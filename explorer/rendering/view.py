@@ -39,10 +39,11 @@ class View:
     layer: int = -1
     head: int | str = "mean"
     query: str | tuple[int, int] | None = None  # None: cls, or the mean over patches where there is none
-    fusion: str = "mean"  # fusion, discard_ratio and start_layer are rollout's
+    fusion: str = "mean"  # fusion and discard_ratio are rollout's
     discard_ratio: float = 0.0
-    start_layer: int = 0
+    start_layer: int = 0  # of rollout and relevance
     target: int | str | None = None  # relevance's class; None: the predicted one
+    similar_to: tuple[int, int] | None = None  # relevance of the likeness to this patch instead of a class
     mass: float | None = None  # None: no threshold
     hide_artefacts: bool = False
     colormap: str = "inferno"
@@ -65,8 +66,8 @@ class View:
         """The view that to_json wrote; QueryError where the text is none."""
         try:
             settings: dict[str, Any] = json.loads(text)
-            if isinstance(settings["query"], list):
-                settings["query"] = tuple(settings["query"])
+            for name in ("query", "similar_to"):
+                settings[name] = tuple(settings[name]) if isinstance(settings[name], list) else settings[name]
             return cls(**{field.name: settings[field.name] for field in fields(cls)})
         except (ValueError, KeyError, TypeError) as error:
             raise QueryError(f"These are not the settings of a view ({error}).") from error
@@ -79,7 +80,7 @@ def shown_map(view: View, recording: "Recording") -> np.ndarray:
     elif view.kind == "rollout":
         heatmap = recording.rollout(view.query, view.fusion, view.discard_ratio, view.start_layer)
     else:
-        heatmap = recording.relevance(view.target)
+        heatmap = recording.relevance(view.target, view.similar_to, view.start_layer)
     return without_artefacts(heatmap, artefact_mask(recording)) if view.hide_artefacts else heatmap
 
 
@@ -101,14 +102,14 @@ def limits(view: View, recording: "Recording", heatmap: np.ndarray) -> tuple[flo
 def paint(
     view: View, image: Image.Image, heatmap: np.ndarray, low: float, high: float, mask: np.ndarray | None = None
 ) -> Image.Image:
-    """The heatmap between low and high in colour over the image, darkened outside the mask; the size of image."""
+    """The heatmap between low and high in colour over the image, the size of image; outside the mask a dark photo."""
     colors = colorize(enlarge(normalize(heatmap, low, high), image.size, view.resample), view.colormap)
     picture = Image.blend(image.convert("RGB"), Image.fromarray(colors), view.opacity)
     if mask is None:
         return picture
     inside = enlarge(mask.astype(np.float32), image.size, "nearest")[..., None] > 0.5
-    pixels = np.array(picture)
-    return Image.fromarray(np.where(inside, pixels, (pixels * SHADE).astype(np.uint8)))
+    dark = (np.array(image.convert("RGB")) * SHADE).astype(np.uint8)
+    return Image.fromarray(np.where(inside, np.array(picture), dark))
 
 
 def picture(view: View, recording: "Recording", zoom: int = 1) -> Image.Image:

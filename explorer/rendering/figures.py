@@ -1,0 +1,137 @@
+"""A figure ready for a paper: the photo and the maps of all heads, labelled, at about 300 dots an inch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from explorer.errors import QueryError
+from explorer.rendering.colormaps import colorize
+from explorer.rendering.vector import Drawing, Picture, Text
+from explorer.rendering.view import View, paint, shown_map, shown_mask
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+
+WIDTH = 504.0  # points: 7 inches, the text width of a page
+MARGIN, GAP = 6.0, 5.0
+TITLE, LABEL = 10.0, 7.5  # font sizes
+DPI = 300
+LARGEST, LARGEST_OF_MANY = 130.0, 60.0  # points a picture's width: of one layer's heads, of every layer's
+COLUMNS = 7  # pictures in a row at most, where it isn't one column a head
+
+
+class Tile(NamedTuple):
+    """One picture of the figure; map None: the photo itself."""
+
+    label: str
+    map: np.ndarray | None
+
+
+def figure(view: View, recording: "Recording", of: Literal["heads", "layers"] = "heads") -> Drawing:
+    """of "heads": the photo, every head of the view's layer and their mean; "layers": every layer x head.
+
+    A rollout or relevance view gives the photo and that one map. Raises QueryError as the maps do.
+    """
+    if of not in ("heads", "layers"):
+        raise QueryError(f"A figure shows heads or layers, not {of!r}.")
+    if view.kind != "raw":
+        tiles = [Tile("image", None), Tile(view.kind, shown_map(view, recording))]
+        columns = 2
+    elif of == "heads":
+        tiles = [Tile("image", None), *head_tiles(view, recording)]
+        columns = math.ceil(len(tiles) / math.ceil(len(tiles) / COLUMNS))
+    else:
+        layers = range(recording.depth)
+        tiles = [
+            Tile(f"layer {layer}, {tile.label}", tile.map)
+            for layer in layers
+            for tile in head_tiles(replace(view, layer=layer), recording)
+        ]
+        columns = recording.num_heads + 1
+    return _lay_out(view, recording, tiles, columns, title(view, recording, of))
+
+
+def head_tiles(view: View, recording: "Recording") -> list[Tile]:
+    """Every head of the view's layer, and their mean."""
+    heads = recording.heads(view.layer, view.query)
+    return [*(Tile(f"head {i}", heatmap) for i, heatmap in enumerate(heads)), Tile("mean", heads.mean(axis=0))]
+
+
+def title(view: View, recording: "Recording", of: str = "heads") -> str:
+    """One line that says what is shown."""
+    query = recording.default_query if view.query is None else view.query
+    asked = f"patch {query}" if isinstance(query, tuple) else "all patches" if query == "mean" else query
+    if view.kind == "rollout":
+        return f"{recording.model_name}: rollout from {asked}"
+    if view.kind == "relevance":
+        return f"{recording.model_name}: relevance for {_class_title(view, recording)}"
+    where = "all layers" if of == "layers" else f"layer {view.layer % recording.depth}"
+    return f"{recording.model_name}: attention of {where} from {asked}"
+
+
+def _class_title(view: View, recording: "Recording") -> str:
+    if view.similar_to is not None:
+        return f"the likeness to patch {view.similar_to}"
+    if view.target is None:
+        return "the predicted class"
+    names = recording.model.class_names
+    return names[view.target] if isinstance(view.target, int) and names else f"class {view.target}"
+
+
+def _limits(view: View, tiles: Sequence[Tile]) -> tuple[float, float] | None:
+    """The range common to all maps, or None where each has its own."""
+    if view.scale == "map":
+        return None
+    maps = [tile.map for tile in tiles if tile.map is not None]
+    return (0.0, 1.0) if view.scale == "raw" else (float(np.min(maps)), float(np.max(maps)))
+
+
+def _lay_out(view: View, recording: "Recording", tiles: list[Tile], columns: int, text: str) -> Drawing:
+    largest = LARGEST if len(tiles) <= 3 * COLUMNS else LARGEST_OF_MANY
+    side = min((WIDTH - 2 * MARGIN - GAP * (columns - 1)) / columns, largest)
+    width = 2 * MARGIN + columns * side + GAP * (columns - 1)
+    height = side * recording.image.height / recording.image.width
+    label = min(LABEL, side / 7)
+    step = height + label * 1.5 + GAP
+    limits, top = _limits(view, tiles), MARGIN + TITLE * 1.6
+    items: list[Picture | Text] = [Text(text, MARGIN, MARGIN + TITLE, min(TITLE, 1.7 * width / len(text)))]
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        x, y = MARGIN + column * (side + GAP), top + row * step
+        items.append(Picture(_tile_image(view, recording, tile, limits, side), x, y, side, height))
+        items.append(Text(tile.label, x + side / 2, y + height + label * 1.2, label, "middle"))
+    bottom = top + math.ceil(len(tiles) / columns) * step
+    items += _scale(view, limits, width, bottom)
+    return Drawing(width, bottom + 2 * LABEL, tuple(items), text, view.to_json())
+
+
+def _tile_image(
+    view: View, recording: "Recording", tile: Tile, limits: tuple[float, float] | None, side: float
+) -> Image.Image:
+    """The painted tile, enlarged to about 300 dots an inch where the model saw fewer."""
+    image = recording.image
+    zoom = max(1, round(side / 72 * DPI / image.width))
+    image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.BICUBIC)
+    if tile.map is None:
+        return image
+    low, high = limits or (float(tile.map.min()), float(tile.map.max()))
+    return paint(view, image, tile.map, low, high, shown_mask(view, tile.map))
+
+
+def _scale(view: View, limits: tuple[float, float] | None, width: float, y: float) -> list[Picture | Text]:
+    """The colour bar with its numbers, or a line that says each map has its own range."""
+    if limits is None:
+        return [Text("Colours run from each map's lowest to its highest value.", MARGIN, y + LABEL, 6.5, grey=0.35)]
+    ramp = Image.fromarray(colorize(np.linspace(0, 1, 256, dtype=np.float32)[None], view.colormap))
+    bar = min(120.0, width - 80)
+    low, high = (f"{value:.2g}" for value in limits)
+    left = MARGIN + 32
+    return [
+        Text(low, left - 4, y + LABEL, LABEL, "end"),
+        Picture(ramp, left, y + 1, bar, LABEL),
+        Text(high, left + bar + 4, y + LABEL, LABEL),
+    ]

@@ -1,0 +1,47 @@
+"""One map through all layers as a GIF, each frame named."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from explorer.errors import QueryError
+from explorer.rendering.video import gif
+from explorer.rendering.view import View, paint, shown_map, shown_mask
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+
+
+def layers_gif(view: View, recording: "Recording", fps: float = 2.0, zoom: int = 2) -> bytes:
+    """The view's head and query in layer 0, 1, … as an endless GIF, `zoom` times the size that the model saw.
+
+    With scale "shared" or "raw" all layers have one colour scale. Raises QueryError for a view of kind relevance,
+    which has no layers; a rollout is shown as it starts at layer 0, 1, ….
+    """
+    if view.kind == "relevance":
+        raise QueryError(
+            "Relevance runs through all layers at once, so there's no animation of it: choose raw or rollout."
+        )
+    name = "layer" if view.kind == "raw" else "rollout from layer"
+    steps = [replace(view, layer=layer, start_layer=layer) for layer in range(recording.depth)]
+    maps = np.stack([shown_map(step, recording) for step in steps])
+    common = {"map": None, "shared": (float(maps.min()), float(maps.max())), "raw": (0.0, 1.0)}[view.scale]
+    image = recording.image.resize([side * zoom for side in recording.image.size], Image.Resampling.BICUBIC)
+    frames = []
+    for layer, heatmap in enumerate(maps):
+        low, high = common or (float(heatmap.min()), float(heatmap.max()))
+        frame = paint(view, image, heatmap, low, high, shown_mask(view, heatmap))
+        frames.append(captioned(frame, f"{name} {layer}"))
+    return gif(frames, fps)
+
+
+def captioned(picture: Image.Image, text: str) -> Image.Image:
+    """The picture with a line of white text on a dark strip below it."""
+    size = max(12, picture.width // 22)
+    framed = Image.new("RGB", (picture.width, picture.height + 2 * size), (24, 24, 27))
+    framed.paste(picture, (0, 0))
+    place = (picture.width / 2, picture.height + size)
+    ImageDraw.Draw(framed).text(place, text, fill="white", anchor="mm", font=ImageFont.load_default(size))
+    return framed

@@ -1,0 +1,126 @@
+"""What leaves the app: the script, the live page and the GIF show what the view showed."""
+
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from timm.models import save_for_hf
+
+import explorer
+from explorer.data.samples import sample_photo
+from explorer.errors import QueryError
+from explorer.rendering.gif import captioned, layers_gif
+from explorer.rendering.html import live_page
+from explorer.rendering.payload import canvas_script
+from explorer.rendering.script import python_script
+from explorer.rendering.view import View, paint, png, save_npz
+from tests.conftest import REPOSITORY
+from tests.tiny import photo, tiny_model
+
+VIEW = View(model="tiny", image="photo.png", layer=1, head=2, query=(1, 3))
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return explorer.record(tiny_model(), photo())
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with a photo and a model that load_model opens: timm's own format, random weights."""
+    folder = tmp_path_factory.mktemp("share")
+    settings: dict[str, Any] = {"img_size": 64, "patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 2}
+    torch.manual_seed(0)
+    module = timm.create_model("vit_tiny_patch16_224", num_classes=3, **settings)
+    save_for_hf(module, str(folder / "model"), model_args=settings, safe_serialization=True)
+    photo(90, 70).save(folder / "photo.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"layer": 0, "head": 1, "query": (2, 5), "size": 48, "fit": "keep", "mass": 0.6, "colormap": "viridis"},
+        {"kind": "rollout", "discard_ratio": 0.2, "start_layer": 1, "scale": "raw", "image": "sample:cat"},
+        {"kind": "relevance", "target": 2, "hide_artefacts": True},
+    ],
+)
+def test_the_script_reproduces_png_and_npz_byte_for_byte(saved, tmp_path, settings):
+    model = explorer.load_model(saved / "model", device="cpu")
+    view = View(model=str(saved / "model"), image=str(saved / "photo.png"))
+    view = replace(view, **settings)
+    image = sample_photo("cat") if view.image == "sample:cat" else view.image
+    recording = explorer.record(model, image, view.size, view.fit)
+    (tmp_path / "view.py").write_text(python_script(view))
+    run = subprocess.run(
+        [sys.executable, "view.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env={"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "view.npz").read_bytes() == save_npz(view, recording)
+    assert (tmp_path / "view.png").read_bytes() == png(view, recording)
+
+
+def test_the_script_names_only_what_differs():
+    text = python_script(VIEW)
+    assert "    head=2,\n" in text and "opacity" not in text and "recording.attention(" in text
+    compile(text, "view.py", "exec")
+
+
+def test_the_script_quotes_what_people_type():
+    view = replace(VIEW, image='it\'s "here"\n.png', kind="relevance", target="x')\nimport os")
+    found = {}
+    exec(python_script(view).split("model = ")[0], found)
+    assert found["view"] == view
+
+
+def test_the_live_page_is_one_file_with_no_address_in_it(recording):
+    page = live_page(VIEW, recording)
+    assert canvas_script() in page and "photo.png" in page
+    for word in ("http://", "https://", "src=", "@import", "fetch("):
+        assert word not in page
+
+
+def test_a_large_layer_stays_below_five_megabytes(recording):
+    # ViT-B/8 at 224 px: 785 tokens of width 768. The numbers don't matter here, their count does.
+    call = replace(recording.calls[1], q=torch.randn(12, 785, 64), k=torch.randn(12, 785, 64))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8))
+    tokens = np.zeros((785, 768), np.float32)
+    large = replace(recording, image=image, grid=(28, 28), calls=[call] * 3, tokens=tokens)
+    page = live_page(VIEW, large)
+    assert len(page.encode()) < 5_000_000
+
+
+@pytest.mark.parametrize("kind", ["rollout", "relevance"])
+def test_the_live_page_shows_only_what_it_can_compute(recording, kind):
+    with pytest.raises(QueryError, match="raw attention"):
+        live_page(replace(VIEW, kind=kind), recording)
+
+
+@pytest.mark.parametrize("scale", ["map", "shared", "raw"])
+def test_the_gif_has_one_named_frame_a_layer(recording, scale):
+    image = Image.open(io.BytesIO(layers_gif(replace(VIEW, scale=scale), recording, fps=4, zoom=2)))
+    assert image.n_frames == 3 and image.size == (128, 128 + 24)  # type: ignore[attr-defined]
+    maps = [recording.attention(layer, 2, (1, 3)) for layer in range(3)]
+    low, high = {"map": (maps[2].min(), maps[2].max()), "shared": (np.min(maps), np.max(maps)), "raw": (0, 1)}[scale]
+    image.seek(2)
+    larger = recording.image.resize((128, 128), Image.Resampling.BICUBIC)
+    expected = captioned(paint(VIEW, larger, maps[2], float(low), float(high)), "layer 2")
+    assert np.abs(np.array(image.convert("RGB")).astype(int) - np.array(expected)).mean() < 10
+
+
+def test_captions_differ_between_layers():
+    one, two = (np.array(captioned(Image.new("RGB", (100, 80)), f"layer {i}")) for i in (1, 2))
+    assert one.shape == (104, 100, 3) and (one[80:] != two[80:]).any() and one[80:].max() == 255
+
+
+def test_relevance_has_no_layers_to_go_through(recording):
+    with pytest.raises(QueryError, match="rollout"):
+        layers_gif(replace(VIEW, kind="relevance"), recording)
