@@ -3,12 +3,20 @@
 from functools import cache
 
 import timm
+import torch
 
 from explorer.errors import CheckpointError, ModelError
 from explorer.models.formats.dialects import Tensors
-from explorer.models.timm_models import create_empty
+from explorer.models.timm_models import create_timm
 
-FAMILIES = ("eva", "beit", "vision_transformer_relpos", "naflexvit", "deit")
+# timm's module for each telltale part of a key; a state dict with none of them may be of any.
+FAMILIES = {
+    ".relative_position_bias_table": ("beit",),
+    ".rel_pos.": ("vision_transformer_relpos",),
+    "embeds.proj.": ("naflexvit",),
+    "": ("eva", "deit", "beit", "vision_transformer"),
+}
+WIDTHS = {"tiny": 192, "small": 384, "base": 768, "large": 1024, "so400m": 1152, "huge": 1280}
 HEADS = ("head.", "head_dist.", "fc_norm.", "norm.")  # depend on the task, not on the family
 Shapes = frozenset[tuple[str, tuple[int, ...]]]
 
@@ -19,7 +27,7 @@ def recognise(tensors: Tensors, file: str) -> str:
     Raises CheckpointError that asks for arch where none or several have.
     """
     shapes = _backbone(tensors)
-    found = [name for name in _architectures() if _shapes_of(name) == shapes]
+    found = [name for name in _architectures(tensors) if _shapes_of(name) == shapes]
     if len(found) == 1:
         return found[0]
     if found:
@@ -34,13 +42,26 @@ def _backbone(tensors: Tensors) -> Shapes:
     return frozenset((key, tuple(t.shape)) for key, t in tensors.items() if not key.startswith(HEADS))
 
 
-def _architectures() -> list[str]:
-    return [name for family in FAMILIES for name in timm.list_models(module=family)]
+def _architectures(tensors: Tensors) -> list[str]:
+    """Names in the families that the keys point to; patch and size words in a name must agree with the file."""
+    families = next(names for part, names in FAMILIES.items() if any(part in key for key in tensors))
+    patch = tensors.get("patch_embed.proj.weight")
+    names = [name for family in families for name in timm.list_models(module=family)]
+    if patch is None:
+        return names
+    wrong_sizes = [f"_{word}_" for word, width in WIDTHS.items() if width != patch.shape[0]]
+    return [
+        name
+        for name in names
+        if ("_patch" not in name or f"_patch{patch.shape[-1]}_" in name)
+        and not any(word in name for word in wrong_sizes)
+    ]
 
 
 @cache
 def _shapes_of(architecture: str) -> Shapes:
     try:
-        return _backbone(create_empty(architecture, num_classes=0).state_dict())
+        with torch.device("meta"):  # shapes only: the largest of them have billions of weights
+            return _backbone(create_timm(architecture, num_classes=0).state_dict())
     except ModelError:
         return frozenset()
