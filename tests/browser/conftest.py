@@ -1,16 +1,8 @@
 """What browser tests share: Debian's Chromium, and one real server of the app for the whole run."""
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 import timm
@@ -19,28 +11,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from timm.models import save_for_hf
 
 import explorer
-from tests.conftest import REPOSITORY
+from tests.browser.server import FLAGS, chromium_path, running_app
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 TINY = "tiny"  # checkpoints/tiny: 64 px, patch 8, 3 layers, 4 heads, 5 classes, cls and two registers
 PATIENCE = 60_000  # ms that a test waits for the server to show something
-
-
-def chromium_path() -> str | None:
-    """Where Chromium is installed, or None."""
-    return next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
@@ -93,33 +67,5 @@ def tiny(app_folder: Path) -> explorer.Model:
 @pytest.fixture(scope="session")
 def app(browser: Browser, app_folder: Path) -> Iterator[str]:
     """The address of a real `streamlit run explorer/Home.py`, shared by all browser tests."""
-    port = free_port()
-    env = os.environ | {
-        "EXPLORER_CHECKPOINTS": str(app_folder / "checkpoints"),
-        "EXPLORER_RUNS": str(app_folder / "runs"),
-        "HF_HUB_OFFLINE": "1",
-    }
-    command = [
-        sys.executable, "-m", "streamlit", "run", "explorer/Home.py", "--server.port", str(port),
-        "--server.headless", "true", "--browser.gatherUsageStats", "false",
-    ]  # fmt: skip
-    with open(app_folder / "server.log", "wb") as log:
-        server = subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        _wait_until_healthy(server, f"http://127.0.0.1:{port}/_stcore/health", app_folder / "server.log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-
-
-def _wait_until_healthy(server: subprocess.Popen, url: str, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE / 1000
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urlopen(url, timeout=1) as answer:
-                if answer.status == 200:
-                    return
-        except (URLError, OSError):
-            time.sleep(0.1)
-    pytest.fail(f"the app's server did not start:\n{log.read_text()[-4000:]}")
+    with running_app(app_folder) as server:
+        yield server.url

@@ -1,0 +1,77 @@
+"""A real server of the app and a real browser, for browser tests and benchmarks."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from tests.conftest import REPOSITORY
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+START = 120  # seconds that a server may take to answer
+
+
+class Server(NamedTuple):
+    """Where the app answers, and its process."""
+
+    url: str
+    pid: int
+
+
+def chromium_path() -> str | None:
+    """Where Chromium is installed, or None."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@contextmanager
+def running_app(folder: Path) -> Iterator[Server]:
+    """`streamlit run explorer/Home.py` with its checkpoints and runs in folder, stopped at the end."""
+    port = free_port()
+    env = os.environ | {
+        "EXPLORER_CHECKPOINTS": str(folder / "checkpoints"),
+        "EXPLORER_RUNS": str(folder / "runs"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = [
+        sys.executable, "-m", "streamlit", "run", "explorer/Home.py", "--server.port", str(port),
+        "--server.headless", "true", "--browser.gatherUsageStats", "false",
+    ]  # fmt: skip
+    log = folder / "server.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        _wait_until_healthy(process, f"http://127.0.0.1:{port}/_stcore/health", log)
+        yield Server(f"http://127.0.0.1:{port}", process.pid)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait_until_healthy(process: subprocess.Popen, url: str, log: Path) -> None:
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urlopen(url, timeout=1) as answer:
+                if answer.status == 200:
+                    return
+        except (URLError, OSError):
+            time.sleep(0.05)
+    raise RuntimeError(f"the app's server did not start:\n{log.read_text()[-4000:]}")
