@@ -4,14 +4,11 @@ import io
 import subprocess
 import sys
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 from PIL import Image
-from timm.models import save_for_hf
 
 import explorer
 from explorer.data.samples import sample_photo
@@ -22,7 +19,7 @@ from explorer.rendering.payload import canvas_script
 from explorer.rendering.script import python_script
 from explorer.rendering.view import View, paint, png, save_npz
 from tests.conftest import REPOSITORY
-from tests.tiny import photo, tiny_model
+from tests.tiny import photo, save_tiny, tiny_model
 
 VIEW = View(model="tiny", image="photo.png", layer=1, head=2, query=(1, 3))
 
@@ -34,12 +31,9 @@ def recording():
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A folder with a photo and a model that load_model opens: timm's own format, random weights."""
+    """A folder with a photo and a model that load_model opens."""
     folder = tmp_path_factory.mktemp("share")
-    settings: dict[str, Any] = {"img_size": 64, "patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 2}
-    torch.manual_seed(0)
-    module = timm.create_model("vit_tiny_patch16_224", num_classes=3, **settings)
-    save_for_hf(module, str(folder / "model"), model_args=settings, safe_serialization=True)
+    save_tiny(folder / "model")
     photo(90, 70).save(folder / "photo.png")
     return folder
 

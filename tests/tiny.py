@@ -1,10 +1,13 @@
 """Tiny random models and photos for tests: the real classes at depth 2 or 3, so that a test takes milliseconds."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from PIL import Image
+from timm.models import save_for_hf
 from timm.models.vision_transformer import VisionTransformer
 
 from explorer.models.adapters import TimmAdapter
@@ -47,3 +50,16 @@ def photo(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
     """A smooth random picture."""
     noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def save_tiny(folder: Path, seed: int = 0, patch_size: int = 8) -> str:
+    """A random model of three classes in timm's own folder format, which load_model opens; returns its path."""
+    settings: dict[str, Any] = {"img_size": 64, "patch_size": patch_size, "embed_dim": 64, "depth": 2, "num_heads": 2}
+    torch.manual_seed(seed)
+    module: Any = timm.create_model("vit_tiny_patch16_224", num_classes=3, **settings)
+    with torch.no_grad():
+        for block in module.blocks:
+            block.attn.qkv.weight.mul_(8)
+    labels = ["ant", "bee", "crow"]
+    save_for_hf(module, str(folder), model_config={"label_names": labels}, model_args=settings, safe_serialization=True)
+    return str(folder)

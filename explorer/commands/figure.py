@@ -1,0 +1,43 @@
+"""`python -m explorer figure`: one view of one image as a file; its ending says which kind."""
+
+import argparse
+from pathlib import Path
+
+from explorer.commands import _view
+
+KINDS = (".svg", ".pdf", ".png", ".npz", ".gif", ".html", ".py")
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser("figure", help="save a view: figure of all heads, picture, GIF, live page or script")
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help=f"a file ending in {', '.join(KINDS)}")
+    parser.add_argument("--all-layers", action="store_true", help="SVG and PDF: every layer x head, not one layer")
+    _view.add_model_options(parser)
+    _view.add_view_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record the image and write the one file."""
+    out = _view.writable(args.out, KINDS)
+    out.write_bytes(_contents(args, out.suffix.lower()))
+    print(out)
+    return 0
+
+
+def _contents(args: argparse.Namespace, kind: str) -> bytes:
+    from explorer.rendering import figures, gif, html, script, view
+
+    shown = _view.view_of(args, args.image)
+    if kind == ".py":
+        return script.python_script(shown).encode()
+    recording = _view.recorded(args, _view.open_model(args), args.image)
+    if kind in (".svg", ".pdf"):
+        drawing = figures.figure(shown, recording, "layers" if args.all_layers else "heads")
+        return drawing.svg() if kind == ".svg" else drawing.pdf()
+    if kind == ".gif":
+        return gif.layers_gif(shown, recording)
+    if kind == ".html":
+        return html.live_page(shown, recording).encode()
+    return view.png(shown, recording) if kind == ".png" else view.save_npz(shown, recording)

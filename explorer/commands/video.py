@@ -1,0 +1,37 @@
+"""`python -m explorer video`: attention over a short clip, as MP4 or GIF."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from explorer.commands import _view
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser("video", help="attention over a short clip, in one colour scale")
+    parser.add_argument("clip", type=Path, help="MP4, WebM or GIF")
+    parser.add_argument("--out", type=Path, required=True, help="a file ending in .mp4 or .gif")
+    parser.add_argument("--fps", type=float, default=8.0, help="frames a second that are looked at (default: 8)")
+    parser.add_argument("--beside", action="store_true", help="the clip itself to the left")
+    _view.add_model_options(parser)
+    _view.add_view_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record frame after frame, progress on stderr; Ctrl-C stops and leaves no file."""
+    from explorer.data.video import read_clip
+    from explorer.rendering.video import gif, mp4, painted_frames, record_clip
+
+    out = _view.writable(args.out, (".mp4", ".gif"))
+    clip = read_clip(args.clip, args.fps)
+    view = _view.view_of(args, args.clip)
+    maps = record_clip(_view.open_model(args), clip, view, _show_progress)
+    frames = painted_frames(maps, view, args.beside)
+    out.write_bytes(mp4(frames, maps.fps) if out.suffix.lower() == ".mp4" else gif(frames, maps.fps))
+    print(out)
+    return 0
+
+
+def _show_progress(done: int, total: int) -> None:
+    print(f"\rframe {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)

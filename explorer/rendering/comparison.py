@@ -1,0 +1,51 @@
+"""Two recordings of one photo side by side, with the map of what changed between them."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from explorer.attention.divergence import check_same_view, difference, matching_query
+from explorer.rendering.overlay import enlarge
+from explorer.rendering.video import side_by_side
+from explorer.rendering.view import View, limits, paint, shown_map, shown_mask
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+
+# Blue where the second looks less, orange where it looks more: any colour vision tells them apart.
+LESS, MORE = np.array([33, 102, 220]), np.array([240, 120, 20])
+
+
+def second_view(view: View, first: "Recording", second: "Recording") -> View:
+    """The first recording's view as it is asked of the second: the patch under the same place."""
+    query = first.default_query if view.query is None else view.query
+    if query == first.default_query and isinstance(query, str):
+        query = second.default_query
+    return replace(view, query=matching_query(query, first.grid, second.grid))
+
+
+def difference_map(view: View, first: "Recording", second: "Recording") -> np.ndarray:
+    """(rows, cols) float32 change in each patch's share, second - first, on the finer grid."""
+    check_same_view(first, second)
+    return difference(shown_map(view, first), shown_map(second_view(view, first, second), second))
+
+
+def paint_difference(image: Image.Image, change: np.ndarray, opacity: float = 0.8) -> Image.Image:
+    """The change over a grey photo: orange where the second looks more, blue where less, clear where alike."""
+    strength = enlarge(change, image.size, "bicubic") / max(float(np.abs(change).max()), 1e-12)
+    colors = np.where(strength[..., None] > 0, MORE, LESS)
+    alpha = np.clip(np.abs(strength), 0, 1)[..., None] * opacity
+    grey = np.array(image.convert("L").convert("RGB")) * 0.7 + 60
+    return Image.fromarray((grey * (1 - alpha) + colors * alpha).clip(0, 255).astype(np.uint8))
+
+
+def comparison_picture(view: View, first: "Recording", second: "Recording") -> Image.Image:
+    """The first map, the second map and their difference in a row, all at the first's size."""
+    panels = []
+    for recording, shown in ((first, view), (second, second_view(view, first, second))):
+        heatmap = shown_map(shown, recording)
+        painted = paint(shown, first.image, heatmap, *limits(shown, recording, heatmap), shown_mask(shown, heatmap))
+        panels.append(painted)
+    return side_by_side([*panels, paint_difference(first.image, difference_map(view, first, second))])

@@ -1,0 +1,155 @@
+"""The commands figure, relevance, score, compare and video: what they write and print is what the library computes."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import explorer
+from explorer.attention.divergence import divergence
+from explorer.attention.localization import fit_mask, rank_heads
+from explorer.cli import main
+from explorer.commands import _view
+from explorer.data.video import read_clip
+from explorer.rendering.video import mp4
+from explorer.rendering.view import View
+from tests.tiny import photo, save_tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two models, two photos, a mask for each, and a clip."""
+    folder = tmp_path_factory.mktemp("commands")
+    save_tiny(folder / "model")
+    save_tiny(folder / "other", seed=1)
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for seed, name in enumerate(("one", "two")):
+        photo(90, 70, seed=seed).save(folder / "images" / f"{name}.png")
+        mask = np.zeros((70, 90), np.uint8)
+        mask[10:40, 20 + 20 * seed : 60] = 255
+        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+    (folder / "clip.mp4").write_bytes(mp4([photo(seed=seed) for seed in range(4)], 8))
+    return folder
+
+
+def model_of(folder):
+    return explorer.load_model(folder / "model", device="cpu")
+
+
+def run(*arguments):
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf", "png", "npz", "gif", "html", "py"])
+def test_figure_writes_what_the_ending_says(folder, tmp_path, kind):
+    out = tmp_path / "new" / f"view.{kind}"
+    run("figure", folder / "images" / "one.png", "--model", folder / "model", "--layer", "1", "--head", "0",
+        "--query", "2,3", "--out", out)  # fmt: skip
+    starts = {
+        "svg": b"<svg", "pdf": b"%PDF-", "png": b"\x89PNG", "npz": b"PK", "gif": b"GIF8", "html": b"<!doctype",
+        "py": b'"""',
+    }  # fmt: skip
+    data = out.read_bytes()
+    assert data.startswith(starts[kind])
+    if kind == "npz":
+        stored = np.load(io.BytesIO(data))
+        expected = explorer.record(model_of(folder), folder / "images" / "one.png").attention(1, 0, (2, 3))
+        np.testing.assert_array_equal(stored["map"], expected)
+        assert View.from_json(str(stored["settings"])).query == (2, 3)
+
+
+def test_relevance_of_a_named_class(folder, tmp_path, capsys):
+    image = folder / "images" / "one.png"
+    run("relevance", image, "--model", folder / "model", "--class", "BEE", "--out", tmp_path, "--npz")
+    expected = explorer.record(model_of(folder), image).relevance(1)
+    np.testing.assert_array_equal(np.load(tmp_path / "one_relevance.npz")["map"], expected)
+    assert Image.open(tmp_path / "one_relevance.png").size == (64, 64)
+    assert "bee (" in capsys.readouterr().out
+
+
+def test_relevance_of_a_likeness(folder, tmp_path):
+    one, two = (folder / "images" / f"{name}.png" for name in ("one", "two"))
+    run("relevance", one, "--model", folder / "model", "--similar-to", two, "--out", tmp_path, "--npz")
+    model = model_of(folder)
+    expected = explorer.record(model, one).relevance(similar_to=explorer.record(model, two))
+    np.testing.assert_array_equal(np.load(tmp_path / "one_relevance.npz")["map"], expected)
+
+
+def test_score_averages_over_the_folder(folder, tmp_path, capsys):
+    table = tmp_path / "scores.csv"
+    run("score", folder / "images", folder / "masks", "--model", folder / "model", "--csv", table,
+        "--markdown", tmp_path / "scores.md", "--top", "2")  # fmt: skip
+    with table.open(newline="") as file:
+        rows = {(row["layer"], row["head"]): row for row in csv.DictReader(file)}
+    assert len(rows) == 1 + 2 * 3
+    model, scores = model_of(folder), []
+    for name in ("one", "two"):
+        mask = fit_mask(folder / "masks" / f"{name}.png", 64, 8, "squash")
+        recording = explorer.record(model, folder / "images" / f"{name}.png", fit="squash")
+        scores += [s for s in rank_heads(recording, mask) if (s.layer, s.head) == (1, "mean")]
+    assert float(rows["1", "mean"]["auc"]) == pytest.approx(np.mean([s.auc for s in scores]), abs=5e-5)
+    printed = capsys.readouterr().out
+    assert "2 images" in printed and printed.count("\n| ") == 4
+    assert (tmp_path / "scores.md").read_text().count("\n") == 2 + 7
+
+
+def test_compare_lists_the_heads_that_changed_most(folder, tmp_path, capsys):
+    image = folder / "images" / "one.png"
+    run("compare", image, "--model", folder / "model", "--with", folder / "other", "--csv", tmp_path / "c.csv",
+        "--out", tmp_path / "c.png")  # fmt: skip
+    with (tmp_path / "c.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    recordings = [explorer.record(explorer.load_model(folder / name), image) for name in ("model", "other")]
+    table = divergence(recordings[0], recordings[1]).table
+    assert [float(row["bits"]) for row in rows] == pytest.approx(sorted(table.ravel(), reverse=True), abs=5e-5)
+    assert Image.open(tmp_path / "c.png").size == (3 * 64 + 2 * 8, 64)
+    assert f"mean {table.mean():.4f} bits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kind", "width"), [("mp4", 64), ("gif", 136)])
+def test_video_has_a_frame_for_every_one_looked_at(folder, tmp_path, kind, width):
+    out = tmp_path / f"out.{kind}"
+    run(
+        "video",
+        folder / "clip.mp4",
+        "--model",
+        folder / "model",
+        "--out",
+        out,
+        *(["--beside"] if kind == "gif" else []),
+    )
+    clip = read_clip(out, fps=60)
+    assert len(clip.frames) == 4 and clip.frames[0].size == (width, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["figure", "{f}/images/one.png", "--out", "{t}/x.doc"], "must end in"),
+        (
+            ["figure", "{f}/images/one.png", "--model", "{f}/model", "--layer", "9", "--out", "{t}/x.png"],
+            "layers 0 to 1",
+        ),
+        (["figure", "{f}/images/one.png", "--model", "{f}/model", "--head", "most", "--out", "{t}/x.png"], "most"),
+        (
+            ["relevance", "{f}/images/one.png", "--model", "{f}/model", "--class", "cat", "--out", "{t}"],
+            "no class 'cat'",
+        ),
+        (["score", "{f}/images", "{f}/model", "--model", "{f}/model"], "no mask for one.png"),
+        (["score", "{f}/images", "{f}/none", "--model", "{f}/model"], "two folders"),
+        (["video", "{f}/images/one.png", "--model", "{f}/model", "--out", "{t}/x.gif"], "MP4, WebM or GIF"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(folder, tmp_path, capsys, arguments, said):
+    assert main(arguments.format(f=folder, t=tmp_path).split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+
+
+def test_options_as_typed():
+    assert [_view.head(text) for text in ("3", "mean")] == [3, "mean"]
+    assert [_view.query(text) for text in ("cls", "3,12", "a,b")] == ["cls", (3, 12), "a,b"]
+    assert [_view.target(text) for text in ("12", "tabby, cat")] == [12, "tabby, cat"]
