@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from explorer.data.images import ImageSource, open_image
 from explorer.errors import QueryError
 from explorer.models.preprocess import RESAMPLING
 from explorer.rendering.colormaps import colorize
@@ -21,19 +22,32 @@ def enlarge(heatmap: np.ndarray, size: tuple[int, int], resample: str = "bicubic
     """(rows, cols) float32 -> (height, width) float32 for size = (width, height)."""
     if resample not in RESAMPLING:
         raise QueryError(f"resample must be one of {', '.join(RESAMPLING)}, not {resample!r}.")
-    picture = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32), mode=None)
+    picture = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32))
     return np.array(picture.resize(size, RESAMPLING[resample]))
 
 
+def _check(heatmap: np.ndarray, opacity: float) -> None:
+    if heatmap.ndim != 2 or not heatmap.size:
+        raise QueryError(f"A heatmap must have the shape (rows, cols), not {heatmap.shape}.")
+    if not np.isfinite(heatmap).all():
+        raise QueryError("A heatmap must hold finite numbers; this one holds NaN or infinity.")
+    if not 0 <= opacity <= 1:
+        raise QueryError(f"opacity must lie between 0 and 1, not {opacity}.")
+
+
 def overlay(
-    image: Image.Image,
+    image: ImageSource,
     heatmap: np.ndarray,
     opacity: float = 0.6,
     colormap: str = "inferno",
     resample: str = "bicubic",
 ) -> Image.Image:
-    """The heatmap (rows, cols), scaled to its own range, in colour over the image; the result has the image's size."""
-    if not 0 <= opacity <= 1:
-        raise QueryError(f"opacity must lie between 0 and 1, not {opacity}.")
+    """The heatmap (rows, cols), scaled to its own range, in colour over the image; the result has the image's size.
+
+    opacity: 0 shows the image alone, 1 the colours alone; colormap: inferno, viridis, cividis, turbo or grey; resample:
+    nearest, bilinear, bicubic or lanczos. Raises QueryError for settings out of range, ImageError for a bad image.
+    """
+    _check(heatmap, opacity)
+    image = open_image(image)
     colors = colorize(enlarge(normalize(heatmap), image.size, resample), colormap)
-    return Image.blend(image.convert("RGB"), Image.fromarray(colors), opacity)
+    return Image.blend(image, Image.fromarray(colors), opacity)
