@@ -1,6 +1,7 @@
 """From pixels to the tokens that enter layer 0: patch vectors, prefix tokens, positions; the projection's filters."""
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,8 @@ def make_tokens(model: Model, image: Image.Image) -> Tokens:
     """The tokens of an image that was fitted to the model (Recording.image, Model.fit)."""
     pixels = to_pixels(image, model.mean, model.std).to(model.device)
     grid = model.grid(image.height, image.width)
-    vectors, entering = patch_vectors(model, pixels), embed(model, pixels)
+    entering = embed(model, pixels)
+    vectors = patch_vectors(model, pixels)
     positions = _added(model, pixels, vectors, entering)
     return Tokens(
         grid=grid,
@@ -79,7 +81,8 @@ def _added(model: Model, pixels: Tensor, vectors: Tensor, entering: Tensor) -> T
 def embed(model: Model, pixels: Tensor) -> Tensor:
     """pixels "1 3 height width" -> "token width", by the library's own code: what comes before the first block.
 
-    A norm that some models (CLIP) apply once more before their first block is not part of it.
+    A norm that some models (CLIP) apply once more before their first block is not part of it. Raises ModelError where a
+    model puts its tokens together in a way that isn't known here.
     """
     module: Any = model.module
     if isinstance(model.adapter, TransformersAdapter):
@@ -88,8 +91,10 @@ def embed(model: Model, pixels: Tensor) -> Tensor:
         out = module.embeds(pixels)
     elif hasattr(module, "_pos_embed"):
         out = module._pos_embed(module.patch_embed(pixels))
-    else:
+    elif hasattr(module, "patch_embed") and hasattr(module, "cls_token"):
         out = _joined(module, module.patch_embed(pixels))
+    else:
+        raise ModelError(f"{model.name} puts its tokens together in its own way, so the steps to them can't be shown.")
     return (out[0] if isinstance(out, tuple) else out)[0]
 
 
@@ -106,7 +111,9 @@ def _transformers_embed(model: Model, pixels: Tensor) -> Tensor:
     assert isinstance(adapter, TransformersAdapter)
     backbone: Any = getattr(model.module, adapter.base) if adapter.base else model.module
     taken = inspect.signature(backbone.embeddings.forward).parameters
-    settings = {option: True for option in adapter.options if option in taken}
+    settings: dict[str, Any] = {option: True for option in adapter.options if option in taken}
+    if "noise" in settings:  # a masked autoencoder shuffles its patches by sorting it: rising noise keeps their order
+        settings["noise"] = torch.arange(math.prod(model.grid(*pixels.shape[-2:])), device=pixels.device)[None]
     out = backbone.embeddings(pixels, **settings)
     return (out[0] if isinstance(out, tuple) else out)[0]
 
@@ -149,6 +156,7 @@ def filters(model: Model, count: int = 24) -> np.ndarray:
     kernel = projection(model)[0].float().cpu()
     flat = kernel.flatten(1)
     components = torch.linalg.svd(flat - flat.mean(dim=0), full_matrices=False).Vh[:count]
+    components = components * components.sum(dim=1, keepdim=True).sign()  # a component's sign is free: bright wins
     low, high = components.amin(1, keepdim=True), components.amax(1, keepdim=True)
     pictures = ((components - low) / (high - low).clamp_min(1e-12)).unflatten(1, tuple(kernel.shape[1:]))
     return pictures.permute(0, 2, 3, 1).numpy()

@@ -42,7 +42,7 @@ def pick_model() -> Picked:
     try:
         picked = _load(source if source in entries else source_of(source))
     except ExplorerError as error:
-        return _keep_model_in_use(error)
+        return _keep_model_in_use(error, source)
     st.session_state[_IN_USE] = picked
     about = entries[source].about if source in entries else ""
     st.caption(f"{about[:1].upper()}{about[1:]}")
@@ -80,13 +80,15 @@ def _file_settings() -> tuple[str | None, int | None]:
     return arch.strip() or None, heads
 
 
-def _keep_model_in_use(error: ExplorerError) -> Picked:
+def _keep_model_in_use(error: ExplorerError, wanted: str) -> Picked:
     in_use: Picked | None = st.session_state.get(_IN_USE)
     default = registry.default_source()
-    if in_use is None and st.session_state["model"] in (default, registry.BUNDLED):
+    if in_use is None and wanted in (default, registry.BUNDLED):
         st.error(sentence_of(error), icon=":material/error:")
         st.stop()
     say(sentence_of(error))
+    if in_use and in_use.source == wanted:  # its file is gone, but it is still in memory
+        return in_use
     st.session_state[_NEXT] = (
         {"model": in_use.source, "arch": in_use.arch or "", "heads": in_use.num_heads} if in_use else {"model": default}
     )
