@@ -9,13 +9,13 @@ from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.models import get_arch_name, get_pretrained_cfg, is_model, model_entrypoint
 from torch import nn
 
-from explorer.errors import ModelError, UnsupportedModelError
+from explorer.errors import CheckpointError, ModelError, UnsupportedModelError
 from explorer.models import layout
 from explorer.models.adapters import TimmAdapter
 from explorer.models.backbone import Model
 from explorer.models.downloads import WEIGHTS, Progress, fetch
 from explorer.models.formats.fitting import fill, floats, left_out_note
-from explorer.models.formats.reading import read_config, read_weights_folder
+from explorer.models.formats.reading import first_line, read_config, read_weights_folder
 
 # timm modules whose models keep one plain softmax(QK^T) over all tokens in every block.
 PLAIN_MODULES = (
@@ -46,6 +46,18 @@ BLOCK_REASONS = {
     "DiffParallelScalingBlock": "each head is the difference of two softmax maps (differential attention)",
     "ParallelThingsBlock": "each block holds several attention layers side by side",
 }
+# What create_model would read from elsewhere: a folder's config has no say in it.
+FOREIGN_ARGUMENTS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+OLD_SETTINGS = (
+    "input_size",
+    "fixed_input_size",
+    "interpolation",
+    "mean",
+    "std",
+    "num_classes",
+    "classifier",
+    "first_conv",
+)
 OTHER_REASON = "it isn't a plain Vision Transformer (one softmax(QK^T) over all tokens in every block)"
 
 
@@ -111,14 +123,24 @@ def weight_names(filename: str | None) -> tuple[str, ...]:
 def load_timm_folder(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
     """The module of a folder that timm's save_for_hf wrote, and notes on what was left out of it."""
     config = read_config(folder)
-    arguments = {**config.get("model_args", {}), "num_classes": config.get("num_classes", 1000)}
-    if "global_pool" in config:
-        arguments.setdefault("global_pool", config["global_pool"])
-    module = create_empty(config["architecture"], pretrained_cfg=config.get("pretrained_cfg"), **arguments)
+    try:
+        module = create_empty(config["architecture"], **_folder_settings(config))
+    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
+        raise CheckpointError(f"config.json in {folder.name} doesn't describe a model: {first_line(error)}.") from error
     left_out = fill(module, floats(read_weights_folder(folder)), folder.name)
     if config.get("label_names"):
         module.pretrained_cfg["label_names"] = config["label_names"]  # type: ignore[index]
     return module, left_out_note(left_out)
+
+
+def _folder_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of timm.create_model from a folder's config; old folders keep everything on one level."""
+    pretrained = config.get("pretrained_cfg") or {key: value for key, value in config.items() if key in OLD_SETTINGS}
+    settings = {key: value for key, value in config.get("model_args", {}).items() if key not in FOREIGN_ARGUMENTS}
+    settings["num_classes"] = config.get("num_classes", pretrained.get("num_classes", 1000))
+    if "global_pool" in config:
+        settings.setdefault("global_pool", config["global_pool"])
+    return {**settings, "pretrained_cfg": pretrained}
 
 
 def wrap_timm(

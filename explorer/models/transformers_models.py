@@ -12,7 +12,7 @@ from explorer.models import layout
 from explorer.models.adapters import TransformersAdapter
 from explorer.models.backbone import Model
 from explorer.models.formats.fitting import check_finite, left_out_note
-from explorer.models.formats.reading import read_config, read_json, read_weights_folder
+from explorer.models.formats.reading import first_line, read_config, read_json, read_weights_folder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -85,7 +85,7 @@ def load_transformers(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
     try:
         config = library.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
     except (TypeError, ValueError, StrictDataclassError) as error:
-        raise CheckpointError(f"config.json in {folder.name} doesn't describe a model: {error}.") from error
+        raise CheckpointError(f"config.json in {folder.name} doesn't describe a model: {first_line(error)}.") from error
     architectures = [name for name in config.architectures or [] if "ForImageClassification" in name]
     name = architectures[0] if architectures and hasattr(library, architectures[0]) else family.features
     if name == family.features:

@@ -8,6 +8,7 @@ from torch import nn
 
 from explorer.errors import CheckpointError
 from explorer.models.formats.dialects import Tensors
+from explorer.models.formats.reading import first_line
 
 LISTED = 12  # names in a note before "and N more"
 
@@ -70,4 +71,4 @@ def _converted(tensors: Tensors, module: nn.Module, file: str) -> Tensors:
     try:
         return convert(dict(tensors), module)
     except (KeyError, RuntimeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{file} doesn't fit {type(module).__name__} of timm: {error}.") from error
+        raise CheckpointError(f"{file} doesn't fit {type(module).__name__} of timm: {first_line(error)}.") from error

@@ -58,7 +58,7 @@ def _read_safetensors(path: Path) -> Contents:
             return Contents(tensors, dict(file.metadata() or {}))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path.name} is no complete safetensors file ({_first_line(error)}): copy or download it again."
+            f"{path.name} is no complete safetensors file ({first_line(error)}): copy or download it again."
         ) from error
 
 
@@ -90,7 +90,7 @@ def _read_pickle(path: Path, mmap: bool) -> Contents:
     except pickle.UnpicklingError as error:
         raise CheckpointError(_unsafe(path, error)) from error
     except (RuntimeError, ValueError, EOFError, OSError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path.name} is truncated or no PyTorch file ({_first_line(error)}).") from error
+        raise CheckpointError(f"{path.name} is truncated or no PyTorch file ({first_line(error)}).") from error
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
     _flatten(content, "", tensors, settings, 0, path.name)
@@ -133,7 +133,7 @@ def _honest(tensor: Tensor, name: str, file: str) -> Tensor:
     return tensor
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
