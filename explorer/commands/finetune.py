@@ -3,6 +3,8 @@
 import argparse
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -65,27 +67,33 @@ def run(args: argparse.Namespace) -> int:
         raise TrainingError(f"--stop-after must be at least 1 epoch, not {args.stop_after}.")
     name = args.name or free_name(args.data, plan.train, runs)
     folder = RunFolder(run_path(name, runs))
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, lambda *_: folder.stop_request.touch())
+    asked = {key: getattr(args, key) for key in ("resume", "stop_after", "onnx", "tensorboard")}
     from explorer.training.run import finetune  # slow to import: torch, timm, accelerate
 
-    main = int(os.environ.get("RANK", 0)) == 0
-    bar = Bar(name) if main else None
-    result = finetune(
-        args.data or "",
-        args.model,
-        plan,
-        folder.path,
-        resume=args.resume,
-        stop_after=args.stop_after,
-        onnx=args.onnx,
-        tensorboard=args.tensorboard,
-        progress=bar.show if bar else None,
-    )
-    if bar:
-        bar.close()
-        print(summary(result))
+    with stop_on_signals(folder.stop_request):
+        if int(os.environ.get("RANK", 0)):  # another process of a launch: the first one talks
+            finetune(args.data or "", args.model, plan, folder.path, **asked)
+            return 0
+        with Bar(name) as bar:
+            result = finetune(args.data or "", args.model, plan, folder.path, progress=bar.show, **asked)
+    print(summary(result))
     return 0
+
+
+@contextmanager
+def stop_on_signals(request: Path) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask the run to stop after its current step, as the Stop button does."""
+
+    def ask(*_: object) -> None:
+        if request.parent.is_dir():
+            request.touch()
+
+    before = {kind: signal.signal(kind, ask) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 class Bar:
@@ -107,7 +115,10 @@ class Bar:
         self._bar.n = state.progress
         self._bar.update(0)
 
-    def close(self) -> None:
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
 

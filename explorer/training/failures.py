@@ -11,6 +11,13 @@ import torch
 from explorer.errors import ExplorerError, TrainingError
 from explorer.training.folder import RunFolder, State
 
+# On a CPU torch has no exception of its own for lost memory: its allocator and oneDNN say so only in these words.
+LOST_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "could not create a primitive",
+    "could not create a memory",
+)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_MEMORY = (
     "There is not enough memory for this plan; use a smaller batch size or image size, train fewer blocks, "
@@ -39,8 +46,7 @@ def recorded_failures(folder: RunFolder, main: bool) -> Iterator[None]:
         sentence = NO_MEMORY
         raise TrainingError(sentence) from error
     except RuntimeError as error:
-        # On a CPU torch has no exception of its own for this, only these words.
-        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+        if not any(words in str(error) for words in LOST_MEMORY):
             raise
         sentence = NO_MEMORY
         raise TrainingError(sentence) from error

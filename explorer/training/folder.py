@@ -12,7 +12,6 @@ import psutil
 from explorer.errors import TrainingError
 
 ACTIVE = ("starting", "queued", "running")
-ENDED = ("finished", "stopped", "failed", "interrupted")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from explorer.models.backbone import Model
 from explorer.training.checkpoints import check_free
 from explorer.training.events import rewind
 from explorer.training.failures import recorded_failures
-from explorer.training.folder import ENDED, RunFolder, State
+from explorer.training.folder import RunFolder, State
 from explorer.training.loop import Stopped
 from explorer.training.options import Options, default_checkpoint, read_config, write_config
 from explorer.training.plan import Plan
@@ -26,6 +26,7 @@ from explorer.training.reporter import Progress, Reporter
 from explorer.training.saves import saved_epochs
 from explorer.training.work import Work
 
+RESUMABLE = ("starting", "stopped", "interrupted", "failed")  # starting: a new process was launched to resume it
 LONGEST_WAIT = timedelta(days=2)  # the other processes of a launch wait this long while the first stands in the queue
 
 
@@ -100,7 +101,7 @@ def _open_folder(folder: RunFolder, options: Options, plan: Plan, resume: bool) 
     """Claim the run folder for this process; TrainingError for a name that is taken or a run that can't resume."""
     state = folder.read_state() if folder.state.is_file() else None
     if resume:
-        if state is None or state.status not in ENDED or state.status == "finished":
+        if state is None or state.status not in RESUMABLE:
             status = state.status if state else "not there"
             raise TrainingError(
                 f"Only a stopped, interrupted or failed run can be resumed; {folder.name!r} is {status}."

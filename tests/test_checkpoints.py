@@ -1,0 +1,154 @@
+"""A finished run's checkpoint opens in timm, transformers, the explorer and onnxruntime with the same logits."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from explorer.errors import PlanError
+from explorer.models.loading import load_model
+from explorer.training.checkpoints import save_checkpoint
+from explorer.training.convert import trainable_copy
+from explorer.training.export import export_onnx
+from explorer.training.plan import Plan
+from explorer.training.run import finetune
+from tests.tiny import tiny_model
+from tests.training_help import make_dataset, make_model, own_queue  # noqa: F401
+
+NAMES = ["blue", "green", "red"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("data"), per_class=6)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXPLORER_QUEUE", str(folder / "queue"))
+        result = finetune(data, make_model(folder / "base"), Plan(train="last-1", epochs=2), folder / "runs" / "mine")
+    assert result.checkpoint == folder / "checkpoints" / "mine"
+    return result.checkpoint
+
+
+def pixels(size: int = 32) -> torch.Tensor:
+    return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def timm_logits(folder, inputs):
+    return timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(inputs)
+
+
+@torch.no_grad()
+def transformers_logits(folder, inputs):
+    from transformers import AutoModelForImageClassification
+
+    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    assert [model.config.id2label[index] for index in range(3)] == NAMES
+    return model(inputs).logits
+
+
+def test_three_libraries_give_the_same_logits(checkpoint, data):
+    model = load_model(checkpoint, device="cpu")
+    inputs = torch.cat([model.preprocess(path) for path in sorted(data.rglob("*.png"))[:4]])
+    with torch.no_grad():
+        expected = model.module(inputs)
+    torch.testing.assert_close(timm_logits(checkpoint, inputs), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(transformers_logits(checkpoint, inputs), expected, rtol=0, atol=1e-4)
+    assert model.class_names == NAMES and model.input_size == 32
+
+
+def test_preprocessing_is_the_explorers_own(checkpoint, data):
+    from timm.data.config import resolve_model_data_config
+    from timm.data.transforms_factory import create_transform
+
+    model = load_model(checkpoint, device="cpu")
+    config = resolve_model_data_config(timm.create_model(f"local-dir:{checkpoint}"))
+    from PIL import Image
+
+    photo = Image.open(sorted(data.rglob("*.png"))[0]).resize((48, 48))
+    transformed = create_transform(**config)(photo)[None]  # type: ignore[operator]
+    torch.testing.assert_close(transformed, model.preprocess(photo), rtol=0, atol=0.02)
+
+
+def test_card_tells_base_data_plan_and_quality(checkpoint):
+    card = (checkpoint / "README.md").read_text()
+    for words in ("# mine", "library_name: timm", "| train | last-1 |", "| accuracy |", "| blue | 5 | 1 |", "32 x 32"):
+        assert words in card
+    assert str(checkpoint.parent) not in card
+    assert "num_classes" not in json.loads((checkpoint / "config.json").read_text())["model_args"]
+
+
+def test_onnx_gives_the_same_logits_for_any_batch(checkpoint, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    model = load_model(checkpoint, device="cpu")
+    session = onnxruntime.InferenceSession(export_onnx(model.module, tmp_path / "model.onnx", 32))
+    for inputs in (pixels(), pixels()[:1]):
+        (got,) = session.run(["logits"], {"pixels": inputs.numpy()})
+        with torch.no_grad():
+            np.testing.assert_allclose(got, model.module(inputs).numpy(), atol=1e-4)
+
+
+def saved(model, tmp_path, data):
+    return finetune(data, model, Plan(epochs=1), tmp_path / "run").checkpoint
+
+
+@pytest.mark.parametrize(
+    "settings", [{"reg_tokens": 4, "no_embed_class": True, "init_values": 0.5}, {"global_pool": "avg", "qk_norm": True}]
+)
+def test_bare_state_dicts_become_registered_architectures(tmp_path, data, settings):
+    base = tiny_model(size=32, **settings)
+    folder = saved(base, tmp_path, data)
+    torch.testing.assert_close(timm_logits(folder, pixels()), transformers_logits(folder, pixels()), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["vit", "deit", "dinov2", "dinov2_with_registers", "vit_msn"])
+def test_transformers_models_become_timm_models(tmp_path, data, kind):
+    from explorer.models.transformers_models import create_transformers, wrap_transformers
+
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    torch.manual_seed(0)
+    module = create_transformers(kind, **size, intermediate_size=64, mlp_ratio=2)
+    for parameter in module.parameters():  # tokens as large as trained ones, beside which an epsilon is nothing
+        parameter.data.add_(torch.randn_like(parameter) * 0.2)
+    base = wrap_transformers(module, f"hf:{kind}")
+    folder = saved(base, tmp_path, data)
+    expected = timm_logits(folder, pixels())
+    torch.testing.assert_close(transformers_logits(folder, pixels()), expected, rtol=0, atol=1e-4)
+    with torch.no_grad():
+        whole = trainable_copy(base).eval().forward_features(pixels()[:1])  # type: ignore[operator]
+        torch.testing.assert_close(whole, base.forward(pixels()[:1])[0], rtol=0, atol=1e-3)
+
+
+def test_families_without_a_common_form_are_refused():
+    from explorer.models.transformers_models import create_transformers, wrap_transformers
+
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    base = wrap_transformers(create_transformers("beit", **size, intermediate_size=64), "hf:beit")
+    with pytest.raises(PlanError, match="can't be fine-tuned"):
+        trainable_copy(base)
+
+
+def test_an_old_checkpoint_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "model.safetensors").write_text("old")
+
+    def no_space(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("explorer.training.checkpoints.save_for_hf", no_space)
+    model = tiny_model(size=32)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(folder, model.module, model, 32, Plan(), _Examples(), {})  # type: ignore[arg-type]
+    assert (folder / "model.safetensors").read_text() == "old"
+
+
+class _Examples:
+    class report:
+        class_names = ("a", "b")

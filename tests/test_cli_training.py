@@ -1,0 +1,104 @@
+"""finetune, evaluate, predict and runs as a person types them."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from explorer.cli import main
+from tests.training_help import make_base, make_dataset, own_queue  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("data"), per_class=7)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, capsys):
+    runs = tmp_path / "runs"
+    where = ["--runs", str(runs), "--name", "mine"]
+    train = ["finetune", str(data), "--model", str(base), "--epochs", "3", "--val-fraction", "0.3", "--onnx", *where]
+    assert main([*train, "--stop-after", "1"]) == 0
+    assert "stopped" in capsys.readouterr().out
+    assert main(["finetune", *where, "--resume"]) == 0
+    out = capsys.readouterr().out
+    checkpoint = tmp_path / "checkpoints" / "mine"
+    assert "accuracy" in out and "finished" in out and str(checkpoint) in out
+    assert {path.name for path in checkpoint.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "model.onnx",
+        "README.md",
+    }
+
+    assert main(["evaluate", str(checkpoint), str(data), "--csv", str(tmp_path / "out.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "on 21 images (all images), 0 files left out" in out and "predicted as" in out
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    assert len(rows) == 21 and {row["actual"] for row in rows} == {"blue", "green", "red"}
+    assert float(rows[0]["blue"]) + float(rows[0]["green"]) + float(rows[0]["red"]) == pytest.approx(1, abs=1e-4)
+
+    image = str(data / "red" / "0.png")
+    assert main(["predict", str(checkpoint), image, "--top", "2"]) == 0
+    assert capsys.readouterr().out.startswith(f"{image}: ")
+    assert main(["predict", str(checkpoint), image, str(tmp_path / "none.png")]) == 2
+    captured = capsys.readouterr()
+    assert image in captured.out and "none.png" in captured.err and captured.err.count("\n") == 1
+
+    assert main(["runs", "--runs", str(runs), "--chart", str(tmp_path / "chart.html")]) == 0
+    out = capsys.readouterr().out
+    assert "mine" in out and "finished" in out and (tmp_path / "chart.html").is_file()
+    assert main(["runs", "--runs", str(runs), "--delete", "mine"]) == 0
+    assert "no runs in" in capsys.readouterr().out and checkpoint.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["finetune"], "needs DATA"),
+        (["finetune", "--resume"], "--resume needs --name"),
+        (["finetune", "DATA", "--name", "../up"], "can't name a run"),
+        (["finetune", "DATA", "--lr", "-1"], "lr must be more than 0"),
+        (["finetune", "DATA", "--train", "some"], "head, all or last-N"),
+        (["finetune", "DATA", "--stop-after", "0"], "--stop-after must be at least 1"),
+        (["finetune", "nowhere.zip", "--model", "BASE"], "nowhere.zip"),
+        (["finetune", "--resume", "--name", "nothing"], "'nothing'"),
+        (["evaluate", "BASE", "nowhere.zip"], "nowhere.zip"),
+        (["evaluate", "nomodel.pth", "DATA"], "nomodel.pth"),
+        (["runs", "--delete", "nothing"], "no run named 'nothing'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, data, base, capsys, arguments, words):
+    filled = [{"DATA": str(data), "BASE": str(base)}.get(argument, argument) for argument in arguments]
+    if filled[0] in ("finetune", "runs"):
+        filled += ["--runs", str(tmp_path / "runs")]
+    assert main(filled) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and words in error
+
+
+def test_two_processes_give_the_single_process_metrics(tmp_path, data, base):
+    arguments = ["-m", "explorer", "finetune", str(data), "--model", str(base), "--train", "last-1", "--epochs", "3"]
+    arguments += ["--batch-size", "5", "--class-weights", "--runs", str(tmp_path / "runs"), "--name"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
+    launch += ["--main_process_port", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for command in ([sys.executable, *arguments, "one"], [*launch, *arguments, "two"]):
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("best epoch") == 1
+    one, two = (json.loads((tmp_path / "runs" / name / "metrics.json").read_text()) for name in ("one", "two"))
+    assert one["confusion_matrix"] == two["confusion_matrix"] and one["best_epoch"] == two["best_epoch"]
+    for key in ("accuracy", "f1_macro", "f1_weighted", "loss", "knn_accuracy"):
+        assert two[key] == pytest.approx(one[key], abs=1e-4)
