@@ -15,7 +15,8 @@ def loss_figure(events: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]
     """Loss of every step (at its place within the epochs), and of every epoch for train and validation, in nats."""
     steps = [event for event in events if event["type"] == "step"]
     epochs = [event for event in events if event["type"] == "epoch"]
-    per_epoch = _steps_an_epoch(steps, epochs)
+    start = next((event for event in events if event["type"] == "start"), None)
+    per_epoch = start["steps_an_epoch"] if start else max((step["step"] for step in steps), default=1)
     figure = _figure("loss (nats)")
     if steps:
         x, y = [step["step"] / per_epoch for step in steps], [step["loss"] for step in steps]
@@ -66,12 +67,6 @@ def write_html(path: Path, title: str, events: Sequence[Mapping[str, Any]], base
     ]
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
     path.write_text(f"{head}<body>{''.join(parts)}</body></html>", encoding="utf-8")
-
-
-def _steps_an_epoch(steps: Sequence[Mapping[str, Any]], epochs: Sequence[Mapping[str, Any]]) -> float:
-    if epochs:
-        return max(step["step"] for step in steps if step["epoch"] <= epochs[-1]["epoch"]) / epochs[-1]["epoch"]
-    return max((step["step"] for step in steps), default=1)
 
 
 def _figure(title: str) -> go.Figure:

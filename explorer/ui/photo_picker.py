@@ -32,6 +32,11 @@ def pick_photo() -> Photo:
     return photo
 
 
+def pick_photo_next(photo: Photo) -> None:
+    """Have the picker show that photo, one of the session's or a sample, from the next run on."""
+    st.session_state[_PICKED] = photo.key
+
+
 def _picked(choices: Sequence[Photo]) -> Photo:
     if _PICKED not in st.session_state:
         check_link(PHOTO, SAMPLES.__contains__, f"one of {', '.join(SAMPLES)}")

@@ -1,0 +1,55 @@
+"""Small pictures of a photo with a model's attention on it, kept between reruns; and the way to the Attention page."""
+
+from pathlib import Path
+
+import streamlit as st
+from PIL import Image
+
+import explorer
+from explorer.attention.recording import Recording
+from explorer.data.images import open_image
+from explorer.errors import ImageError
+from explorer.models.preprocess import fit_image
+from explorer.ui import cached
+from explorer.ui.attention_settings import default_layer
+from explorer.ui.model_picker import pick_next
+from explorer.ui.navigation import page_named
+from explorer.ui.photo_picker import pick_photo_next
+from explorer.ui.photos import add_photo
+
+PLAIN_SIDE = 224
+
+
+def attention_picture(source: str, image: str, size: int | None = None, layer: int | None = None) -> Image.Image:
+    """The image as a model sees it, with one layer's head-mean attention; by default the Attention page's layer.
+
+    Raises ExplorerError where the model or the image can't be read.
+    """
+    return _picture(source, image, size, layer, cached.stamp(source))
+
+
+def plain_picture(image: str) -> Image.Image:
+    """The middle of the image, at the size of the pictures above; ImageError where it can't be read."""
+    return fit_image(open_image(image), PLAIN_SIDE, 1)
+
+
+@st.cache_data(max_entries=300, show_spinner=False)
+def _picture(
+    source: str, image: str, size: int | None, layer: int | None, stamp: tuple[int, int] | None
+) -> Image.Image:
+    # Not through the shared cache of recordings: a page of these would push out the one on the other pages.
+    recording: Recording = explorer.record(cached.load_model(source), image, size=size)
+    return explorer.overlay(recording.image, recording.attention(default_layer(recording) if layer is None else layer))
+
+
+def open_in_attention(model: str | None = None, image: str | None = None, name: str = "") -> None:
+    """Go to the Attention page with that model (a registry key) and that photo; None leaves the sidebar's."""
+    if image:
+        try:
+            with open(image, "rb") as file:
+                pick_photo_next(add_photo(file, name or Path(image).name))
+        except OSError as error:
+            raise ImageError(f"'{name or Path(image).name}' is no longer on the server ({error.strerror}).") from error
+    if model:
+        pick_next(model)
+    st.switch_page(page_named("attention"))

@@ -1,0 +1,79 @@
+"""What the Fine-tune and Evaluate pages both show of a classifier: its scores, its confusion, its classes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+SCORES = {"accuracy": "Accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted"}
+WRITTEN = 25  # classes up to which the counts are written into the confusion matrix
+CELL = "rgba(224, 122, 63, {})"  # on a transparent ground, so that it suits light and dark
+
+
+def show_scores(metrics: Mapping[str, Any]) -> None:
+    """Accuracy and both F1 scores with their 95 % intervals and, where there is a baseline, the change from it."""
+    before = metrics.get("baseline")
+    with st.container(horizontal=True):
+        for key, title in SCORES.items():
+            low, high = metrics["intervals"][key]
+            change = f"{100 * (metrics[key] - before[key]):+.1f} points" if before else None
+            st.metric(f"{title} ({low:.1%} to {high:.1%})", f"{metrics[key]:.1%}", change, border=True)
+    st.caption(f"On {total(metrics):,} images; in brackets 95 % intervals.")
+
+
+def total(metrics: Mapping[str, Any]) -> int:
+    """How many images the metrics are about."""
+    return int(np.sum(metrics["confusion_matrix"]))
+
+
+def occurring(metrics: Mapping[str, Any]) -> list[int]:
+    """Indices of the classes that occur, as truth or as prediction."""
+    counts = np.array(metrics["confusion_matrix"])
+    return [int(index) for index in np.flatnonzero(counts.sum(0) + counts.sum(1))]
+
+
+def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
+    """The confusion matrix of the classes that occur: counts, coloured by their share of the actual class.
+
+    metrics: a mapping with confusion_matrix (actual x predicted) and class_names, as metrics.json has.
+    """
+    shown = occurring(metrics)
+    counts = np.array(metrics["confusion_matrix"])[np.ix_(shown, shown)]
+    names = [metrics["class_names"][index] for index in shown]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = go.Figure(
+        go.Heatmap(
+            z=shares, x=names, y=names, text=counts, customdata=counts, zmin=0, zmax=1, showscale=False, xgap=2, ygap=2,
+            colorscale=[[0, CELL.format(0.06)], [1, CELL.format(0.95)]],
+            texttemplate="%{text}" if len(shown) <= WRITTEN else None,
+            hovertemplate="%{customdata} of %{y} predicted as %{x} (%{z:.1%})<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_layout(
+        title={"text": title, "font": {"size": 15}} if title else None,
+        height=min(150 + 36 * len(names), 620),
+        margin={"l": 10, "r": 10, "t": 44 if title else 10, "b": 10},
+    )
+    figure.update_xaxes(title="predicted", type="category", automargin=True, showgrid=False, zeroline=False)
+    figure.update_yaxes(title="actual", type="category", autorange="reversed", automargin=True, showgrid=False)
+    return figure
+
+
+def per_class_table(metrics: Mapping[str, Any]) -> None:
+    """Precision, recall, F1 and the number of images of each class that occurs."""
+    rows = [metrics["per_class"][index] for index in occurring(metrics)]
+    bar = {"min_value": 0, "max_value": 100, "format": "%.1f %%"}
+    st.dataframe(
+        [{**row, **{key: 100 * row[key] for key in ("precision", "recall", "f1")}} for row in rows],
+        hide_index=True,
+        column_config={
+            "class": st.column_config.TextColumn("Class"),
+            "precision": st.column_config.ProgressColumn("Precision", help="Right among those called so.", **bar),
+            "recall": st.column_config.ProgressColumn("Recall", help="Found among those that are.", **bar),
+            "f1": st.column_config.ProgressColumn("F1", **bar),
+            "support": st.column_config.NumberColumn("Images", format="%d"),
+        },
+        alt="Scores of each class",
+    )  # fmt: skip

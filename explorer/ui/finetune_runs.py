@@ -1,0 +1,86 @@
+"""Every run: which one is shown, all of them in one table and one chart, and their end."""
+
+from typing import Any
+
+import streamlit as st
+
+from explorer.models import registry
+from explorer.training.curves import compare_figure
+from explorer.training.folder import ENDED
+from explorer.training.jobs import Run, delete, list_runs
+from explorer.training.options import runs_folder
+from explorer.ui.finetune_charts import SCORES
+from explorer.ui.finetune_steps import RUN
+from explorer.ui.messages import plain
+
+COMPARED = {"val_loss": "Loss", "val_accuracy": "Accuracy", "val_f1_macro": "F1, macro"}
+COLUMNS = {title: st.column_config.NumberColumn(format="%.1f %%") for title in SCORES.values()}
+AT_FIRST = 4  # runs that are compared before a person chooses
+
+
+def pick_run() -> Run | None:
+    """The run to show; the address names it, so that a reload or another tab shows the same one."""
+    runs = {run.name: run for run in list_runs(runs_folder())}
+    if not runs:
+        return None
+    wanted = st.session_state.get(RUN) or st.query_params.get(RUN)
+    if wanted not in (None, *runs):
+        st.warning(f"There is no run named {plain(wanted)} any more; here is the newest.")
+    st.session_state[RUN] = wanted if wanted in runs else next(iter(runs))
+    # Not bound to the address: a bound widget leaves its default out, and the newest run is another one tomorrow.
+    name = st.selectbox("Run", list(runs), key=RUN, label_visibility="collapsed", persist_state="session")
+    st.query_params[RUN] = name
+    return runs[name]
+
+
+def show_runs() -> None:
+    """All runs with their scores, compared in one chart; each can be deleted."""
+    runs = list_runs(runs_folder())
+    if not runs:
+        st.caption("No run yet.")
+        return
+    st.dataframe([_row(run) for run in runs], hide_index=True, column_config=COLUMNS, alt="Runs")
+    _compare(runs)
+    _delete([run.name for run in runs if run.state.status in ENDED])
+
+
+def _compare(runs: list[Run]) -> None:
+    names = [run.name for run in runs]
+    left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
+    compared = left.multiselect("Compare", names, names[:AT_FIRST], key="compared_runs")
+    by = right.segmented_control(
+        "By validation", list(COMPARED), default="val_loss", format_func=COMPARED.__getitem__, key="compared_by",
+        required=True,
+    )  # fmt: skip
+    events = {run.name: run.events()[0] for run in runs if run.name in compared}
+    if events and by:
+        st.plotly_chart(compare_figure(events, by), key="compared_chart", config={"displaylogo": False})
+
+
+def _row(run: Run) -> dict[str, Any]:
+    metrics = run.metrics or {}
+    return {
+        "Run": run.name,
+        "State": run.state.status,
+        "Model": model_title(run.options.model) if run.options else "",
+        "Trained": run.plan.train if run.plan else "",
+        "Epochs": f"{run.state.epoch} of {run.state.epochs}",
+        **{title: 100 * metrics[key] if metrics else None for key, title in SCORES.items()},
+    }
+
+
+def model_title(source: str) -> str:
+    """What the sidebar calls a model."""
+    entry = registry.find(source)
+    return entry.title if entry else source.rsplit("/", 1)[-1]
+
+
+def _delete(ended: list[str]) -> None:
+    if not ended:
+        return
+    with st.popover("Delete a run", icon=":material/delete:"):
+        name = st.selectbox("Run to delete", ended, key="run_to_delete")
+        st.caption("Its curves, images and weights go; the model it made stays in the sidebar.")
+        if st.button("Delete", key="delete_run", type="primary"):
+            delete(name, runs_folder())
+            st.rerun()

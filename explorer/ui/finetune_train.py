@@ -1,0 +1,153 @@
+"""Step Train of the Fine-tune page: a live view of one run, which only reads its folder."""
+
+from typing import Any
+
+import streamlit as st
+
+from explorer.training.curves import loss_figure, score_figure
+from explorer.training.events import read_events
+from explorer.training.folder import RunFolder, State
+from explorer.training.jobs import resume, stop
+from explorer.training.options import runs_folder
+from explorer.ui.finetune_charts import confusion_figure
+from explorer.ui.finetune_steps import go_to
+from explorer.ui.messages import plain, show_errors
+
+MOST_STEPS = 1_500  # points drawn of the step curve; more are thinned evenly
+NEIGHBOURS = (
+    "Each validation image takes the class of the training images most like it, by the features of the model before "
+    "training: what it knows already."
+)
+PHASES = {
+    "reading": "Reading the images",
+    "loading": "Loading the model",
+    "caching": "Running the frozen blocks, once an image",
+    "baseline": "Measuring the untrained head",
+    "training": "Training",
+    "saving": "Saving",
+}
+
+
+def show_run(folder: RunFolder) -> None:
+    """Status, progress, curves and buttons of a run; redrawn every second while it is active."""
+    active = folder.read_state().active
+    st.fragment(_live, run_every=1.0 if active else None)(folder, active)
+
+
+def _live(folder: RunFolder, was_active: bool) -> None:
+    with show_errors():
+        state = folder.read_state()
+        _status(folder, state)
+        events = _events(folder)
+        baseline = next((event for event in events if event["type"] == "baseline"), None)
+        if baseline:
+            _numbers(baseline, events)
+            _curves(folder.name, events, baseline["metrics"])
+            _confusion(folder.name, baseline["metrics"], any(event["type"] == "epoch" for event in events))
+        if was_active and not state.active:
+            st.rerun()  # once, so that the clock stops
+
+
+def _events(folder: RunFolder) -> list[dict[str, Any]]:
+    """All events of the run; each redraw parses only what was added."""
+    kept, offset = st.session_state.get(f"events_{folder.name}", ([], 0))
+    if folder.events.is_file() and folder.events.stat().st_size < offset:  # resumed: its unfinished epoch was dropped
+        kept, offset = [], 0
+    added, offset = read_events(folder.events, offset)
+    kept = [*kept, *added]
+    st.session_state[f"events_{folder.name}"] = (kept, offset)
+    return kept
+
+
+def _status(folder: RunFolder, state: State) -> None:
+    epochs = f"epoch {state.epoch} of {state.epochs}"
+    if state.status == "running":
+        st.progress(min(1.0, state.progress), progress_line(state))
+    elif state.status == "queued":
+        st.info(f"Waiting in line, place {state.place}: one training at a time runs on this machine.")
+    elif state.status == "starting":
+        st.progress(0.0, "Starting")
+    elif state.status == "finished":
+        st.success(f"Finished after {epochs}.")
+    elif state.status == "stopped":
+        st.info(f"Stopped after {epochs}; the best so far is kept." if state.checkpoint else "Stopped before training.")
+    elif state.status == "interrupted":
+        st.warning(f"Interrupted after {epochs}. {plain(state.error or '')}")
+    else:
+        st.error(plain(state.error or "The training failed."))
+    _buttons(folder, state)
+
+
+def progress_line(state: State) -> str:
+    """ "Training, epoch 3 of 10 · 120 images a second · 8 s left"."""
+    parts = [PHASES.get(state.phase, "Starting")]
+    if state.phase == "training":
+        parts[0] += f", epoch {min(state.epoch + 1, state.epochs)} of {state.epochs}"
+    if state.images_per_second and state.phase in ("caching", "training"):
+        parts.append(f"{state.images_per_second:,.0f} images a second")
+    if state.seconds_left is not None and state.phase in ("caching", "training"):
+        parts.append(f"{duration(state.seconds_left)} left")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 8 s, 3 min, 2 h 05 min."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _buttons(folder: RunFolder, state: State) -> None:
+    with st.container(horizontal=True):
+        if state.active:
+            asked = folder.stop_request.exists()
+            label = "Stopping" if asked else "Stop"
+            if st.button(label, key=f"stop_{folder.name}", disabled=asked, icon=":material/stop:"):
+                stop(folder.name, runs_folder())
+                st.rerun(scope="fragment")
+            return
+        if state.checkpoint and st.button("See the result", key=f"see_{folder.name}", type="primary"):
+            go_to("Result")
+        if state.status != "finished" and st.button(
+            "Resume", key=f"resume_{folder.name}", icon=":material/play_arrow:"
+        ):
+            resume(folder.name, runs_folder())
+            st.rerun()
+
+
+def _numbers(baseline: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    """Validation accuracy before training, by neighbours, now, and of the weights that are kept."""
+    epochs = [event for event in events if event["type"] == "epoch"]
+    kept = next((event for event in reversed(epochs) if event["best"]), None)
+    figures = {
+        "Untrained head": (baseline["metrics"]["accuracy"], "Before the first epoch."),
+        "Nearest neighbours": (baseline["knn_accuracy"], NEIGHBOURS),
+        "Last epoch": (epochs[-1]["val_accuracy"] if epochs else None, "After the last finished epoch."),
+        "Kept": (kept["val_accuracy"] if kept else None, "At the lowest validation loss: those weights are kept."),
+    }
+    st.caption("Validation accuracy")
+    with st.container(horizontal=True):
+        for title, (value, help) in figures.items():
+            st.metric(title, "–" if value is None else f"{value:.1%}", help=help, border=True)
+
+
+def _curves(name: str, events: list[dict[str, Any]], baseline: dict[str, Any]) -> None:
+    left, right = st.columns(2, gap="medium")
+    # One key and one uirevision for the whole run: the charts grow in place and keep the zoom.
+    events = thinned(events)
+    config = {"displaylogo": False}
+    left.plotly_chart(loss_figure(events, baseline), key=f"loss_{name}", config=config, alt="Loss")
+    right.plotly_chart(score_figure(events, baseline), key=f"score_{name}", config=config, alt="Accuracy and F1")
+
+
+def thinned(events: list[dict[str, Any]], most: int = MOST_STEPS) -> list[dict[str, Any]]:
+    """The events with about `most` of their steps at most, evenly chosen, the newest always among them."""
+    steps = [event["step"] for event in events if event["type"] == "step"]
+    kept = {*steps[:: len(steps) // most + 1], *steps[-1:]}
+    return [event for event in events if event["type"] != "step" or event["step"] in kept]
+
+
+def _confusion(name: str, baseline: dict[str, Any], trained: bool) -> None:
+    with st.expander("Confusion matrix before training", expanded=not trained):
+        st.plotly_chart(confusion_figure(baseline), key=f"baseline_{name}", config={"displayModeBar": False}, width=560)
