@@ -6,7 +6,6 @@ import streamlit as st
 
 from explorer.models import registry
 from explorer.training.curves import compare_figure
-from explorer.training.folder import ENDED
 from explorer.training.jobs import Run, delete, list_runs
 from explorer.training.options import runs_folder
 from explorer.ui.finetune_charts import SCORES
@@ -41,7 +40,7 @@ def show_runs() -> None:
         return
     st.dataframe([_row(run) for run in runs], hide_index=True, column_config=COLUMNS, alt="Runs")
     _compare(runs)
-    _delete([run.name for run in runs if run.state.status in ENDED])
+    _delete([run.name for run in runs if not run.state.active])
 
 
 def _compare(runs: list[Run]) -> None:
