@@ -41,7 +41,7 @@ def architecture_of(
         "embed_dim": width,
         "depth": depth,
         "num_heads": heads,
-        "num_classes": tensors["head.weight"].shape[0] if "head.weight" in tensors else 0,
+        "num_classes": tensors["head.weight"].shape[0] if _classifies(tensors) else 0,
         "class_token": "cls_token" in tensors,
         "reg_tokens": tensors["reg_token"].shape[1] if "reg_token" in tensors else 0,
         "qkv_bias": "blocks.0.attn.qkv.bias" in tensors,
@@ -49,7 +49,6 @@ def architecture_of(
         "proj_bias": "blocks.0.attn.proj.bias" in tensors,
         "init_values": 1.0 if "blocks.0.ls1.gamma" in tensors else None,
         "pre_norm": "norm_pre.weight" in tensors,
-        "final_norm": "norm.weight" in tensors or "fc_norm.weight" in tensors,
         "scale_attn_norm": "blocks.0.attn.norm.weight" in tensors,
         "scale_mlp_norm": "blocks.0.mlp.norm.weight" in tensors,
         **_mlp(tensors, width),
@@ -61,6 +60,11 @@ def architecture_of(
     if epsilon is not None:
         settings["norm_layer"] = partial(LayerNorm, eps=epsilon)
     return Architecture(settings, "dist_token" in tensors, assumed)
+
+
+def _classifies(tensors: dict[str, Tensor]) -> bool:
+    # timm averages the classifiers of cls and dist: with only one of them its logits would be other ones.
+    return "head.weight" in tensors and ("dist_token" not in tensors or "head_dist.weight" in tensors)
 
 
 def _depth(tensors: dict[str, Tensor]) -> int:

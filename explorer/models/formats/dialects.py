@@ -115,8 +115,6 @@ def _from_transformers(tensors: Tensors) -> Tensors:
             (layer + r"\.(?:output\.dense|mlp\.fc2|mlp\.weights_out)\.(.+)", r"blocks.\1.mlp.fc2.\2"),
             (layer + r"\.layer_scale([12])\.lambda1", r"blocks.\1.ls\2.gamma"),
             (r"layernorm\.(.+)", r"norm.\1"),
-            (r"cls_classifier\.(.+)", r"head.\1"),
-            (r"distillation_classifier\.(.+)", r"head_dist.\1"),
         ),
     )
     return _from_timm(_join_qkv(renamed))

@@ -10,7 +10,14 @@ from explorer.models.formats.reading import Contents
 
 # Which copy of the weights to take where a training file holds several: averaged teachers look best.
 PREFERENCES = (("teacher", 2), ("student", -2), ("momentum", -1), ("ema", -1), ("decoder", -3))
-HEAD_NAMES = ("head", "classifier", "fc")
+# Linear classifiers that wrappers keep beside a backbone, and the name that timm has for each.
+HEADS = {
+    "cls_classifier": "head",
+    "distillation_classifier": "head_dist",
+    "head": "head",
+    "classifier": "head",
+    "fc": "head",
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ def find_backbone(contents: Contents, file: str) -> Backbone:
         raise CheckpointError(_no_backbone(contents, file))
     dialect, prefix = max(candidates, key=lambda candidate: _preference(candidate[1]))
     inside = {key.removeprefix(prefix): tensor for key, tensor in contents.tensors.items() if key.startswith(prefix)}
-    head = _head_beside(contents.tensors, prefix) if "head.weight" not in inside else {}
+    width = inside[dialect.anchor].shape[0]
+    head = _head_beside(contents.tensors, prefix, width) if "head.weight" not in inside else {}
     used = {id(tensor) for tensor in head.values()}
     left_out = [key for key, t in contents.tensors.items() if not key.startswith(prefix) and id(t) not in used]
     inside = {key: tensor for key, tensor in inside.items() if id(tensor) not in used} | head
@@ -47,15 +55,18 @@ def _preference(prefix: str) -> tuple[int, int]:
     return score, -len(prefix)
 
 
-def _head_beside(tensors: Tensors, prefix: str) -> Tensors:
-    """The linear classifier beside a backbone or in the wrapper around it, as "head.weight" and "head.bias"."""
+def _head_beside(tensors: Tensors, prefix: str, width: int) -> Tensors:
+    """Linear classifiers of the backbone's width beside it or in the wrapper around it, under timm's names."""
     outer = prefix.removesuffix(".").rpartition(".")[0]
+    found: Tensors = {}
     for scope in (prefix, f"{outer}." if outer else ""):
-        for name in HEAD_NAMES:
+        for name, own_name in HEADS.items():
             weight, bias = tensors.get(f"{scope}{name}.weight"), tensors.get(f"{scope}{name}.bias")
-            if weight is not None and bias is not None and weight.ndim == 2:
-                return {"head.weight": weight, "head.bias": bias}
-    return {}
+            if weight is None or bias is None or weight.ndim != 2 or weight.shape[1] != width:
+                continue
+            if f"{own_name}.weight" not in found:
+                found |= {f"{own_name}.weight": weight, f"{own_name}.bias": bias}
+    return found
 
 
 def _trainer_settings(settings: dict[str, Any]) -> Iterable[str]:

@@ -1,0 +1,320 @@
+"""Checkpoints of many projects give the numbers that their own code gives; what doesn't fit is named."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+import explorer
+from explorer.errors import CheckpointError
+from explorer.models.backbone import Model
+from tests.tiny import photo
+
+SIZE, PATCH, WIDTH, DEPTH = 64, 16, 64, 2
+Tensors = dict[str, Tensor]
+
+
+def randomise(module: nn.Module) -> nn.Module:
+    """Every tensor random, norms and biases too, so that a mixed-up key shows."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return module.eval()
+
+
+def plain(**settings: Any) -> Any:
+    shape = {
+        "img_size": SIZE,
+        "patch_size": PATCH,
+        "embed_dim": WIDTH,
+        "depth": DEPTH,
+        "num_heads": 2,
+        "num_classes": 5,
+    }
+    return randomise(VisionTransformer(**{**shape, **settings}))
+
+
+def prefixed(prefix: str, tensors: Tensors) -> Tensors:
+    return {prefix + key: tensor for key, tensor in tensors.items()}
+
+
+def load(content: Any, folder: Path, name: str = "weights.pth", **hints: Any) -> Model:
+    hints = {"num_heads": 2, **hints}
+    if name.endswith(".safetensors"):
+        save_file(content, folder / name)
+    else:
+        torch.save(content, folder / name)
+    return explorer.load_model(folder / name, device="cpu", **hints)
+
+
+@torch.no_grad()
+def assert_equal(model: Model, reference: Any, atol: float = 1e-5) -> None:
+    pixels = model.preprocess(photo())
+    tokens, logits = model.forward(pixels)
+    torch.testing.assert_close(tokens, reference.forward_features(pixels), atol=atol, rtol=0)
+    if reference.num_classes:
+        torch.testing.assert_close(logits, reference(pixels), atol=atol, rtol=0)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "no classes": {"num_classes": 0},
+    "no qkv bias": {"qkv_bias": False},
+    "q and k norm": {"qk_norm": True},
+    "layer scale": {"init_values": 0.5},
+    "registers": {"reg_tokens": 3},
+    "registers without positions": {"reg_tokens": 3, "no_embed_class": True},
+    "no cls token": {"class_token": False, "global_pool": "avg"},
+    "mean of patches": {"global_pool": "avg"},
+    "attention pooling": {"class_token": False, "global_pool": "map", "num_classes": 0},
+    "narrow MLP": {"mlp_ratio": 2.0},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_state_dicts_of_timm(variant, tmp_path):
+    reference = plain(**VARIANTS[variant])
+    assert_equal(load(reference.state_dict(), tmp_path), reference)
+
+
+def test_safetensors_and_half_precision(tmp_path):
+    reference = plain()
+    assert_equal(load(reference.state_dict(), tmp_path, "weights.safetensors"), reference)
+    half = {key: tensor.half() for key, tensor in reference.state_dict().items()}
+    assert_equal(load(half, tmp_path, "half.safetensors"), reference, atol=5e-2)
+
+
+def test_mae_leaves_its_decoder_out(tmp_path):
+    reference = plain(num_classes=0)
+    decoder = {"decoder_embed.weight": torch.zeros(8, WIDTH), "decoder_blocks.0.norm1.weight": torch.zeros(8)}
+    model = load({"model": {**reference.state_dict(), "mask_token": torch.zeros(1, 1, WIDTH), **decoder}}, tmp_path)
+    assert_equal(model, reference)
+    note = next(note for note in model.notes if note.startswith("Left out"))
+    assert "decoder_embed.weight" in note and "mask_token" in note
+
+
+def test_deit_with_its_distillation_token(tmp_path):
+    reference = randomise(
+        VisionTransformerDistilled(
+            img_size=SIZE, patch_size=PATCH, embed_dim=WIDTH, depth=DEPTH, num_heads=2, num_classes=5
+        )
+    )
+    model = load({"model": reference.state_dict(), "epoch": 3, "args": argparse.Namespace(lr=1e-3)}, tmp_path)
+    assert model.prefix_tokens == ("cls", "dist")
+    assert_equal(model, reference)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.", "module.", "backbone.", "model.backbone.", "_orig_mod."])
+def test_lightning_and_other_wrappers(prefix, tmp_path):
+    reference = plain()
+    content = {
+        "state_dict": {**prefixed(prefix, reference.state_dict()), "loss.weight": torch.ones(3)},
+        "pytorch-lightning_version": "2.5",
+        "optimizer_states": [{"state": {}}],
+        "hyper_parameters": {"num_heads": 2},
+    }
+    model = load(content, tmp_path, num_heads=None)
+    assert_equal(model, reference)
+    assert model.num_heads == 2, "the file's own hyper_parameters say how many heads"
+    assert not any("heads" in note for note in model.notes)
+
+
+def test_a_classifier_beside_the_backbone_is_used(tmp_path):
+    reference = plain()
+    inside = {key: t for key, t in reference.state_dict().items() if not key.startswith("head.")}
+    head = {"classifier.weight": reference.head.weight.data, "classifier.bias": reference.head.bias.data}
+    assert_equal(load({**prefixed("backbone.", inside), **head}, tmp_path), reference)
+
+
+def test_the_teacher_goes_before_the_student(tmp_path):
+    teacher, student = (
+        plain(num_classes=0),
+        VisionTransformer(img_size=SIZE, patch_size=PATCH, embed_dim=WIDTH, depth=DEPTH, num_heads=2, num_classes=0),
+    )
+    content = {
+        "student": prefixed("module.backbone.", student.state_dict()),
+        "teacher": prefixed("backbone.", teacher.state_dict()),
+    }
+    assert_equal(load(content, tmp_path), teacher)
+
+
+def test_dinov2_with_registers_and_chunked_blocks(tmp_path):
+    reference = plain(reg_tokens=4, no_embed_class=True, init_values=1.0, num_classes=0)
+    tensors = dict(reference.state_dict())
+    offset = torch.randn(1, 1, WIDTH)
+    tensors["pos_embed"] = torch.cat([offset, tensors["pos_embed"]], dim=1)
+    tensors["cls_token"] = tensors["cls_token"] - offset
+    tensors["register_tokens"] = tensors.pop("reg_token")
+    tensors["mask_token"] = torch.zeros(1, WIDTH)
+    chunked = {
+        key.replace("blocks.1.", "blocks.1.1.").replace("blocks.0.", "blocks.0.0."): t for key, t in tensors.items()
+    }
+    model = load({"model": prefixed("teacher.backbone.", chunked)}, tmp_path)
+    assert model.prefix_tokens == ("cls", "reg1", "reg2", "reg3", "reg4")
+    assert_equal(model, reference)
+
+
+def test_dinov2_swiglu_names(tmp_path):
+    from timm.layers.mlp import SwiGLUPacked
+
+    reference = plain(mlp_layer=SwiGLUPacked, mlp_ratio=4.0, init_values=1.0, num_classes=0)
+    renamed = {
+        k.replace("mlp.fc1", "mlp.w12").replace("mlp.fc2", "mlp.w3"): t for k, t in reference.state_dict().items()
+    }
+    assert_equal(load(renamed, tmp_path), reference)
+
+
+def test_torchvision_is_turned_into_timm(tmp_path):
+    from torchvision.models import VisionTransformer as TorchvisionViT
+
+    reference: Any = randomise(
+        TorchvisionViT(
+            image_size=SIZE,
+            patch_size=PATCH,
+            num_layers=DEPTH,
+            num_heads=2,
+            hidden_dim=WIDTH,
+            mlp_dim=128,
+            num_classes=5,
+        )
+    )
+    model = load(reference.state_dict(), tmp_path)
+    pixels = model.preprocess(photo())
+    torch.testing.assert_close(model.forward(pixels)[1], reference(pixels).detach(), atol=1e-4, rtol=0)
+    assert explorer.record(model, photo()).depth == DEPTH
+
+
+def transformers_model(kind: str) -> Any:
+    transformers = pytest.importorskip("transformers")
+    shape = {
+        "hidden_size": WIDTH, "num_hidden_layers": DEPTH, "num_attention_heads": 2, "intermediate_size": 128,
+        "image_size": SIZE, "patch_size": PATCH, "num_labels": 5,
+    }  # fmt: skip
+    config, cls = {
+        "vit": (transformers.ViTConfig, transformers.ViTForImageClassification),
+        "deit": (transformers.DeiTConfig, transformers.DeiTForImageClassificationWithTeacher),
+        "dinov2": (transformers.Dinov2Config, transformers.Dinov2ForImageClassification),
+        "dinov2_with_registers": (
+            transformers.Dinov2WithRegistersConfig,
+            transformers.Dinov2WithRegistersForImageClassification,
+        ),
+    }[kind]
+    return randomise(cls(config(**shape)))
+
+
+@pytest.mark.parametrize("spelling", ["in memory", "as saved", "bare"])
+@pytest.mark.parametrize("kind", ["vit", "deit", "dinov2", "dinov2_with_registers"])
+def test_state_dicts_of_transformers(kind, spelling, tmp_path):
+    reference = transformers_model(kind)
+    backbone = getattr(reference, kind)
+    if spelling == "as saved":  # the names of earlier releases, which files on disk have
+        reference.save_pretrained(tmp_path / "saved")
+        model = explorer.load_model(tmp_path / "saved" / "model.safetensors", device="cpu", num_heads=2)
+    else:
+        model = load((reference if spelling == "in memory" else backbone).state_dict(), tmp_path)
+    pixels = model.preprocess(photo())
+    with torch.no_grad():
+        tokens, logits = model.forward(pixels)
+        expected = reference(pixel_values=pixels)
+        torch.testing.assert_close(tokens, backbone(pixel_values=pixels).last_hidden_state, atol=1e-5, rtol=0)
+    if kind in ("vit", "deit") and spelling != "bare":
+        assert logits is not None
+        torch.testing.assert_close(logits, expected.logits, atol=1e-5, rtol=0)
+
+
+def test_an_unknown_family_is_asked_for(tmp_path):
+    tensors = plain(num_classes=0).state_dict()
+    del tensors["pos_embed"]
+    with pytest.raises(CheckpointError, match="name its timm architecture with arch"):
+        load({**tensors, "blocks.0.attn.rel_pos.mlp.fc1.weight": torch.ones(4, 2)}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, arch", [("vit_relpos_small_patch16_224", None), ("eva02_tiny_patch14_224", "eva02_tiny_patch14_224")]
+)
+def test_other_families_of_timm(name, arch, tmp_path):
+    reference = randomise(timm.create_model(name, num_classes=0))
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    assert_equal(explorer.load_model(tmp_path / "weights.pth", device="cpu", arch=arch), reference, atol=1e-4)
+
+
+CASES = ["dino_plain", "dino_training", "dinov2_training", "sovit_best_model"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_files_written_by_other_projects(name, shared_data):
+    folder = shared_data / "checkpoints"
+    expected = np.load(folder / f"{name}.expected.npz")
+    model = explorer.load_model(folder / f"{name}.pth", device="cpu", num_heads=int(expected["num_heads"]))
+    recording = explorer.record(model, folder / str(expected["input"]))
+    if "cls" in expected:
+        np.testing.assert_allclose(recording.tokens[0], expected["cls"], atol=1e-4)
+    if "patch_tokens" in expected:
+        np.testing.assert_allclose(recording.tokens[1:], expected["patch_tokens"], atol=1e-4)
+    if "logits" in expected:
+        np.testing.assert_allclose(recording.logits, expected["logits"], atol=1e-4)
+    if "last_attention" in expected:
+        for head, matrix in enumerate(expected["last_attention"]):
+            np.testing.assert_allclose(recording.matrix(-1, head), matrix, atol=1e-4)
+
+
+def test_heads_are_width_over_64_and_the_model_says_so(tmp_path):
+    reference = plain(embed_dim=128)
+    model = load(reference.state_dict(), tmp_path, num_heads=None)
+    assert model.num_heads == 2
+    assert any("2 assumed" in note for note in model.notes)
+    told = load(reference.state_dict(), tmp_path, num_heads=4)
+    assert told.num_heads == 4
+    assert not any("heads" in note for note in told.notes)
+    with pytest.raises(CheckpointError, match="3 heads don't divide the width 128"):
+        load(reference.state_dict(), tmp_path, num_heads=3)
+
+
+def test_a_missing_or_misshapen_tensor_is_named(tmp_path):
+    tensors = plain().state_dict()
+    missing = {key: t for key, t in tensors.items() if key != "blocks.1.attn.proj.bias"}
+    with pytest.raises(CheckpointError, match=r"blocks\.1\.attn\.proj\.bias is missing"):
+        load(missing, tmp_path)
+    misshapen = {**tensors, "blocks.0.norm1.weight": torch.ones(WIDTH + 1)}
+    with pytest.raises(CheckpointError, match=r"blocks\.0\.norm1\.weight has shape \(65,\), expected \(64,\)"):
+        load(misshapen, tmp_path)
+    no_norm = {key: t for key, t in tensors.items() if not key.startswith("norm.")}
+    with pytest.raises(CheckpointError, match=r"norm\.weight is missing"):
+        load(no_norm, tmp_path)
+    no_block = {key: t for key, t in tensors.items() if not key.startswith("blocks.0.")}
+    with pytest.raises(CheckpointError, match=r"blocks\.0\.norm1\.weight is missing"):
+        load(no_block, tmp_path)
+
+
+def test_a_tensor_that_changes_the_arithmetic_is_never_left_out(tmp_path):
+    tensors = {**plain().state_dict(), "blocks.0.attn.temperature": torch.ones(2)}
+    with pytest.raises(CheckpointError, match=r"no blocks\.0\.attn\.temperature"):
+        load(tensors, tmp_path)
+
+
+def test_an_oblong_grid_is_asked_for(tmp_path):
+    reference = plain(img_size=(32, 96))
+    with pytest.raises(CheckpointError, match=r"grid=\(rows, cols\)"):
+        load(reference.state_dict(), tmp_path)
+    with pytest.raises(CheckpointError, match="not 3 x 3"):
+        load(reference.state_dict(), tmp_path, grid=(3, 3))
+    model = load(reference.state_dict(), tmp_path, grid=(2, 6))
+    pixels = torch.randn(1, 3, 32, 96)
+    torch.testing.assert_close(model.forward(pixels)[0], reference.forward_features(pixels).detach(), atol=1e-5, rtol=0)
+
+
+def test_a_thousand_classes_are_named(shared_data):
+    model = explorer.load_model(shared_data / "weights" / "deit_tiny_patch16_224.safetensors", device="cpu")
+    assert model.class_names is not None and len(model.class_names) == 1000
+    assert model.class_names[:2] == ["tench", "goldfish"]
+    assert any("ImageNet's" in note for note in model.notes)
+    assert (model.num_heads, model.depth, model.patch_size, model.prefix_tokens) == (3, 12, 16, ("cls",))
