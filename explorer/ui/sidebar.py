@@ -41,10 +41,12 @@ def _pick_size(model: Model) -> int:
         f"a multiple of the model's patch size, {patch}, from {low} to {high}",
     )
     default = min(max(model.input_size, low), high)
-    return st.slider(
-        "Input size", low, high, default, step=patch, format="%d px", key="size", bind="query-params",
+    # Not st.slider: another step would make it a new widget, which takes the old model's size from the address again.
+    size = st.select_slider(
+        "Input size (pixels)", range(low, high + 1, patch), default, key="size", bind="query-params",
         help="Short side of the photo as the model sees it. Larger means more patches: finer maps, but slower.",
     )  # fmt: skip
+    return cast(int, size)
 
 
 def _follow_model(model: Model, low: int, high: int) -> None:

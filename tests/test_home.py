@@ -1,0 +1,97 @@
+"""The real server, `streamlit run explorer/Home.py` in a process of its own, asked as a browser asks."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.sync.client import connect
+
+from tests.app import TINY, save_tiny
+from tests.conftest import REPOSITORY
+
+PATIENCE = 90  # seconds for the slowest machine
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a server with the tiny model."""
+    folder: Path = tmp_path_factory.mktemp("checkpoints")
+    save_tiny(folder)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "explorer/Home.py", "--server.port", str(port)]
+    env = os.environ | {"EXPLORER_CHECKPOINTS": str(folder), "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(
+        [*command, "--server.headless", "true"],
+        cwd=REPOSITORY,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        _wait(process, f"http://127.0.0.1:{port}/_stcore/health")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def _wait(process: subprocess.Popen, url: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urlopen(url, timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail("the server did not start")
+
+
+def run_page(server: str, query: str) -> list[ForwardMsg]:
+    """Open a session, run the script once, and return everything that the server sent for it."""
+    message = BackMsg()
+    message.rerun_script.query_string = query
+    received = []
+    with connect(f"ws://{server}/_stcore/stream", subprotocols=["streamlit"], max_size=None) as socket:  # type: ignore[list-item]
+        socket.send(message.SerializeToString())
+        while True:
+            answer = ForwardMsg()
+            answer.ParseFromString(socket.recv(timeout=PATIENCE))  # type: ignore[arg-type]
+            received.append(answer)
+            if answer.WhichOneof("type") == "script_finished":
+                return received
+
+
+def elements(messages: list[ForwardMsg], kind: str) -> list:
+    found = (message.delta.new_element for message in messages if message.WhichOneof("type") == "delta")
+    return [getattr(element, kind) for element in found if element.WhichOneof("type") == kind]
+
+
+def test_home_answers_with_a_picture_and_no_exception(server: str):
+    messages = run_page(server, f"model={TINY}")
+    assert not elements(messages, "exception")
+    assert not [alert.body for alert in elements(messages, "alert") if alert.format == alert.ERROR]
+    assert [title.body for title in elements(messages, "heading")][:1] == ["See where a Vision Transformer looks"]
+    assert "vit_hero" in [component.component_name for component in elements(messages, "bidi_component")]
+
+
+def test_the_menu_names_every_page_file(server: str):
+    messages = run_page(server, f"model={TINY}")
+    menu = next(message.navigation for message in messages if message.WhichOneof("type") == "navigation")
+    files = {path.stem for path in (REPOSITORY / "pages").glob("*.py")}
+    assert {page.url_pathname or "home" for page in menu.app_pages} == files
+
+
+def test_index_page_is_served(server: str):
+    with urlopen(f"http://{server}/", timeout=10) as answer:
+        assert answer.status == 200
+        assert b"<title>" in answer.read()

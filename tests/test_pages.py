@@ -1,0 +1,175 @@
+"""Every page under AppTest, with a real model: it shows something, says what is wrong, and never a traceback."""
+
+import io
+import re
+
+import pytest
+from PIL import Image
+
+from explorer.models import registry
+from explorer.ui.navigation import FOLDER, PAGES, entries
+from tests.app import TINY, checkpoints, open_app, save_tiny, sentences  # noqa: F401
+from tests.conftest import REPOSITORY
+
+NAMES = [entry.name for entry in PAGES]
+pytestmark = pytest.mark.usefixtures("checkpoints")
+
+
+def png(width: int = 40, height: int = 30, color: str = "red") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), color).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in entries()])
+def test_page_shows_itself_without_an_exception(name: str):
+    app = open_app(name)
+    assert not app.exception
+    assert not sentences(app)
+    assert app.main.children
+
+
+def test_every_file_of_the_folder_is_in_the_menu():
+    assert {path.stem for path in FOLDER.glob("*.py")} == {entry.name for entry in entries()}
+
+
+@pytest.mark.parametrize("entry", PAGES, ids=NAMES)
+def test_page_is_described(entry):
+    text = (REPOSITORY / "docs" / "app.md").read_text()
+    assert re.search(rf"^### {re.escape(entry.title)}$", text, re.MULTILINE), (
+        f"docs/app.md has no section {entry.title}"
+    )
+
+
+def test_model_photo_size_and_fit_are_those_of_the_address():
+    app = open_app(photo="coffee", size="96", fit="Squash", heads="8")
+    choice = app.session_state["choice"]
+    assert (choice.photo.source, choice.size, choice.fit) == ("sample:coffee", 96, "squash")
+    assert choice.settings == {
+        "model": TINY, "arch": None, "num_heads": 8, "image": "sample:coffee", "size": 96, "fit": "squash",
+    }  # fmt: skip
+    assert choice.model.num_heads == 8
+    assert app.query_params == {
+        "model": "tiny.safetensors",
+        "photo": "coffee",
+        "size": "96",
+        "fit": "Squash",
+        "heads": "8",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("size", "97", "multiple of the model's patch size, 8, from 32 to 512"),
+        ("size", "100000", "from 32 to 512"),
+        ("size", "many", "from 32 to 512"),
+        ("fit", "stretch", "Crop, Squash, Keep"),
+        ("photo", "unicorn", "cat, astronaut"),
+    ],
+)
+def test_a_value_in_the_address_that_cannot_be_used_is_named_and_the_default_shown(key, value, expected):
+    app = open_app(**{key: value})
+    assert not app.exception
+    assert [s for s in sentences(app) if f"{key} “{value}”" in s and expected in s]
+    choice = app.session_state["choice"]
+    assert (choice.photo.source, choice.size % 8, choice.fit) == ("sample:cat", 0, "crop")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("no_such_model", "timm has no model named no_such_model"),
+        ("resnet18", "resnet18 can't be shown"),
+        ("../../etc/passwd", "is no model id"),
+        ("checkpoints/gone.pth", "no longer there"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_explained_and_the_one_in_use_stays(model, expected):
+    app = open_app()
+    in_use = app.session_state["choice"].model
+    app.session_state["model_next"] = {"model": model}
+    app.run()
+    assert not app.exception
+    assert [s for s in sentences(app) if expected in s]
+    assert app.session_state["choice"].model is in_use
+    app.run()
+    assert not sentences(app)
+
+
+def test_a_link_to_a_model_that_is_not_there_opens_the_default_with_a_sentence():
+    app = open_app(model="no_such_model")
+    assert not app.exception
+    assert [s for s in sentences(app) if "timm has no model named no_such_model" in s]
+    assert app.session_state["choice"].source == registry.default_source()
+
+
+def test_a_checkpoint_that_is_removed_stays_in_use_with_a_sentence(checkpoints):  # noqa: F811
+    app = open_app()
+    in_use = app.session_state["choice"].model
+    (checkpoints / "tiny.safetensors").unlink()
+    app.run()
+    assert not app.exception
+    assert [s for s in sentences(app) if "no longer there" in s]
+    assert app.session_state["choice"].model is in_use
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("empty.png", b"", "'empty.png' is empty (0 bytes)"),
+        ("broken.png", png()[:60], "'broken.png'"),
+        ("zip.jpg", b"PK\x03\x04 and so on", "'zip.jpg' is a zip archive"),
+        ("huge.png", png(1, 1).replace(b"\0\0\0\1\0\0\0\1", b"\0\1\x86\xa0\0\1\x86\xa0"), "'huge.png'"),
+    ],
+)
+def test_a_photo_that_cannot_be_read_is_explained_and_the_last_picture_stays(name, content, expected):
+    app = open_app()
+    before = app.session_state["choice"].photo
+    app.file_uploader[0].set_value((name, content, "image/png")).run()
+    assert not app.exception
+    assert [s for s in sentences(app) if expected in s]
+    assert app.session_state["choice"].photo == before
+
+
+def test_dropped_photos_are_shown_in_turn_and_cleared():
+    app = open_app()
+    app.file_uploader[0].set_value([("a.png", png(), "image/png"), ("b.png", png(30, 60, "blue"), "image/png")]).run()
+    assert not app.exception and not sentences(app)
+    assert [photo.title for photo in app.session_state["my_photos"]] == ["a.png", "b.png"]
+    choice = app.session_state["choice"]
+    assert choice.photo.title == "b.png" and choice.photo.image.size == (30, 60)
+    assert "photo" not in app.query_params
+    next(button for button in app.button if button.label == "Clear my photos").click().run()
+    assert app.session_state["choice"].photo.source == "sample:cat"
+    assert not app.session_state["my_photos"]
+
+
+def test_an_input_too_long_to_keep_its_shape_leaves_the_last_picture():
+    app = open_app()
+    app.file_uploader[0].set_value(("thin.png", png(3000, 4), "image/png")).run()
+    assert not sentences(app), "cropped, any shape works"
+    app.session_state["fit"] = "keep"
+    app.run()
+    assert not app.exception
+    assert [s for s in sentences(app) if "use fit crop or squash" in s and "last picture that worked" in s]
+
+
+def test_another_patch_size_moves_the_input_size_to_its_nearest_multiple(checkpoints):  # noqa: F811
+    save_tiny(checkpoints, "coarse.safetensors", patch_size=16)
+    app = open_app(size="104")
+    app.session_state["model_next"] = {"model": "checkpoints/coarse.safetensors"}
+    app.run()
+    assert not app.exception
+    assert app.session_state["choice"].size in (96, 112)
+
+
+def test_patch_of_the_address():
+    app = open_app("patches")
+    app.query_params["patch"] = "2,3"
+    app.run()
+    assert "Patch (2, 3) as 64 numbers" in str([element.proto for element in app.get("image")])
+    app.query_params["patch"] = "99,3"
+    app.run()
+    assert [s for s in sentences(app) if "Patch 99,3 isn't one of this photo's 8 rows and 8 columns" in s]
+    assert "patch" not in app.query_params

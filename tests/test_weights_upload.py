@@ -1,0 +1,89 @@
+"""Weights sent to the app: a model goes to checkpoints/ and is shown, anything else leaves no trace."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from explorer.ui.weights_upload import safe_name
+from tests.app import TINY, checkpoints, open_app, save_tiny, sentences  # noqa: F401
+
+
+class RunsCode:
+    """A pickle that would make a folder when it is opened."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def upload(name: str, content: bytes, **fields) -> AppTest:
+    app = open_app()
+    uploader = next(widget for widget in app.file_uploader if widget.label == "Weights file")
+    uploader.set_value((name, content, "application/octet-stream"))
+    for field in app.number_input:
+        if field.label.startswith("Heads,") and "heads" in fields:
+            field.set_value(fields["heads"])
+    next(button for button in app.button if button.label == "Load it").click().run()
+    return app
+
+
+def test_a_model_is_kept_and_shown(checkpoints, tmp_path_factory):  # noqa: F811
+    content = save_tiny(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes()
+    app = upload("../my model!.safetensors", content, heads=8)
+    assert not app.exception and not sentences(app)
+    choice = app.session_state["choice"]
+    assert (choice.source, choice.num_heads, choice.model.num_heads) == ("checkpoints/my-model-.safetensors", 8, 8)
+    assert (checkpoints / "my-model-.safetensors").read_bytes() == content
+
+
+def test_a_second_file_of_the_same_name_gets_a_name_of_its_own(checkpoints, tmp_path_factory):  # noqa: F811
+    before = (checkpoints / "tiny.safetensors").read_bytes()
+    app = upload("tiny.safetensors", save_tiny(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes())
+    assert app.session_state["choice"].source == "checkpoints/tiny-2.safetensors"
+    assert (checkpoints / "tiny.safetensors").read_bytes() == before
+
+
+def pickle_bomb(folder: Path) -> bytes:
+    file = io.BytesIO()
+    torch.save({"model": RunsCode(folder / "was-run")}, file)
+    return file.getvalue()
+
+
+def other_zip(folder: Path) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("letter.txt", "hello")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("make", [pickle_bomb, other_zip, lambda folder: b"", lambda folder: b"\xff" * 64])
+def test_anything_else_is_explained_and_leaves_no_trace(checkpoints, tmp_path_factory, make):  # noqa: F811
+    outside = tmp_path_factory.mktemp("outside")
+    app = upload("evil.pth", make(outside))
+    assert not app.exception
+    assert len(sentences(app)) == 1
+    assert app.session_state["choice"].source == TINY
+    assert [path.name for path in checkpoints.iterdir()] == ["tiny.safetensors"]
+    assert not list(outside.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("model.pth", "model.pth"),
+        ("../../etc/cron.pth", "cron.pth"),
+        ("..pth", "pth"),
+        (".hidden.pth", "hidden.pth"),
+        ("a b;c.pth", "a-b-c.pth"),
+        ("", "weights.pth"),
+    ],
+)
+def test_names_lose_folders_dots_in_front_and_odd_characters(given, kept):
+    assert safe_name(given) == kept
