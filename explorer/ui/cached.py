@@ -14,6 +14,7 @@ from explorer.attention.recording import Recording
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
+from explorer.ui.memory import give_back
 from explorer.ui.photos import Photo
 
 MODELS = 3  # a ViT-B is 330 MB
@@ -47,7 +48,9 @@ def record(
 
 @st.cache_resource(max_entries=RECORDINGS, show_spinner="Looking at the photo …")
 def _record(key: tuple, _model: Model, _photo: Photo, _size: int, _fit: Fit) -> Recording:
-    return explorer.record(_model, _photo.image, size=_size, fit=_fit)
+    recording = explorer.record(_model, _photo.image, size=_size, fit=_fit)
+    give_back()
+    return recording
 
 
 def stamp(source: str) -> tuple[int, int] | None:
