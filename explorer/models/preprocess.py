@@ -44,11 +44,15 @@ def fit_image(
 
 def target_sides(width: int, height: int, size: int, patch_size: int, fit: Fit) -> tuple[int, int]:
     """(width, height) in pixels of the fitted image."""
-    if fit != "keep":
-        return size, size
-    scale = size / min(width, height)
-    sides = [max(patch_size, round(side * scale / patch_size) * patch_size) for side in (width, height)]
+    sides = [size, size]
+    if fit == "keep":
+        scale = size / min(width, height)
+        sides = [max(patch_size, round(side * scale / patch_size) * patch_size) for side in (width, height)]
     tokens = (sides[0] // patch_size) * (sides[1] // patch_size)
+    if tokens > MAX_TOKENS and fit != "keep":
+        raise ImageError(
+            f"{size}x{size} pixels make {tokens:,} patches, the limit is {MAX_TOKENS:,}: use a smaller input size."
+        )
     if tokens > MAX_TOKENS:
         raise ImageError(
             f"Keeping the aspect of a {width}x{height} image makes {tokens:,} patches, the limit is {MAX_TOKENS:,}; "

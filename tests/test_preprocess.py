@@ -1,0 +1,81 @@
+"""Any image becomes whole patches: crop, squash and keep, the thinnest pictures too."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from explorer.errors import ImageError
+from explorer.models.preprocess import MAX_TOKENS, fit_image, target_sides, to_pixels
+from tests.tiny import photo, tiny_model
+
+
+def test_squash_is_one_bicubic_resize():
+    image = photo(150, 97)
+    fitted = fit_image(image, 64, 16, "squash")
+    np.testing.assert_array_equal(np.array(fitted), np.array(image.resize((64, 64), Image.Resampling.BICUBIC)))
+
+
+@pytest.mark.parametrize("size", [(150, 97), (97, 150), (64, 64), (65, 64)])
+def test_crop_is_the_middle_square(size):
+    image = photo(*size)
+    side = min(size)
+    left, top = (size[0] - side) / 2, (size[1] - side) / 2
+    square = image.resize((48, 48), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    np.testing.assert_array_equal(np.array(fit_image(image, 48, 16, "crop")), np.array(square))
+
+
+@pytest.mark.parametrize(
+    "image, size, patch, sides",
+    [
+        ((200, 100), 32, 16, (64, 32)),
+        ((100, 200), 32, 16, (32, 64)),
+        ((120, 100), 32, 16, (32, 32)),  # 38.4 is nearer to two patches than to three
+        ((150, 100), 32, 16, (48, 32)),
+        ((100, 100), 42, 14, (42, 42)),
+    ],
+)
+def test_keep_rounds_both_sides_to_whole_patches(image, size, patch, sides):
+    assert target_sides(*image, size, patch, "keep") == sides
+    assert fit_image(photo(*image), size, patch, "keep").size == sides
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "keep"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (3000, 4), (4, 3000)])
+def test_the_thinnest_pictures(size, fit):
+    image = photo(*size)
+    if fit == "keep" and max(size) / min(size) > 200:
+        with pytest.raises(ImageError, match=r"patches.* use fit crop or squash"):
+            fit_image(image, 224, 16, fit)
+        return
+    fitted = fit_image(image, 64, 16, fit)
+    assert fitted.width % 16 == fitted.height % 16 == 0 and fitted.width * fitted.height <= MAX_TOKENS * 256
+
+
+def test_what_can_not_be_fitted_says_what_would():
+    with pytest.raises(ImageError, match=r"100 is no multiple of the patch size 16: try 96"):
+        fit_image(photo(), 100, 16)
+    with pytest.raises(ImageError, match="try 16"):
+        fit_image(photo(), 3, 16)
+    with pytest.raises(ImageError, match="crop, squash or keep, not 'stretch'"):
+        fit_image(photo(), 64, 16, "stretch")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash"])
+def test_too_many_patches_are_refused(fit):
+    with pytest.raises(ImageError, match="limit is 10,000"):
+        fit_image(photo(), 16_000, 16, fit)
+
+
+def test_pixels_are_normalised_per_channel():
+    image = Image.new("RGB", (2, 1), (255, 0, 51))
+    pixels = to_pixels(image, (0.5, 0.5, 0.1), (0.5, 0.25, 0.1))
+    assert pixels.shape == (1, 3, 1, 2)
+    np.testing.assert_allclose(pixels[0, :, 0, 0], [1.0, -2.0, 1.0], atol=1e-6)
+
+
+def test_a_model_preprocesses_with_its_own_settings():
+    model = tiny_model(patch_size=8, size=64)
+    assert model.preprocess(photo(90, 70)).shape == (1, 3, 64, 64)
+    assert model.preprocess(photo(200, 100), 32, "keep").shape == (1, 3, 32, 64)
+    assert model.grid(32, 64) == (4, 8)
+    np.testing.assert_array_equal(np.array(model.fit(photo(64, 64))), np.array(photo(64, 64)))
