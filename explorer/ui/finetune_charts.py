@@ -9,7 +9,8 @@ import streamlit as st
 
 SCORES = {"accuracy": "Accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted"}
 WRITTEN = 25  # classes up to which the counts are written into the confusion matrix
-CELL = "rgba(224, 122, 63, {})"  # on a transparent ground, so that it suits light and dark
+INK = {"light": "#1f1b18", "dark": "#ffffff"}
+CELL = "rgba(224, 110, 50, {})"  # on a transparent ground, so that it suits light and dark
 
 
 def show_scores(metrics: Mapping[str, Any]) -> None:
@@ -46,7 +47,8 @@ def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
     figure = go.Figure(
         go.Heatmap(
             z=shares, x=names, y=names, text=counts, customdata=counts, zmin=0, zmax=1, showscale=False, xgap=2, ygap=2,
-            colorscale=[[0, CELL.format(0.06)], [1, CELL.format(0.95)]],
+            colorscale=[[0, CELL.format(0.06)], [1, CELL.format(0.8)]],
+            textfont={"color": INK.get(st.context.theme.type or "light")},  # Plotly's own choice takes cells for opaque
             texttemplate="%{text}" if len(shown) <= WRITTEN else None,
             hovertemplate="%{customdata} of %{y} predicted as %{x} (%{z:.1%})<extra></extra>",
         )

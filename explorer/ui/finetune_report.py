@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import streamlit as st
+from PIL import ImageOps
 
 from explorer.data.images import open_image
 from explorer.data.report import DatasetReport, DuplicateGroup, Item, Split
@@ -76,13 +77,13 @@ def _class_rows(report: DatasetReport) -> list[dict[str, Any]]:
 
 
 @st.cache_data(show_spinner=False, max_entries=3000)
-def thumbnail(path: str, side: int = 160) -> str | None:
-    """A small JPEG of the image as a data URL; None where its file is gone."""
+def thumbnail(path: str, side: int = 144) -> str | None:
+    """The middle of the image as a small JPEG in a data URL; None where its file is gone."""
     try:
         picture = open_image(path)
     except ImageError:
         return None
-    picture.thumbnail((side, side))
+    picture = ImageOps.fit(picture, (side, side))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer.errors import ExplorerError, ImageError
 from explorer.models import registry
-from explorer.training.folder import read_json
+from explorer.training.folder import State, read_json
 from explorer.training.jobs import Run
 from explorer.training.plan import Plan
 from explorer.ui.attention_pictures import attention_picture, open_in_attention, plain_picture
@@ -27,8 +27,7 @@ def show_result(run: Run) -> None:
         st.caption("Nothing yet: it comes when this run ends or is stopped after its first epoch.")
         return
     key = model_key(Path(run.state.checkpoint))
-    best, epochs = run.metrics["best_epoch"], run.state.epoch
-    st.markdown(f"Weights of epoch **{best}** of {epochs}, the one with the lowest validation loss.")
+    st.markdown(_which_weights(run.metrics["best_epoch"], run.state))
     _buttons(run, key)
     show_scores(run.metrics)
     left, right = st.columns(2, gap="medium")
@@ -41,6 +40,12 @@ def show_result(run: Run) -> None:
         rows = read_json(run.folder.predictions)
         _predictions(rows, key, run.plan)
         _attention_change(run.options.model, key, rows, run.plan)
+
+
+def _which_weights(best: int, state: State) -> str:
+    if best == 0:
+        return "Stopped in the first epoch: these are the weights up to there."
+    return f"Weights of epoch **{best}** of {state.epoch}, the one with the lowest validation loss."
 
 
 def model_key(checkpoint: Path) -> str:

@@ -31,7 +31,8 @@ PHASES = {
 def show_run(folder: RunFolder) -> None:
     """Status, progress, curves and buttons of a run; redrawn every second while it is active."""
     active = folder.read_state().active
-    st.fragment(_live, run_every=1.0 if active else None)(folder, active)
+    with st.container(key="live"):
+        st.fragment(_live, run_every=1.0 if active else None)(folder, active)
 
 
 def _live(folder: RunFolder, was_active: bool) -> None:
