@@ -46,6 +46,7 @@ from explorer.training.distil_losses import (
 TEACHER = "deit_tiny_patch16_224"
 WARMUP_STEPS = 50
 CLS_LR_SCALE = 10
+IMAGE_SIZE, PATCH_SIZE = 224, 16
 LOG_SECONDS, SAVE_SECONDS, VALIDATE_SECONDS = 60, 180, 600
 
 
@@ -59,6 +60,7 @@ class Phase:
     batch: int
     muon_lr: tuple[float, float]
     adamw_lr: tuple[float, float]
+    patches: int = 0  # so many patches of each image are kept, at random, the others left out; 0: all
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,17 @@ class Trainer:
         self.drawn = self.drawer.submit(self.draw, *self.drawing)
         return ready.to(self.device, non_blocking=True)
 
+    def kept_tokens(self, phase: Phase) -> Tensor | None:
+        """Draw this step's indices of the tokens to keep, cls first; None for all.
+
+        Both models then see fewer patches at the positions and the detail of the full size: a third of the cost.
+        """
+        if not phase.patches:
+            return None
+        count = (phase.size // PATCH_SIZE) ** 2
+        drawn = np.random.default_rng((self.recipe.seed, self.steps, 1)).permutation(count)[: phase.patches] + 1
+        return torch.from_numpy(np.insert(np.sort(drawn), 0, 0)).to(self.device)
+
     def set_rates(self, phase: Phase, done: float) -> None:
         """Set both learning rates for this step."""
         warmup = min(1.0, (self.steps + 1) / WARMUP_STEPS)
@@ -176,12 +189,13 @@ class Trainer:
 
     def step(self, phase: Phase, done: float) -> dict[str, Tensor]:
         """Train on one batch and return its losses."""
-        images = self.batch(phase)
+        images, kept = self.batch(phase), self.kept_tokens(phase)
         with self.autocast():
             with torch.no_grad():
-                target = forward_states(self.teacher, images)
-            losses = (blockwise_losses if phase.name == "blocks" else whole_losses)(self.student, target, images)
-            losses["embed"] = embedding_loss(self.student, self.teacher, images[: phase.batch // 4])
+                target = forward_states(self.teacher, images, kept)
+            losses = (blockwise_losses if phase.name == "blocks" else whole_losses)(self.student, target, images, kept)
+            if phase.size != IMAGE_SIZE:
+                losses["embed"] = embedding_loss(self.student, self.teacher, images[: phase.batch // 4], IMAGE_SIZE)
         patches = self.student.patch_embed.proj.weight
         self.flat_patches.grad = patches.grad.flatten(1)
         patches.grad = None
@@ -201,7 +215,7 @@ class Trainer:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.student.parameters()), share)
 
     @torch.no_grad()
-    def validate(self, size: int = 224, batch: int = 50) -> str:
+    def validate(self, size: int = IMAGE_SIZE, batch: int = 50) -> str:
         """Compare the averaged student with the teacher on held-out photos, as a line for the log."""
         top1 = top5 = tokens = 0.0
         for start in range(0, len(self.validation), batch):

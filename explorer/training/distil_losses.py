@@ -26,9 +26,10 @@ class States:
     logits: Tensor
 
 
-def embed(model: VisionTransformer, images: Tensor) -> Tensor:
-    """Return the tokens that enter the first block (image token width)."""
-    return model.norm_pre(model._pos_embed(model.patch_embed(images)))
+def embed(model: VisionTransformer, images: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Return the tokens that enter the first block (image token width), or only those with the kept indices."""
+    tokens = model.norm_pre(model._pos_embed(model.patch_embed(images)))
+    return tokens if kept is None else tokens[:, kept]
 
 
 def attend(block: Block, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,10 +53,11 @@ def classify(model: VisionTransformer, tokens: Tensor) -> Tensor:
     return model.head(model.norm(tokens[:, 0])).float()
 
 
-def forward_states(model: VisionTransformer, images: Tensor) -> States:
-    """Run the model and keep its tokens and patterns at every depth."""
-    embedded = tokens = embed(model, images)
-    blocks = []
+def forward_states(model: VisionTransformer, images: Tensor, kept: Tensor | None = None) -> States:
+    """Run the model, on the kept tokens alone where given, and keep its tokens and patterns at every depth."""
+    # The embedding learns from its own loss alone: gradients from every depth would drown it.
+    embedded, blocks = embed(model, images, kept), []
+    tokens = embedded.detach()
     for block in model.blocks:
         middle, log_pattern = attend(block, tokens)
         tokens = think(block, middle)
@@ -93,7 +95,7 @@ def logit_error(student: Tensor, teacher: Tensor) -> Tensor:
     return (student - teacher).square().mean() / teacher.square().mean()
 
 
-def embedding_loss(student: VisionTransformer, teacher: VisionTransformer, images: Tensor, size: int = 224) -> Tensor:
+def embedding_loss(student: VisionTransformer, teacher: VisionTransformer, images: Tensor, size: int) -> Tensor:
     """Learn the embedded tokens at the size whose positions are stored as they are; calls backward."""
     images = F.interpolate(images, (size, size), mode="bicubic")
     with torch.no_grad():
@@ -103,12 +105,14 @@ def embedding_loss(student: VisionTransformer, teacher: VisionTransformer, image
     return loss
 
 
-def blockwise_losses(student: VisionTransformer, teacher: States, images: Tensor) -> dict[str, Tensor]:
+def blockwise_losses(
+    student: VisionTransformer, teacher: States, images: Tensor, kept: Tensor | None = None
+) -> dict[str, Tensor]:
     """Let every part of the student do its teacher's part on the teacher's own tokens, all parts independently.
 
     Calls backward on each part as it goes, which keeps memory small; returns the losses for the log.
     """
-    losses: dict[str, Tensor] = {"embed at size": unexplained(embed(student, images), teacher.embedded)}
+    losses: dict[str, Tensor] = {"embed at size": unexplained(embed(student, images, kept), teacher.embedded)}
     losses["embed at size"].backward()
     tokens, sums = teacher.embedded, torch.zeros(3)
     for block, target in zip(student.blocks, teacher.blocks, strict=True):
@@ -129,9 +133,11 @@ def blockwise_losses(student: VisionTransformer, teacher: States, images: Tensor
     return losses
 
 
-def whole_losses(student: VisionTransformer, teacher: States, images: Tensor) -> dict[str, Tensor]:
+def whole_losses(
+    student: VisionTransformer, teacher: States, images: Tensor, kept: Tensor | None = None
+) -> dict[str, Tensor]:
     """Let the student run on its own tokens and match the teacher at every depth; calls backward."""
-    states = forward_states(student, images)
+    states = forward_states(student, images, kept)
     pairs = list(zip(states.blocks, teacher.blocks, strict=True))
     losses = {
         "embed at size": unexplained(states.embedded, teacher.embedded),

@@ -1,0 +1,78 @@
+"""Accuracy on real data: the command of each line, then mean and spread over seeds.
+
+    python -m benchmarks.results --data ../shared/data/datasets
+
+Data with folders for validation or test are used as given; the others hold out 20 %. The seed changes the split (where
+there is one to draw), the new head, the order and the flips.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from explorer.models.backbone import Model
+from explorer.models.loading import load_model
+from explorer.training.plan import Plan
+from explorer.training.run import finetune
+
+DEIT = "../shared/data/weights/deit_tiny_patch16_224.safetensors"
+SETS = {"hymenoptera": 0.15, "shoe_sandal_boot": 0.2, "cifar10_subset": 0.15}  # and the share held out
+TRAINED = ("head", "last-2")
+EPOCHS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/datasets"))
+    parser.add_argument("--models", nargs="+", default=[DEIT, "bundled"])
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--train", nargs="+", default=list(TRAINED))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["EXPLORER_QUEUE"] = scratch
+        print("| data | model | train | accuracy | F1 macro | F1 weighted | untrained head | neighbours |")
+        print("|---|---|---|---|---|---|---|---|")
+        for name in args.models:
+            model = load_model(name, device="cpu")
+            for data in args.sets:
+                for train in args.train:
+                    plans = [plan_for(data, train, args.epochs, seed) for seed in range(args.seeds)]
+                    found = [measure(args.data / f"{data}.zip", model, plan, Path(scratch)) for plan in plans]
+                    print(line(data, Path(name).stem, train, found), flush=True)
+    print("\nEach line is the mean and standard deviation over", args.seeds, "seeds of:\n")
+    print(
+        f"    python -m explorer finetune DATA --model MODEL --train TRAIN --epochs {args.epochs} --seed SEED", end=""
+    )
+    print(" --val-fraction FRACTION")
+
+
+def plan_for(data: str, train: str, epochs: int, seed: int) -> Plan:
+    return Plan(train=train, epochs=epochs, seed=seed, val_fraction=SETS[data])
+
+
+def measure(data: Path, model: Model, plan: Plan, scratch: Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        return finetune(data, model, plan, Path(folder) / "run").metrics
+
+
+def line(data: str, model: str, train: str, found: Sequence[dict[str, Any]]) -> str:
+    scores = [spread([metrics[key] for metrics in found]) for key in ("accuracy", "f1_macro", "f1_weighted")]
+    scores.append(spread([metrics["baseline"]["accuracy"] for metrics in found]))
+    scores.append(spread([metrics["knn_accuracy"] for metrics in found]))
+    return f"| {data} | {model} | {train} | {' | '.join(scores)} |"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
+
+
+if __name__ == "__main__":
+    main()
