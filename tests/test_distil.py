@@ -31,18 +31,19 @@ mixup = 0.5
 cutmix = 0.5
 [[phase]]
 name = "blocks"
-images = 16
+images = 32
 size = 32
-batch = 4
+batch = 8
 muon_lr = [0.02, 0.01]
 adamw_lr = [0.005, 0.002]
 [[phase]]
 name = "whole"
-images = 16
+images = 32
 size = 48
-batch = 4
+batch = 8
 muon_lr = [0.01, 0.0]
 adamw_lr = [0.002, 0.0]
+patches = 5
 """
 
 
@@ -140,9 +141,9 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(store, tmp_path):
     stopped.save()
     resumed = trainer(store, tmp_path / "b")
     resumed.resume()
-    assert resumed.images == 12
+    assert resumed.images == 24
     resumed.train()
-    assert resumed.images == whole.images == 32
+    assert resumed.images == whole.images == 64
     for a, b in zip(whole.student.parameters(), resumed.student.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 
