@@ -6,9 +6,9 @@ import streamlit as st
 from PIL import Image
 
 import explorer
-from explorer.attention.recording import Recording
 from explorer.data.images import open_image
 from explorer.errors import ImageError
+from explorer.models.backbone import Model
 from explorer.models.preprocess import fit_image
 from explorer.ui import cached
 from explorer.ui.attention_settings import default_layer
@@ -20,12 +20,13 @@ from explorer.ui.photos import add_photo
 PLAIN_SIDE = 224
 
 
-def attention_picture(source: str, image: str, size: int | None = None, layer: int | None = None) -> Image.Image:
-    """The image as a model sees it, with one layer's head-mean attention; by default the Attention page's layer.
+def attention_picture(model: Model, image: str, size: int | None = None, layer: int | None = None) -> Image.Image:
+    """The image as the model sees it, with one layer's head-mean attention; by default the Attention page's layer.
 
-    Raises ExplorerError where the model or the image can't be read.
+    Raises ExplorerError where the image can't be read or recorded.
     """
-    return _picture(source, image, size, layer, cached.stamp(source))
+    layer = default_layer(model) if layer is None else layer
+    return _picture((model.source, model.num_heads, cached.stamp(model.source)), model, image, size, layer)
 
 
 def plain_picture(image: str) -> Image.Image:
@@ -34,12 +35,10 @@ def plain_picture(image: str) -> Image.Image:
 
 
 @st.cache_data(max_entries=300, show_spinner=False)
-def _picture(
-    source: str, image: str, size: int | None, layer: int | None, stamp: tuple[int, int] | None
-) -> Image.Image:
+def _picture(key: tuple, _model: Model, image: str, size: int | None, layer: int) -> Image.Image:
     # Not through the shared cache of recordings: a page of these would push out the one on the other pages.
-    recording: Recording = explorer.record(cached.load_model(source), image, size=size)
-    return explorer.overlay(recording.image, recording.attention(default_layer(recording) if layer is None else layer))
+    recording = explorer.record(_model, image, size=size)
+    return explorer.overlay(recording.image, recording.attention(layer))
 
 
 def open_in_attention(model: str | None = None, image: str | None = None, name: str = "") -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from explorer.attention.recording import Query, Recording
 from explorer.errors import QueryError
+from explorer.models.backbone import Model
 from explorer.rendering.colormaps import COLORMAPS
 from explorer.rendering.payload import LOOK
 from explorer.rendering.view import View
@@ -135,7 +136,7 @@ def head_options(rec: Recording) -> list[str]:
     return [*FUSIONS, *map(str, range(rec.num_heads))]
 
 
-def default_layer(rec: Recording) -> int:
+def default_layer(rec: Recording | Model) -> int:
     """Three quarters up: there, and not in the last layer, maps hold the object best in most supervised models."""
     return min(rec.depth - 1, round(0.75 * rec.depth))
 

@@ -52,7 +52,7 @@ def dataset_in_use() -> Dataset | None:
     path, title = st.session_state.get(_CHOSEN, (None, ""))
     if path is None:
         return None
-    report = _read(path, title)
+    report = read_once(path, title)
     if isinstance(report, DataError):
         raise report
     return Dataset(path, title, report)
@@ -95,7 +95,7 @@ def _reports() -> OrderedDict[tuple[str, float], DatasetReport | DataError]:
     return OrderedDict()  # shared by all sessions; a cached function could not draw the progress bar
 
 
-def _read(path: Path, title: str) -> DatasetReport | DataError:
+def read_once(path: Path, title: str) -> DatasetReport | DataError:
     """What is in a data set, or why it can't be used: read once while its file stays as it is."""
     reports = _reports()
     try:

@@ -6,15 +6,17 @@ from typing import Any
 
 import streamlit as st
 
-from explorer.errors import ExplorerError, ImageError
 from explorer.models import registry
+from explorer.models.backbone import Model
 from explorer.training.folder import State, read_json
 from explorer.training.jobs import Run
 from explorer.training.plan import Plan
+from explorer.ui import cached
 from explorer.ui.attention_pictures import attention_picture, open_in_attention, plain_picture
+from explorer.ui.attention_settings import default_layer
 from explorer.ui.finetune_charts import confusion_figure, per_class_table, show_scores
 from explorer.ui.finetune_files import downloads
-from explorer.ui.messages import plain, sentence_of, show_errors
+from explorer.ui.messages import plain, show_errors
 
 SHOWN = 6  # pictures in a row
 COMPARED = 3  # photos whose attention is shown before and after
@@ -38,8 +40,9 @@ def show_result(run: Run) -> None:
     per_class_table(run.metrics)
     with show_errors():
         rows = read_json(run.folder.predictions)
-        _predictions(rows, key, run.plan)
-        _attention_change(run.options.model, key, rows, run.plan)
+        trained = cached.load_model(key)
+        _predictions(rows, trained, run.plan.image_size)
+        _attention_change(cached.load_model(run.options.model), trained, rows, run.plan)
 
 
 def _which_weights(best: int, state: State) -> str:
@@ -63,57 +66,45 @@ def _buttons(run: Run, key: str) -> None:
         downloads(run, key)
 
 
-def _predictions(rows: list[dict[str, Any]], key: str, plan: Plan) -> None:
+def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -> None:
     st.subheader("Sample predictions", anchor=False)
     samples = random.Random(0).sample(rows, min(SHOWN, len(rows)))
     for column, row in zip(st.columns(SHOWN), samples, strict=False):
-        with column:
-            _card(row, None, plan)
+        with column, show_errors():
+            st.image(plain_picture(row["image"]))
+            _verdict(row)
     st.subheader("Worst mistakes", anchor=False)
     mistakes = [row for row in rows if row["actual"] != row["predicted"]][:SHOWN]
     if not mistakes:
         st.success("None: every validation image was told rightly.")
         return
-    st.caption("The highest losses, with the new model's attention three quarters up (mean of heads).")
+    st.caption(f"The highest losses, with the new model's attention in layer {default_layer(trained)}, mean of heads.")
     for column, row in zip(st.columns(SHOWN), mistakes, strict=False):
-        with column:
-            _card(row, key, plan)
+        with column, show_errors():
+            st.image(attention_picture(trained, row["image"], size))
+            _verdict(row)
+            if trained.source.startswith("checkpoints/") and st.button(
+                "Open", icon=":material/my_location:", type="tertiary", key=f"mistake_{row['name']}"
+            ):
+                open_in_attention(trained.source, row["image"], row["name"])
 
 
-def _card(row: dict[str, Any], key: str | None, plan: Plan) -> None:
-    """One validation image, with a model's attention where its key is given, and what was predicted."""
+def _verdict(row: dict[str, Any]) -> None:
+    """What was predicted, and what it is where that was wrong."""
     right = row["actual"] == row["predicted"]
-    with st.container(gap="xxsmall"):
-        try:
-            st.image(attention_picture(key, row["image"], plan.image_size) if key else plain_picture(row["image"]))
-        except ExplorerError as error:
-            st.caption(sentence_of(error))
-        mark = ":green[:material/check:]" if right else ":red[:material/close:]"
-        st.markdown(f"{mark} **{plain(row['predicted'])}** {row['probability']:.0%}")
-        if not right:
-            st.caption(f"is {plain(row['actual'])}")
-        if key and key.startswith("checkpoints/"):
-            _open_button(row, key)
+    mark = ":green[:material/check:]" if right else ":red[:material/close:]"
+    is_really = "" if right else f"  \nis {plain(row['actual'])}"
+    st.markdown(f"{mark} **{plain(row['predicted'])}** {row['probability']:.0%}{is_really}")
 
 
-def _open_button(row: dict[str, Any], key: str) -> None:
-    if st.button("Open", icon=":material/my_location:", type="tertiary", key=f"mistake_{row['name']}"):
-        try:
-            open_in_attention(key, row["image"], row["name"].rsplit("/", 1)[-1])
-        except ImageError as error:
-            st.caption(sentence_of(error))
-
-
-def _attention_change(base: str, key: str, rows: list[dict[str, Any]], plan: Plan) -> None:
+def _attention_change(base: Model, trained: Model, rows: list[dict[str, Any]], plan: Plan) -> None:
     st.subheader("Attention before and after", anchor=False)
     if plan.train == "head":
         st.caption("Only the head was trained, so the attention can't change: both pictures are the same.")
     else:
-        st.caption("The last layer's attention from the class token, mean of heads, on the same photos.")
+        st.caption("The last layer's attention, mean of heads, on the same photos.")
     chosen = random.Random(1).sample(rows, min(COMPARED, len(rows)))
     for column, row in zip(st.columns(COMPARED, gap="large"), chosen, strict=False):
-        try:
-            for place, title, source in zip(column.columns(2), ("Before", "After"), (base, key), strict=True):
-                place.image(attention_picture(source, row["image"], plan.image_size, LAST), caption=title)
-        except ExplorerError as error:
-            column.caption(sentence_of(error))
+        with column, show_errors():
+            for place, title, model in zip(st.columns(2), ("Before", "After"), (base, trained), strict=True):
+                place.image(attention_picture(model, row["image"], plan.image_size, LAST), caption=title)

@@ -1,0 +1,127 @@
+"""What the Evaluate page is given: single images, or a zip of class folders; and what a model makes of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from explorer.data.report import DatasetReport
+from explorer.errors import DataError
+from explorer.models.backbone import Model
+from explorer.training.classify import Predictions, class_names_of, evaluate, predict, write_predictions
+from explorer.ui import cached
+from explorer.ui.finetune_data import LARGEST, read_once
+from explorer.ui.finetune_uploads import keep_upload
+from explorer.ui.photo_picker import TYPES
+
+_GIVEN = "evaluate_given"
+_UPLOADS = "evaluate_uploads"  # number of the uploader's newest generation: a new key empties it
+
+
+@dataclass(frozen=True)
+class Given:
+    """Uploaded images as (name, path), or one zip."""
+
+    images: tuple[tuple[str, Path], ...] = ()
+    zip: tuple[str, Path] | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions, one row an image with the worst mistakes first where the truth is known; then also metrics."""
+
+    found: Predictions
+    rows: list[dict[str, Any]]
+    metrics: dict[str, Any] | None = None
+    report: DatasetReport | None = None
+
+    def csv(self) -> bytes:
+        """Every image's prediction and all probabilities."""
+        actual = {row["name"]: row["actual"] for row in self.rows} if self.metrics else None
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "predictions.csv"
+            write_predictions(path, self.found, actual)
+            return path.read_bytes()
+
+
+def choose_images() -> Given | None:
+    """The uploader; what was uploaded last, kept on disk."""
+    generation = st.session_state.setdefault(_UPLOADS, 0)
+    files = st.file_uploader(
+        "Images, or a zip with one folder of images for each class", [*TYPES, "zip"], accept_multiple_files=True,
+        key=f"evaluate_{generation}", max_upload_size=LARGEST,
+    )  # fmt: skip
+    if files:
+        st.session_state[_GIVEN] = keep(files)
+        st.session_state[_UPLOADS] = generation + 1  # lets go of the files, which Streamlit keeps in memory
+        st.rerun()
+    return st.session_state.get(_GIVEN)
+
+
+def keep(files: Sequence[UploadedFile]) -> Given:
+    """The uploads on disk; DataError where a zip didn't come alone."""
+    zips = [file for file in files if file.name.lower().endswith(".zip")]
+    if zips and len(files) > 1:
+        raise DataError("Drop either one zip or single images, not both at once.")
+    if zips:
+        return Given(zip=(zips[0].name, keep_upload(zips[0], ".zip")))
+    names = _distinct([file.name for file in files])
+    paths = [keep_upload(file, Path(file.name).suffix.lower()) for file in files]
+    return Given(images=tuple(zip(names, paths, strict=True)))
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, with a number after those that came before."""
+    found: list[str] = []
+    for name in names:
+        number, free = 2, name
+        while free in found:
+            number, free = number + 1, f"{name} ({number})"
+        found.append(free)
+    return found
+
+
+def class_names(model: Model) -> list[str]:
+    """The classes that the model tells apart; ModelError where it has no classifier."""
+    return _class_names((model.source, model.num_heads, cached.stamp(model.source)), model)
+
+
+@st.cache_data(max_entries=20, show_spinner=False)
+def _class_names(key: tuple, _model: Model) -> list[str]:
+    return class_names_of(_model)
+
+
+def evaluated(model: Model, given: Given) -> Evaluation:
+    """What the model says of the images; DataError where a zip can't be used or has classes it doesn't know."""
+    key = (model.source, model.num_heads, cached.stamp(model.source), given)
+    if given.zip is None:
+        return _predicted(key, model, given)
+    report = read_once(given.zip[1], given.zip[0])
+    if isinstance(report, DataError):
+        raise report
+    return _scored(key, model, report)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Classifying the images")
+def _predicted(key: tuple, _model: Model, _given: Given) -> Evaluation:
+    paths = dict(_given.images)
+    found = predict(_model, list(paths.values()), list(paths))
+    tops = [(name, found.top(index, 1)[0]) for index, name in enumerate(found.images)]
+    rows = [
+        {"image": str(paths[name]), "name": name, "predicted": likeliest, "probability": probability}
+        for name, (likeliest, probability) in tops
+    ]
+    rejected = {  # by the names that people know
+        name: reason.replace(f"'{paths[name].name}'", f"'{name}'") for name, reason in found.rejected.items()
+    }
+    return Evaluation(Predictions(found.images, found.probabilities, found.class_names, rejected), rows)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Classifying the images")
+def _scored(key: tuple, _model: Model, _report: DatasetReport) -> Evaluation:
+    metrics, rows, found = evaluate(_model, _report)
+    return Evaluation(found, rows, metrics, _report)

@@ -1,0 +1,103 @@
+"""What the Evaluate page shows: scores where the truth is known, every prediction, and where the model looked."""
+
+from typing import Any
+
+import streamlit as st
+
+from explorer.models.backbone import Model
+from explorer.ui.attention_pictures import attention_picture, open_in_attention
+from explorer.ui.attention_settings import default_layer
+from explorer.ui.evaluate_data import Evaluation, Given
+from explorer.ui.finetune_charts import confusion_figure, per_class_table, show_scores
+from explorer.ui.finetune_report import thumbnail
+from explorer.ui.messages import plain, show_errors
+
+PICTURED = 300  # rows that are shown with a picture
+ROW = 52  # pixels
+LIKELIEST = 5  # classes of the chosen image
+
+
+def show_evaluation(model: Model, given: Given, evaluation: Evaluation) -> None:
+    """Everything the page has to say about one upload."""
+    if evaluation.metrics:
+        _scores(evaluation, evaluation.metrics)
+    _left_out(evaluation)
+    if not evaluation.rows:
+        return
+    st.subheader("Predictions", anchor=False)
+    table, chosen = st.columns([3, 2], gap="large")
+    with table:
+        row = _table(given, evaluation)
+        st.download_button(
+            "predictions.csv", evaluation.csv, "predictions.csv", "text/csv", on_click="ignore",
+            icon=":material/download:", help="Every image with the probabilities of all classes.",
+        )  # fmt: skip
+    with chosen, show_errors():
+        _one_image(model, evaluation, row)
+
+
+def _scores(evaluation: Evaluation, metrics: dict[str, Any]) -> None:
+    report = evaluation.report
+    if report and report.has_split:
+        st.caption(
+            f"The zip has train and validation folders: only the validation side counts, {len(evaluation.rows):,} of "
+            f"{len(report.items):,} images."
+        )
+    show_scores(metrics)
+    left, right = st.columns(2, gap="large", vertical_alignment="center")
+    left.plotly_chart(confusion_figure(metrics), key="confusion", config={"displayModeBar": False}, alt="Confusion")
+    with right:
+        per_class_table(metrics)
+
+
+def _left_out(evaluation: Evaluation) -> None:
+    left_out = list(evaluation.found.rejected.items())
+    if evaluation.report:
+        left_out += [(entry.name, entry.reason) for entry in evaluation.report.rejected]
+    if left_out:
+        one = len(left_out) == 1
+        with st.expander(f"Left out: {len(left_out)} file{'' if one else 's'}", expanded=True):
+            st.dataframe([{"File": name, "Why": reason} for name, reason in left_out], hide_index=True)
+
+
+def _table(given: Given, evaluation: Evaluation) -> dict[str, Any]:
+    """All predictions; returns the row that is chosen, at first the first one."""
+    known = {"Actual": "actual"} if evaluation.metrics else {}
+    rows = [
+        {
+            "picture": thumbnail(row["image"], 96) if number < PICTURED else None,
+            "Image": row["name"].rsplit("/", 1)[-1],
+            **{title: row[key] for title, key in known.items()},
+            "Predicted": row["predicted"],
+            "Probability": 100 * row["probability"],
+        }
+        for number, row in enumerate(evaluation.rows)
+    ]
+    columns = {
+        "picture": st.column_config.ImageColumn("", width=64),
+        "Probability": st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=100),
+    }
+    picked = st.dataframe(
+        rows, hide_index=True, row_height=ROW, column_config=columns, height=min(38 + ROW * len(rows), 560),
+        on_select="rerun", selection_mode="single-row-required", key=f"predictions_{hash(given)}", alt="Predictions",
+    )  # fmt: skip
+    chosen = picked["selection"]["rows"]
+    return evaluation.rows[chosen[0] if chosen and chosen[0] < len(evaluation.rows) else 0]
+
+
+def _one_image(model: Model, evaluation: Evaluation, row: dict[str, Any]) -> None:
+    """The chosen image with its attention, its likeliest classes, and the way to the Attention page."""
+    name = row["name"].rsplit("/", 1)[-1]
+    caption = f"{plain(name)}: attention in layer {default_layer(model)}, mean of heads"
+    st.image(attention_picture(model, row["image"]), caption=caption, width="stretch")
+    top = evaluation.found.top(evaluation.found.images.index(row["name"]), LIKELIEST)
+    st.dataframe(
+        [{"Class": label, "Probability": 100 * probability} for label, probability in top],
+        hide_index=True,
+        column_config={
+            "Probability": st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=100),
+        },
+        alt="Likeliest classes",
+    )
+    if st.button("Open in Attention", icon=":material/my_location:", key="open_row"):
+        open_in_attention(None, row["image"], name)
