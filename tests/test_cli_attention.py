@@ -55,10 +55,8 @@ def pixels(path: Path) -> np.ndarray:
         (["--head", "max", "--query", "mean"], lambda r: r.attention(-1, "max", "mean")),
         (["--rollout", "--fusion", "max", "--discard-ratio", "0.5"], lambda r: r.rollout(None, "max", 0.5)),
         (["--rollout", "--query", "0,0", "--start-layer", "1"], lambda r: r.rollout((0, 0), start_layer=1)),
-        (["--relevance", "3"], lambda r: r.relevance(3)),
-        (["--relevance"], lambda r: r.relevance()),
     ],
-    ids=["layer", "patch", "max", "rollout", "rollout start", "relevance", "predicted"],
+    ids=["layer", "patch", "max", "rollout", "rollout start"],
 )
 def test_npz_and_png_hold_the_librarys_map(weights, picture, recording, tmp_path, options, expected, capsys):
     assert call(weights, tmp_path, picture, "--fit", "keep", "--npz", *options) == 0
@@ -72,7 +70,7 @@ def test_npz_and_png_hold_the_librarys_map(weights, picture, recording, tmp_path
 
 
 def test_the_looks(weights, picture, recording, tmp_path):
-    looks = ["--fit", "keep", "--colormap", "viridis", "--opacity", "0.9", "--nearest"]
+    looks = ["--fit", "keep", "--colormap", "viridis", "--opacity", "0.9", "--resample", "nearest"]
     assert call(weights, tmp_path, picture, *looks) == 0
     expected = explorer.overlay(recording.image, recording.attention(-1), 0.9, "viridis", "nearest")
     np.testing.assert_array_equal(pixels(tmp_path / "photo.png"), np.array(expected))
@@ -106,7 +104,9 @@ def test_a_bad_image_is_one_line_and_the_others_are_drawn(weights, picture, tmp_
         (["--query", "99,0"], "outside the grid"),
         (["--size", "65"], "no multiple of the patch size"),
         (["--mass", "2"], "mass must lie"),
-        (["--relevance", "99"], "classes 0 to 4"),
+        (["--query", "a,b"], "no 'a,b' token"),
+        (["--colormap", "jet"], "colour map"),
+        (["--rollout", "--discard-ratio", "1"], "discard_ratio"),
     ],
 )
 def test_bad_settings_are_one_line(weights, picture, tmp_path, capsys, options, words):
@@ -116,7 +116,7 @@ def test_bad_settings_are_one_line(weights, picture, tmp_path, capsys, options, 
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("options", [["--query", "a,b"], ["--fit", "stretch"], ["--rollout", "--relevance"]])
+@pytest.mark.parametrize("options", [["--fit", "stretch"], ["--layer", "last"], ["--fusion", "sum"]])
 def test_bad_options_are_refused_by_the_parser(weights, picture, tmp_path, options):
     with pytest.raises(SystemExit) as caught:
         call(weights, tmp_path, picture, *options)
