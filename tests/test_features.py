@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
 import explorer
-from explorer.attention.features import components, foreground_side, otsu, patch_tokens, pca_colours, similarity
+from explorer.attention.features import components, cosine, foreground_side, otsu, patch_tokens, pca_colours, similarity
 from explorer.errors import QueryError
 from tests.tiny import photo, tiny_model
 
@@ -102,6 +102,11 @@ def test_similarity_equals_sklearn(recording, query):
 def test_a_patch_is_most_like_itself(recording):
     got = similarity(recording, (2, 5))
     assert got[2, 5] == pytest.approx(1) and got.argmax() == 2 * 8 + 5
+
+
+def test_cosine():
+    assert cosine(np.array([3.0, 4.0]), np.array([4.0, 3.0])) == pytest.approx(0.96)
+    assert cosine(np.zeros(2), np.ones(2)) == 0
 
 
 def test_tokens_of_two_models_are_not_mixed(recording):

@@ -10,7 +10,7 @@ from PIL import Image
 
 import explorer
 from explorer.data import video
-from explorer.data.video import Clip, read_clip
+from explorer.data.video import Clip, pan, read_clip
 from explorer.errors import VideoError
 from explorer.rendering.video import ClipMaps, gif, mp4, painted_frames, record_clip, side_by_side
 from explorer.rendering.view import View
@@ -120,6 +120,14 @@ def test_progress_can_stop_the_work():
         record_clip(tiny_model(), Clip([photo()] * 3, 8.0), VIEW, progress=stop)
     with pytest.raises(InterruptedError):
         mp4(grey_frames(), 8, progress=stop)
+
+
+def test_a_pan_goes_from_corner_to_corner():
+    image = photo(100, 50)
+    clip = pan(image, frames=3, fps=4)
+    assert [frame.size for frame in clip.frames] == [(35, 35)] * 3 and clip.fps == 4
+    np.testing.assert_array_equal(np.array(clip.frames[0]), np.array(image)[:35, :35])
+    np.testing.assert_array_equal(np.array(clip.frames[2]), np.array(image)[15:, 65:])
 
 
 def test_side_by_side_keeps_both():

@@ -60,7 +60,7 @@ def divergence(first: "Recording", second: "Recording", query: "Query | None" = 
     query = first.default_query if query is None else query
     other_query = matching_query(query, first.grid, second.grid)
     by_head = first.num_heads == second.num_heads
-    layers = tuple((layer, _same_depth(layer, first.depth, second.depth)) for layer in range(first.depth))
+    layers = tuple((layer, same_depth(layer, first.depth, second.depth)) for layer in range(first.depth))
     rows = []
     for layer, other_layer in layers:
         if _over_tokens(first, second):
@@ -76,7 +76,8 @@ def _over_tokens(first: "Recording", second: "Recording") -> bool:
     return first.grid == second.grid and first.prefix_tokens == second.prefix_tokens
 
 
-def _same_depth(layer: int, depth: int, other_depth: int) -> int:
+def same_depth(layer: int, depth: int, other_depth: int) -> int:
+    """The layer of a model of other depth at the same relative depth."""
     return layer if depth == other_depth else round(layer * (other_depth - 1) / max(depth - 1, 1))
 
 

@@ -113,6 +113,11 @@ def similarity(recording: "Recording", query: "Query", other: "Recording | None"
     return (patches @ token / np.maximum(lengths, 1e-12)).clip(-1, 1).reshape(other.grid).astype(np.float32)
 
 
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Cosine similarity of two features (width,), -1 to 1."""
+    return float(one @ other / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-12))
+
+
 def _check_same_width(recordings: Sequence["Recording"]) -> None:
     widths = {recording.model_name: recording.tokens.shape[1] for recording in recordings}
     if len({(recording.model_name, recording.tokens.shape[1]) for recording in recordings}) > 1:

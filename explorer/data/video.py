@@ -47,6 +47,14 @@ def read_clip(source: VideoSource, fps: float = 8.0) -> Clip:
     return Clip(frames, (len(times) - 1) / span if span > 0 else fps)
 
 
+def pan(image: Image.Image, frames: int = 16, fps: float = 8.0) -> Clip:
+    """A clip made of one photo: a square window moves from its upper left to its lower right corner."""
+    side = round(0.7 * min(image.size))
+    steps = [index / max(frames - 1, 1) for index in range(frames)]
+    corners = [(round((image.width - side) * step), round((image.height - side) * step)) for step in steps]
+    return Clip([image.crop((x, y, x + side, y + side)) for x, y in corners], fps)
+
+
 @contextmanager
 def _as_path(source: VideoSource) -> Iterator[Path]:
     """OpenCV reads only files: bytes go through a temporary one."""

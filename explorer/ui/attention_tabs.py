@@ -7,15 +7,28 @@ import streamlit as st
 from explorer.attention.metrics import head_entropy, mean_attention_distance, prefix_share
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
+from explorer.ui.artefacts_tab import artefacts_tab
 from explorer.ui.attention_figures import in_blocks, matrix_figure, mosaic, mosaic_figure
 from explorer.ui.attention_settings import FUSIONS, head_name, query_name
+from explorer.ui.evidence_tab import evidence_tab
+from explorer.ui.relevance_tab import relevance_tab
+from explorer.ui.share_tab import share_tab
 
 PLAIN = {"displayModeBar": False}
 
 
 def tabs(rec: Recording, view: View) -> None:
-    """Mosaic, rollout, matrix and numbers of what the canvas shows."""
-    drawn = {"Layers × heads": _mosaic, "Rollout": _rollout, "Matrix": _matrix, "Numbers": _numbers}
+    """More of what the canvas shows: all layers, what it means for a class, whether it matters, and files of it."""
+    drawn = {
+        "Layers × heads": _mosaic,
+        "Rollout": _rollout,
+        "Relevance": relevance_tab,
+        "Evidence": evidence_tab,
+        "Artefact tokens": artefacts_tab,
+        "Matrix": _matrix,
+        "Numbers": _numbers,
+        "Share": share_tab,
+    }
     for tab, draw in zip(st.tabs(list(drawn), key="tab", bind="query-params"), drawn.values(), strict=True):
         if tab.open:
             with tab:

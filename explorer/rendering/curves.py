@@ -1,0 +1,59 @@
+"""Plotly figures of evidence and divergence."""
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from explorer.attention.divergence import Divergence
+from explorer.attention.evidence import Curve, Evidence
+
+NAMES = {"map": "this map", "random": "random order", "centre": "centre first"}
+COLOURS = {"map": "#ea580c", "random": "#78716c", "centre": "#2563eb"}
+DASHES = {"map": "solid", "random": "dot", "centre": "dash"}
+GAMES = {"deletion": "Deletion: lower is better", "insertion": "Insertion: higher is better"}
+
+
+def evidence_figure(evidence: Evidence) -> go.Figure:
+    """Deletion and insertion side by side, the area under each curve in its name."""
+    figure = make_subplots(1, 2, subplot_titles=list(GAMES.values()), shared_yaxes=True, horizontal_spacing=0.06)
+    for column, game in enumerate(GAMES, start=1):
+        for order in NAMES:
+            figure.add_trace(_line(evidence.curve(order, game)), row=1, col=column)  # type: ignore[arg-type]
+    figure.update_xaxes(title="Share of patches", tickformat=".0%", range=[0, 1])
+    figure.update_yaxes(rangemode="tozero")
+    figure.update_yaxes(title="Class probability", row=1, col=1)
+    # One legend a game, since the areas differ; none is the first, which a theme colours apart from the others.
+    places = {"legend2": 0.0, "legend3": 0.53}
+    legends = {name: {"x": x, "y": -0.28, "yanchor": "top", "orientation": "v"} for name, x in places.items()}
+    return figure.update_layout({"height": 430, "margin": {"l": 8, "r": 8, "t": 40, "b": 8}, **legends})
+
+
+def _line(curve: Curve) -> go.Scatter:
+    return go.Scatter(
+        x=curve.shares,
+        y=curve.probabilities,
+        name=f"{NAMES[curve.order]}: area {curve.area:.3f}",
+        line={"color": COLOURS[curve.order], "dash": DASHES[curve.order], "width": 3 if curve.order == "map" else 2},
+        legend="legend2" if curve.game == "deletion" else "legend3",
+        hovertemplate="%{x:.0%}: %{y:.3f}<extra></extra>",
+    )
+
+
+def divergence_figure(result: Divergence) -> go.Figure:
+    """Layers from left to right, heads from top to bottom, in bits."""
+    layers = [str(a) if a == b else f"{a} / {b}" for a, b in result.layers]
+    heads = [str(head) for head in result.heads]
+    heat = go.Heatmap(
+        z=result.table.T,
+        x=layers,
+        y=heads,
+        colorscale="Viridis",
+        zmin=0,
+        colorbar={"title": "bits", "thickness": 12},
+        hovertemplate="layer %{x} · head %{y}<br>%{z:.4f} bits<extra></extra>",
+        xgap=1,
+        ygap=1,
+    )
+    figure = go.Figure(heat)
+    figure.update_xaxes(title="Layer", type="category")
+    figure.update_yaxes(title="Head", type="category", autorange="reversed")
+    return figure.update_layout(height=120 + 26 * max(4, len(heads)), margin={"l": 8, "r": 8, "t": 8, "b": 8})

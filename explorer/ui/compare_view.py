@@ -1,0 +1,114 @@
+"""The parts of the Compare page: the second recording, the linked canvases, the difference, what changed most."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from explorer.attention.divergence import Divergence, divergence, same_depth
+from explorer.attention.recording import Query, Recording
+from explorer.models.backbone import Model
+from explorer.rendering.comparison import difference_map, paint_difference, second_view
+from explorer.rendering.curves import divergence_figure
+from explorer.rendering.payload import canvas_payload
+from explorer.rendering.view import View
+from explorer.ui import cached
+from explorer.ui.attention_settings import FUSIONS, head_name, head_options, parse_query, query_name, query_text
+from explorer.ui.components.linked import linked_canvases
+from explorer.ui.messages import plain
+from explorer.ui.state import Current
+
+CANVASES, QUERY, SEQ = "linked", "query", "linked_seq"
+PLAIN = {"displayModeBar": False}
+SHOWN_CHANGES = 12
+
+
+def second_recording(now: Current, model: Model) -> Recording:
+    """The same photo by another model, at the multiple of its patch nearest to the first's size."""
+    size = max(model.patch_size, round(now.size / model.patch_size) * model.patch_size)
+    fixed = getattr(model.adapter, "fixed_size", None)
+    return cached.record(model, now.photo, min(fixed) if fixed else size, now.fit)
+
+
+def pick_view(now: Current, second: Recording) -> View:
+    """Layer and head of the first; heads only where the second has as many."""
+    first = now.recording
+    layer_at, head_at = st.columns([3, 2], gap="large")
+    layer = layer_at.slider("Layer", 0, first.depth - 1, first.depth - 1, key="layer", bind="query-params")
+    options = head_options(first) if first.num_heads == second.num_heads else list(FUSIONS)
+    if st.session_state.get("head") not in (None, *options):
+        st.session_state["head"] = "mean"
+    head = str(head_at.select_slider("Head", options, "mean", key="head", bind="query-params"))
+    return View(**now.settings, layer=layer, head=head if head in FUSIONS else int(head), query=_query(first))
+
+
+def _query(rec: Recording) -> Query:
+    """The query in the address, where this recording has it."""
+    text = st.query_params.get(QUERY)
+    if text is None:
+        return rec.default_query
+    query = parse_query(text)
+    rec.rows(0, query)  # raises the QueryError that the page shows
+    return query
+
+
+def _take_change() -> None:
+    change = st.session_state[CANVASES].get("view")
+    if change:
+        query = change["query"]
+        st.query_params[QUERY] = query_text(query if isinstance(query, str) else tuple(query))
+        st.session_state[SEQ] = change["seq"]
+
+
+def canvases(view: View, first: Recording, second: Recording) -> View:
+    """Both, linked; returns the second's view."""
+    layer = same_depth(view.layer, first.depth, second.depth)
+    other = replace(second_view(view, first, second), layer=layer)
+    for column, rec, shown in zip(st.columns(2, gap="medium"), (first, second), (view, other), strict=True):
+        rows, cols = rec.grid
+        column.markdown(f"**{plain(rec.model_name)}**: layer {shown.layer}, {rows} × {cols} patches")
+    seq = st.session_state.get(SEQ, 0)
+    payloads = [canvas_payload(rec, shown, seq=seq) for rec, shown in ((first, view), (second, other))]
+    linked_canvases(*payloads, key=CANVASES, on_change=_take_change)
+    return other
+
+
+def differences(view: View, first: Recording, second: Recording) -> None:
+    """Where the second looks more or less, and which heads look elsewhere."""
+    result = divergence(first, second, view.query)
+    map_at, table_at = st.columns([2, 3], gap="large")
+    with map_at:
+        st.subheader("Where it changed", anchor=False)
+        image = first.image.resize((first.image.width * 2, first.image.height * 2))
+        change = difference_map(view, first, second)
+        st.image(paint_difference(image, change), width="stretch")
+        st.caption(
+            ":orange[Orange]: the second looks there more; :blue[blue]: less. Each patch counts as a share of its own "
+            f"map; the largest change is {abs(change).max():.1%}."
+        )
+    with table_at:
+        st.subheader("Which heads changed", anchor=False)
+        figure = divergence_figure(result)
+        st.plotly_chart(figure, key="divergence", width="stretch", config=PLAIN)
+        st.caption(f"Jensen-Shannon divergence from {query_name(view.query or first.default_query)}. {_how(result)}")
+    _most_changed(result)
+
+
+def _how(result: Divergence) -> str:
+    """What was held to what."""
+    if result.heads == ("mean",):
+        return "The models have different numbers of heads: their means are compared."
+    if any(a != b for a, b in result.layers):
+        return "The models have different depths: layers at the same relative depth are compared."
+    return "0 bits: the same map; 1 bit: nothing in common."
+
+
+def _most_changed(result: Divergence) -> None:
+    changes = result.most_changed()[:SHOWN_CHANGES]
+    table = {
+        "Layer": [change.layer for change in changes],
+        "Head": [head_name(change.head) for change in changes],
+        "Bits": [change.bits for change in changes],
+    }
+    bar = st.column_config.ProgressColumn("Divergence (bits)", format="%.3f", min_value=0, max_value=1)
+    with st.expander("The heads that changed most", expanded=True):
+        st.dataframe(table, column_config={"Bits": bar}, hide_index=True, width="stretch")

@@ -1,0 +1,64 @@
+// Two live pictures of one photo: what the mouse or a click asks of one is asked of the other, at the same place.
+
+const pairs = new WeakMap();
+
+/** An eight-byte length, the first payload, the second. */
+function split(bytes) {
+  const length = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
+  return [bytes.subarray(8, 8 + length), bytes.subarray(8 + length)];
+}
+
+/** The patch of another grid under the middle of this one; a token's name stays. */
+function matching(query, from, to) {
+  return Array.isArray(query) ? query.map((at, axis) => Math.floor(((at + 0.5) / from[axis]) * to[axis])) : query;
+}
+
+class Pair {
+  constructor(root) {
+    this.views = [...root.querySelectorAll("[data-side]")].map((side) => new LiveView(side));
+    this.onChange = () => {};
+    this.views.forEach((view, side) => this.link(view, this.views[1 - side], side));
+  }
+
+  link(view, other, side) {
+    const follow = () => {
+      if (!view.data || !other.data) return;
+      other.hover = matching(view.hover, view.data.grid, other.data.grid);
+      other.reading = view.reading;
+      other.schedule();
+    };
+    for (const type of ["pointermove", "pointerdown", "pointerleave", "pointercancel"]) {
+      view.picture.addEventListener(type, follow);
+    }
+    view.onChange = ({ query, seq }) => {
+      other.set({ query: matching(query, view.data.grid, other.data.grid) }, false);
+      const first = side === 0 ? query : matching(query, view.data.grid, other.data.grid);
+      this.onChange({ query: first, seq });
+    };
+  }
+
+  update(bytes) {
+    split(bytes).forEach((part, side) => this.views[side].update(part));
+  }
+
+  destroy() {
+    this.views.forEach((view) => view.destroy());
+  }
+}
+
+export default function ({ data, parentElement, setStateValue }) {
+  let pair = pairs.get(parentElement);
+  if (!pair || !parentElement.contains(pair.views[0].root)) {
+    pair?.destroy();
+    pair = new Pair(parentElement);
+    pairs.set(parentElement, pair);
+  }
+  const call = (pair.calls = (pair.calls ?? 0) + 1);
+  pair.onChange = (change) => setStateValue("view", change);
+  if (data) pair.update(data);
+  return () => {
+    if (pair.calls !== call) return;
+    pair.destroy();
+    pairs.delete(parentElement);
+  };
+}

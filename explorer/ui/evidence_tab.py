@@ -1,0 +1,121 @@
+"""The Evidence tab: does the class depend on what the map marks, and which head finds the object?"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from explorer.attention.evidence import Evidence, evidence
+from explorer.attention.localization import Score, fit_mask, rank_heads, rectangle_mask
+from explorer.attention.recording import Recording
+from explorer.rendering.curves import evidence_figure
+from explorer.rendering.view import View, shown_map
+from explorer.ui.attention_settings import head_name
+from explorer.ui.progress import progress_bar
+from explorer.ui.relevance_tab import pick_class
+
+PLAIN = {"displayModeBar": False}
+MAPS = {"raw": "Attention above", "rollout": "Rollout", "relevance": "Relevance"}
+MASKS = ("Rectangle", "Mass threshold", "Upload")
+KEPT = "evidence_kept"
+
+
+def evidence_tab(rec: Recording, view: View) -> None:
+    """Curves on demand where the model classifies, and the ranking of all heads against a mask."""
+    if rec.logits is not None:
+        st.markdown("**Does the class depend on these patches?**")
+        _curves(rec, view)
+        st.divider()
+    st.markdown("**Which head found it?**")
+    _ranking(rec, view)
+
+
+def _curves(rec: Recording, view: View) -> None:
+    st.caption(
+        "Patches are removed (deletion) or revealed (insertion) from the map's highest to its lowest, and the class "
+        "is followed. A map that matters drops it faster, and brings it back sooner, than random order or the centre."
+    )
+    map_at, class_at, fill_at, steps_at = st.columns([2, 3, 1.5, 1.5])
+    kind: Any = map_at.selectbox("Map", list(MAPS), format_func=MAPS.__getitem__, key="evidence_map")
+    with class_at:
+        target = pick_class(rec, "evidence_class")
+    fill: Any = fill_at.selectbox("Removed patches show", ["mean", "blur"], key="evidence_fill")
+    steps = steps_at.select_slider("Steps", [5, 10, 20, 40], 10, key="evidence_steps")
+    shown = replace(view, kind=kind, target=target if kind == "relevance" else None)
+    asked = (rec.model_name, shown, target, fill, steps)
+    if st.button("Run", key="evidence_run", icon=":material/play_arrow:"):
+        # Clicking anything else stops it: Streamlit ends the run at the next progress.
+        with progress_bar("Removing and revealing patches") as progress:
+            result = evidence(rec, shown_map(shown, rec), target, steps, fill, progress=progress)
+        st.session_state[KEPT] = (asked, result)
+    kept: tuple[tuple, Evidence] | None = st.session_state.get(KEPT)
+    if kept is None or kept[0] != asked:
+        return
+    st.plotly_chart(evidence_figure(kept[1]), key="evidence_curves", width="stretch", config=PLAIN)
+
+
+def _ranking(rec: Recording, view: View) -> None:
+    st.caption(
+        "Mark the object; every layer and head, from the query above, is held to it pixel by pixel. AUC 0.5 is chance; "
+        "IoU is taken at the best threshold; pointing: does the highest patch lie on the object?"
+    )
+    how = st.segmented_control("Mask", MASKS, default="Rectangle", required=True, key="mask_how")
+    mask = {"Rectangle": _rectangle, "Mass threshold": _by_mass, "Upload": _uploaded}[str(how)](rec, view)
+    if mask is None:
+        return
+    picture_at, table_at = st.columns([1, 2], gap="large")
+    picture_at.image(masked(rec.image, mask), caption="Bright: the object", width="stretch")
+    with table_at:
+        _table(rank_heads(rec, mask, view.query))
+
+
+def _rectangle(rec: Recording, view: View) -> np.ndarray:
+    rows, cols = rec.grid
+    down_at, across_at = st.columns(2)
+    top, bottom = down_at.slider("Rows", 0, rows - 1, (rows // 4, rows - 1 - rows // 4), key="mask_rows")
+    left, right = across_at.slider("Columns", 0, cols - 1, (cols // 4, cols - 1 - cols // 4), key="mask_cols")
+    return rectangle_mask(rec.grid, (top, left), (bottom, right))
+
+
+def _by_mass(rec: Recording, view: View) -> np.ndarray:
+    mass = st.slider("Share of the attention above", 0.05, 0.95, 0.6, 0.05, key="mask_mass")
+    st.caption(f"The patches that hold it in layer {view.layer}, {head_name(view.head)}.")
+    return rec.mass_mask(view.layer, view.head, mass, view.query)
+
+
+def _uploaded(rec: Recording, view: View) -> np.ndarray | None:
+    file = st.file_uploader("Mask: white object, black background, grey (128) left out", ["png", "bmp", "tif"])
+    if file is None:
+        return None
+    size = min(rec.image.size)
+    return fit_mask(file.getvalue(), size, rec.patch_size, view.fit)
+
+
+def masked(image: Image.Image, mask: np.ndarray) -> Image.Image:
+    """The image with everything but the object darkened; mask of pixels or patches."""
+    inside = Image.fromarray(mask.astype(np.uint8) * 255 if mask.dtype == bool else mask)
+    shade = np.array(inside.resize(image.size, Image.Resampling.NEAREST))[..., None] / 255 * 0.75 + 0.25
+    return Image.fromarray((np.array(image) * shade).astype(np.uint8))
+
+
+def _table(scores: list[Score]) -> None:
+    best = next(score for score in scores if score.layer is not None)
+    where = f"layer {best.layer}, {head_name(best.head)}"
+    st.markdown(f"Best: **{where}** with AUC {best.auc:.3f}")
+    number, bar = st.column_config.NumberColumn, st.column_config.ProgressColumn
+    columns = {
+        "Layer": number("Layer"),
+        "AUC": bar("Pixel AUC", format="%.3f", min_value=0, max_value=1),
+        "IoU": bar("Best IoU", format="%.3f", min_value=0, max_value=1),
+        "Peak": st.column_config.CheckboxColumn("Peak on object"),
+    }
+    table = {
+        "Layer": [score.layer for score in scores],
+        "Head": [str(score.head) for score in scores],
+        "AUC": [score.auc for score in scores],
+        "IoU": [score.iou for score in scores],
+        "Peak": [score.pointing > 0 for score in scores],
+    }
+    st.dataframe(table, column_config=columns, hide_index=True, width="stretch", height=420)

@@ -1,0 +1,31 @@
+"""Features: what the patch tokens have in common, as colours and as likeness to one patch."""
+
+import streamlit as st
+
+from explorer.attention.recording import Recording
+from explorer.ui import cached, features_view
+from explorer.ui.messages import show_errors
+from explorer.ui.second import pick_second_photo
+from explorer.ui.state import Current, current
+
+
+def second_recording(now: Current) -> Recording:
+    """Another photo by the same model, at the same size."""
+    photo = pick_second_photo("Second photo", "second", now.photo.source)
+    return cached.record(now.model, photo, now.size, now.fit, now.arch, now.num_heads)
+
+
+@st.fragment
+def features(now: Current) -> None:
+    """Colours and likeness of both photos; a fragment, so that a click redraws it and not the sidebar."""
+    with show_errors():
+        second = second_recording(now)
+        st.subheader("Alike tokens have alike colours", anchor=False)
+        features_view.colours(now.recording, second)
+        st.subheader("Which patches are like this one?", anchor=False)
+        features_view.likeness(now.recording, second)
+
+
+st.title("What the tokens hold", anchor=False)
+st.markdown("After the last layer every patch is a vector. Parts that the model takes for the same thing lie together.")
+features(current())

@@ -1,0 +1,22 @@
+"""Video: attention over a short clip."""
+
+import streamlit as st
+
+from explorer.ui import video_view
+from explorer.ui.messages import show_errors
+from explorer.ui.state import chosen
+
+st.title("Attention over a clip", anchor=False)
+st.markdown("Every frame is looked at on its own, then all are coloured in one scale, so that they compare.")
+choice = chosen()
+fps = st.select_slider("Frames a second", [2, 4, 8, 12, 24], 8, key="fps", bind="query-params")
+picked = video_view.pick_clip(choice, fps)
+with show_errors():
+    view = video_view.pick_view(choice)
+    beside = st.toggle("Show the clip beside it", True, key="beside", bind="query-params")
+    if picked is not None:
+        name, clip = picked
+        asked = (name, fps, view, beside)
+        if st.button(f"Look at {len(clip.frames)} frames", type="primary", icon=":material/play_arrow:"):
+            video_view.run(choice, clip, view, beside, asked)
+        video_view.result(view, asked)
