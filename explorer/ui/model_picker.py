@@ -10,7 +10,7 @@ from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.formats.reading import WEIGHT_SUFFIXES
 from explorer.ui import cached
-from explorer.ui.messages import say, sentence_of
+from explorer.ui.messages import plain, say, sentence_of
 from explorer.ui.weights_upload import upload_weights
 
 _IN_USE = "model_in_use"  # the newest Picked that could be loaded
@@ -44,13 +44,17 @@ def pick_model() -> Picked:
     except ExplorerError as error:
         return _keep_model_in_use(error, source)
     st.session_state[_IN_USE] = picked
-    about = entries[source].about if source in entries else ""
-    st.caption(f"{about[:1].upper()}{about[1:]}")
+    _describe(entries.get(source))
     added = upload_weights()
     if added:
         st.session_state[_NEXT] = {"model": added.key, "arch": added.arch, "heads": added.num_heads}
         st.rerun()
     return picked
+
+
+def _describe(entry: registry.Entry | None) -> None:
+    about = f"{entry.about[:1].upper()}{entry.about[1:]}. " if entry else ""
+    st.caption(f"{plain(about)}Any other timm or Hugging Face id can be typed in.")
 
 
 def source_of(text: str) -> str:

@@ -31,7 +31,7 @@ def step(number: int, title: str, shape: str, why: str) -> Iterator[None]:
     """A step's heading, its shape and one sentence on why; below them what the block draws."""
     with st.container(key=f"step_{number}"):
         st.subheader(f"{number} · {title}", anchor=False, divider="gray")
-        chip = f'<span data-part="shape" style="{SHAPE}">{escape(shape)}</span>'
+        chip = f'<span style="{SHAPE}">{escape(shape)}</span>'
         st.html(f'<p style="margin:0 0 .4rem;max-width:60rem">{chip}{escape(why)}</p>')
         yield
 

@@ -1,0 +1,166 @@
+"""Home and the sidebar on the real server: the first picture, hovering, photos of one's own, links, keys and themes."""
+
+import io
+import re
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
+
+from tests.browser.conftest import PATIENCE, TINY
+
+LINK = f"/?model=checkpoints%2F{TINY}"
+
+
+def photo_file(name: str, color: str = "teal", size: tuple[int, int] = (120, 90)) -> FilePayload:
+    file = io.BytesIO()
+    Image.new("RGB", size, color).save(file, "PNG")
+    return FilePayload(name=name, mimeType="image/png", buffer=file.getvalue())
+
+
+def open_home(page: Page, app: str, link: str = LINK) -> Locator:
+    """The drawn hero."""
+    page.goto(app + link)
+    hero = page.locator(".live[data-layer]")
+    hero.wait_for()
+    expect(page.get_by_text("Go on", exact=True)).to_be_visible()
+    return hero
+
+
+def thumbnail(page: Page, name: str) -> Locator:
+    return page.locator(".strip").get_by_role("radio", name=name, exact=True)
+
+
+def wait_for_change(canvas: Locator, before: str) -> None:
+    """Until the canvas shows something else than the data URL before."""
+    canvas.evaluate(
+        """(canvas, before) => new Promise((done) => {
+            const look = () => (canvas.toDataURL() === before ? setTimeout(look, 50) : done());
+            look();
+        })""",
+        before,
+    )
+
+
+def drop(page: Page, *files: FilePayload) -> None:
+    page.locator('[data-testid="stSidebar"] input[type=file]').first.set_input_files(list(files))
+
+
+def test_a_photo_with_its_attention_and_one_line_on_what_to_do(page: Page, app: str):
+    hero = open_home(page, app)
+    expect(page.get_by_role("heading", name="See where a Vision Transformer looks")).to_be_visible()
+    expect(page.get_by_text("Move over the photo")).to_be_visible()
+    box = hero.locator("[data-part=picture]").bounding_box()
+    assert box and box["y"] + box["height"] / 2 < 1000, "the picture is seen without scrolling"
+    assert box["width"] > 400
+    assert hero.locator(".tools").is_hidden()
+    for fact in ("8 px", "8 × 8", "67", "3"):
+        expect(page.locator("dd").get_by_text(fact, exact=True)).to_be_visible()
+
+
+def test_moving_over_the_photo_asks_that_patch_and_a_click_pins_it(page: Page, app: str):
+    hero = open_home(page, app)
+    picture = hero.locator("[data-part=picture]")
+    before = picture.evaluate("(canvas) => canvas.toDataURL()")
+    box = picture.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] * 5.5 / 8, box["y"] + box["height"] * 2.5 / 8)
+    expect(hero.locator("[data-part=readout]")).to_have_text(re.compile(r"^patch \(2, 5\)"))
+    assert picture.evaluate("(canvas) => canvas.toDataURL()") != before
+    page.mouse.down()
+    page.mouse.up()
+    page.mouse.move(5, 5)
+    expect(hero).to_have_attribute("data-query", "2,5")
+
+
+def test_a_dropped_photo_is_shown_beside_the_samples_and_can_be_cleared(page: Page, app: str):
+    hero = open_home(page, app)
+    before = hero.locator("[data-part=picture]").evaluate("(canvas) => canvas.toDataURL()")
+    drop(page, photo_file("one.png"), photo_file("two.png", "gold"))
+    expect(thumbnail(page, "two.png")).to_have_attribute("aria-checked", "true")
+    wait_for_change(hero.locator("[data-part=picture]"), before)
+    expect(thumbnail(page, "one.png")).to_have_attribute("aria-checked", "false")
+    thumbnail(page, "one.png").click()
+    expect(thumbnail(page, "one.png")).to_have_attribute("aria-checked", "true")
+    page.get_by_role("button", name="Clear my photos").click()
+    expect(thumbnail(page, "Cat")).to_have_attribute("aria-checked", "true")
+    expect(thumbnail(page, "one.png")).to_have_count(0)
+
+
+def test_a_broken_photo_gets_a_sentence_and_the_picture_stays(page: Page, app: str):
+    hero = open_home(page, app)
+    before = hero.locator("[data-part=picture]").evaluate("(canvas) => canvas.toDataURL()")
+    drop(page, FilePayload(name="broken.png", mimeType="image/png", buffer=photo_file("whole.png")["buffer"][:40]))
+    expect(page.get_by_role("alert").filter(has_text="'broken.png'")).to_be_visible()
+    hero = page.locator(".live[data-layer]")
+    assert hero.locator("[data-part=picture]").evaluate("(canvas) => canvas.toDataURL()") == before
+
+
+def test_a_copied_link_opens_the_same_photo_size_and_fit_on_every_page(page: Page, app: str, browser: Browser):
+    open_home(page, app)
+    thumbnail(page, "Coffee").click()
+    page.get_by_role("radio", name="Squash").click()
+    slider = page.get_by_role("slider", name="Input size")
+    slider.press("ArrowRight")
+    page.wait_for_url(re.compile(r"photo=coffee"))
+    page.wait_for_url(re.compile(r"fit=Squash"))
+    page.wait_for_url(re.compile(r"size=72"))
+    page.get_by_test_id("stTopNavLink").filter(has_text="Patches").click()
+    page.wait_for_url(re.compile(r"/patches\?.*photo=coffee"))
+    expect(page.get_by_text("72 × 72 × 3 → 81 × 8 × 8 × 3")).to_be_visible()
+
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(PATIENCE)
+    other = context.new_page()
+    other.goto(page.url)
+    expect(other.get_by_text("72 × 72 × 3 → 81 × 8 × 8 × 3")).to_be_visible(timeout=PATIENCE)
+    expect(thumbnail(other, "Coffee")).to_have_attribute("aria-checked", "true")
+    assert other.url.split("?")[1] == page.url.split("?")[1]
+    context.close()
+
+
+def test_a_link_with_impossible_settings_says_so_and_shows_the_defaults(page: Page, app: str):
+    open_home(page, app, LINK + "&photo=unicorn&size=99999&fit=bend")
+    for wanted in ("unicorn", "99999", "bend"):
+        expect(page.get_by_role("alert").filter(has_text=wanted)).to_be_visible()
+    expect(page.locator("dd").get_by_text("8 × 8", exact=True)).to_be_visible()
+
+
+def test_thumbnails_follow_the_arrow_keys(page: Page, app: str):
+    open_home(page, app)
+    thumbnail(page, "Cat").focus()
+    page.keyboard.press("ArrowRight")
+    expect(thumbnail(page, "Astronaut")).to_have_attribute("aria-checked", "true")
+    expect(thumbnail(page, "Astronaut")).to_be_focused()
+    page.wait_for_url(re.compile(r"photo=astronaut"))
+
+
+def test_an_unknown_model_typed_in_gets_a_sentence_and_the_model_in_use_stays(page: Page, app: str):
+    open_home(page, app)
+    box = page.locator('[data-testid="stSidebar"] [data-testid="stSelectbox"] input')
+    box.click()
+    box.fill("someone/never-heard-of")
+    box.press("Enter")
+    expect(page.get_by_role("alert").filter(has_text="someone/never-heard-of")).to_be_visible()
+    expect(page.get_by_role("heading", name=TINY)).to_be_visible()
+    page.wait_for_url(re.compile(rf"model=(checkpoints(%2F|/))?{TINY}"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_theme_follows_the_system(browser: Browser, app: str, scheme):
+    context = browser.new_context(viewport={"width": 420, "height": 900}, color_scheme=scheme)
+    context.set_default_timeout(PATIENCE)
+    tab = context.new_page()
+    tab.goto(app + LINK)
+    tab.locator(".live[data-layer]").wait_for()
+    background, ink = tab.evaluate(
+        """() => {
+            const light = (color) => color.match(/\\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) / 3;
+            const app = getComputedStyle(document.querySelector("[data-testid=stApp]"));
+            return [light(app.backgroundColor), light(app.color)];
+        }"""
+    )
+    assert (background > 200 and ink < 60) if scheme == "light" else (background < 40 and ink > 200)
+    overflow = tab.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth - window.innerWidth")
+    assert overflow <= 0, "nothing sticks out on a phone"
+    context.close()

@@ -1,0 +1,79 @@
+"""Patches on the real server: they part, the one under the mouse is enlarged, a click is followed through all steps."""
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import TINY
+
+LINK = f"/patches?model=checkpoints%2F{TINY}"
+
+
+@pytest.fixture
+def grid(page: Page, app: str) -> Locator:
+    """The canvas with all patches, on an open page."""
+    page.goto(app + LINK)
+    expect(page.get_by_text("67 tokens")).to_be_visible()
+    canvas = page.locator("[data-part=all]")
+    expect(page.locator("[data-part=readout]")).to_contain_text("patch (4, 4)")
+    return canvas
+
+
+def over(page: Page, canvas: Locator, row: int, col: int) -> None:
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + (col + 0.5) * box["width"] / 8, box["y"] + (row + 0.5) * box["height"] / 8)
+
+
+def test_each_step_shows_its_shape(page: Page, grid: Locator):
+    shapes = page.locator("[class*=st-key-step_] p > span").all_inner_texts()
+    assert shapes == ["64 × 64 × 3 → 64 × 8 × 8 × 3", "64 × 192 → 64 × 64", "64 × 64 → 67 × 64", "67 × 64"]
+
+
+def test_the_patch_under_the_mouse_is_enlarged_at_once(page: Page, grid: Locator):
+    one = page.locator("[data-part=one]")
+    before = one.evaluate("(canvas) => canvas.toDataURL()")
+    over(page, grid, 1, 6)
+    expect(page.locator("[data-part=readout]")).to_have_text("patch (1, 6)pixels 48–55 across, 8–15 down")
+    assert one.evaluate("(canvas) => canvas.toDataURL()") != before
+    assert one.evaluate("(canvas) => [canvas.width, canvas.height]") == [8, 8], "its own pixels, not the page's"
+    page.mouse.move(5, 5)
+    expect(page.locator("[data-part=readout]")).to_contain_text("patch (4, 4)")
+
+
+def test_a_click_is_followed_through_the_steps_and_kept_in_the_link(page: Page, grid: Locator):
+    over(page, grid, 2, 3)
+    page.mouse.down()
+    page.mouse.up()
+    page.wait_for_url(re.compile(r"patch=2(%2C|,)3"))
+    expect(page.get_by_text("Patch (2, 3) as 64 numbers")).to_be_visible()
+    expect(page.get_by_text("Cosine similarity of the position of patch (2, 3)")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("Patch (2, 3) as 64 numbers")).to_be_visible()
+    expect(page.locator("[data-part=readout]")).to_contain_text("patch (2, 3)")
+
+
+def test_arrow_keys_move_the_patch(page: Page, grid: Locator):
+    grid.focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("[data-part=readout]")).to_contain_text("patch (3, 5)")
+    expect(page.get_by_text("Patch (3, 5) as 64 numbers")).to_be_visible()
+
+
+def test_patches_part_by_themselves_and_under_the_slider(page: Page, grid: Locator):
+    slider = page.locator("[data-part=gap]")
+    expect(slider).to_have_value("0.3")
+    apart = grid.evaluate("(canvas) => canvas.toDataURL()")
+    slider.fill("0")
+    assert grid.evaluate("(canvas) => canvas.toDataURL()") != apart
+
+
+def test_a_patch_outside_the_grid_gets_a_sentence_and_the_middle_is_shown(page: Page, app: str):
+    page.goto(f"{app}{LINK}&patch=70,2")
+    expect(
+        page.get_by_role("alert").filter(has_text="70,2 isn't one of this photo's 8 rows and 8 columns")
+    ).to_be_visible()
+    expect(page.get_by_text("Patch (4, 4) as 64 numbers")).to_be_visible()
