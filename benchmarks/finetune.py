@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def row(measure: str, ours: float, plain: float | None, ratio: float | None, bound: str, good: bool) -> None:
-    shown = [f"{value:>10.3f}" if value is not None else " " * 10 for value in (ours, plain)]
+    shown = [f"{value:>10.3g}" if value is not None else " " * 10 for value in (ours, plain)]
     verdict = "ok" if good else "MISSED"
     print(f"{measure:<52} {shown[0]} {shown[1]} {'' if ratio is None else f'{ratio:.2f}':>7}  {bound} {verdict}")
 

@@ -11,18 +11,20 @@ import os
 import statistics
 import tempfile
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from explorer.models.backbone import Model
 from explorer.models.loading import load_model
+from explorer.training.jobs import plan_arguments
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
 
 DEIT = "../shared/data/weights/deit_tiny_patch16_224.safetensors"
 SETS = {"hymenoptera": 0.15, "shoe_sandal_boot": 0.2, "cifar10_subset": 0.15}  # and the share held out
 TRAINED = ("head", "last-2")
-EPOCHS = 20
+EPOCHS = 10
 
 
 def main() -> None:
@@ -33,27 +35,33 @@ def main() -> None:
     parser.add_argument("--train", nargs="+", default=list(TRAINED))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--images-per-class", type=int, help="train on fewer images, to be done sooner")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["EXPLORER_QUEUE"] = scratch
         print("| data | model | train | accuracy | F1 macro | F1 weighted | untrained head | neighbours |")
         print("|---|---|---|---|---|---|---|---|")
-        for name in args.models:
+        commands = []
+        for name, data, train in product(args.models, args.sets, args.train):
             model = load_model(name, device="cpu")
-            for data in args.sets:
-                for train in args.train:
-                    plans = [plan_for(data, train, args.epochs, seed) for seed in range(args.seeds)]
-                    found = [measure(args.data / f"{data}.zip", model, plan, Path(scratch)) for plan in plans]
-                    print(line(data, Path(name).stem, train, found), flush=True)
-    print("\nEach line is the mean and standard deviation over", args.seeds, "seeds of:\n")
-    print(
-        f"    python -m explorer finetune DATA --model MODEL --train TRAIN --epochs {args.epochs} --seed SEED", end=""
-    )
-    print(" --val-fraction FRACTION")
+            plans = [plan_for(data, train, seed, args) for seed in range(args.seeds)]
+            found = [measure(args.data / f"{data}.zip", model, plan, Path(scratch)) for plan in plans]
+            print(line(data, Path(name).stem, train, found), flush=True)
+            commands.append(command(args.data / f"{data}.zip", name, plans[0], args.seeds))
+    print(f"\nMean and standard deviation over {args.seeds} seeds. The command of each line, in the same order:\n")
+    print("\n".join(commands))
 
 
-def plan_for(data: str, train: str, epochs: int, seed: int) -> Plan:
-    return Plan(train=train, epochs=epochs, seed=seed, val_fraction=SETS[data])
+def command(data: Path, model: str, plan: Plan, seeds: int) -> str:
+    """What a person would type for one line."""
+    options = " ".join(plan_arguments(plan))
+    seed = f"--seed {{0..{seeds - 1}}}"
+    return f"    python -m explorer finetune {data} --model {model} {options} {seed}"
+
+
+def plan_for(data: str, train: str, seed: int, args: argparse.Namespace) -> Plan:
+    few = args.images_per_class
+    return Plan(train=train, epochs=args.epochs, seed=seed, val_fraction=SETS[data], images_per_class=few)
 
 
 def measure(data: Path, model: Model, plan: Plan, scratch: Path) -> dict[str, Any]:

@@ -33,7 +33,8 @@ def trainable_copy(model: Model) -> nn.Module:
         return _rebuild(model)
     except CheckpointError as error:
         raise PlanError(
-            f"{model.name} can't be fine-tuned: it has no form that both timm and transformers open ({error})"
+            f"{model.name} can't be fine-tuned: it has no form that both timm and transformers open ({error}) "
+            "Use the same model from timm, as timm:NAME."
         ) from error
 
 
