@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
 import explorer
 from explorer.attention.relevance import class_index, image_feature, kept_bytes, relevance
@@ -101,6 +102,49 @@ def test_a_bias_before_softmax_is_part_of_the_pattern(monkeypatch):
     recording = explorer.record(model, photo())
     expected = reference(model, photo(), lambda _tokens, logits: logits[1], cls_row(65))
     np.testing.assert_allclose(relevance(recording, 1).numpy(), expected, rtol=1e-4, atol=1e-6 * expected.max())
+
+
+def test_models_built_without_fused_attention_give_the_same(recording):
+    model = tiny_model()
+    module: Any = model.module
+    for block in module.blocks:
+        block.attn.fused_attn = False
+    got = explorer.record(model, photo()).relevance(1)
+    np.testing.assert_allclose(got, recording.relevance(1), rtol=1e-5)
+    assert not any(block.attn.fused_attn for block in module.blocks)
+
+
+class ExplicitMode(TorchFunctionMode):
+    """Attention as plain softmax in float64, every pattern kept: a reference for models with rotary embeddings."""
+
+    def __init__(self):
+        super().__init__()
+        self.patterns = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        q, k, v = args
+        self.patterns.append((q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(dim=-1))
+        return self.patterns[-1] @ v
+
+
+def test_rotary_embeddings_and_gated_layers_match_too():
+    model = explorer.load_model("timm:eva02_tiny_patch14_224", device="cpu", pretrained=False)
+    recording = explorer.record(model, photo(), size=56)
+    got = relevance(recording, similar_to=(1, 2)).numpy()
+    module = copy.deepcopy(model.module).double()
+    pixels = model.preprocess(recording.image, 56).double().requires_grad_()
+    anchor = torch.from_numpy(recording.tokens[1 + 1 * 4 + 2]).double()
+    with ExplicitMode() as mode:
+        tokens, _ = replace(model, module=module).forward(pixels)
+    start = cls_row(17) if model.prefix_tokens else torch.full((16,), 1 / 16)
+    score = F.cosine_similarity((start.double() @ tokens[0]), anchor, dim=0)
+    result = torch.eye(len(start), dtype=torch.float64)
+    for pattern, gradient in zip(mode.patterns, torch.autograd.grad(score, mode.patterns), strict=True):
+        result = result + (pattern[0] * gradient[0]).clamp_min(0).mean(0) @ result
+    expected = (start.double() @ result.detach()).numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5 * np.abs(expected[1:]).max())
 
 
 def test_parameters_are_left_as_they_were(model, recording):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from explorer.attention.recorder import additive
+from explorer.attention.recorder import additive, fused_attention
 from explorer.errors import QueryError, RecordingError
 from explorer.models.preprocess import to_pixels
 
@@ -121,7 +121,7 @@ def relevance(
     walk = _Walk(start)
     with torch.inference_mode(False), torch.enable_grad():
         pixels = to_pixels(recording.image, model.mean, model.std).to(model.device).requires_grad_()
-        with _RelevanceMode(count, walk):
+        with fused_attention(model.module), _RelevanceMode(count, walk):
             tokens, logits = model.forward(pixels)
         if walk.calls != recording.depth:
             raise RecordingError(
