@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="../shared/data/datasets/hymenoptera.zip")
     parser.add_argument("--model", default="../shared/data/weights/deit_tiny_patch16_224.safetensors")
     parser.add_argument("--images-per-class", type=int, help="fewer training images, to try the script")

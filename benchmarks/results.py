@@ -28,7 +28,7 @@ EPOCHS = 10
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data/datasets"))
     parser.add_argument("--models", nargs="+", default=[DEIT, "bundled"])
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))

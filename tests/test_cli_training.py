@@ -80,7 +80,8 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, data, base, capsys, arguments, words):
-    filled = [{"DATA": str(data), "BASE": str(base)}.get(argument, argument) for argument in arguments]
+    paths = {"DATA": str(data), "BASE": str(base)}
+    filled = [str(paths.get(argument, argument)) for argument in arguments]
     if filled[0] in ("finetune", "runs"):
         filled += ["--runs", str(tmp_path / "runs")]
     assert main(filled) == 2

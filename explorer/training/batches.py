@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class AugmentedInputs:
 
     def __init__(self, images: Sequence[ImageSource], model: Model, size: int, device: torch.device):
         self.images, self.device = images, device
-        self.transform = create_transform(
+        self.transform: Any = create_transform(
             size,
             is_training=True,
             scale=(0.35, 1.0),  # the crop must keep the object: small sets have no photos to waste
