@@ -19,6 +19,7 @@ from explorer.ui.photos import Photo
 
 MODELS = 3  # a ViT-B is 330 MB
 RECORDINGS = 2  # ViT-S/8 at 480 px is 132 MB
+_RECORDED = "recorded"  # key of the session's newest recording
 POLL = 0.1  # seconds between two looks at a download
 
 
@@ -43,14 +44,16 @@ def record(
 ) -> Recording:
     """explorer.record, kept; arch and num_heads are those the model was loaded with."""
     key = (model.source, arch, num_heads, stamp(model.source), photo.key, size, fit)
-    return _record(key, model, photo, size, fit)
+    recording = _record(key, model, photo, size, fit)
+    if st.session_state.get(_RECORDED) != key:
+        st.session_state[_RECORDED] = key
+        give_back()  # only here has the cache let go of the recording that fell out
+    return recording
 
 
 @st.cache_resource(max_entries=RECORDINGS, show_spinner="Looking at the photo …")
 def _record(key: tuple, _model: Model, _photo: Photo, _size: int, _fit: Fit) -> Recording:
-    recording = explorer.record(_model, _photo.image, size=_size, fit=_fit)
-    give_back()
-    return recording
+    return explorer.record(_model, _photo.image, size=_size, fit=_fit)
 
 
 def stamp(source: str) -> tuple[int, int] | None:
