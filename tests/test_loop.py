@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from explorer.errors import DataError, PlanError, TrainingError
@@ -289,3 +290,14 @@ def test_events_are_read_on_from_any_place(tmp_path):
     assert [event["epoch"] for event in first + more] == [1, 2]
     rewind(path, 1)
     assert read_events(path, end)[0] == first
+
+
+def test_bfloat16_trains_and_one_process_keeps_one_precision(tmp_path, model, data):
+    AcceleratorState._reset_state(True)
+    try:
+        result = finetune(data, model, Plan(train="last-1", epochs=2, precision="bfloat16"), tmp_path / "half")
+        assert result.metrics["loss"] < result.metrics["baseline"]["loss"]
+        with pytest.raises(PlanError, match="precision float32 can't be used here"):
+            finetune(data, model, Plan(epochs=1, precision="float32"), tmp_path / "full")
+    finally:
+        AcceleratorState._reset_state(True)

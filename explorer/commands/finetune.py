@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         raise TrainingError(f"finetune needs DATA, a zip or folder of class folders; {EXAMPLE}.")
     if args.stop_after is not None and args.stop_after < 1:
         raise TrainingError(f"--stop-after must be at least 1 epoch, not {args.stop_after}.")
+    if not args.name and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise TrainingError("A launch of several processes needs --name, so that all of them write one run.")
     name = args.name or free_name(args.data, plan.train, runs)
     folder = RunFolder(run_path(name, runs))
     asked = {key: getattr(args, key) for key in ("resume", "stop_after", "onnx", "tensorboard")}

@@ -67,7 +67,8 @@ def read_examples(folder: RunFolder, data: str, plan: Plan, progress: Callable[[
 
 def check_disk(folder: RunFolder, needed: int) -> None:
     """Raise TrainingError where the cache would not fit, before hours go into it."""
-    free = shutil.disk_usage(folder.path).free
+    there = sum(path.stat().st_size for path in folder.cache.glob("*.bin"))  # of a run that is resumed
+    free = shutil.disk_usage(folder.path).free + there
     if free < needed + SPARE:
         raise TrainingError(
             f"The cache needs {needed / 1e9:.1f} GB of disk but only {free / 1e9:.1f} GB are free; free some space, "

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
-from explorer.errors import TrainingError
+from explorer.errors import PlanError, TrainingError
 from explorer.models.backbone import Model
 from explorer.training.checkpoints import check_free
 from explorer.training.events import rewind
@@ -76,15 +76,24 @@ def finetune(
         try:
             if main:
                 _wait_for_turn(stack, folder, reporter, stop)
-            waits = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
-            accelerator = Accelerator(mixed_precision=mixed_precision(plan), kwargs_handlers=[waits])
-            work = Work(folder, accelerator, reporter, options, plan, stop)
+            work = Work(folder, start_accelerator(plan), reporter, options, plan, stop)
             metrics, status = work.run(source if isinstance(source, Model) else None, stop_after)
         except Stopped:  # before there was anything to keep
             reporter.update(status="stopped", place=None, seconds_left=None)
             reporter.emit("end", status="stopped")
             return Result(folder.path, "stopped", {}, None)
         return Result(folder.path, status, metrics, Path(options.checkpoint))
+
+
+def start_accelerator(plan: Plan) -> Accelerator:
+    """accelerate's view of the devices and processes; PlanError for a precision that they can't compute in."""
+    waits = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
+    try:
+        return Accelerator(mixed_precision=mixed_precision(plan), kwargs_handlers=[waits])
+    except ValueError as error:  # no such arithmetic on this device, or this process already trained in another
+        raise PlanError(
+            f"precision {plan.precision} can't be used here ({error}); use auto in a new process."
+        ) from error
 
 
 def mixed_precision(plan: Plan) -> str:

@@ -59,6 +59,7 @@ class Work:
         self.reporter.update(phase="saving", progress=0.0)
         if self.main:
             save_last(self.folder, self.trainer.weights())
+        self.accelerator.wait_for_everyone()  # the main process may still be writing the best weights
         if self.folder.best.is_file():
             self.trainer.load_weights(load_file(self.folder.best))
         logits = self.trainer.logits(self.val_inputs)
