@@ -261,6 +261,7 @@ def test_files_written_by_other_projects(name, shared_data):
     if "patch_tokens" in expected:
         np.testing.assert_allclose(recording.tokens[1:], expected["patch_tokens"], atol=1e-4)
     if "logits" in expected:
+        assert recording.logits is not None
         np.testing.assert_allclose(recording.logits, expected["logits"], atol=1e-4)
     if "last_attention" in expected:
         for head, matrix in enumerate(expected["last_attention"]):

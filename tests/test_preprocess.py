@@ -35,7 +35,7 @@ def test_crop_is_the_middle_square(size):
     ],
 )
 def test_keep_rounds_both_sides_to_whole_patches(image, size, patch, sides):
-    assert target_sides(*image, size, patch, "keep") == sides
+    assert target_sides(image[0], image[1], size, patch, "keep") == sides
     assert fit_image(photo(*image), size, patch, "keep").size == sides
 
 

@@ -83,14 +83,14 @@ def _load_hub(source: str, repo_id: str, pretrained: bool, hints: Hints, progres
 
 def _load_path(source: str, hints: Hints) -> Model:
     path = registry.resolve(source)
-    if path.is_dir():
+    if source and path.is_dir():
         return _load_folder(path, hints)
     if source == registry.BUNDLED:
         raise ModelError("The bundled model is missing from checkpoints/bundled: get the project's files again.")
-    if path.suffix not in WEIGHT_SUFFIXES and not path.exists():
+    if not source or (path.suffix not in WEIGHT_SUFFIXES and not path.exists()):
         raise ModelError(
-            f"{source} is no model that the explorer knows: give a key from `python -m explorer models`, timm:<id>, "
-            "hf:<org/name>, a weights file or a folder."
+            f"{source or 'An empty name'} is no model that the explorer knows: give a key from "
+            "`python -m explorer models`, timm:<id>, hf:<org/name>, a weights file or a folder."
         )
     return _load_file(path, hints)
 

@@ -1,5 +1,6 @@
 """timm models: built by id, from a folder in timm's hub format, and wrapped as Model."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from explorer.models.backbone import Model
 from explorer.models.downloads import WEIGHTS, Progress, fetch
 from explorer.models.formats.fitting import fill, floats, left_out_note
 from explorer.models.formats.reading import first_line, read_config, read_weights_folder
+from explorer.models.preprocess import RESAMPLING
 
 # timm modules whose models keep one plain softmax(QK^T) over all tokens in every block.
 PLAIN_MODULES = (
@@ -29,6 +31,7 @@ PLAIN_MODULES = (
     "deepseek_vit",
     "gemma4_vit",
     "qwen3_vit",
+    "vitamin",
 )
 REASONS = {
     "cait": "its heads are mixed before and after softmax (talking heads), so no head has a map of its own",
@@ -40,6 +43,14 @@ REASONS = {
     "hiera": "its tokens are pooled between stages",
     "mvitv2": "its keys and values are pooled",
     "volo": "its first stage attends inside outlook windows",
+    "convit": "its heads mix softmax with a fixed pattern of positions (gated attention)",
+    "crossvit": "it has two branches of patches of different sizes",
+    "tnt": "it attends inside each patch beside attending between patches",
+    "pit": "its tokens are pooled between stages",
+    "levit": "its tokens are thinned out between stages",
+    "pvt_v2": "its keys and values are pooled",
+    "twins": "it attends inside windows, or to pooled keys and values",
+    "davit": "it attends inside windows and between channels",
 }
 BLOCK_REASONS = {
     "DiffAttention": "each head is the difference of two softmax maps (differential attention)",
@@ -89,7 +100,7 @@ def _check_family(model_id: str) -> None:
         return
     architecture = get_arch_name(model_id)
     if not is_model(architecture):
-        close = timm.list_models(f"*{architecture[:12]}*")[:3]
+        close = get_close_matches(architecture, timm.list_models(), 3)
         hint = f" Did you mean {', '.join(close)}?" if close else " timm.list_models() lists all."
         raise ModelError(f"timm has no model named {model_id}.{hint}")
     module = model_entrypoint(architecture).__module__.rpartition(".")[2]
@@ -158,6 +169,7 @@ def wrap_timm(
     config = anyway.pretrained_cfg
     trunk = getattr(anyway, "encoder", anyway)  # the image encoders of language models sit inside a classifier
     _check_blocks(trunk, name or source)
+    _check_channels(trunk, name or source)
     return Model(
         name=name or config.get("architecture") or source,
         source=source,
@@ -172,7 +184,7 @@ def wrap_timm(
         input_size=_input_size(anyway, trunk),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
-        interpolation=config.get("interpolation") or "bicubic",
+        interpolation=config["interpolation"] if config.get("interpolation") in RESAMPLING else "bicubic",
         notes=notes,
     )
 
@@ -181,6 +193,13 @@ def _check_blocks(trunk: Any, name: str) -> None:
     for part in trunk.blocks[0].modules():
         if reason := BLOCK_REASONS.get(type(part).__name__):
             raise UnsupportedModelError(f"{name} can't be shown: {reason}. Pick a plain Vision Transformer.")
+
+
+def _check_channels(trunk: Any, name: str) -> None:
+    embed = _embed(trunk)
+    projection = None if hasattr(embed, "backbone") else getattr(embed, "proj", None)  # a CNN before it
+    if isinstance(projection, nn.Conv2d) and projection.in_channels != 3:
+        raise UnsupportedModelError(f"{name} takes {projection.in_channels} colour channels, photos have 3.")
 
 
 def _prefix_tokens(trunk: Any) -> tuple[str, ...]:

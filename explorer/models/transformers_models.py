@@ -169,8 +169,8 @@ def _input_size(config: Any, processor: dict[str, Any] | None) -> int:
         size = (size.get("height") or size.get("shortest_edge")) if isinstance(size, dict) else size
         if size and size % config.patch_size == 0:
             return size
-    image_size = config.image_size
-    return image_size if isinstance(image_size, int) else min(image_size)
+    size = config.image_size if isinstance(config.image_size, int) else min(config.image_size)
+    return size - size % config.patch_size
 
 
 def _class_names(config: Any) -> list[str]:

@@ -55,8 +55,10 @@ def left_out_note(keys: list[str]) -> tuple[str, ...]:
 
 
 def fill(module: nn.Module, tensors: Tensors, file: str) -> list[str]:
-    """Load tensors into a timm module, converted by timm where its keys differ; the keys left out."""
-    if not tensors.keys() >= module.state_dict().keys():
+    """Load tensors into a timm module, converted by timm where keys or the grid differ; the keys left out."""
+    own = module.state_dict()
+    other_grid = "pos_embed" in own and "pos_embed" in tensors and own["pos_embed"].shape != tensors["pos_embed"].shape
+    if other_grid or not tensors.keys() >= own.keys():
         tensors = _converted(tensors, module, file)
     kept, left_out = fit(tensors, module, file)
     module.load_state_dict(kept, assign=True)

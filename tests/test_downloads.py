@@ -1,0 +1,187 @@
+"""Downloads against a small server that answers as the hub does: bytes counted, the cache used, failures explained."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from timm.models import save_for_hf
+
+import explorer
+from explorer.errors import ModelError
+from explorer.models import downloads, registry
+from tests.tiny import photo
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+STATUS = {"GatedRepo": 403, "RepoNotFound": 404, "EntryNotFound": 404}
+
+
+@dataclass
+class Hub:
+    """Folders by repository, and what was asked for."""
+
+    folders: dict[str, Path] = field(default_factory=dict)
+    gated: set[str] = field(default_factory=set)
+    requests: list[str] = field(default_factory=list)
+
+    def answer(self, path: str) -> tuple[str, bytes]:
+        """(error code or "", content) of a path such as /org/name/resolve/main/config.json."""
+        repository, _, rest = path.lstrip("/").partition("/resolve/")
+        if repository in self.gated:
+            return "GatedRepo", b""
+        if repository not in self.folders:
+            return "RepoNotFound", b""
+        file = self.folders[repository] / rest.partition("/")[2]
+        return ("", file.read_bytes()) if file.is_file() else ("EntryNotFound", b"")
+
+
+def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            hub.requests.append(f"{self.command} {self.path}")
+            error, content = hub.answer(self.path)
+            self.send_response(STATUS.get(error, 200))
+            if error:
+                self.send_header("X-Error-Code", error)
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{abs(hash(content)):x}"')
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return None
+
+    return Handler
+
+
+def point_at(monkeypatch: pytest.MonkeyPatch, endpoint: str, cache: Path) -> None:
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
+    hub = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(hub))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    point_at(monkeypatch, f"http://127.0.0.1:{server.server_port}", tmp_path / "cache")
+    yield hub
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path) -> None:
+    point_at(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache")
+
+
+def saved(folder: Path, name: str = "test_vit", **settings: Any) -> Any:
+    """A small timm model with random weights, saved in the hub's format."""
+    torch.manual_seed(1)
+    module = timm.create_model(name, **settings)
+    save_for_hf(module, str(folder), safe_serialization=True)
+    return module.eval()
+
+
+def test_a_timm_model_comes_with_its_bytes_counted_and_then_from_the_cache(hub, tmp_path):
+    reference = saved(tmp_path / "repo")
+    hub.folders["timm/test_vit.r160_in1k"] = tmp_path / "repo"
+    seen: list[tuple[int, int]] = []
+    model = explorer.load_model("timm:test_vit.r160_in1k", device="cpu", progress=lambda *now: seen.append(now))
+    size = (tmp_path / "repo" / "model.safetensors").stat().st_size
+    assert seen[0] == (0, size) and seen[-1] == (size, size)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    pixels = model.preprocess(photo())
+    torch.testing.assert_close(model.forward(pixels)[1], reference(pixels).detach(), atol=1e-5, rtol=0)
+    count = len(hub.requests)
+    again = explorer.load_model("timm:test_vit.r160_in1k", device="cpu")
+    assert len(hub.requests) == count, "a cached model needs no network"
+    assert again.num_parameters == model.num_parameters
+    entry = registry.Entry("t", "T", "timm:test_vit.r160_in1k", "")
+    assert registry.is_cached(entry)
+
+
+@pytest.mark.parametrize("source", ["hf:someone/vit", "timm:hf-hub:someone/vit"])
+def test_any_repository_in_timm_format(source, hub, tmp_path):
+    saved(tmp_path / "repo", num_classes=3)
+    hub.folders["someone/vit"] = tmp_path / "repo"
+    model = explorer.load_model(source, device="cpu")
+    assert (model.name, model.source) == ("someone/vit", source)
+    logits = explorer.record(model, photo(), size=64).logits
+    assert logits is not None and logits.shape == (3,)
+
+
+def test_a_transformers_repository_in_shards(hub, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, image_size=64, num_labels=3
+    )
+    config.id2label = {0: "ant", 1: "bee", 2: "cat"}
+    reference = transformers.ViTForImageClassification(config).eval()
+    reference.save_pretrained(tmp_path / "repo", max_shard_size="100KB")
+    settings = '{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "resample": 2, "size": {"height": 32}}'
+    (tmp_path / "repo" / "preprocessor_config.json").write_text(settings)
+    assert len(list((tmp_path / "repo").glob("model-*.safetensors"))) > 1
+    hub.folders["someone/vit"] = tmp_path / "repo"
+    model = explorer.load_model("hf:someone/vit", device="cpu")
+    assert (model.mean, model.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert (model.input_size, model.interpolation, model.class_names) == (32, "bilinear", ["ant", "bee", "cat"])
+    pixels = model.preprocess(photo(), 64)
+    expected = reference(pixel_values=pixels).logits.detach()
+    torch.testing.assert_close(model.forward(pixels)[1], expected, atol=1e-5, rtol=0)
+
+
+def test_unknown_gated_and_empty_repositories(hub, tmp_path):
+    hub.gated.add("meta/secret")
+    hub.folders["someone/readme"] = tmp_path
+    for source, words in [
+        ("hf:meta/secret", "meta/secret is gated: accept its licence"),
+        ("hf:nobody/nothing", "no public model named nobody/nothing: check the spelling"),
+        ("hf:someone/readme", "someone/readme holds no weights"),
+        ("hf:not a name", "is no model id"),
+    ]:
+        with pytest.raises(ModelError, match=words) as caught:
+            explorer.load_model(source, device="cpu")
+        assert "\n" not in str(caught.value)
+
+
+def test_offline_fails_at_once_with_what_to_do(offline):
+    for source in ("dino-s8", "hf:google/vit-base-patch16-224", "timm:hf-hub:someone/vit"):
+        with pytest.raises(ModelError, match="hub can't be reached: connect to the internet"):
+            explorer.load_model(source, device="cpu")
+
+
+def test_offline_mode_is_an_ordinary_failure(monkeypatch, tmp_path):
+    point_at(monkeypatch, "http://127.0.0.1:9", tmp_path)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="hub can't be reached"):
+        explorer.load_model("dino-s8", device="cpu")
+
+
+def test_what_timm_does_not_have(offline):
+    with pytest.raises(ModelError, match=r"timm has no model named vit_smal_patch16.*Did you mean vit_"):
+        explorer.load_model("timm:vit_smal_patch16", device="cpu")
+    with pytest.raises(ModelError, match=r"no weights named vit_small_patch8_224\.dinoo; it has: .*dino"):
+        explorer.load_model("timm:vit_small_patch8_224.dinoo", device="cpu")
+    with pytest.raises(ModelError, match="no pretrained weights for vit_small_patch16_36x1_224"):
+        explorer.load_model("timm:vit_small_patch16_36x1_224", device="cpu")
+
+
+def test_the_safe_format_is_tried_first():
+    assert downloads.WEIGHTS[0].endswith(".safetensors")
+    from explorer.models.timm_models import weight_names
+
+    assert weight_names(None) == downloads.WEIGHTS
+    assert weight_names("open_clip_pytorch_model.bin")[0] == "open_clip_pytorch_model.safetensors"
