@@ -12,6 +12,7 @@ import explorer
 from explorer.cli import main
 from explorer.errors import CheckpointError, ModelError
 from explorer.models import registry
+from explorer.models.formats.dialects import DIALECTS
 from explorer.models.registry import REGISTRY, Entry
 from explorer.models.timm_models import create_timm, wrap_timm
 from explorer.models.transformers_models import FAMILIES
@@ -40,6 +41,15 @@ def test_the_table_agrees_with_timm(entry):
     assert (model.patch_size, model.depth, model.num_heads) == (entry.patch_size, entry.depth, entry.num_heads)
     assert round(model.num_parameters / 1e6) == entry.parameters
     assert model.input_size == entry.size
+
+
+def test_the_docs_have_the_table():
+    text = (Path(__file__).parents[1] / "docs" / "models.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    for entry in REGISTRY:
+        row = next(row for row in rows if row.startswith(f"| `{entry.key}` |"))
+        assert entry.source in row and entry.licence in row
+    assert all(dialect.name in text for dialect in DIALECTS)
 
 
 def test_the_table_has_what_people_ask_for():
