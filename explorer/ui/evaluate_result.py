@@ -9,9 +9,10 @@ from explorer.ui.attention_pictures import attention_picture, open_in_attention
 from explorer.ui.attention_settings import default_layer
 from explorer.ui.evaluate_data import Evaluation, Given
 from explorer.ui.finetune_charts import confusion_figure, per_class_table, show_scores
-from explorer.ui.finetune_report import thumbnail
+from explorer.ui.finetune_report import show_left_out, thumbnail
 from explorer.ui.messages import plain, show_errors
 
+FEW = 5  # files left out that are named at once
 PICTURED = 300  # rows that are shown with a picture
 ROW = 52  # pixels
 LIKELIEST = 5  # classes of the chosen image
@@ -55,9 +56,7 @@ def _left_out(evaluation: Evaluation) -> None:
     if evaluation.report:
         left_out += [(entry.name, entry.reason) for entry in evaluation.report.rejected]
     if left_out:
-        one = len(left_out) == 1
-        with st.expander(f"Left out: {len(left_out)} file{'' if one else 's'}", expanded=True):
-            st.dataframe([{"File": name, "Why": reason} for name, reason in left_out], hide_index=True)
+        show_left_out(left_out, expanded=len(left_out) <= FEW)
 
 
 def _table(given: Given, evaluation: Evaluation) -> dict[str, Any]:
@@ -75,7 +74,8 @@ def _table(given: Given, evaluation: Evaluation) -> dict[str, Any]:
     ]
     columns = {
         "picture": st.column_config.ImageColumn("", width=64),
-        "Probability": st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=100),
+        "Image": st.column_config.TextColumn(width=170),
+        "Probability": st.column_config.NumberColumn(format="%.1f %%"),
     }
     picked = st.dataframe(
         rows, hide_index=True, row_height=ROW, column_config=columns, height=min(38 + ROW * len(rows), 560),

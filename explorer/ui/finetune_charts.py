@@ -66,16 +66,16 @@ def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
 def per_class_table(metrics: Mapping[str, Any]) -> None:
     """Precision, recall, F1 and the number of images of each class that occurs."""
     rows = [metrics["per_class"][index] for index in occurring(metrics)]
-    bar = {"min_value": 0, "max_value": 100, "format": "%.1f %%"}
+    percent = {"format": "%.1f %%"}
     st.dataframe(
         [{**row, **{key: 100 * row[key] for key in ("precision", "recall", "f1")}} for row in rows],
         hide_index=True,
         column_config={
             "class": st.column_config.TextColumn("Class"),
-            "precision": st.column_config.ProgressColumn("Precision", help="Right among those called so.", **bar),
-            "recall": st.column_config.ProgressColumn("Recall", help="Found among those that are.", **bar),
-            "f1": st.column_config.ProgressColumn("F1", **bar),
+            "precision": st.column_config.NumberColumn("Precision", help="Right among those called so.", **percent),
+            "recall": st.column_config.NumberColumn("Recall", help="Found among those that are.", **percent),
+            "f1": st.column_config.NumberColumn("F1", **percent),
             "support": st.column_config.NumberColumn("Images", format="%d"),
         },
         alt="Scores of each class",
-    )  # fmt: skip
+    )

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -16,6 +17,7 @@ from explorer.ui.widgets import facts
 
 SAMPLES = 5  # pictures a class
 PICTURED = 60  # classes that are shown with pictures
+LISTED = 100  # files left out that are named
 GROUPS = 12  # groups of copies that are shown
 IMBALANCED = 3  # images of the largest class for each of the smallest
 SIDES: dict[Split, str] = {"train": "Train", "val": "Validation"}
@@ -94,8 +96,16 @@ def _left_out(report: DatasetReport) -> None:
     if passed_over:
         st.caption(f"Passed over: {passed_over}.")
     if report.rejected:
-        with st.expander(f"Left out: {_counted(len(report.rejected), 'file')}"):
-            st.dataframe([{"File": entry.name, "Why": entry.reason} for entry in report.rejected], hide_index=True)
+        show_left_out([(entry.name, entry.reason) for entry in report.rejected])
+
+
+def show_left_out(files: Sequence[tuple[str, str]], expanded: bool = False) -> None:
+    """Each file that could not be used, and why."""
+    with st.expander(f"Left out: {_counted(len(files), 'file')}", expanded=expanded):
+        lines = [f"- **{plain(name)}**: {plain(reason)}" for name, reason in files[:LISTED]]
+        if len(files) > LISTED:
+            lines.append(f"- and {len(files) - LISTED:,} more")
+        st.markdown("\n".join(lines))
 
 
 def _copies(report: DatasetReport) -> None:

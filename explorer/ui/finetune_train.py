@@ -9,6 +9,7 @@ from explorer.training.events import read_events
 from explorer.training.folder import RunFolder, State
 from explorer.training.jobs import resume, stop
 from explorer.training.options import runs_folder
+from explorer.ui.components.live_chart import live_chart, load_library
 from explorer.ui.finetune_charts import confusion_figure
 from explorer.ui.finetune_steps import go_to
 from explorer.ui.messages import plain, show_errors
@@ -31,6 +32,7 @@ PHASES = {
 def show_run(folder: RunFolder) -> None:
     """Status, progress, curves and buttons of a run; redrawn every second while it is active."""
     active = folder.read_state().active
+    load_library()
     with st.container(key="live"):
         st.fragment(_live, run_every=1.0 if active else None)(folder, active)
 
@@ -135,11 +137,11 @@ def _numbers(baseline: dict[str, Any], events: list[dict[str, Any]]) -> None:
 
 def _curves(name: str, events: list[dict[str, Any]], baseline: dict[str, Any]) -> None:
     left, right = st.columns(2, gap="medium")
-    # One key and one uirevision for the whole run: the charts grow in place and keep the zoom.
     events = thinned(events)
-    config = {"displaylogo": False}
-    left.plotly_chart(loss_figure(events, baseline), key=f"loss_{name}", config=config, alt="Loss")
-    right.plotly_chart(score_figure(events, baseline), key=f"score_{name}", config=config, alt="Accuracy and F1")
+    with left:
+        live_chart(loss_figure(events, baseline), key=f"loss_{name}")
+    with right:
+        live_chart(score_figure(events, baseline), key=f"score_{name}")
 
 
 def thinned(events: list[dict[str, Any]], most: int = MOST_STEPS) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ def running_app(folder: Path) -> Iterator[Server]:
     env = os.environ | {
         "EXPLORER_CHECKPOINTS": str(folder / "checkpoints"),
         "EXPLORER_RUNS": str(folder / "runs"),
+        "EXPLORER_QUEUE": str(folder / "queue"),
         "HF_HUB_OFFLINE": "1",
     }
     command = [

@@ -1,0 +1,45 @@
+// A Plotly figure that is updated in place: zoom, hidden lines and the element itself outlive every update.
+
+const calls = new WeakMap(); // of each mounted chart: how often it was drawn
+const CLEAR = "rgba(0, 0, 0, 0)";
+
+function library() {
+  return new Promise((found) => {
+    const look = () => (window.Plotly ? found(window.Plotly) : setTimeout(look, 50));
+    look();
+  });
+}
+
+function themed(layout, element) {
+  const style = getComputedStyle(element);
+  const setting = (name) => style.getPropertyValue(`--st-${name}`).trim();
+  const grid = setting("border-color");
+  const axis = (own) => ({ gridcolor: grid, zerolinecolor: grid, linecolor: grid, automargin: true, ...own });
+  return {
+    ...layout,
+    paper_bgcolor: CLEAR,
+    plot_bgcolor: CLEAR,
+    font: { color: setting("text-color"), family: setting("font"), size: 13 },
+    hoverlabel: { bgcolor: setting("secondary-background-color"), font: { color: setting("text-color") } },
+    modebar: { bgcolor: CLEAR, color: grid, activecolor: setting("primary-color") },
+    xaxis: axis(layout.xaxis),
+    yaxis: axis(layout.yaxis),
+  };
+}
+
+export default function ({ data, parentElement }) {
+  const chart = parentElement.querySelector(".live-chart");
+  const call = (calls.get(chart) ?? 0) + 1;
+  calls.set(chart, call);
+  const figure = JSON.parse(data);
+  library().then((Plotly) => {
+    if (calls.get(chart) !== call) return; // a newer update has come meanwhile
+    Plotly.react(chart, figure.data, themed(figure.layout, parentElement), { displaylogo: false, responsive: true });
+  });
+  // Streamlit may call the clean-up of a call that a newer one has overtaken: only the newest may end the chart.
+  return () => {
+    if (calls.get(chart) !== call) return;
+    calls.set(chart, -1);
+    window.Plotly?.purge(chart);
+  };
+}
