@@ -166,6 +166,8 @@ def test_a_bias_counts_towards_the_byte_budget_and_a_shared_one_once(shared):
     half = explorer.record(model, photo(), byte_budget=queries_and_keys + biases - 1)
     assert half.precision == "float16" and half.calls[0].bias.dtype == torch.float16  # type: ignore[union-attr]
     assert (half.bias(0) is half.bias(1)) == shared
+    at_once = explorer.record(model, photo(), byte_budget=1)
+    assert (at_once.bias(0) is at_once.bias(1)) == shared
 
 
 def test_any_image_that_opens_is_recorded(model):

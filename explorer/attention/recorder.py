@@ -67,6 +67,7 @@ class AttentionRecorder(TorchFunctionMode):
         self.calls: list[Call] = []
         self.other_shapes: list[tuple[int, ...]] = []
         self.stream = ResidualStream(tokens)
+        self._newest_bias: Tensor | None = None  # as the model gave it
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -89,12 +90,21 @@ class AttentionRecorder(TorchFunctionMode):
         call = Call(q, k, scale, additive(attn_mask, q.dtype))
         self_check(call, v, out.detach()[0])
         # contiguous() lets go of the fused qkv tensor, a third of which is v.
-        self.calls.append(replace(call, q=q.to(self.dtype).contiguous(), k=k.to(self.dtype).contiguous()))
+        q, k = (t.to(self.dtype).contiguous() for t in (q, k))
+        self.calls.append(replace(call, q=q, k=k, bias=self._kept_bias(call.bias)))
         self.stream.attended()
         if self.dtype == torch.float32 and kept_bytes(self.calls) > self.byte_budget:
             self.dtype = torch.float16
-        if self.dtype == torch.float16:
             self.calls = halved(self.calls)
+
+    def _kept_bias(self, bias: Tensor | None) -> Tensor | None:
+        """The bias as it is kept; the same tensor again where the model gives one bias to all its layers."""
+        if bias is None:
+            return None
+        if self._newest_bias is not None and self._newest_bias.data_ptr() == bias.data_ptr():
+            return self.calls[-1].bias
+        self._newest_bias = bias
+        return bias.to(self.dtype)
 
 
 class ResidualStream:
