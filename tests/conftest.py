@@ -8,7 +8,7 @@ import torch
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tiny models: a second thread costs more than it gives, many times more on a busy machine
 
 
 @pytest.fixture(scope="session")
