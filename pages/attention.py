@@ -4,7 +4,7 @@ import streamlit as st
 
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View
-from explorer.ui.attention_live import canvas, downloads, layer_and_head, top_classes
+from explorer.ui.attention_live import below, canvas, layer_and_head
 from explorer.ui.attention_tabs import tabs
 from explorer.ui.messages import show_errors
 from explorer.ui.state import current
@@ -15,11 +15,7 @@ def attention(recording: Recording, base: View) -> None:
     """Everything that follows the layer, so that a new layer reruns this and not the sidebar."""
     with show_errors():
         view = canvas(recording, base, *layer_and_head(recording))
-        classes_at, downloads_at = st.columns([3, 2], gap="large")
-        with classes_at:
-            top_classes(recording)
-        with downloads_at:
-            downloads(recording, view)
+        below(recording, view)
         tabs(recording, view)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from explorer.attention.recording import Recording
 from explorer.rendering.payload import canvas_payload
@@ -39,11 +40,20 @@ def canvas(rec: Recording, base: View, layer: int, head: str) -> View:
     return view
 
 
-def top_classes(rec: Recording) -> None:
-    """The five likeliest classes as bars, where the model classifies."""
+def below(rec: Recording, view: View) -> None:
+    """Under the canvas: the top classes where the model classifies, and the downloads."""
     if rec.logits is None:
+        downloads(rec, view, *st.columns(2))
         return
-    scores = np.exp(rec.logits - rec.logits.max())
+    classes_at, downloads_at = st.columns([3, 2], gap="large")
+    with classes_at:
+        top_classes(rec, rec.logits)
+    downloads(rec, view, downloads_at, downloads_at)
+
+
+def top_classes(rec: Recording, logits: np.ndarray) -> None:
+    """The five likeliest classes as bars."""
+    scores = np.exp(logits - logits.max())
     scores /= scores.sum()
     names = rec.model.class_names or [f"class {index}" for index in range(len(scores))]
     top = scores.argsort()[::-1][:SHOWN_CLASSES]
@@ -52,14 +62,14 @@ def top_classes(rec: Recording) -> None:
     st.dataframe(table, column_config={"Probability": bars}, hide_index=True, width="stretch")
 
 
-def downloads(rec: Recording, view: View) -> None:
-    """What is shown as PNG and NPZ; made only when clicked."""
+def downloads(rec: Recording, view: View, png_at: DeltaGenerator, npz_at: DeltaGenerator) -> None:
+    """What is shown as PNG and NPZ, each in its place; made only when clicked."""
     name = f"{rec.model_name}-layer{view.layer}-{view.head}".replace("/", "-")
-    st.download_button(
+    png_at.download_button(
         "Picture (PNG)", lambda: png(view, rec, zoom=4), f"{name}.png", "image/png", on_click="ignore", width="stretch",
         help="The picture at four times the model's input size, every setting inside.",
     )  # fmt: skip
-    st.download_button(
+    npz_at.download_button(
         "Maps (NPZ)", lambda: save_npz(view, rec), f"{name}.npz", "application/octet-stream", on_click="ignore",
         width="stretch", help="The map, all heads, the mask, the image and every setting, for numpy.load.",
     )  # fmt: skip

@@ -17,7 +17,7 @@ export const queryName = (query) => {
   if (isPatch(query)) return `patch (${query[0]}, ${query[1]})`;
   return query === "mean" ? "mean of patches" : query;
 };
-const weightText = (weight) => (weight !== 0 && weight < 0.0001 ? weight.toExponential(1) : weight.toFixed(4));
+const weightText = (weight) => (weight !== 0 && weight < 0.001 ? weight.toPrecision(2) : weight.toFixed(4));
 
 /** A button that is one of several choices. */
 function choice(value, text, title, pick) {

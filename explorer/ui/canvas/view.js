@@ -48,6 +48,7 @@ export class LiveView {
   update(bytes) {
     this.data = readPayload(bytes);
     this.memo = new Map();
+    this.accent = getComputedStyle(this.root).getPropertyValue("--accent").trim();
     if (this.data.seq >= this.seq) {
       const { query, head, look } = this.data;
       this.state = { query, head, look };
@@ -209,7 +210,6 @@ export class LiveView {
   outline(context, weights, mask) {
     const { grid } = this.data;
     const unit = window.devicePixelRatio || 1;
-    const accent = getComputedStyle(this.root).getPropertyValue("--accent").trim();
     const stroke = (path, color, width) => strokeOnGrid(context, path, grid, color, width * unit);
     if (this.state.look.grid) stroke(gridLines(grid), "rgba(255, 255, 255, 0.5)", 0.5);
     if (mask) stroke(maskOutline(mask, grid), "rgba(255, 255, 255, 0.9)", 1.5);
@@ -218,7 +218,7 @@ export class LiveView {
     ring.arc((top % grid[1]) + 0.5, Math.floor(top / grid[1]) + 0.5, 0.34, 0, 2 * Math.PI);
     stroke(ring, "rgba(255, 255, 255, 0.95)", 1.5);
     if (isPatch(this.state.query)) stroke(patchBox(this.state.query), "white", 2.5);
-    if (this.hover) stroke(patchBox(this.hover), accent, 2.5);
+    if (this.hover) stroke(patchBox(this.hover), this.accent, 2.5);
   }
 
   /** The small maps below: fusions first, then every head, all from the query shown. */
