@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 import explorer
 from explorer.errors import ModelError, UnsupportedModelError
 from explorer.models.backbone import Model
-from explorer.models.timm_models import PLAIN_MODULES, create_timm, wrap_timm
+from explorer.models.timm_models import BLOCK_REASONS, PLAIN_MODULES, REASONS, create_timm, wrap_timm
 from explorer.models.transformers_models import create_transformers, wrap_transformers
 from tests.tiny import photo
 
@@ -200,6 +201,12 @@ def test_every_family_that_timm_lists(module, capsys):
 def test_other_families_are_refused_with_their_reason(name, reason):
     with pytest.raises(UnsupportedModelError, match=reason):
         create_timm(name)
+
+
+def test_the_docs_name_every_family_and_every_refusal():
+    text = (Path(__file__).parents[1] / "docs" / "models.md").read_text("utf-8")
+    missing = [name for name in (*PLAIN_MODULES, *REASONS, *BLOCK_REASONS) if name not in text]
+    assert not missing
 
 
 SMALL: dict[str, Any] = {
