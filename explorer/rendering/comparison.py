@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from explorer.attention.divergence import check_same_view, difference, matching_query
+from explorer.attention.divergence import check_same_view, difference, matching_query, same_depth
 from explorer.rendering.overlay import enlarge
 from explorer.rendering.video import side_by_side
 from explorer.rendering.view import View, limits, paint, shown_map, shown_mask
@@ -19,11 +19,12 @@ LESS, MORE = np.array([33, 102, 220]), np.array([240, 120, 20])
 
 
 def second_view(view: View, first: "Recording", second: "Recording") -> View:
-    """The first recording's view as it is asked of the second: the patch under the same place."""
+    """The first recording's view as it is asked of the second: the same place, the same relative depth."""
     query = first.default_query if view.query is None else view.query
     if query == first.default_query and isinstance(query, str):
         query = second.default_query
-    return replace(view, query=matching_query(query, first.grid, second.grid))
+    layer = same_depth(view.layer % first.depth, first.depth, second.depth)
+    return replace(view, layer=layer, query=matching_query(query, first.grid, second.grid))
 
 
 def difference_map(view: View, first: "Recording", second: "Recording") -> np.ndarray:

@@ -1,10 +1,8 @@
 """The parts of the Compare page: the second recording, the linked canvases, the difference, what changed most."""
 
-from dataclasses import replace
-
 import streamlit as st
 
-from explorer.attention.divergence import Divergence, divergence, same_depth
+from explorer.attention.divergence import Divergence, divergence
 from explorer.attention.recording import Query, Recording
 from explorer.models.backbone import Model
 from explorer.rendering.comparison import difference_map, paint_difference, second_view
@@ -59,17 +57,15 @@ def _take_change() -> None:
         st.session_state[SEQ] = change["seq"]
 
 
-def canvases(view: View, first: Recording, second: Recording) -> View:
-    """Both, linked; returns the second's view."""
-    layer = same_depth(view.layer, first.depth, second.depth)
-    other = replace(second_view(view, first, second), layer=layer)
+def canvases(view: View, first: Recording, second: Recording) -> None:
+    """Both, linked."""
+    other = second_view(view, first, second)
     for column, rec, shown in zip(st.columns(2, gap="medium"), (first, second), (view, other), strict=True):
         rows, cols = rec.grid
         column.markdown(f"**{plain(rec.model_name)}**: layer {shown.layer}, {rows} × {cols} patches")
     seq = st.session_state.get(SEQ, 0)
     payloads = [canvas_payload(rec, shown, seq=seq) for rec, shown in ((first, view), (second, other))]
     linked_canvases(*payloads, key=CANVASES, on_change=_take_change)
-    return other
 
 
 def differences(view: View, first: Recording, second: Recording) -> None:

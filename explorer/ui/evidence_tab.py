@@ -104,15 +104,16 @@ def _table(scores: list[Score]) -> None:
     best = next(score for score in scores if score.layer is not None)
     where = f"layer {best.layer}, {head_name(best.head)}"
     st.markdown(f"Best: **{where}** with AUC {best.auc:.3f}")
-    number, bar = st.column_config.NumberColumn, st.column_config.ProgressColumn
+    bar = st.column_config.ProgressColumn
     columns = {
-        "Layer": number("Layer"),
+        "Layer": st.column_config.TextColumn("Layer", width=50),
+        "Head": st.column_config.TextColumn("Head", width=95),
         "AUC": bar("Pixel AUC", format="%.3f", min_value=0, max_value=1),
         "IoU": bar("Best IoU", format="%.3f", min_value=0, max_value=1),
         "Peak": st.column_config.CheckboxColumn("Peak on object"),
     }
     table = {
-        "Layer": [score.layer for score in scores],
+        "Layer": ["" if score.layer is None else str(score.layer) for score in scores],
         "Head": [str(score.head) for score in scores],
         "AUC": [score.auc for score in scores],
         "IoU": [score.iou for score in scores],

@@ -27,11 +27,8 @@ def pick_second_model(label: str, key: str, first: str) -> Model:
 
 def pick_second_photo(label: str, key: str, first: str) -> Photo:
     """One of the session's photos and the samples, at first another than the one of source `first`."""
-    photos = {photo.source: photo for photo in (*my_photos(), *samples())}
-    names = list(photos)
-    check_link(key, photos.__contains__, "the name of a photo in the sidebar")
-    start = next((index for index, name in enumerate(names) if name != first), 0)
-    name = st.selectbox(
-        label, names, start, key=key, bind="query-params", format_func=lambda source: photos[source].title
-    )
-    return photos[name]
+    photos = {photo.title: photo for photo in (*my_photos(), *samples())}
+    titles = list(photos)
+    check_link(key, photos.__contains__, f"one of {', '.join(titles)}")
+    start = next((index for index, title in enumerate(titles) if photos[title].source != first), 0)
+    return photos[st.selectbox(label, titles, start, key=key, bind="query-params")]

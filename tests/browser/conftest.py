@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from timm.models import save_for_hf
 
 import explorer
@@ -15,6 +15,7 @@ from tests.browser.server import FLAGS, chromium_path, running_app
 
 TINY = "tiny"  # checkpoints/tiny: 64 px, patch 8, 3 layers, 4 heads, 5 classes, cls and two registers
 PATIENCE = 60_000  # ms that a test waits for the server to show something
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")

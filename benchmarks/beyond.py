@@ -1,0 +1,120 @@
+"""Time and memory of relevance, evidence, comparison, features, video and sharing: python -m benchmarks.beyond
+
+ViT-S/8 with random weights at 224 pixels (785 tokens), two threads. Peak memory is what each line adds above the model
+and its recording, read from the system every 10 ms.
+"""
+
+import argparse
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import explorer
+from explorer.attention.artefacts import artefact_mask
+from explorer.attention.divergence import divergence
+from explorer.attention.evidence import evidence
+from explorer.attention.features import pca_colours, similarity
+from explorer.attention.localization import rank_heads
+from explorer.data.samples import sample_photo
+from explorer.data.video import pan
+from explorer.rendering.figures import figure
+from explorer.rendering.gif import layers_gif
+from explorer.rendering.html import live_page
+from explorer.rendering.video import gif, mp4, painted_frames, record_clip
+from explorer.rendering.view import View, png, save_npz
+
+
+def resident() -> float:
+    """Megabytes of this process in memory (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def measure(work: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
+    """(median seconds, megabytes above the start at the peak, what the work returned)."""
+    start, peak, stop = resident(), resident(), threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not stop.wait(0.01):
+            peak = max(peak, resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    times, result = [], None
+    try:
+        for _ in range(repeats):
+            began = time.perf_counter()
+            result = work()
+            times.append(time.perf_counter() - began)
+    finally:
+        stop.set()
+        watcher.join()
+    return float(np.median(times)), peak - start, result
+
+
+def note(result: Any) -> str:
+    """The size of a file that was made."""
+    return f"{len(result) / 1e6:.2f} MB" if isinstance(result, (bytes, str)) else ""
+
+
+def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
+    """Every line of the table and its work."""
+    photo, other = sample_photo("cat"), sample_photo("coffee")
+    recording, second = explorer.record(model, photo, size), explorer.record(model, other, size)
+    mask = np.zeros(recording.grid, dtype=bool)
+    mask[recording.grid[0] // 4 : -recording.grid[0] // 4, recording.grid[1] // 4 : -recording.grid[1] // 4] = True
+    view = View(model=model.source, image="sample:cat", layer=9)
+    heatmap = recording.attention(9)
+    clip = pan(photo, frames=8)
+    film = record_clip(model, clip, view)
+    frames = list(painted_frames(film, view, beside=True))
+    return {
+        "plain forward pass": lambda: model.forward(model.preprocess(photo, size)),
+        "recorded pass": lambda: explorer.record(model, photo, size),
+        "relevance of a class": lambda: recording.relevance(0),
+        "relevance of a likeness": lambda: recording.relevance(similar_to=second),
+        "rollout": lambda: recording.rollout(),
+        "evidence, 10 steps (65 images)": lambda: evidence(recording, heatmap, steps=10),
+        "rank all heads against a mask": lambda: rank_heads(recording, mask),
+        "artefact tokens": lambda: artefact_mask(recording),
+        "divergence of all heads": lambda: divergence(recording, second),
+        "PCA colours, one image": lambda: pca_colours([recording]),
+        "similarity of a patch": lambda: similarity(recording, (5, 5)),
+        "video, 8 frames looked at": lambda: record_clip(model, clip, view),
+        "video, 8 frames to MP4": lambda: mp4(frames, 8),
+        "video, 8 frames to GIF": lambda: gif(frames, 8),
+        "PNG": lambda: png(view, recording, zoom=4),
+        "NPZ": lambda: save_npz(view, recording),
+        "figure of all heads, SVG": lambda: figure(view, recording).svg(),
+        "figure of all heads, PDF": lambda: figure(view, recording).pdf(),
+        "GIF through the layers": lambda: layers_gif(view, recording),
+        "live page": lambda: live_page(view, recording),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="timm:vit_small_patch8_224")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    model = explorer.load_model(args.model, device="cpu", pretrained=False)
+    print(f"{model.name} with random weights, {args.size} px, 2 threads\n")
+    print("| what | seconds | MB above | file |\n| --- | --- | --- | --- |")
+    with torch.no_grad():
+        for name, work in lines(model, args.size).items():
+            seconds, megabytes, result = measure(work, args.repeats)
+            print(f"| {name} | {seconds:.3f} | {megabytes:.0f} | {note(result)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

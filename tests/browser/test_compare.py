@@ -1,0 +1,53 @@
+"""The Compare page on the real server: two live pictures that follow each other, and numbers of the library."""
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+import explorer
+from explorer.data.samples import sample_photo
+from tests.browser.conftest import TINY
+from tests.tiny import save_tiny
+
+
+@pytest.fixture(scope="module")
+def coarse(app_folder):
+    """A second model in the server's checkpoints, with patches twice as large: 4 x 4 where the first has 8 x 8."""
+    torch.manual_seed(1)
+    return explorer.load_model(save_tiny(app_folder / "checkpoints" / "coarse", seed=1, patch_size=16), device="cpu")
+
+
+def open_page(page: Page, app: str) -> None:
+    page.goto(f"{app}/compare?model=checkpoints%2F{TINY}&photo=cat&with=coarse&layer=2")
+    for side in (0, 1):
+        page.locator(f'[data-side="{side}"] .live[data-layer]').wait_for()
+
+
+def shown(page: Page, side: int) -> np.ndarray:
+    root = page.locator(f'[data-side="{side}"] .live')
+    return np.array(root.evaluate("(root) => Array.from(root.view.shown.weights)"), np.float32)
+
+
+def test_the_mouse_over_one_asks_the_same_place_of_the_other(page, app, tiny, coarse):
+    open_page(page, app)
+    first, second = (explorer.record(model, sample_photo("cat")) for model in (tiny, coarse))
+    np.testing.assert_allclose(shown(page, 0), first.attention(2, "mean", "cls").ravel(), atol=1e-5)
+    np.testing.assert_allclose(shown(page, 1), second.attention(1, "mean", "cls").ravel(), atol=1e-5)
+
+    box = page.locator('[data-side="0"] [data-part=picture]').bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 5.5 / 8 * box["width"], box["y"] + 2.5 / 8 * box["height"])
+    page.locator('[data-side="1"] .live[data-query="1,2"]').wait_for()
+    np.testing.assert_allclose(shown(page, 0), first.attention(2, "mean", (2, 5)).ravel(), atol=1e-5)
+    np.testing.assert_allclose(shown(page, 1), second.attention(1, "mean", (1, 2)).ravel(), atol=1e-5)
+
+
+def test_a_click_is_kept_in_the_address_and_in_the_numbers(page, app, coarse):
+    open_page(page, app)
+    box = page.locator('[data-side="1"] [data-part=picture]').bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 3.5 / 4 * box["width"], box["y"] + 0.5 / 4 * box["height"])
+    page.wait_for_url("**query=1%2C7**")  # the first's patch under the middle of the second's (0, 3)
+    expect(page.get_by_text("Jensen-Shannon divergence from patch (1, 7).")).to_be_visible()
+    expect(page.get_by_text("different numbers of heads")).to_be_visible()

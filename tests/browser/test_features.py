@@ -1,0 +1,39 @@
+"""The Features page on the real server: colours of both photos, and likeness to a clicked patch."""
+
+import numpy as np
+from playwright.sync_api import expect
+
+import explorer
+from explorer.attention.features import similarity
+from explorer.data.samples import sample_photo
+from tests.browser.conftest import TINY
+
+LINK = f"/features?model=checkpoints%2F{TINY}&photo=cat&second=Coffee&patch=2%2C5"
+
+
+def test_likeness_to_the_patch_of_the_address_and_to_a_clicked_one(page, app, tiny):
+    page.goto(app + LINK)
+    first, second = (explorer.record(tiny, sample_photo(name)) for name in ("cat", "coffee"))
+    said = similarity(first, (2, 5), second)
+    row, col = np.unravel_index(int(said.argmax()), said.shape)
+    sentence = f"Most alike here: patch ({row}, {col}) with a cosine of {said.max():.3f}."
+    expect(page.get_by_text(sentence)).to_be_visible()
+
+    plot = page.locator(".js-plotly-plot .nsewdrag").first
+    box = plot.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 1.5 / 8 * box["width"], box["y"] + 6.5 / 8 * box["height"])
+    page.mouse.click(box["x"] + 1.5 / 8 * box["width"], box["y"] + 6.5 / 8 * box["height"])
+    page.wait_for_url("**patch=6%2C1**")
+    said = similarity(first, (6, 1), second)
+    expect(page.get_by_text(f"with a cosine of {said.max():.3f}.")).to_be_visible()
+
+
+def test_colours_can_be_shared_and_shown_without_a_background(page, app):
+    page.goto(app + LINK)
+    expect(page.get_by_text("splits foreground from background")).to_be_visible()
+    page.get_by_text("Foreground only").click()
+    expect(page.get_by_text("The first three principal components of all patches.")).to_be_visible()
+    page.get_by_text("One set of colours for both photos").click()
+    page.wait_for_url("**together=true**")
+    expect(page.get_by_test_id("stException")).to_have_count(0)

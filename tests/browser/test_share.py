@@ -1,0 +1,80 @@
+"""The live page in one file, opened offline; and the Attention page's tabs that explain, test and share a view."""
+
+import io
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+import explorer
+from explorer.data.samples import sample_photo
+from explorer.rendering.html import live_page
+from explorer.rendering.view import View
+from tests.browser.conftest import TINY
+from tests.tiny import photo, tiny_model
+
+LINK = f"/attention?model=checkpoints%2F{TINY}&photo=cat"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_live_page_follows_the_mouse_offline(browser, tmp_path, scheme):
+    recording = explorer.record(tiny_model(), photo())
+    file = tmp_path / "view.html"
+    file.write_text(live_page(View(model="tiny", image="photo.png", layer=1, head=2), recording), encoding="utf-8")
+    context = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 1200, "height": 900})
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    root = page.locator(".live[data-layer]")
+    root.wait_for()
+    box = page.locator("[data-part=picture]").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 5.5 / 8 * box["width"], box["y"] + 2.5 / 8 * box["height"])
+    page.locator('.live[data-query="2,5"]').wait_for()
+    weights = np.array(root.evaluate("(root) => Array.from(root.view.shown.weights)"))
+    np.testing.assert_allclose(weights, recording.attention(1, 2, (2, 5)).ravel(), atol=1e-6)
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(23, 20, 18)"}[scheme]
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    context.close()
+
+
+def open_tab(page, app, name):
+    page.goto(app + LINK)
+    page.locator(".live[data-layer]").wait_for()
+    page.get_by_role("tab", name=name).click()
+
+
+def test_relevance_is_shown_beside_rollout_and_raw_attention(page, app):
+    open_tab(page, app, "Relevance")
+    expect(page.get_by_text("Relevance for class")).to_be_visible()
+    expect(page.get_by_text("Rollout from cls", exact=True)).to_be_visible()
+
+
+def test_evidence_runs_on_demand_and_ranks_heads(page, app):
+    open_tab(page, app, "Evidence")
+    expect(page.get_by_text("Best: layer")).to_be_visible()
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_text("this map: area").first).to_be_visible()
+
+
+def test_artefact_tokens_say_how_many(page, app):
+    open_tab(page, app, "Artefact tokens")
+    expect(page.get_by_text("outlier").first).to_be_visible()
+    expect(page.get_by_text("Entering layer")).to_be_visible()
+
+
+def test_share_gives_the_script_and_the_live_page(page, app, tiny):
+    open_tab(page, app, "Share")
+    expect(page.get_by_text("sample_photo('cat')")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Live page (HTML)").click()
+    with open(download.value.path(), encoding="utf-8") as file:
+        assert "new LiveView" in file.read()
+    with page.expect_download() as download:
+        page.get_by_test_id("stDownloadButton").filter(has_text="Maps (NPZ)").last.click()
+    with open(download.value.path(), "rb") as file:
+        stored = np.load(io.BytesIO(file.read()))
+    recording = explorer.record(tiny, sample_photo("cat"))
+    np.testing.assert_allclose(stored["map"], recording.attention(2), rtol=1e-5)

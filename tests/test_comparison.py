@@ -1,0 +1,53 @@
+"""Two recordings in one picture: the same place and depth in both, and colours that say which looks more."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import explorer
+from explorer.attention.divergence import difference
+from explorer.errors import QueryError
+from explorer.rendering.comparison import comparison_picture, difference_map, paint_difference, second_view
+from explorer.rendering.view import View
+from tests.tiny import photo, tiny_model
+
+VIEW = View(model="tiny", image="photo.png", layer=2, query=(2, 5))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A model of 3 layers on 8 x 8 patches, and one of 2 layers, without cls, on 4 x 4."""
+    coarse = tiny_model(depth=2, patch_size=16, num_classes=0, class_token=False, global_pool="avg", seed=1)
+    return explorer.record(tiny_model(), photo()), explorer.record(coarse, photo())
+
+
+def test_the_second_view_is_at_the_same_place_and_depth(pair):
+    found = second_view(VIEW, *pair)
+    assert (found.layer, found.query) == (1, (1, 2))
+    assert second_view(View(model="m", image="i", layer=-1), *pair).query == "mean"
+
+
+def test_the_difference_is_that_of_both_maps(pair):
+    first, second = pair
+    expected = difference(first.attention(2, "mean", (2, 5)), second.attention(1, "mean", (1, 2)))
+    np.testing.assert_array_equal(difference_map(VIEW, first, second), expected)
+
+
+def test_orange_is_more_blue_is_less_and_alike_stays_grey():
+    change = np.array([[0.5, 0.0], [-0.5, 0.0]], np.float32)
+    painted = np.array(paint_difference(Image.new("RGB", (64, 64), (128, 128, 128)), change)).astype(int)
+    red, _, blue = painted[4, 4]
+    assert red > blue + 100
+    red, _, blue = painted[60, 4]
+    assert blue > red + 100
+    assert np.ptp(painted[32, 63]) < 10
+
+
+def test_the_picture_holds_both_maps_and_their_difference(pair):
+    assert comparison_picture(VIEW, *pair).size == (3 * 64 + 2 * 8, 64)
+
+
+def test_two_shapes_of_a_photo_are_refused(pair):
+    wide = explorer.record(tiny_model(), photo(128, 64), fit="keep")
+    with pytest.raises(QueryError, match="same fit"):
+        difference_map(VIEW, pair[0], wide)
