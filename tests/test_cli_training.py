@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from explorer.cli import main
+from explorer.training.examples import SIZES
 from tests.training_help import make_base, make_dataset, own_queue  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,6 +88,14 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, data, base, capsys, arg
     assert main(filled) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and words in error
+
+
+def test_digits_are_built_in(tmp_path, base, monkeypatch):
+    monkeypatch.setitem(SIZES, "digits", 60)
+    where = ["--runs", str(tmp_path / "runs"), "--name", "digits"]
+    assert main(["finetune", "digits", "--model", str(base), "--epochs", "2", *where]) == 0
+    names = json.loads((tmp_path / "runs" / "digits" / "metrics.json").read_text())["class_names"]
+    assert names == [str(digit) for digit in range(10)]
 
 
 def test_two_processes_give_the_single_process_metrics(tmp_path, data, base):

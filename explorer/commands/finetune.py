@@ -21,7 +21,7 @@ EXAMPLE = "example: python -m explorer finetune photos.zip --model bundled --tra
 def add_parser(subparsers: Any) -> None:
     """finetune DATA --model SOURCE, and one option for each setting of a plan."""
     parser = subparsers.add_parser("finetune", help="train a model on your own images", epilog=EXAMPLE)
-    parser.add_argument("data", nargs="?", metavar="DATA", help="zip or folder of class folders")
+    parser.add_argument("data", nargs="?", metavar="DATA", help="zip or folder of class folders; or digits, cifar10")
     parser.add_argument("--model", default="bundled", metavar="SOURCE", help="base model (default: bundled)")
     parser.add_argument("--name", help="name of the run and of its checkpoint (default: made from DATA)")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs (default: runs)")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from explorer.data.builtin import BUILTIN, write_builtin
 from explorer.data.datasets import read_dataset
 from explorer.data.report import DatasetReport, Item
 from explorer.data.splits import assign_splits
@@ -14,6 +15,7 @@ from explorer.errors import TrainingError
 from explorer.training.folder import RunFolder
 from explorer.training.plan import Plan
 
+SIZES = {"cifar10": 2000}  # images of a built-in set to read; all of the others
 SPARE = 200 * 2**20  # bytes left free for weights, events and the checkpoint
 
 
@@ -55,9 +57,14 @@ def few(items: list[Item], plan: Plan) -> list[Item]:
 
 
 def read_examples(folder: RunFolder, data: str, plan: Plan, progress: Callable[[int, int], None]) -> None:
-    """Read and split the data into dataset.json, unless a run that is resumed has it already."""
+    """Read and split the data into dataset.json, unless a run that is resumed has it already.
+
+    data: a zip, a folder, or the name of a built-in set where no file or folder is called that.
+    """
     if folder.dataset.is_file():
         return
+    if data in BUILTIN and not Path(data).exists():
+        data = str(write_builtin(data, folder.images, SIZES.get(data), plan.seed))
     report = read_dataset(data, out=folder.images, progress=progress)
     report = assign_splits(report, plan.val_fraction, plan.seed)
     partial = folder.dataset.with_suffix(".partial")

@@ -57,6 +57,7 @@ def start(
     if folder.path.exists() or default_checkpoint(folder.path).exists():
         raise TrainingError(f"There is already a run or checkpoint named {name!r}; choose another name.")
     folder.path.mkdir(parents=True)
+    data = Path(data).resolve() if Path(data).exists() else data  # the process starts in another folder
     arguments = [str(data), "--model", model, "--name", name, "--runs", str(runs), *plan_arguments(plan)]
     arguments += ["--onnx"] * onnx + ["--tensorboard"] * tensorboard
     _launch(folder, arguments)
