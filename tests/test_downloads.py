@@ -143,6 +143,24 @@ def test_a_transformers_repository_in_shards(hub, tmp_path):
     torch.testing.assert_close(model.forward(pixels)[1], expected, atol=1e-5, rtol=0)
 
 
+def test_damaged_weights_in_the_cache(hub, tmp_path):
+    saved(tmp_path / "repo")
+    whole = (tmp_path / "repo" / "model.safetensors").read_bytes()
+    (tmp_path / "repo" / "model.safetensors").write_bytes(whole[:-1000])
+    hub.folders |= {"timm/test_vit.r160_in1k": tmp_path / "repo", "someone/vit": tmp_path / "repo"}
+    with pytest.raises(
+        ModelError, match=r"test_vit\.r160_in1k are damaged .*: delete .*model\.safetensors and try again"
+    ):
+        explorer.load_model("timm:test_vit.r160_in1k", device="cpu")
+    with pytest.raises(ModelError, match="no complete safetensors file"):
+        explorer.load_model("hf:someone/vit", device="cpu")
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "model.safetensors").write_bytes(whole)
+    hub.folders["someone/bare"] = tmp_path / "bare"
+    with pytest.raises(ModelError, match=r"The folder someone/bare has no config\.json"):
+        explorer.load_model("hf:someone/bare", device="cpu")
+
+
 def test_unknown_gated_and_empty_repositories(hub, tmp_path):
     hub.gated.add("meta/secret")
     hub.folders["someone/readme"] = tmp_path

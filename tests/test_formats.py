@@ -302,6 +302,27 @@ def test_a_tensor_that_changes_the_arithmetic_is_never_left_out(tmp_path):
         load(tensors, tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["timm", "dinov2", "transformers"])
+def test_no_shape_leads_to_anything_but_a_sentence(kind, tmp_path):
+    tensors = plain(reg_tokens=2, init_values=1.0, num_classes=0).state_dict()
+    if kind == "dinov2":
+        tensors["register_tokens"] = tensors.pop("reg_token")
+    if kind == "transformers":
+        tensors = transformers_model("vit").vit.state_dict()
+    for key in [key for key in tensors if ".1." not in key]:
+        for wrong in (torch.tensor(1.0), torch.ones(0, 2, 2), torch.ones(1, 1, 7)):
+            with pytest.raises(CheckpointError) as caught:
+                load({**tensors, key: wrong}, tmp_path)
+            assert "\n" not in str(caught.value)
+        with pytest.raises(CheckpointError):
+            load({name: tensor for name, tensor in tensors.items() if name != key}, tmp_path)
+
+
+def test_a_block_with_an_absurd_number(tmp_path):
+    with pytest.raises(CheckpointError, match=r"blocks\.2\.norm1\.weight is missing"):
+        load({**plain().state_dict(), "blocks.99999999999.norm1.weight": torch.ones(WIDTH)}, tmp_path)
+
+
 def test_an_oblong_grid_is_asked_for(tmp_path):
     reference = plain(img_size=(32, 96))
     with pytest.raises(CheckpointError, match=r"grid=\(rows, cols\)"):

@@ -218,6 +218,20 @@ def test_other_colour_channels_are_refused():
         wrap_timm(create_timm("test_vit", in_chans=4), "x")
 
 
+def test_half_precision_of_transformers_is_widened(tmp_path):
+    import transformers
+
+    transformers.ViTModel(transformers.ViTConfig(**SMALL)).half().save_pretrained(tmp_path)
+    model = explorer.load_model(tmp_path, device="cpu")
+    assert {parameter.dtype for parameter in model.module.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(ModelError, match=f"no device '{device}'.*use cpu"):
+        explorer.load_model("timm:test_vit", device=device, pretrained=False)
+
+
 @pytest.mark.parametrize("source", ["", "nonsense", "vit_small_patch8_224", "/no/such/folder"])
 def test_what_is_no_model(source):
     with pytest.raises(ModelError, match="no model that the explorer knows"):

@@ -42,16 +42,21 @@ def load_model(
     """
     entry = registry.find(str(source))
     hints = Hints(arch, num_heads, grid, prefix_tokens)
+    target = _device(device)
     model = _load(entry.source if entry else str(source), pretrained, hints, progress)
     if entry:
         model = replace(model, name=entry.title, source=entry.key)
-    model.module.to(_device(device))
+    model.module.to(target)
     return model
 
 
 def _device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"There is no device {device!r} here: use cpu, or auto to have one chosen.") from error
     return device
 
 
@@ -78,7 +83,11 @@ def _load_hub(source: str, repo_id: str, pretrained: bool, hints: Hints, progres
         entry = registry.find(source)
         module = create_transformers(entry.model_type if entry else repo_id)
         return wrap_transformers(module, source, repo_id, prefix_tokens=hints.prefix_tokens)
-    return replace(_load_folder(fetch(repo_id, progress).parent, hints), source=source, name=repo_id)
+    folder = fetch(repo_id, progress).parent
+    try:
+        return replace(_load_folder(folder, hints), source=source, name=repo_id)
+    except CheckpointError as error:  # the cache names folders by commit, which says nothing to a person
+        raise CheckpointError(str(error).replace(folder.name, repo_id)) from error
 
 
 def _load_path(source: str, hints: Hints) -> Model:

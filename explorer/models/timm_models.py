@@ -2,10 +2,12 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.models import get_arch_name, get_pretrained_cfg, is_model, model_entrypoint
 from torch import nn
@@ -120,7 +122,12 @@ def download_timm(model_id: str, progress: Progress | None = None) -> nn.Module:
     if config is None or not config.hf_hub_id:
         raise ModelError(f"timm has no pretrained weights for {model_id}: pick another, or pretrained=False.")
     weights = fetch(config.hf_hub_id, progress, weight_names(config.hf_hub_filename))
-    return create_timm(model_id, pretrained=True, pretrained_cfg_overlay={"file": str(weights)})
+    try:
+        return create_timm(model_id, pretrained=True, pretrained_cfg_overlay={"file": str(weights)})
+    except (SafetensorError, UnpicklingError, RuntimeError, OSError) as error:
+        raise CheckpointError(
+            f"The downloaded weights of {model_id} are damaged ({first_line(error)}): delete {weights} and try again."
+        ) from error
 
 
 def weight_names(filename: str | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
@@ -98,7 +99,12 @@ def _fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple
         check_finite(tensor, key, file)
     try:
         module, report = cls.from_pretrained(
-            None, config=config, state_dict=tensors, output_loading_info=True, attn_implementation="sdpa"
+            None,
+            config=config,
+            state_dict={key: tensor.clone() for key, tensor in tensors.items()},  # not tied to the file
+            dtype=torch.float32,
+            output_loading_info=True,
+            attn_implementation="sdpa",
         )
     except RuntimeError as error:
         raise CheckpointError(

@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any
 
 from timm.layers.mlp import SwiGLUPacked
@@ -12,6 +13,17 @@ from torch import Tensor
 
 from explorer.errors import CheckpointError
 
+# How many axes the tensors have that tell an architecture; others are compared with the finished module.
+AXES = {
+    "patch_embed.proj.weight": 4,
+    "pos_embed": 3,
+    "cls_token": 3,
+    "dist_token": 3,
+    "reg_token": 3,
+    "head.weight": 2,
+    "blocks.0.mlp.fc1.weight": 2,
+    "blocks.0.mlp.fc2.weight": 2,
+}
 HEAD_WIDTH = 64  # of every published plain ViT up to size L
 
 
@@ -28,14 +40,16 @@ def architecture_of(
     tensors: dict[str, Tensor], num_heads: int | None, grid: tuple[int, int] | None, epsilon: float | None
 ) -> Architecture:
     """Patch, width, depth, tokens and options from keys and shapes; heads from the caller, else width / 64."""
+    _check_axes(tensors)
     patch = tensors["patch_embed.proj.weight"]
-    if patch.ndim != 4 or patch.shape[1] != 3 or patch.shape[2] != patch.shape[3]:
+    if patch.shape[1] != 3 or patch.shape[2] != patch.shape[3]:
         raise CheckpointError(
             f"patch_embed.proj.weight has shape {tuple(patch.shape)}; an RGB model has (width, 3, patch, patch)."
         )
     width, patch_size = patch.shape[0], patch.shape[-1]
     depth = _depth(tensors)
     heads, assumed = _heads(width, num_heads)
+    parts = {key.split(".", 2)[-1] for key in tensors if key.startswith("blocks.")}  # of any block
     settings: dict[str, Any] = {
         "patch_size": patch_size,
         "embed_dim": width,
@@ -44,13 +58,13 @@ def architecture_of(
         "num_classes": tensors["head.weight"].shape[0] if _classifies(tensors) else 0,
         "class_token": "cls_token" in tensors,
         "reg_tokens": tensors["reg_token"].shape[1] if "reg_token" in tensors else 0,
-        "qkv_bias": "blocks.0.attn.qkv.bias" in tensors,
-        "qk_norm": "blocks.0.attn.q_norm.weight" in tensors,
-        "proj_bias": "blocks.0.attn.proj.bias" in tensors,
-        "init_values": 1.0 if "blocks.0.ls1.gamma" in tensors else None,
+        "qkv_bias": "attn.qkv.bias" in parts,
+        "qk_norm": "attn.q_norm.weight" in parts,
+        "proj_bias": "attn.proj.bias" in parts,
+        "init_values": 1.0 if "ls1.gamma" in parts else None,
         "pre_norm": "norm_pre.weight" in tensors,
-        "scale_attn_norm": "blocks.0.attn.norm.weight" in tensors,
-        "scale_mlp_norm": "blocks.0.mlp.norm.weight" in tensors,
+        "scale_attn_norm": "attn.norm.weight" in parts,
+        "scale_mlp_norm": "mlp.norm.weight" in parts,
         **_mlp(tensors, width),
         **_pooling(tensors),
         **_positions(tensors, patch_size, grid),
@@ -62,6 +76,14 @@ def architecture_of(
     return Architecture(settings, "dist_token" in tensors, assumed)
 
 
+def _check_axes(tensors: dict[str, Tensor]) -> None:
+    for key, axes in AXES.items():
+        if key in tensors and (tensors[key].ndim != axes or tensors[key].numel() == 0):
+            raise CheckpointError(
+                f"{key} has shape {tuple(tensors[key].shape)}, expected {axes} axes, none of them empty."
+            )
+
+
 def _classifies(tensors: dict[str, Tensor]) -> bool:
     # timm averages the classifiers of cls and dist: with only one of them its logits would be other ones.
     return "head.weight" in tensors and ("dist_token" not in tensors or "head_dist.weight" in tensors)
@@ -71,12 +93,10 @@ def _depth(tensors: dict[str, Tensor]) -> int:
     layers = {int(match[1]) for key in tensors if (match := re.match(r"blocks\.(\d+)\.", key))}
     if not layers:
         raise CheckpointError("The file has a patch embedding but no blocks.0.…: it isn't a plain Vision Transformer.")
-    missing = sorted(set(range(max(layers) + 1)) - layers)
-    if missing:
-        raise CheckpointError(
-            f"The tensor blocks.{missing[0]}.norm1.weight is missing: a whole block isn't in the file."
-        )
-    return max(layers) + 1
+    missing = next(layer for layer in count() if layer not in layers)
+    if missing < max(layers):
+        raise CheckpointError(f"The tensor blocks.{missing}.norm1.weight is missing: a whole block isn't in the file.")
+    return missing
 
 
 def _heads(width: int, num_heads: int | None) -> tuple[int, tuple[str, ...]]:
@@ -95,7 +115,7 @@ def _mlp(tensors: dict[str, Tensor], width: int) -> dict[str, Any]:
     if fc1 is None or fc2 is None:
         name = "blocks.0.mlp.fc1.weight" if fc1 is None else "blocks.0.mlp.fc2.weight"
         raise CheckpointError(f"The tensor {name} is missing: the file holds no complete Vision Transformer.")
-    if fc1.ndim == fc2.ndim == 2 and fc1.shape[0] == 2 * fc2.shape[1]:
+    if fc1.shape[0] == 2 * fc2.shape[1]:
         return {"mlp_ratio": fc1.shape[0] / width, "mlp_layer": SwiGLUPacked}
     return {"mlp_ratio": fc1.shape[0] / width}
 

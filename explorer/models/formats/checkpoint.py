@@ -15,7 +15,7 @@ from explorer.models.formats.architecture import Architecture, architecture_of
 from explorer.models.formats.dialects import Tensors
 from explorer.models.formats.finding import Backbone, find_backbone
 from explorer.models.formats.fitting import fill, fit, floats, left_out_note
-from explorer.models.formats.reading import read_contents
+from explorer.models.formats.reading import first_line, read_contents
 from explorer.models.formats.recognition import recognise
 from explorer.models.timm_models import create_empty, imagenet_names
 
@@ -42,13 +42,23 @@ def load_checkpoint(
     """
     contents = read_contents(path)
     backbone = find_backbone(contents, path.name)
-    tensors = floats(backbone.dialect.convert(backbone.tensors))
+    tensors = floats(_convert(backbone, path.name))
     if arch is None and not _plain(tensors):
         arch = recognise(tensors, path.name)
     if arch is not None:
         return _load_named(arch, tensors, backbone, num_heads, path.name)
     heads = num_heads or _heads_in_file(contents.settings)
     return _load_plain(tensors, backbone, heads, grid, path.name)
+
+
+def _convert(backbone: Backbone, file: str) -> Tensors:
+    """The tensors under timm's names."""
+    try:
+        return backbone.dialect.convert(backbone.tensors)
+    except KeyError as error:
+        raise CheckpointError(f"{file}: the tensor {error.args[0]} is missing beside the others.") from error
+    except (RuntimeError, IndexError) as error:
+        raise CheckpointError(f"{file}: shapes of its tensors disagree: {first_line(error)}.") from error
 
 
 def _plain(tensors: Tensors) -> bool:
@@ -83,8 +93,11 @@ def _load_plain(
 
 def _build(architecture: Architecture) -> nn.Module:
     cls = VisionTransformerDistilled if architecture.distilled else VisionTransformer
-    with torch.device("meta"):  # shapes only: random numbers would be thrown away at once
-        module: Any = cls(**architecture.settings, weight_init="skip")
+    try:
+        with torch.device("meta"):  # shapes only: random numbers would be thrown away at once
+            module: Any = cls(**architecture.settings, weight_init="skip")
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise CheckpointError(f"The tensors describe no Vision Transformer: {first_line(error)}.") from error
     module.pretrained_cfg = {"input_size": (3, *architecture.settings["img_size"]), "interpolation": "bicubic"}
     return module
 

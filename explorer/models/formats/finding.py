@@ -42,7 +42,7 @@ def find_backbone(contents: Contents, file: str) -> Backbone:
         raise CheckpointError(_no_backbone(contents, file))
     dialect, prefix = max(candidates, key=lambda candidate: _preference(candidate[1]))
     inside = {key.removeprefix(prefix): tensor for key, tensor in contents.tensors.items() if key.startswith(prefix)}
-    width = inside[dialect.anchor].shape[0]
+    width = inside[dialect.anchor].shape[0] if inside[dialect.anchor].ndim else 0
     head = _head_beside(contents.tensors, prefix, width) if "head.weight" not in inside else {}
     used = {id(tensor) for tensor in head.values()}
     left_out = [key for key, t in contents.tensors.items() if not key.startswith(prefix) and id(t) not in used]
