@@ -152,6 +152,17 @@ def test_heads_and_tools_answer_clicks(canvas, recording):
     }  # fmt: skip
 
 
+def test_arrow_keys_walk_through_a_group_of_choices(canvas):
+    canvas.get_by_role("radio", name="cls").press("ArrowRight")
+    assert canvas.evaluate("reports.at(-1).query") == "reg1"
+    settle(canvas)
+    chosen = canvas.get_by_role("radio", name="reg1")
+    assert chosen.get_attribute("aria-checked") == "true"
+    assert chosen.evaluate("(button) => button === document.activeElement && button.tabIndex === 0")
+    canvas.get_by_role("radio", name="inferno").press("ArrowLeft")
+    assert canvas.evaluate("reports.at(-1).look.colormap") == "grey"
+
+
 def test_a_slider_redraws_while_dragged_and_reports_when_let_go(canvas):
     before = canvas.evaluate("view.picture.toDataURL()")
     slider = canvas.locator("[data-part=opacity]")
