@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import streamlit as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 import explorer
 from explorer.data.images import open_image
 from explorer.errors import ImageError
 from explorer.models.backbone import Model
-from explorer.models.preprocess import fit_image
 from explorer.ui import cached
 from explorer.ui.attention_settings import default_layer
 from explorer.ui.model_picker import pick_next
@@ -31,7 +30,7 @@ def attention_picture(model: Model, image: str, size: int | None = None, layer: 
 
 def plain_picture(image: str) -> Image.Image:
     """The middle of the image, at the size of the pictures above; ImageError where it can't be read."""
-    return fit_image(open_image(image), PLAIN_SIDE, 1)
+    return ImageOps.fit(open_image(image), (PLAIN_SIDE, PLAIN_SIDE))
 
 
 @st.cache_data(max_entries=300, show_spinner=False)
@@ -51,4 +50,5 @@ def open_in_attention(model: str | None = None, image: str | None = None, name: 
             raise ImageError(f"'{name or Path(image).name}' is no longer on the server ({error.strerror}).") from error
     if model:
         pick_next(model)
-    st.switch_page(page_named("attention"))
+    # Without query_params Streamlit would refuse, since it may not clear those that are bound to widgets.
+    st.switch_page(page_named("attention"), query_params={})

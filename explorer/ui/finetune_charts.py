@@ -66,7 +66,7 @@ def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
 def per_class_table(metrics: Mapping[str, Any]) -> None:
     """Precision, recall, F1 and the number of images of each class that occurs."""
     rows = [metrics["per_class"][index] for index in occurring(metrics)]
-    percent = {"format": "%.1f %%"}
+    percent: dict[str, Any] = {"format": "%.1f %%"}
     st.dataframe(
         [{**row, **{key: 100 * row[key] for key in ("precision", "recall", "f1")}} for row in rows],
         hide_index=True,

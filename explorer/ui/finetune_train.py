@@ -106,9 +106,9 @@ def _buttons(folder: RunFolder, state: State) -> None:
         if state.active:
             asked = folder.stop_request.exists()
             label = "Stopping" if asked else "Stop"
-            if st.button(label, key=f"stop_{folder.name}", disabled=asked, icon=":material/stop:"):
-                stop(folder.name, runs_folder())
-                st.rerun(scope="fragment")
+            st.button(
+                label, key=f"stop_{folder.name}", disabled=asked, icon=":material/stop:", on_click=_stop, args=(folder,)
+            )
             return
         if state.checkpoint and st.button("See the result", key=f"see_{folder.name}", type="primary"):
             go_to("Result")
@@ -117,6 +117,11 @@ def _buttons(folder: RunFolder, state: State) -> None:
         ):
             resume(folder.name, runs_folder())
             st.rerun()
+
+
+def _stop(folder: RunFolder) -> None:
+    with show_errors():
+        stop(folder.name, runs_folder())
 
 
 def _numbers(baseline: dict[str, Any], events: list[dict[str, Any]]) -> None:

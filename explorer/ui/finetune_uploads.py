@@ -40,7 +40,9 @@ def keep_upload(file: IO[bytes], suffix: str) -> Path:
 
 def trim(folder: Path, newest: Path, limit: int) -> None:
     """Drop the oldest uploads above `limit` bytes, but neither the newest nor what a run under way still reads."""
-    kept = {newest.name} | {Path(run.options.data).name for run in list_runs() if run.options and run.state.active}
+    kept = {newest.name} | {
+        Path(run.options.data).name for run in list_runs(runs_folder()) if run.options and run.state.active
+    }
     total = 0
     for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
         total += _bytes(path)

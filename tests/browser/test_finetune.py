@@ -1,0 +1,130 @@
+"""The Fine-tune page on the real server: upload, start, watch, reload, stop, look at the result, queue."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from explorer.training.folder import RunFolder
+from tests.browser.conftest import TINY
+from tests.browser.server import running_app
+from tests.digits import digits_zip
+from tests.zips import pictures, write_zip
+
+TRAINING = 180_000  # ms that a trainer may take to start and to finish an epoch on a busy machine
+LINK = f"/finetune?model=checkpoints%2F{TINY}"
+LINES = """(name) => {
+    const charts = [...document.querySelectorAll(".js-plotly-plot")].filter((chart) => chart.data);
+    return charts.map((chart) => chart.data.find((line) => line.name === name)?.y.length ?? 0);
+}"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return digits_zip(tmp_path / "digits.zip")
+
+
+@pytest.fixture
+def second_page(browser: Browser) -> Iterator[Page]:
+    """Another person's window."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    yield context.new_page()
+    context.close()
+
+
+def start_run(page: Page, app: str, data: Path, name: str) -> None:
+    """From the empty page to a run of the last block that would go on for long."""
+    page.goto(app + LINK)
+    page.locator("[data-testid=stMain] input[type=file]").set_input_files(data)
+    expect(page.get_by_text("48", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Plan the training").click()
+    page.get_by_text("Last blocks").click()
+    expect(page.get_by_text("Blocks to train")).to_be_visible()
+    for label, value in (("Epochs", "1000"), ("Name of the new model", name)):
+        field = page.get_by_label(label, exact=True)
+        field.fill(value)
+        field.press("Enter")
+    expect(page.get_by_text("before the first epoch")).to_be_visible()
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+
+
+def wait_for_epochs(page: Page, loss: int, accuracy: int) -> None:
+    """Until both charts' validation lines have at least so many points, the baseline among them."""
+    grown = f"""() => {{
+        const length = {LINES};
+        return length("validation")[0] >= {loss} && length("accuracy, validation")[1] >= {accuracy};
+    }}"""
+    page.wait_for_function(grown, timeout=TRAINING)
+
+
+def epochs_shown(page: Page) -> int:
+    return page.evaluate(f'({LINES})("validation")[0]')
+
+
+def test_curves_grow_in_place_survive_a_reload_and_end_in_attention(page, app, app_folder, data):
+    start_run(page, app, data, "grow")
+    expect(page.get_by_text("Untrained head")).to_be_visible(timeout=TRAINING)
+    wait_for_epochs(page, 3, 3)
+    expect(
+        page.get_by_text(re.compile(r"Training, epoch \d+ of 1000 · [\d,]+ images a second · .+ left"))
+    ).to_be_visible()
+
+    page.evaluate("""() => {
+        const chart = document.querySelector(".js-plotly-plot");
+        chart.marked = true;
+        const wide = chart._fullLayout._size, box = chart.getBoundingClientRect();
+        window.plot = [box.left + wide.l, box.top + wide.t, wide.w, wide.h];
+    }""")
+    left, top, width, height = page.evaluate("window.plot")
+    page.mouse.move(left + 0.2 * width, top + 0.3 * height)
+    page.mouse.down()
+    page.mouse.move(left + 0.6 * width, top + 0.7 * height, steps=5)
+    page.mouse.up()
+    zoomed = "document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range"
+    view, seen = page.evaluate(zoomed), epochs_shown(page)
+    wait_for_epochs(page, seen + 3, seen + 3)
+    assert page.evaluate(zoomed) == view, "the zoom is kept"
+    assert page.evaluate("document.querySelector('.js-plotly-plot').marked"), "the chart is the same element"
+
+    seen = epochs_shown(page)
+    page.reload()
+    wait_for_epochs(page, seen, seen)
+    with running_app(app_folder) as restarted:
+        page.goto(page.url.replace(app, restarted.url))
+        wait_for_epochs(page, seen, seen)
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_text("the best so far is kept")).to_be_visible(timeout=TRAINING)
+    page.goto(f"{app}/finetune?step=Train&run=grow")
+    page.get_by_role("button", name="See the result").click()
+    expect(page.get_by_role("heading", name="Attention before and after")).to_be_visible()
+    expect(page.get_by_text("one", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Open in Attention").click()
+    page.wait_for_url(re.compile("/attention"))
+    page.locator(".live[data-layer]").wait_for()
+    expect(page.get_by_role("combobox", name=re.compile("Model"))).to_have_value("grow")
+
+
+def test_of_two_sessions_the_second_waits_in_line(page, second_page, app, app_folder, data):
+    start_run(page, app, data, "first")
+    wait_for_epochs(page, 2, 2)
+    start_run(second_page, app, data, "second")
+    expect(second_page.get_by_text("Waiting in line, place 1")).to_be_visible(timeout=TRAINING)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("the best so far is kept")).to_be_visible(timeout=TRAINING)
+    wait_for_epochs(second_page, 2, 2)
+    second_page.get_by_role("button", name="Stop").click()
+    expect(second_page.get_by_text("the best so far is kept")).to_be_visible(timeout=TRAINING)
+    for name in ("first", "second"):
+        assert RunFolder(app_folder / "runs" / name).read_state().status == "stopped"
+
+
+def test_a_hostile_zip_is_one_sentence_and_the_page_goes_on(page, app, data, tmp_path):
+    evil = write_zip(tmp_path / "evil.zip", {**pictures({"ants": 2, "bees": 2}), "../../outside.png": b"x"})
+    page.goto(app + LINK)
+    page.locator("[data-testid=stMain] input[type=file]").set_input_files(evil)
+    expect(page.get_by_text("leads out of the zip")).to_be_visible()
+    page.locator("[data-testid=stMain] input[type=file]").set_input_files(data)
+    expect(page.get_by_role("heading", name="digits.zip")).to_be_visible()

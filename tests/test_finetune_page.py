@@ -1,0 +1,211 @@
+"""The Fine-tune page without a browser: what it says of data, plans and runs in every state."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from explorer.data.datasets import read_dataset
+from explorer.models import registry
+from explorer.training.estimate import Estimate
+from explorer.training.folder import RunFolder, State, write_json
+from explorer.training.options import Options, write_config
+from explorer.training.plan import Plan
+from explorer.training.run import finetune
+from explorer.ui.finetune_charts import confusion_figure
+from explorer.ui.finetune_plan import cost_line
+from explorer.ui.finetune_report import copies_line, thumbnail
+from explorer.ui.finetune_train import duration, progress_line, thinned
+from explorer.ui.finetune_uploads import keep_upload, trim, uploads_folder
+from tests.digits import digit_files
+from tests.training_help import make_base, own_queue  # noqa: F401
+from tests.zips import picture, write_folder
+
+PAGE = """
+from explorer.ui.finetune_runs import pick_run, show_runs
+from explorer.ui.finetune_result import show_result
+from explorer.ui.finetune_train import show_run
+from explorer.ui.messages import show_errors
+import streamlit as st
+run = pick_run()
+with show_errors():
+    if st.query_params.get("show") == "result":
+        show_result(run)
+    elif st.query_params.get("show") == "runs":
+        show_runs()
+    else:
+        show_run(run.folder)
+"""
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("EXPLORER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(registry, "CHECKPOINTS", tmp_path / "checkpoints")
+    (tmp_path / "runs").mkdir()
+    return tmp_path / "runs"
+
+
+def make_run(runs: Path, name: str, **state) -> RunFolder:
+    """A run folder as a trainer leaves it in that state; its process is this one unless the state says otherwise."""
+    folder = RunFolder(runs / name)
+    folder.path.mkdir()
+    write_config(folder, Options("digits.zip", "bundled", str(runs / name / "checkpoint")), Plan().resolved())
+    written = folder.write_state(State("running"))
+    write_json(folder.state, {**asdict(written), "epochs": 10, **state})
+    return folder
+
+
+def show(name: str, what: str = "train") -> AppTest:
+    app = AppTest.from_string(PAGE, default_timeout=60)
+    app.query_params["run"], app.query_params["show"] = name, what
+    app.run()
+    assert not app.exception
+    return app
+
+
+def words(elements) -> str:
+    return " ".join(element.value for element in elements)
+
+
+def buttons(app: AppTest) -> list[str]:
+    return [button.label for button in app.button]
+
+
+def test_a_queued_run_tells_its_place_and_can_be_stopped(runs):
+    folder = make_run(runs, "queued", status="queued", place=2)
+    app = show("queued")
+    assert "place 2" in words(app.info)
+    app.button(key="stop_queued").click().run()
+    assert folder.stop_request.exists()
+    assert buttons(app) == ["Stopping"]
+
+
+def test_a_run_whose_process_is_gone_is_interrupted_and_can_be_resumed(runs):
+    make_run(runs, "gone", status="running", phase="training", epoch=3, pid=2**22 + 1)
+    app = show("gone")
+    assert "Interrupted after epoch 3 of 10" in words(app.warning)
+    assert buttons(app) == ["Resume"]
+
+
+def test_a_failed_run_says_why_in_one_sentence(runs):
+    make_run(runs, "failed", status="failed", error="The disk is full; free some space, then resume the run.")
+    app = show("failed")
+    assert words(app.error).startswith("The disk is full")
+    assert buttons(app) == ["Resume"]
+
+
+def test_a_run_that_is_no_longer_there_is_named_and_the_newest_shown(runs):
+    make_run(runs, "left", status="queued", place=1)
+    app = show("deleted")
+    assert "deleted" in words(app.warning)
+    assert app.selectbox(key="run").value == "left"
+
+
+def test_a_run_without_result_says_so(runs):
+    make_run(runs, "early", status="stopped")
+    app = show("early", "result")
+    assert "Nothing yet" in words(app.caption)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A project folder with a base model and one finished run on digits."""
+    home = tmp_path_factory.mktemp("project")
+    write_folder(home / "digits", digit_files(10))
+    make_base(home / "checkpoints" / "base")
+    old = {name: os.environ.get(name) for name in ("EXPLORER_QUEUE",)}
+    os.environ["EXPLORER_QUEUE"] = str(home / "queue")
+    finetune(home / "digits", str(home / "checkpoints" / "base"), Plan("last-1", epochs=2), home / "runs" / "two")
+    os.environ.update({name: value for name, value in old.items() if value})
+    return home
+
+
+def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, monkeypatch):
+    monkeypatch.setenv("EXPLORER_RUNS", str(finished / "runs"))
+    monkeypatch.setattr(registry, "CHECKPOINTS", finished / "checkpoints")
+    app = show("two")
+    assert "Finished after epoch 2 of 2" in words(app.success)
+    assert [metric.label for metric in app.metric] == ["Untrained head", "Nearest neighbours", "Last epoch", "Kept"]
+
+    app = show("two", "result")
+    assert [metric.label.split(" (")[0] for metric in app.metric] == ["Accuracy", "F1, macro", "F1, weighted"]
+    assert {"Sample predictions", "Worst mistakes", "Attention before and after"} == {s.value for s in app.subheader}
+    assert "Open in Attention" in buttons(app)
+    assert not app.error, words(app.error)
+
+    app = show("two", "runs")
+    assert app.dataframe[0].value["Run"].tolist() == ["two"]
+    app.button(key="delete_run").click().run()
+    assert not (finished / "runs" / "two").exists()
+    assert (finished / "checkpoints" / "two").is_dir()
+
+
+def test_progress_line_tells_epoch_speed_and_time():
+    state = State("running", "training", epoch=2, epochs=10, images_per_second=123.4, seconds_left=200)
+    assert progress_line(state) == "Training, epoch 3 of 10 · 123 images a second · 3 min left"
+    assert progress_line(State("running", "reading")) == "Reading the images"
+
+
+@pytest.mark.parametrize("seconds, text", [(0.2, "1 s"), (45, "45 s"), (200, "3 min"), (7500, "2 h 05 min")])
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_thinned_keeps_every_epoch_and_the_newest_step():
+    events = [{"type": "step", "step": number} for number in range(1, 1001)] + [{"type": "epoch", "epoch": 1}]
+    kept = thinned(events, most=100)
+    steps = [event["step"] for event in kept if event["type"] == "step"]
+    assert len(steps) <= 101 and steps[-1] == 1000 and kept[-1] == {"type": "epoch", "epoch": 1}
+    assert thinned(events, most=5000) == events
+
+
+def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():
+    cost = Estimate(before_seconds=12, epoch_seconds=3, epochs=10, cache_bytes=97_000_000)
+    line = cost_line(cost, Plan("last-2"), 74_600_000_000)
+    assert "**42 s**" in line and "12 s of it" in line and "**97 MB**" in line and "74.6 GB free" in line
+    assert "Every epoch runs every block" in cost_line(cost, Plan("all"), 10**9)
+
+
+def test_confusion_figure_leaves_out_classes_that_do_not_occur():
+    metrics = {"confusion_matrix": [[3, 0, 1], [0, 0, 0], [0, 0, 2]], "class_names": ["ant", "bee", "cat"]}
+    heat = confusion_figure(metrics).data[0]
+    assert list(heat.x) == ["ant", "cat"]
+    assert heat.text.tolist() == [[3, 1], [0, 2]]
+    assert heat.z.tolist() == [[0.75, 0.25], [0, 1]]
+
+
+def test_report_counts_copies_across_classes_and_splits(tmp_path):
+    same, other = picture(1), picture(2)
+    write_folder(
+        tmp_path / "set",
+        {
+            "train/ants/1.png": same, "train/ants/2.png": picture(3), "train/bees/1.png": other,
+            "train/bees/2.png": same, "val/ants/1.png": picture(4), "val/bees/1.png": other,
+        },
+    )  # fmt: skip
+    line = copies_line(read_dataset(tmp_path / "set"))
+    assert line == "Copies: 2 groups, 1 across classes, 1 across train and validation"
+
+
+def test_thumbnail_of_a_file_that_is_gone_is_left_out(tmp_path):
+    assert thumbnail(str(tmp_path / "gone.png")) is None
+
+
+def test_uploads_are_named_by_content_and_the_oldest_go_but_not_what_a_run_reads(runs, tmp_path):
+    paths = []
+    for number, content in enumerate((b"a" * 10, b"b" * 10, b"c" * 10)):
+        file = tmp_path / "upload"
+        file.write_bytes(content)
+        with file.open("rb") as stream:
+            paths.append(keep_upload(stream, ".zip"))
+        os.utime(paths[-1], (number, number))
+    with (tmp_path / "upload").open("rb") as stream:
+        assert keep_upload(stream, ".zip") == paths[2]
+    folder = make_run(runs, "reading", status="queued", place=1)
+    write_config(folder, Options(str(paths[0]), "bundled", "x"), Plan().resolved())
+    trim(uploads_folder(), paths[2], 15)
+    assert [path.exists() for path in paths] == [True, False, True]
+    assert not list(uploads_folder().glob(".part-*"))
