@@ -14,7 +14,8 @@ from explorer.ui.navigation import pages  # noqa: E402
 from explorer.ui.sidebar import sidebar  # noqa: E402
 from explorer.ui.widgets import style  # noqa: E402
 
-st.set_page_config(page_title="Vision Transformer explorer", page_icon=":material/visibility:", layout="wide")
+ICON = _HERE / "ui" / "icon.png"  # a Material icon would be fetched from the network
+st.set_page_config(page_title="Vision Transformer explorer", page_icon=str(ICON), layout="wide")
 style()
 page = st.navigation(pages(), position="top")
 sidebar()
