@@ -77,15 +77,10 @@ def evidence(
     a strong "blur" of it; random_orders: how many are averaged. A random order backwards is a random order too, so the
     images of its deletion serve its insertion. Raises QueryError for bad settings or a model without classes.
     """
-    if recording.logits is None:
-        raise QueryError(f"{recording.model_name} has no classes, so there's no class probability to follow.")
-    if heatmap.shape != recording.grid:
-        raise QueryError(f"The map has {heatmap.shape} patches, the recording {recording.grid}; they must be equal.")
+    logits = _checked(recording, heatmap, steps, random_orders)
     count = heatmap.size
-    if not 1 <= steps <= count or random_orders < 1:
-        raise QueryError(f"steps must be 1 to {count} and random_orders at least 1; {steps} and {random_orders} came.")
-    predicted = int(recording.logits.argmax())
-    index = predicted if target is None else class_index(target, recording.model.class_names, len(recording.logits))
+    names = recording.model.class_names
+    index = int(logits.argmax()) if target is None else class_index(target, names, len(logits))
     kept = np.round(np.linspace(count, 0, steps + 1)).astype(int)  # patches left after each step of a deletion
     given = {"map": descending(heatmap), "centre": descending(centre_prior(recording.grid))}
     rng = np.random.default_rng(seed)
@@ -106,6 +101,18 @@ def evidence(
             *(Curve(order, "insertion", revealed, row) for order, row in insertions.items()),
         ),
     )
+
+
+def _checked(recording: "Recording", heatmap: np.ndarray, steps: int, random_orders: int) -> np.ndarray:
+    """The recording's logits, after every complaint that evidence() makes of its settings."""
+    if recording.logits is None:
+        raise QueryError(f"{recording.model_name} has no classes, so there's no class probability to follow.")
+    if heatmap.shape != recording.grid:
+        raise QueryError(f"The map has {heatmap.shape} patches, the recording {recording.grid}; they must be equal.")
+    count = heatmap.size
+    if not 1 <= steps <= count or random_orders < 1:
+        raise QueryError(f"steps must be 1 to {count} and random_orders at least 1; {steps} and {random_orders} came.")
+    return recording.logits
 
 
 class _Follower:

@@ -46,8 +46,7 @@ def share_tab(rec: Recording, view: View) -> None:
         columns[index % 4].download_button(
             label, make, f"{name}.{ending}", kind, on_click="ignore", width="stretch", help=about, key=f"share_{ending}"
         )
-    code = python_script(view)
     st.markdown("**This view as Python**: the script writes the same maps (NPZ), and the picture as the model saw it.")
-    st.code(code, language="python")
+    st.code(python_script(view), language="python")
     if not view.image.startswith("sample:"):
         st.caption(f"Put {view.image} beside the script, or change the path in it.")

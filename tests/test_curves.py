@@ -1,0 +1,36 @@
+"""Figures of evidence and divergence: what is drawn are the numbers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import explorer
+from explorer.attention.divergence import divergence
+from explorer.attention.evidence import evidence
+from explorer.rendering.curves import divergence_figure, evidence_figure
+from tests.tiny import photo, tiny_model
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return explorer.record(tiny_model(), photo())
+
+
+def test_every_curve_is_drawn_with_its_area(recording):
+    result = evidence(recording, recording.attention(1), steps=3, random_orders=1)
+    lines: Any = evidence_figure(result).data
+    assert len(lines) == len(result.curves) == 6
+    for game, column in (("deletion", lines[:3]), ("insertion", lines[3:])):
+        for order, line in zip(("map", "random", "centre"), column, strict=True):
+            curve = result.curve(order, game)  # type: ignore[arg-type]
+            np.testing.assert_array_equal(line.y, curve.probabilities)
+            np.testing.assert_array_equal(line.x, curve.shares)
+            assert line.name.endswith(f"area {curve.area:.3f}")
+
+
+def test_divergence_has_layers_across_and_heads_down(recording):
+    result = divergence(recording, explorer.record(tiny_model(depth=2, seed=1), photo()))
+    (heat,) = divergence_figure(result).data
+    np.testing.assert_array_equal(np.array(heat.z), result.table.T)  # type: ignore[attr-defined]
+    assert list(heat.x) == ["0", "1 / 0", "2 / 1"] and list(heat.y) == ["0", "1", "2", "3"]  # type: ignore[attr-defined]
