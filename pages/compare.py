@@ -22,6 +22,6 @@ def compare(now: Current) -> None:
 st.title("Two models, one photo", anchor=False)
 st.markdown(
     "Move over either picture: both show where that place looks. Click to keep it. "
-    "A fine-tuned model, or any epoch kept of it, is in the list beside the others."
+    "Every fine-tuned model is in the list beside the others."
 )
 compare(current())
