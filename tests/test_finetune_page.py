@@ -3,6 +3,7 @@
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -171,7 +172,7 @@ def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():
 
 def test_confusion_figure_leaves_out_classes_that_do_not_occur():
     metrics = {"confusion_matrix": [[3, 0, 1], [0, 0, 0], [0, 0, 2]], "class_names": ["ant", "bee", "cat"]}
-    heat = confusion_figure(metrics).data[0]
+    heat: Any = confusion_figure(metrics).data[0]
     assert list(heat.x) == ["ant", "cat"]
     assert heat.text.tolist() == [[3, 1], [0, 2]]
     assert heat.z.tolist() == [[0.75, 0.25], [0, 1]]

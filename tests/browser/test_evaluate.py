@@ -1,0 +1,65 @@
+"""The Evaluate page on the real server: a zip is scored, a row opens its attention, other uploads are told in words."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+import explorer
+from explorer.training.plan import Plan
+from tests.browser.conftest import TINY
+from tests.digits import digit_files, digits_zip
+from tests.zips import write_folder
+
+NAME = "digits-head"
+LINK = f"/evaluate?model=checkpoints%2F{NAME}"
+
+
+@pytest.fixture(scope="module")
+def classifier(app_folder, tmp_path_factory) -> str:
+    """A checkpoint of the test server that tells three digits apart."""
+    home = tmp_path_factory.mktemp("classifier")
+    data = write_folder(home / "digits", digit_files(12, first=20))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXPLORER_QUEUE", str(home / "queue"))
+        base, made = app_folder / "checkpoints" / TINY, app_folder / "checkpoints" / NAME
+        explorer.finetune(data, str(base), Plan(epochs=5), home / "run", checkpoint=made)
+    return NAME
+
+
+def upload(page: Page, *files) -> None:
+    page.locator("[data-testid=stMain] input[type=file]").set_input_files(list(files))
+
+
+def test_a_zip_is_scored_and_a_row_opens_in_attention(page, app, classifier, tmp_path):
+    page.goto(app + LINK)
+    expect(page.get_by_text("tells 3 classes apart: one, two, zero")).to_be_visible()
+    upload(page, digits_zip(tmp_path / "digits.zip", per_class=5))
+    expect(page.get_by_text("On 15 images")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^Accuracy \("))).to_be_visible()
+    picture = page.get_by_text(re.compile(r"\.png: attention in layer"))
+    first = picture.inner_text()
+
+    table = page.locator("[data-testid=stDataFrame]", has=page.get_by_label("Predictions")).last
+    box = (table if table.count() else page.locator("[data-testid=stDataFrame]").nth(1)).bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 18, box["y"] + 36 + 52 * 2 + 26)  # the circle before the third row
+    expect(picture).not_to_have_text(first)
+    name = picture.inner_text().split(": attention")[0]
+
+    page.get_by_role("button", name="Open in Attention").click()
+    page.locator(".live[data-layer]").wait_for()
+    expect(page.get_by_role("radio", name=name)).to_be_visible()
+    expect(page.get_by_role("combobox", name=re.compile("Model"))).to_have_value(NAME)
+
+
+def test_what_cannot_be_evaluated_is_said_in_words_and_the_page_goes_on(page, app, classifier, tmp_path):
+    page.goto(app + LINK)
+    upload(page, digits_zip(tmp_path / "other.zip", 3, ("zero", "zebra")))
+    expect(page.get_by_text(re.compile("no class 'zebra'"))).to_be_visible()
+    broken, good = tmp_path / "broken.png", tmp_path / "good.png"
+    broken.write_bytes(b"no image")
+    good.write_bytes(digit_files(1)["zero/0.png"])
+    upload(page, broken, good)
+    expect(page.get_by_text("Left out: 1 file")).to_be_visible()
+    expect(page.get_by_text("good.png: attention in layer")).to_be_visible()

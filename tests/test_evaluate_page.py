@@ -1,0 +1,87 @@
+"""The Evaluate page without a browser: what it makes of images, zips and models."""
+
+import csv
+import io
+
+import pytest
+
+from explorer.errors import DataError, ModelError
+from explorer.ui.evaluate_data import Given, class_names, evaluated, keep
+from explorer.ui.finetune_uploads import uploads_folder
+from tests.digits import NAMES, digit_files, digits_zip
+from tests.tiny import tiny_model
+from tests.zips import picture, write_zip
+
+
+class Upload(io.BytesIO):
+    """What Streamlit's uploader gives: bytes with a name."""
+
+    def __init__(self, name: str, content: bytes):
+        super().__init__(content)
+        self.name = name
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def model():
+    found = tiny_model(num_classes=3)
+    found.class_names[:] = NAMES  # type: ignore[index]
+    return found
+
+
+def test_images_are_predicted_and_broken_ones_named_as_the_person_knows_them(model):
+    given = keep([Upload("a.png", picture(1)), Upload("broken.png", b"no image"), Upload("a.png", picture(2))])  # type: ignore[list-item]
+    assert [name for name, _ in given.images] == ["a.png", "broken.png", "a.png (2)"]
+    evaluation = evaluated(model, given)
+    assert [row["name"] for row in evaluation.rows] == ["a.png", "a.png (2)"]
+    assert evaluation.metrics is None
+    assert list(evaluation.found.rejected) == ["broken.png"]
+    assert uploads_folder().parent.name == "runs"
+    rows = list(csv.DictReader(io.StringIO(evaluation.csv().decode())))
+    assert [row["image"] for row in rows] == ["a.png", "a.png (2)"]
+    assert abs(sum(float(rows[0][name]) for name in NAMES) - 1) < 1e-4
+    assert rows[0]["predicted"] == evaluation.rows[0]["predicted"]
+
+
+def test_a_zip_of_class_folders_is_scored_with_the_worst_mistakes_first(model, tmp_path):
+    path = digits_zip(tmp_path / "digits.zip", per_class=4)
+    evaluation = evaluated(model, Given(zip=("digits.zip", path)))
+    assert evaluation.metrics
+    right = [row["actual"] == row["predicted"] for row in evaluation.rows]
+    assert evaluation.metrics["accuracy"] == pytest.approx(sum(right) / 12)
+    losses = [row["loss"] for row in evaluation.rows]
+    assert losses == sorted(losses, reverse=True)
+    rows = list(csv.DictReader(io.StringIO(evaluation.csv().decode())))
+    assert {row["actual"] for row in rows} == set(NAMES)
+
+
+def test_classes_that_the_model_does_not_know_are_one_sentence(model, tmp_path):
+    path = digits_zip(tmp_path / "other.zip", per_class=2, names=("zero", "zebra"))
+    with pytest.raises(DataError, match="no class 'zebra'"):
+        evaluated(model, Given(zip=("other.zip", path)))
+
+
+def test_a_hostile_zip_is_one_sentence_and_read_only_once(model, tmp_path):
+    path = write_zip(tmp_path / "evil.zip", {**digit_files(2), "../up.png": b"x"})
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"leads out of the zip"):
+            evaluated(model, Given(zip=("evil.zip", path)))
+
+
+def test_a_zip_beside_images_is_refused():
+    with pytest.raises(DataError, match="either one zip or single images"):
+        keep([Upload("a.png", picture(1)), Upload("b.zip", b"")])  # type: ignore[list-item]
+
+
+def test_a_model_without_classifier_is_one_sentence():
+    with pytest.raises(ModelError, match="has no classifier"):
+        class_names(tiny_model(num_classes=0))
+
+
+def test_an_upload_that_went_away_is_one_sentence(model, tmp_path):
+    with pytest.raises(DataError, match=r"'mine.zip' is no longer on the server"):
+        evaluated(model, Given(zip=("mine.zip", tmp_path / "gone.zip")))
