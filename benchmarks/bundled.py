@@ -162,7 +162,7 @@ def random_weights(like: Model) -> Model:
 
 
 def row(name: str, *values: float | str) -> str:
-    cells = [value if isinstance(value, str) else f"{value:.3f}".lstrip("0") for value in values]
+    cells = [value if isinstance(value, str) else f"{value:.3f}".replace("0.", ".", 1) for value in values]
     return f"| {name} | {' | '.join(cells)} |"
 
 
@@ -173,7 +173,7 @@ def closed(teacher: float, model: float, random: float) -> str:
 
 def compared(name: str, values: list[float], prior: float | None = None) -> str:
     """Return one line of the main table from the values of teacher, bundled model and random weights."""
-    return row(name, *values, "–" if prior is None else f"{prior:.3f}".lstrip("0"), closed(*values))
+    return row(name, *values, "–" if prior is None else f"{prior:.3f}".replace("0.", ".", 1), closed(*values))
 
 
 def main() -> None:

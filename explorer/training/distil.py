@@ -234,26 +234,28 @@ class Trainer:
             f"last tokens missed {tokens / count:.3f}"
         )
 
+    def log_line(self, phase: Phase, history: list[dict[str, Tensor]], seconds: float) -> str:
+        """Sum up the steps since the last line, losses as means over the steps that had them."""
+        means = {name: [float(losses[name]) for losses in history if name in losses] for name in history[-1]}
+        return (
+            f"{time.strftime('%H:%M:%S')} {phase.name} {phase.size} px, {self.images:,} images, "
+            f"{len(history) * phase.batch / seconds:.0f} a second, "
+            f"lr {self.optimizers[0].param_groups[0]['lr']:.4f}: "
+            + " ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in means.items())
+        )
+
     def train(self) -> None:
         """Train to the end of the recipe, logging, saving and validating as time goes by."""
-        seen, sums = 0, {}
+        history: list[dict[str, Tensor]] = []
         logged = saved = validated = begun = time.monotonic()
         while not self.stopping and (now := phase_at(self.recipe, self.images)):
-            losses = self.step(*now)
-            seen += 1
-            sums = {name: sums.get(name, 0) + loss for name, loss in losses.items()}
+            history.append(self.step(*now))
             clock = time.monotonic()
             if clock - logged >= LOG_SECONDS:
-                rate = seen * now[0].batch / (clock - logged)
-                means = " ".join(f"{name} {float(value) / seen:.4f}" for name, value in sums.items())
-                print(
-                    f"{time.strftime('%H:%M:%S')} {now[0].name} {now[0].size} px, {self.images:,} images, "
-                    f"{rate:.0f} a second, lr {self.optimizers[0].param_groups[0]['lr']:.4f}: {means}",
-                    flush=True,
-                )
+                print(self.log_line(now[0], history, clock - logged), flush=True)
                 self.trained_seconds += clock - begun
                 begun = logged = clock
-                seen, sums = 0, {}
+                history = []
             if clock - saved >= SAVE_SECONDS:
                 self.save()
                 saved = clock
@@ -262,7 +264,8 @@ class Trainer:
                 validated = clock
         self.trained_seconds += time.monotonic() - begun
         self.save()
-        print(self.validate(), flush=True)
+        if not self.stopping:
+            print(self.validate(), flush=True)
 
 
 def load_teacher(path: Path) -> VisionTransformer:
@@ -289,7 +292,8 @@ def main() -> None:
     (args.out / "pid").write_text(str(os.getpid()))
     signal.signal(signal.SIGTERM, lambda *_: setattr(trainer, "stopping", True))
     trainer.train()
-    export(trainer.average, args.out / "model")
+    if not trainer.stopping:
+        export(trainer.average, args.out / "model")
 
 
 if __name__ == "__main__":
