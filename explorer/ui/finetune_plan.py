@@ -34,11 +34,11 @@ def choose_plan(model: Model, dataset: Dataset) -> None:
     """The form, what it costs, and the button that starts a run as a process of its own."""
     st.markdown(f"Train **{plain(model.name)}**, the sidebar's model, on **{plain(dataset.title)}**.")
     plan = _plan(model, dataset)
-    st.markdown(cost_line(_cost(model, dataset, plan), plan, shutil.disk_usage(runs_folder().parent).free))
     proposed = free_name(dataset.title, plan.train, runs_folder())
     left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
     name = left.text_input("Name of the new model", proposed, key=f"name_{proposed}", **KEPT)
     onnx = right.checkbox("Also write ONNX", key="plan_onnx", **KEPT)
+    st.markdown(cost_line(_cost(model, dataset, plan), plan, shutil.disk_usage(runs_folder().parent).free))
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
         folder = start(dataset.path, model.source, plan, (name or "").strip(), runs_folder(), onnx=onnx)
         go_to("Train", **{RUN: folder.name})

@@ -40,8 +40,9 @@ def test_a_zip_is_scored_and_a_row_opens_in_attention(page, app, classifier, tmp
     picture = page.get_by_text(re.compile(r"\.png: attention in layer"))
     first = picture.inner_text()
 
-    table = page.locator("[data-testid=stDataFrame]", has=page.get_by_label("Predictions")).last
-    box = (table if table.count() else page.locator("[data-testid=stDataFrame]").nth(1)).bounding_box()
+    table = page.get_by_test_id("stDataFrame").nth(1)  # after the one of the classes
+    table.scroll_into_view_if_needed()
+    box = table.bounding_box()
     assert box
     page.mouse.click(box["x"] + 18, box["y"] + 36 + 52 * 2 + 26)  # the circle before the third row
     expect(picture).not_to_have_text(first)

@@ -42,6 +42,7 @@ def start_run(page: Page, app: str, data: Path, name: str) -> None:
     page.get_by_role("button", name="Plan the training").click()
     page.get_by_text("Last blocks").click()
     expect(page.get_by_text("Blocks to train")).to_be_visible()
+    expect(page.get_by_label("Name of the new model")).to_have_value(re.compile("digits-last-2"))
     for label, value in (("Epochs", "1000"), ("Name of the new model", name)):
         field = page.get_by_label(label, exact=True)
         field.fill(value)
@@ -72,6 +73,7 @@ def test_curves_grow_in_place_survive_a_reload_and_end_in_attention(page, app, a
         page.get_by_text(re.compile(r"Training, epoch \d+ of 1000 · [\d,]+ images a second · .+ left"))
     ).to_be_visible()
 
+    page.locator(".live-chart").first.scroll_into_view_if_needed()
     page.evaluate("""() => {
         const chart = document.querySelector(".js-plotly-plot");
         chart.marked = true;
@@ -83,6 +85,7 @@ def test_curves_grow_in_place_survive_a_reload_and_end_in_attention(page, app, a
     page.mouse.down()
     page.mouse.move(left + 0.6 * width, top + 0.7 * height, steps=5)
     page.mouse.up()
+    page.wait_for_function("document.querySelector('.js-plotly-plot')._fullLayout.xaxis.autorange === false")
     zoomed = "document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range"
     view, seen = page.evaluate(zoomed), epochs_shown(page)
     wait_for_epochs(page, seen + 3, seen + 3)

@@ -1,6 +1,7 @@
 // A Plotly figure that is updated in place: zoom, hidden lines and the element itself outlive every update.
 
 const calls = new WeakMap(); // of each mounted chart: how often it was drawn
+const held = new WeakSet(); // charts in which a zoom is being drawn: an update would break it off
 const CLEAR = "rgba(0, 0, 0, 0)";
 
 function library() {
@@ -8,6 +9,20 @@ function library() {
     const look = () => (window.Plotly ? found(window.Plotly) : setTimeout(look, 50));
     look();
   });
+}
+
+function watch(chart) {
+  if (chart.onpointerdown) return;
+  chart.onpointerdown = () => {
+    held.add(chart);
+    const release = () => setTimeout(() => held.delete(chart), 300); // Plotly acts on the release first
+    window.addEventListener("pointerup", release, { once: true });
+    window.addEventListener("pointercancel", release, { once: true });
+  };
+}
+
+async function released(chart) {
+  while (held.has(chart)) await new Promise((later) => setTimeout(later, 50));
 }
 
 function themed(layout, element) {
@@ -22,7 +37,7 @@ function themed(layout, element) {
     font: { color: setting("text-color"), family: setting("font"), size: 13 },
     hoverlabel: { bgcolor: setting("secondary-background-color"), font: { color: setting("text-color") } },
     modebar: { bgcolor: CLEAR, color: grid, activecolor: setting("primary-color") },
-    xaxis: axis(layout.xaxis),
+    xaxis: { ...axis(layout.xaxis), showgrid: false },
     yaxis: axis(layout.yaxis),
   };
 }
@@ -32,7 +47,8 @@ export default function ({ data, parentElement }) {
   const call = (calls.get(chart) ?? 0) + 1;
   calls.set(chart, call);
   const figure = JSON.parse(data);
-  library().then((Plotly) => {
+  watch(chart);
+  Promise.all([library(), released(chart)]).then(([Plotly]) => {
     if (calls.get(chart) !== call) return; // a newer update has come meanwhile
     Plotly.react(chart, figure.data, themed(figure.layout, parentElement), { displaylogo: false, responsive: true });
   });
