@@ -128,19 +128,13 @@ def test_video_has_a_frame_for_every_one_looked_at(folder, tmp_path, kind, width
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["figure", "{f}/images/one.png", "--out", "{t}/x.doc"], "must end in"),
-        (
-            ["figure", "{f}/images/one.png", "--model", "{f}/model", "--layer", "9", "--out", "{t}/x.png"],
-            "layers 0 to 1",
-        ),
-        (["figure", "{f}/images/one.png", "--model", "{f}/model", "--head", "most", "--out", "{t}/x.png"], "most"),
-        (
-            ["relevance", "{f}/images/one.png", "--model", "{f}/model", "--class", "cat", "--out", "{t}"],
-            "no class 'cat'",
-        ),
-        (["score", "{f}/images", "{f}/model", "--model", "{f}/model"], "no mask for one.png"),
-        (["score", "{f}/images", "{f}/none", "--model", "{f}/model"], "two folders"),
-        (["video", "{f}/images/one.png", "--model", "{f}/model", "--out", "{t}/x.gif"], "MP4, WebM or GIF"),
+        ("figure {f}/images/one.png --out {t}/x.doc", "must end in"),
+        ("figure {f}/images/one.png --model {f}/model --layer 9 --out {t}/x.png", "layers 0 to 1"),
+        ("figure {f}/images/one.png --model {f}/model --head most --out {t}/x.png", "most"),
+        ("relevance {f}/images/one.png --model {f}/model --class cat --out {t}", "no class 'cat'"),
+        ("score {f}/images {f}/model --model {f}/model", "no mask for one.png"),
+        ("score {f}/images {f}/none --model {f}/model", "two folders"),
+        ("video {f}/images/one.png --model {f}/model --out {t}/x.gif", "MP4, WebM or GIF"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(folder, tmp_path, capsys, arguments, said):
