@@ -69,7 +69,7 @@ def recipe(folder: Path) -> distil.Recipe:
     return distil.read_recipe(folder / "recipe.toml")
 
 
-def teacher() -> torch.nn.Module:
+def teacher() -> distil_losses.ViT:
     torch.manual_seed(1)
     model = distil_losses.new_student(2, 64, 2, classes=20)
     for parameter in model.parameters():
@@ -138,7 +138,9 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(store, tmp_path):
     whole.train()
     stopped = trainer(store, tmp_path / "b")
     for _ in range(3):
-        stopped.step(*distil.phase_at(stopped.recipe, stopped.images))
+        now = distil.phase_at(stopped.recipe, stopped.images)
+        assert now is not None
+        stopped.step(*now)
     stopped.save()
     resumed = trainer(store, tmp_path / "b")
     resumed.resume()

@@ -20,7 +20,6 @@ import numpy as np
 import timm
 import torch
 from safetensors.torch import load_file
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from explorer.training.distil_data import (
@@ -34,6 +33,7 @@ from explorer.training.distil_data import (
 )
 from explorer.training.distil_export import export
 from explorer.training.distil_losses import (
+    ViT,
     blockwise_losses,
     embedding_loss,
     forward_states,
@@ -81,7 +81,7 @@ def read_recipe(path: Path) -> Recipe:
     """Read the config file."""
     values = tomllib.loads(path.read_text())
     phases = tuple(Phase(**phase) for phase in values.pop("phase"))
-    return Recipe(**values | {"augmentation": Augmentation(**values["augmentation"])}, phases=phases)
+    return Recipe(augmentation=Augmentation(**values.pop("augmentation")), phases=phases, **values)
 
 
 def phase_at(recipe: Recipe, images: int) -> tuple[Phase, float] | None:
@@ -93,7 +93,7 @@ def phase_at(recipe: Recipe, images: int) -> tuple[Phase, float] | None:
     return None
 
 
-def new_optimizers(student: VisionTransformer) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer, nn.Parameter]:
+def new_optimizers(student: ViT) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer, nn.Parameter]:
     """Muon for the matrices, AdamW for position embedding, norms and biases, and the patch embedding as a matrix.
 
     torch's Muon takes matrices only, so the patch embedding's convolution is given to it as a view of two axes, whose
@@ -112,7 +112,7 @@ def new_optimizers(student: VisionTransformer) -> tuple[torch.optim.Optimizer, t
 class Trainer:
     """The state of a run, which lives in its folder."""
 
-    def __init__(self, recipe: Recipe, store: PhotoStore, teacher: VisionTransformer, out: Path, device: torch.device):
+    def __init__(self, recipe: Recipe, store: PhotoStore, teacher: ViT, out: Path, device: torch.device):
         torch.manual_seed(recipe.seed)
         self.recipe, self.store, self.out, self.device = recipe, store, out, device
         self.teacher = frozen(teacher).to(device)
@@ -158,7 +158,7 @@ class Trainer:
     def draw(self, phase: Phase, step: int) -> Tensor:
         """Draw the batch of a step; the same seed and step give the same batch, also after a resume."""
         rng = np.random.default_rng((self.recipe.seed, step))
-        numbers = rng.choice(self.train_numbers, phase.batch, p=self.odds)
+        numbers = rng.choice(self.train_numbers, phase.batch, p=self.odds).tolist()
         return training_batch(self.store, numbers, phase.size, self.recipe.augmentation, rng)
 
     def batch(self, phase: Phase) -> Tensor:
@@ -212,7 +212,8 @@ class Trainer:
     def update_average(self, images: int) -> None:
         """Move the averaged weights towards the student's, faster at the start of a run."""
         share = images / min(self.recipe.ema_images, max(self.images / 4, images))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.student.parameters()), share)
+        for average, current in zip(self.average.parameters(), self.student.parameters(), strict=True):
+            average.lerp_(current, share)
 
     @torch.no_grad()
     def validate(self, size: int = IMAGE_SIZE, batch: int = 50) -> str:
@@ -268,7 +269,7 @@ class Trainer:
             print(self.validate(), flush=True)
 
 
-def load_teacher(path: Path) -> VisionTransformer:
+def load_teacher(path: Path) -> ViT:
     """Load DeiT-Tiny/16, ready for any image size."""
     teacher = timm.create_model(TEACHER, dynamic_img_size=True)
     teacher.load_state_dict(load_file(path))

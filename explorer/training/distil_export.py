@@ -5,9 +5,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 from timm.data.imagenet_info import ImageNetInfo
-from timm.models.vision_transformer import VisionTransformer
 
 from explorer.training.distil_data import MEAN, STD
+from explorer.training.distil_losses import ViT
 
 
 def label_names() -> list[str]:
@@ -16,7 +16,7 @@ def label_names() -> list[str]:
     return [info.index_to_description(i).split(",")[0] for i in range(info.num_classes())]
 
 
-def config_of(model: VisionTransformer) -> dict:
+def config_of(model: ViT) -> dict:
     """Describe the model in timm's hub format."""
     block = model.blocks[0]
     return {
@@ -45,7 +45,7 @@ def config_of(model: VisionTransformer) -> dict:
     }
 
 
-def export(model: VisionTransformer, folder: Path) -> None:
+def export(model: ViT, folder: Path) -> None:
     """Write config.json and model.safetensors (float16) into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     config = config_of(model)

@@ -1,11 +1,16 @@
 """What a student Vision Transformer learns from a teacher of the same width: tokens, attention and logits."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block, VisionTransformer
-from torch import Tensor, nn
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+# timm's VisionTransformer and its Block, whose parts torch declares as Tensor | Module: no checker follows them.
+ViT = Any
+Block = Any
 
 
 @dataclass
@@ -26,7 +31,7 @@ class States:
     logits: Tensor
 
 
-def embed(model: VisionTransformer, images: Tensor, kept: Tensor | None = None) -> Tensor:
+def embed(model: ViT, images: Tensor, kept: Tensor | None = None) -> Tensor:
     """Return the tokens that enter the first block (image token width), or only those with the kept indices."""
     tokens = model.norm_pre(model._pos_embed(model.patch_embed(images)))
     return tokens if kept is None else tokens[:, kept]
@@ -48,12 +53,12 @@ def think(block: Block, tokens: Tensor) -> Tensor:
     return tokens + block.mlp(block.norm2(tokens))
 
 
-def classify(model: VisionTransformer, tokens: Tensor) -> Tensor:
+def classify(model: ViT, tokens: Tensor) -> Tensor:
     """Return the logits (image class) that the final norm and head read from the last block's cls token."""
     return model.head(model.norm(tokens[:, 0])).float()
 
 
-def forward_states(model: VisionTransformer, images: Tensor, kept: Tensor | None = None) -> States:
+def forward_states(model: ViT, images: Tensor, kept: Tensor | None = None) -> States:
     """Run the model, on the kept tokens alone where given, and keep its tokens and patterns at every depth."""
     # The embedding learns from its own loss alone: gradients from every depth would drown it.
     embedded, blocks = embed(model, images, kept), []
@@ -95,7 +100,7 @@ def logit_error(student: Tensor, teacher: Tensor) -> Tensor:
     return (student - teacher).square().mean() / teacher.square().mean()
 
 
-def embedding_loss(student: VisionTransformer, teacher: VisionTransformer, images: Tensor, size: int) -> Tensor:
+def embedding_loss(student: ViT, teacher: ViT, images: Tensor, size: int) -> Tensor:
     """Learn the embedded tokens at the size whose positions are stored as they are; calls backward."""
     images = F.interpolate(images, (size, size), mode="bicubic")
     with torch.no_grad():
@@ -105,9 +110,7 @@ def embedding_loss(student: VisionTransformer, teacher: VisionTransformer, image
     return loss
 
 
-def blockwise_losses(
-    student: VisionTransformer, teacher: States, images: Tensor, kept: Tensor | None = None
-) -> dict[str, Tensor]:
+def blockwise_losses(student: ViT, teacher: States, images: Tensor, kept: Tensor | None = None) -> dict[str, Tensor]:
     """Let every part of the student do its teacher's part on the teacher's own tokens, all parts independently.
 
     Calls backward on each part as it goes, which keeps memory small; returns the losses for the log.
@@ -133,9 +136,7 @@ def blockwise_losses(
     return losses
 
 
-def whole_losses(
-    student: VisionTransformer, teacher: States, images: Tensor, kept: Tensor | None = None
-) -> dict[str, Tensor]:
+def whole_losses(student: ViT, teacher: States, images: Tensor, kept: Tensor | None = None) -> dict[str, Tensor]:
     """Let the student run on its own tokens and match the teacher at every depth; calls backward."""
     states = forward_states(student, images, kept)
     pairs = list(zip(states.blocks, teacher.blocks, strict=True))
@@ -150,13 +151,13 @@ def whole_losses(
     return losses
 
 
-def new_student(depth: int, width: int, heads: int, classes: int = 1000) -> VisionTransformer:
+def new_student(depth: int, width: int, heads: int, classes: int = 1000) -> ViT:
     """Build the student with timm's own random start; other image sizes resample its position embedding."""
     return VisionTransformer(
         224, 16, num_classes=classes, embed_dim=width, depth=depth, num_heads=heads, dynamic_img_size=True
     )
 
 
-def frozen(model: nn.Module) -> nn.Module:
+def frozen(model: ViT) -> ViT:
     """Return the model in eval mode with gradients switched off."""
     return model.eval().requires_grad_(False)
