@@ -1,7 +1,9 @@
 """Models and recordings kept between reruns and shared by all sessions; a few only, since both are large."""
 
+import ctypes
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
@@ -14,7 +16,6 @@ from explorer.attention.recording import Recording
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
-from explorer.ui.memory import give_back
 from explorer.ui.photos import Photo
 
 MODELS = 3  # a ViT-B is 330 MB
@@ -44,16 +45,54 @@ def record(
 ) -> Recording:
     """explorer.record, kept; arch and num_heads are those the model was loaded with."""
     key = (model.source, arch, num_heads, stamp(model.source), photo.key, size, fit)
-    recording = _record(key, model, photo, size, fit)
-    if st.session_state.get(_RECORDED) != key:
-        st.session_state[_RECORDED] = key
-        give_back()  # only here has the cache let go of the recording that fell out
-    return recording
+    shelf = _shelf()
+    kept = shelf.find(key)
+    if kept:
+        return kept
+    with st.spinner("Looking at the photo …"):
+        image = photo.image  # read here: it asks Streamlit's cache, which is not for other threads
+        return shelf.make(key, lambda: explorer.record(model, image, size=size, fit=fit))
 
 
-@st.cache_resource(max_entries=RECORDINGS, show_spinner="Looking at the photo …")
-def _record(key: tuple, _model: Model, _photo: Photo, _size: int, _fit: Fit) -> Recording:
-    return explorer.record(_model, _photo.image, size=_size, fit=_fit)
+@dataclass
+class _Shelf:
+    """The last few recordings, made one at a time in one thread.
+
+    An old one goes before a new one is made, and one thread uses one part of the heap again and again: with a thread of
+    its own for every rerun, memory would creep up with each photo.
+    """
+
+    kept: OrderedDict[tuple, Recording] = field(default_factory=OrderedDict)
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "record"))
+
+    def find(self, key: tuple) -> Recording | None:
+        """The recording of that key, None where it isn't kept."""
+        return self.kept.get(key)
+
+    def make(self, key: tuple, record: Callable[[], Recording]) -> Recording:
+        """Make the recording of that key and keep it, unless another session just did."""
+        return self.pool.submit(self._make, key, record).result()
+
+    def _make(self, key: tuple, record: Callable[[], Recording]) -> Recording:
+        if key not in self.kept:
+            while len(self.kept) >= RECORDINGS:
+                self.kept.popitem(last=False)
+            self.kept[key] = record()
+            give_memory_back()
+        return self.kept[key]
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the system; glibc would keep what a forward pass used, a few hundred megabytes."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):  # another system, another allocator
+        return
+
+
+@st.cache_resource(show_spinner=False)
+def _shelf() -> Any:
+    return _Shelf()
 
 
 def stamp(source: str) -> tuple[int, int] | None:
@@ -101,7 +140,9 @@ class _Loader:
             job.done, job.total = done, total
 
         def load() -> Model:
-            return explorer.load_model(source, arch=arch, num_heads=num_heads, progress=progress)
+            model = explorer.load_model(source, arch=arch, num_heads=num_heads, progress=progress)
+            give_memory_back()
+            return model
 
         job.future = self.pool.submit(load)
         return job
