@@ -23,8 +23,8 @@ PAGES = (
     Entry("patches", "Patches", ":material/grid_view:", "How a photo becomes tokens, step by step."),
     Entry("attention", "Attention", ":material/my_location:", "Any layer, any head, from any patch, under the mouse."),
     Entry("features", "Features", ":material/palette:", "What the tokens have in common: colours, parts, neighbours."),
-    Entry("compare", "Compare", ":material/compare:", "Two models, two layers or two photos side by side."),
-    Entry("video", "Video", ":material/movie:", "Attention through depth, or over a clip, as a film."),
+    Entry("compare", "Compare", ":material/compare:", "Two models on one photo: what changed, head by head."),
+    Entry("video", "Video", ":material/movie:", "Attention over a short clip, in one colour scale."),
     Entry(
         "finetune", "Fine-tune", ":material/model_training:", "Teach the model your own classes from a zip of photos."
     ),
