@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from explorer.data.images import open_image
 from explorer.errors import DataError, PlanError, TrainingError
 from explorer.training.batches import AugmentedInputs, CachedInputs, epoch_seed, plan_batches
 from explorer.training.cache import PrefixCache, build_cache, finish_cache, plan_layout
@@ -140,6 +141,15 @@ def test_augmented_pixels_depend_on_the_epoch_and_image_alone(model, data):
     assert torch.equal(first[2], again[0])
     assert not torch.equal(first[2], next(inputs.epoch(batches[2:], 4)))
     assert first[0].shape == (8, 3, 32, 32)
+
+
+def test_the_strongest_draw_of_every_augmentation_works(model, data):
+    images, _ = labelled(data)
+    picture = open_image(images[0])
+    policy = AugmentedInputs(images, model, 32, CPU).transform.transforms[2]
+    for op in policy.ops:
+        op.magnitude, op.prob = 99, 1.0  # cut to the largest that a random draw can reach
+        assert op(picture).size == picture.size
 
 
 def test_full_augmentation_with_mixup_learns(tmp_path, model, data):

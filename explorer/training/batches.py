@@ -57,7 +57,8 @@ class AugmentedInputs:
             size,
             is_training=True,
             scale=(0.35, 1.0),  # the crop must keep the object: small sets have no photos to waste
-            auto_augment="rand-m9-mstd0.5-inc1",
+            # mmax: at magnitude 10 timm posterizes to 0 bits, which Pillow refuses.
+            auto_augment="rand-m9-mstd0.5-mmax9-inc1",
             interpolation=model.interpolation,
             mean=model.mean,
             std=model.std,

@@ -37,7 +37,7 @@ def test_a_zip_is_scored_and_a_row_opens_in_attention(page, app, classifier, tmp
     upload(page, digits_zip(tmp_path / "digits.zip", per_class=5))
     expect(page.get_by_text("On 15 images")).to_be_visible()
     expect(page.get_by_text(re.compile(r"^Accuracy \("))).to_be_visible()
-    picture = page.get_by_text(re.compile(r"\.png: attention in layer"))
+    picture = page.get_by_text(re.compile(r"\.png: attention in layer")).first  # the old one fades beside the new
     first = picture.inner_text()
 
     table = page.get_by_test_id("stDataFrame").nth(1)  # after the one of the classes
