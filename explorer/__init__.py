@@ -34,7 +34,7 @@ _HOME = {
     "read_dataset": "explorer.data.datasets",
     "record": "explorer.attention.recording",
 }
-__all__ = sorted(_HOME)
+__all__ = ["Model", "Plan", "Recording", "finetune", "load_model", "overlay", "read_dataset", "record"]
 
 
 def __getattr__(name: str) -> Any:

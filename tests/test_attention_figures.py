@@ -1,5 +1,7 @@
 """The figures and settings under the canvas, without a server."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -44,7 +46,7 @@ def test_a_mosaic_is_made_once_and_its_tiles_say_what_they_are(recording):
     assert mosaic(recording, "cls", "inferno", "map", "bicubic") is shown
     assert mosaic(recording, (0, 0), "inferno", "map", "bicubic") is not shown
     figure = mosaic_figure(shown, recording.grid, 1, 2, "#c2410c")
-    points = figure.data[0]
+    points: Any = figure.data[0]
     at = list(zip(points.x, points.y, strict=True)).index((1, 2))
     assert points.customdata[at] == recording.attention(1, 2, "cls").max()
     frame = figure.layout.shapes[0]
@@ -64,7 +66,8 @@ def test_large_matrices_are_averaged_in_blocks():
 
 def test_a_matrix_figure_holds_every_weight(recording):
     matrix = recording.matrix(0, "mean")
-    np.testing.assert_allclose(matrix_figure(matrix, "viridis").data[0].z, matrix)
+    heat: Any = matrix_figure(matrix, "viridis").data[0]
+    np.testing.assert_allclose(heat.z, matrix)
 
 
 @pytest.mark.parametrize("query", ["cls", "reg1", "mean", (3, 14)])
