@@ -106,6 +106,22 @@ def test_checkpoints_are_listed_and_open(checkpoints):
     assert explorer.load_model("checkpoints/loose.pth", device="cpu", num_heads=1).source == "checkpoints/loose.pth"
 
 
+def test_kept_epochs_are_found_for_comparing_and_stay_out_of_the_list(checkpoints):
+    module = timm.create_model("test_vit", num_classes=2)
+    for inside in ("", "epochs/010", "epochs/002"):
+        save_for_hf(module, str(checkpoints / "mine" / inside), safe_serialization=True)
+    (checkpoints / "mine" / "epochs" / "notes").mkdir()
+    kept = [(2, checkpoints / "mine" / "epochs" / "002"), (10, checkpoints / "mine" / "epochs" / "010")]
+    assert registry.saved_epochs("checkpoints/mine") == registry.saved_epochs(checkpoints / "mine") == kept
+    assert registry.saved_epochs("bundled") == registry.saved_epochs("dino-s8") == []
+    assert [entry.key for entry in registry.local_entries()] == ["checkpoints/mine"]
+    keys = [entry.key for entry in registry.epoch_entries("checkpoints/mine")]
+    assert keys == ["checkpoints/mine/epochs/002", "checkpoints/mine/epochs/010"]
+    by_key, by_path = (explorer.load_model(source, device="cpu") for source in (keys[1], kept[1][1]))
+    assert by_key.name == by_path.name == "mine, epoch 10" and by_key.source == keys[1]
+    assert registry.find("checkpoints/mine/epochs/003") is None
+
+
 def test_a_removed_checkpoint_is_a_sentence(checkpoints):
     with pytest.raises(CheckpointError, match="doesn't exist any more"):
         explorer.load_model("checkpoints/loose.pth", device="cpu")

@@ -113,15 +113,15 @@ def _load_file(path: Path, hints: Hints) -> Model:
 
 
 def _load_folder(folder: Path, hints: Hints) -> Model:
-    config = read_config(folder)
+    config, name = read_config(folder), Path(registry.title(folder)).name
     if "architecture" in config:
         from explorer.models.timm_models import load_timm_folder, wrap_timm
 
         module, notes = load_timm_folder(folder)
-        return wrap_timm(module, str(folder), folder.name, notes, hints.prefix_tokens)
+        return wrap_timm(module, str(folder), name, notes, hints.prefix_tokens)
     if "model_type" in config:
         from explorer.models.transformers_models import load_transformers, read_processor, wrap_transformers
 
         module, notes = load_transformers(folder)
-        return wrap_transformers(module, str(folder), folder.name, notes, read_processor(folder), hints.prefix_tokens)
+        return wrap_transformers(module, str(folder), name, notes, read_processor(folder), hints.prefix_tokens)
     raise CheckpointError(f"config.json in {folder.name} names no model: give a folder saved by timm or transformers.")

@@ -11,6 +11,7 @@ from explorer.models.formats.reading import WEIGHT_SUFFIXES, read_config
 _PROJECT = Path(__file__).resolve().parents[2] / "checkpoints"
 CHECKPOINTS = Path(os.environ.get("EXPLORER_CHECKPOINTS") or _PROJECT)  # where people and training put models
 BUNDLED = "bundled"
+EPOCHS = "epochs"  # folder inside a checkpoint: one model folder an epoch that its training kept, named by its number
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ def _candidates(folder: Path, depth: int = 2) -> list[Path]:
 
 
 def _local(path: Path) -> Entry:
-    key = f"checkpoints/{path.relative_to(CHECKPOINTS).as_posix()}"
-    return Entry(key, path.relative_to(CHECKPOINTS).as_posix(), str(path), _about(path))
+    name = path.relative_to(CHECKPOINTS)
+    return Entry(f"checkpoints/{name.as_posix()}", title(name), str(path), _about(path))
 
 
 def _about(path: Path) -> str:
@@ -137,10 +138,35 @@ def _about(path: Path) -> str:
     return f"{config.get('architecture') or config.get('model_type') or 'unknown'} folder"
 
 
+def saved_epochs(source: str | Path) -> list[tuple[int, Path]]:
+    """(epoch, folder) of every epoch kept beside a checkpoint, in order; load_model opens each folder.
+
+    source: the checkpoint's registry key or folder. Empty for a model without kept epochs.
+    """
+    folder = resolve(str(source)) / EPOCHS
+    if not folder.is_dir():
+        return []
+    paths = [path for path in folder.iterdir() if path.name.isdecimal() and (path / "config.json").is_file()]
+    return sorted((int(path.name), path) for path in paths)
+
+
+def epoch_entries(source: str | Path) -> list[Entry]:
+    """The kept epochs of a checkpoint as entries, "checkpoints/NAME/epochs/003": for comparing, not for the picker."""
+    return [_local(path) for _, path in saved_epochs(source) if path.is_relative_to(CHECKPOINTS)]
+
+
+def title(path: Path) -> str:
+    """What to call a model's folder: its path, and of a kept epoch "PATH, epoch 3" with the path of its checkpoint."""
+    checkpoint, inside, epoch = path.as_posix().rpartition(f"/{EPOCHS}/")
+    return f"{checkpoint}, epoch {int(epoch)}" if inside and epoch.isdecimal() else path.as_posix()
+
+
 def find(key: str) -> Entry | None:
     """The entry of that key or source, None where there is none."""
+    checkpoint, inside, _ = key.partition(f"/{EPOCHS}/")
     if key.startswith("checkpoints/"):
-        return next((entry for entry in local_entries() if entry.key == key), None)
+        listed = epoch_entries(checkpoint) if inside else local_entries()
+        return next((entry for entry in listed if entry.key == key), None)
     return next((entry for entry in REGISTRY if key in (entry.key, entry.source)), None)
 
 

@@ -40,7 +40,7 @@ def pick_model() -> Picked:
     )  # fmt: skip
     source = str(text)
     try:
-        picked = _load(source if source in entries else source_of(source))
+        picked = _load(source if source in entries or registry.find(source) else source_of(source))
     except ExplorerError as error:
         return _keep_model_in_use(error, source)
     st.session_state[_IN_USE] = picked
