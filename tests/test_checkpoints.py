@@ -7,10 +7,8 @@ import pytest
 import timm
 import torch
 
-from explorer.errors import PlanError
 from explorer.models.loading import load_model
 from explorer.training.checkpoints import save_checkpoint
-from explorer.training.convert import trainable_copy
 from explorer.training.export import export_onnx
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
@@ -105,33 +103,6 @@ def test_bare_state_dicts_become_registered_architectures(tmp_path, data, settin
     base = tiny_model(size=32, **settings)
     folder = saved(base, tmp_path, data)
     torch.testing.assert_close(timm_logits(folder, pixels()), transformers_logits(folder, pixels()), rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("kind", ["vit", "deit", "dinov2", "dinov2_with_registers", "vit_msn"])
-def test_transformers_models_become_timm_models(tmp_path, data, kind):
-    from explorer.models.transformers_models import create_transformers, wrap_transformers
-
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
-    torch.manual_seed(0)
-    module = create_transformers(kind, **size, intermediate_size=64, mlp_ratio=2)
-    for parameter in module.parameters():  # tokens as large as trained ones, beside which an epsilon is nothing
-        parameter.data.add_(torch.randn_like(parameter) * 0.2)
-    base = wrap_transformers(module, f"hf:{kind}")
-    folder = saved(base, tmp_path, data)
-    expected = timm_logits(folder, pixels())
-    torch.testing.assert_close(transformers_logits(folder, pixels()), expected, rtol=0, atol=1e-4)
-    with torch.no_grad():
-        whole = trainable_copy(base).eval().forward_features(pixels()[:1])  # type: ignore[operator]
-        torch.testing.assert_close(whole, base.forward(pixels()[:1])[0], rtol=0, atol=1e-3)
-
-
-def test_families_without_a_common_form_are_refused():
-    from explorer.models.transformers_models import create_transformers, wrap_transformers
-
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
-    base = wrap_transformers(create_transformers("beit", **size, intermediate_size=64), "hf:beit")
-    with pytest.raises(PlanError, match="can't be fine-tuned"):
-        trainable_copy(base)
 
 
 def test_an_old_checkpoint_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):

@@ -8,11 +8,14 @@ import torch
 from torch import nn
 
 from explorer.errors import CheckpointError, PlanError
+from explorer.models.adapters import TransformersAdapter
 from explorer.models.backbone import Model
 from explorer.models.formats.architecture import architecture_of
+from explorer.models.formats.dialects import Tensors
 from explorer.models.formats.finding import find_backbone
 from explorer.models.formats.fitting import fit, floats
 from explorer.models.formats.reading import Contents
+from explorer.training.forms import timm_form
 
 # Any plain ViT is one of these with other numbers; a packed SwiGLU can't be named in a config, so a model brings it.
 PLAIN, GATED, DISTILLED = "vit_base_patch16_224", "vit_giant_patch14_dinov2", "deit_base_distilled_patch16_224"
@@ -21,9 +24,8 @@ PLAIN, GATED, DISTILLED = "vit_base_patch16_224", "vit_giant_patch14_dinov2", "d
 def trainable_copy(model: Model) -> nn.Module:
     """A private float32 copy of the model's module under a name of timm's registry.
 
-    timm's own models are copied as they are. Bare state dicts and models of transformers (ViT, DeiT, DINOv2, MSN, MAE)
-    become the timm VisionTransformer of the same arithmetic; its LayerNorm epsilon is timm's 1e-6.
-    Raises PlanError for a family that has no such form.
+    timm's own models are copied as they are. Bare state dicts and models of transformers become the timm model of the
+    same arithmetic; its LayerNorm epsilon is that of timm. Raises PlanError where there is none.
     """
     module: Any = model.module
     architecture = (getattr(module, "pretrained_cfg", None) or {}).get("architecture")
@@ -39,6 +41,19 @@ def trainable_copy(model: Model) -> nn.Module:
 
 
 def _rebuild(model: Model) -> nn.Module:
+    adapter = model.adapter
+    form = timm_form(model.module, adapter.base) if isinstance(adapter, TransformersAdapter) else None
+    name, settings, tensors = form or _plain_form(model)
+    module = timm.create_model(name, **settings)
+    module.load_state_dict(fit(tensors, module, model.name)[0])
+    pixels = {"mean": tuple(model.mean), "std": tuple(model.std), "interpolation": model.interpolation}
+    module.pretrained_cfg.update({"tag": None, "license": None, **pixels})  # type: ignore[union-attr]
+    _check_same(model, module)
+    return module
+
+
+def _plain_form(model: Model) -> tuple[str, dict[str, Any], Tensors]:
+    """Architecture, settings and tensors of a timm VisionTransformer, told from the module's own tensors."""
     backbone = find_backbone(Contents(dict(model.module.state_dict())), model.name)
     tensors = floats(backbone.dialect.convert(backbone.tensors))
     head = tensors.get("head.weight")
@@ -47,21 +62,8 @@ def _rebuild(model: Model) -> nn.Module:
     grid = getattr(getattr(model.module, "patch_embed", None), "grid_size", None)
     architecture = architecture_of(tensors, model.num_heads, grid, None)
     settings = {key: value for key, value in architecture.settings.items() if key not in ("norm_layer", "mlp_layer")}
-    gated = "mlp_layer" in architecture.settings
-    name = GATED if gated else DISTILLED if architecture.distilled else PLAIN
-    module = timm.create_model(name, **{**settings, **_activation(model)})
-    module.load_state_dict(fit(tensors, module, model.name)[0])
-    module.pretrained_cfg.update(  # type: ignore[union-attr]
-        {
-            "tag": None,
-            "license": None,
-            "mean": tuple(model.mean),
-            "std": tuple(model.std),
-            "interpolation": model.interpolation,
-        }
-    )
-    _check_same(model, module)
-    return module
+    name = GATED if "mlp_layer" in architecture.settings else DISTILLED if architecture.distilled else PLAIN
+    return name, {**settings, **_activation(model)}, tensors
 
 
 def _activation(model: Model) -> dict[str, str]:
@@ -73,8 +75,7 @@ def _activation(model: Model) -> dict[str, str]:
 @torch.no_grad()
 def _check_same(model: Model, module: Any) -> None:
     """Raise PlanError where the rebuilt model gives other tokens: a key that fits isn't yet the same arithmetic."""
-    side = model.input_size
-    pixels = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randn(1, 3, *module.patch_embed.img_size, generator=torch.Generator().manual_seed(0))
     expected = model.forward(pixels.to(model.device))[0].cpu()
     got = module.eval().forward_features(pixels)
     if got.shape != expected.shape or float((got - expected).abs().max() / expected.abs().max()) > 0.01:
