@@ -19,4 +19,4 @@ with show_errors():
     with show_errors():
         given = choose_images()
         if given:
-            show_evaluation(model, given, evaluated(model, given))
+            show_evaluation(model, given, *evaluated(model, given))

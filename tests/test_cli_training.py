@@ -50,6 +50,10 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
     assert len(rows) == 21 and {row["actual"] for row in rows} == {"blue", "green", "red"}
     assert float(rows[0]["blue"]) + float(rows[0]["green"]) + float(rows[0]["red"]) == pytest.approx(1, abs=1e-4)
 
+    assert main(["evaluate", str(checkpoint), str(data / "red")]) == 0
+    out = capsys.readouterr().out
+    assert "on 7 images" in out and "no class folders" in out and "  0.png: " in out and "accuracy" not in out
+
     image = str(data / "red" / "0.png")
     assert main(["predict", str(checkpoint), image, "--top", "2"]) == 0
     assert capsys.readouterr().out.startswith(f"{image}: ")

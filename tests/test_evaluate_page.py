@@ -6,7 +6,7 @@ import io
 import pytest
 
 from explorer.errors import DataError, ModelError
-from explorer.ui.evaluate_data import Given, class_names, evaluated, keep
+from explorer.ui.evaluate_data import Given, as_csv, class_names, evaluated, keep
 from explorer.ui.finetune_uploads import uploads_folder
 from tests.digits import NAMES, digit_files, digits_zip
 from tests.tiny import tiny_model
@@ -36,12 +36,12 @@ def model():
 def test_images_are_predicted_and_broken_ones_named_as_the_person_knows_them(model):
     given = keep([Upload("a.png", picture(1)), Upload("broken.png", b"no image"), Upload("a.png", picture(2))])  # type: ignore[list-item]
     assert [name for name, _ in given.images] == ["a.png", "broken.png", "a.png (2)"]
-    evaluation = evaluated(model, given)
+    evaluation, _ = evaluated(model, given)
     assert [row["name"] for row in evaluation.rows] == ["a.png", "a.png (2)"]
     assert evaluation.metrics is None
     assert list(evaluation.found.rejected) == ["broken.png"]
     assert uploads_folder().parent.name == "runs"
-    rows = list(csv.DictReader(io.StringIO(evaluation.csv().decode())))
+    rows = list(csv.DictReader(io.StringIO(as_csv(evaluation).decode())))
     assert [row["image"] for row in rows] == ["a.png", "a.png (2)"]
     assert abs(sum(float(rows[0][name]) for name in NAMES) - 1) < 1e-4
     assert rows[0]["predicted"] == evaluation.rows[0]["predicted"]
@@ -49,20 +49,37 @@ def test_images_are_predicted_and_broken_ones_named_as_the_person_knows_them(mod
 
 def test_a_zip_of_class_folders_is_scored_with_the_worst_mistakes_first(model, tmp_path):
     path = digits_zip(tmp_path / "digits.zip", per_class=4)
-    evaluation = evaluated(model, Given(zip=("digits.zip", path)))
+    evaluation, _ = evaluated(model, Given(zip=("digits.zip", path)))
     assert evaluation.metrics
     right = [row["actual"] == row["predicted"] for row in evaluation.rows]
     assert evaluation.metrics["accuracy"] == pytest.approx(sum(right) / 12)
     losses = [row["loss"] for row in evaluation.rows]
     assert losses == sorted(losses, reverse=True)
-    rows = list(csv.DictReader(io.StringIO(evaluation.csv().decode())))
+    rows = list(csv.DictReader(io.StringIO(as_csv(evaluation).decode())))
     assert {row["actual"] for row in rows} == set(NAMES)
 
 
-def test_classes_that_the_model_does_not_know_are_one_sentence(model, tmp_path):
-    path = digits_zip(tmp_path / "other.zip", per_class=2, names=("zero", "zebra"))
-    with pytest.raises(DataError, match="no class 'zebra'"):
-        evaluated(model, Given(zip=("other.zip", path)))
+def test_a_folder_that_is_no_class_of_the_model_is_named_and_predicted_only(model, tmp_path):
+    path = digits_zip(tmp_path / "other.zip", per_class=1, names=("zero", "zebra"))
+    evaluation, report = evaluated(model, Given(zip=("other.zip", path)))
+    assert [row["actual"] for row in evaluation.rows] == ["zero", ""]
+    assert "the folder 'zebra' (1)" in evaluation.notes[0]
+    assert report and report.class_names == ("zebra", "zero")
+    rows = list(csv.DictReader(io.StringIO(as_csv(evaluation).decode())))
+    assert {row["image"].split("/")[0]: row["actual"] for row in rows} == {"zero": "zero", "zebra": ""}
+
+
+def test_a_zip_of_images_alone_is_predicted(model, tmp_path):
+    path = write_zip(tmp_path / "flat.zip", {"1.png": picture(1), "2.png": b"no image"})
+    evaluation, report = evaluated(model, Given(zip=("flat.zip", path)))
+    assert evaluation.metrics is None and [row["name"] for row in evaluation.rows] == ["1.png"]
+    assert report and [entry.name for entry in report.rejected] == ["2.png"]
+
+
+def test_a_zip_without_a_good_image_is_one_sentence(model, tmp_path):
+    path = write_zip(tmp_path / "bad.zip", {"a/1.png": b"no image", "a/2.png": b"none"})
+    with pytest.raises(DataError, match=r"None of the 2 images in 'my.zip' can be used; 'a/1.png': The image is no"):
+        evaluated(model, Given(zip=("my.zip", path)))
 
 
 def test_a_hostile_zip_is_one_sentence_and_read_only_once(model, tmp_path):

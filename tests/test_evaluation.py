@@ -1,18 +1,24 @@
 import csv
+import shutil
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
+from timm.data.imagenet_info import ImageNetInfo
 
-from explorer.data.datasets import read_dataset
+from explorer.data.datasets import read_images
 from explorer.data.report import Item
-from explorer.errors import DataError, ModelError
+from explorer.errors import ModelError
+from explorer.models.loading import load_model
 from explorer.training.classify import evaluate, predict, write_predictions
 from explorer.training.estimate import estimate
 from explorer.training.evaluation import bootstrap, knn_accuracy, losses, predictions, report, scores, wilson
 from explorer.training.plan import Plan
 from tests.tiny import tiny_model
 from tests.training_help import make_dataset, make_model
+from tests.zips import write_zip
 
 NAMES = ["ant", "bee", "cat"]
 
@@ -114,18 +120,86 @@ def test_predict_lists_broken_images_and_goes_on(tmp_path):
     assert rows[0]["actual"] == "red" and rows[0]["predicted"] == found.top(0)[0][0] and "shoe" in rows[0]
 
 
-def test_evaluate_matches_classes_by_name(tmp_path):
-    data = make_dataset(tmp_path / "data", per_class=4, classes=("green", "red"))
-    model = tiny_model(size=32)
-    with pytest.raises(DataError, match="no class 'green'; it knows ant"):
-        evaluate(model, read_dataset(data))
-    (data / "green").rename(data / "shoe")
-    (data / "red").rename(data / "bee")
-    metrics, rows, found = evaluate(model, read_dataset(data))
-    assert len(rows) == len(found.images) == 8 and metrics["class_names"] == model.class_names
-    assert np.sum(metrics["confusion_matrix"], axis=1).tolist() == [0, 4, 0, 4, 0]
+def copied(data, folders):
+    """A folder of class folders made of others': {new name: (old name, number of images)}."""
+    out = data.with_name("copied")
+    for name, (old, count) in folders.items():
+        shutil.copytree(data / old, out / name)
+        for file in sorted((out / name).iterdir())[count:]:
+            file.unlink()
+    return out
+
+
+def test_evaluate_scores_the_folders_it_knows_and_predicts_the_others(tmp_path):
+    data = make_dataset(tmp_path / "data", per_class=4)
+    model = tiny_model(size=32)  # ant, bee, German shepherd, shoe, boot
+    given = copied(data, {"Bee": ("red", 3), "german_shepherd": ("blue", 1), "zebra": ("green", 2)})
+    made = evaluate(model, read_images(given))
+    assert made.metrics and np.sum(made.metrics["confusion_matrix"], axis=1).tolist() == [0, 3, 1, 0, 0]
+    means = {"Bee": "bee", "german_shepherd": "German shepherd", "zebra": ""}
+    assert all(row["actual"] == means[row["name"].split("/")[0]] for row in made.rows) and len(made.rows) == 6
+    alone = predict(model, [given / row["name"] for row in made.rows])
+    assert [alone.top(i, 1)[0][0] for i in range(6)] == [row["predicted"] for row in made.rows]
+    right = [row["predicted"] == row["actual"] for row in made.rows if row["actual"]]
+    assert made.metrics["accuracy"] == sum(right) / 4
+    assert [bool(row["actual"]) for row in made.rows] == [True] * 4 + [False] * 2, "unscored rows come last"
+    (note,) = made.notes
+    assert "the folder 'zebra' (2), so its images are predicted but not scored; the model knows ant, bee" in note
+    write_predictions(tmp_path / "out.csv", made.found, made.actual)
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    assert {row["image"].split("/")[0]: row["actual"] for row in rows} == means
     with pytest.raises(ModelError, match="no classifier"):
-        evaluate(tiny_model(num_classes=0, size=32), read_dataset(data))
+        evaluate(tiny_model(num_classes=0, size=32), read_images(given))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_one_class_folder_is_enough(tmp_path, count):
+    data = make_dataset(tmp_path / "data", per_class=3)
+    made = evaluate(tiny_model(size=32), read_images(copied(data, {"shoe": ("red", count)})))
+    assert made.metrics and not made.notes
+    assert made.metrics["accuracy"] == np.mean([row["predicted"] == "shoe" for row in made.rows])
+    assert made.metrics["per_class"][3]["support"] == len(made.rows) == count
+
+
+def test_images_without_class_folders_are_predicted_only(tmp_path):
+    data = make_dataset(tmp_path / "data", per_class=3)
+    made = evaluate(tiny_model(size=32), read_images(data / "red"))
+    assert made.metrics is None and len(made.rows) == 3 and not made.actual
+    assert made.notes == ["The images lie in no class folders, so they are predicted but not scored."]
+
+
+def test_only_the_validation_side_counts_even_where_its_classes_are_others(tmp_path):
+    data = make_dataset(tmp_path / "data", per_class=2)
+    given = copied(data, {"train/bee": ("red", 2), "val/bee": ("blue", 1), "val/boot": ("green", 2)})
+    made = evaluate(tiny_model(size=32), read_images(given))
+    assert sorted(row["name"].rsplit("/", 1)[0] for row in made.rows) == ["val/bee", "val/boot", "val/boot"]
+
+
+def test_the_bundled_model_is_scored_on_folders_named_by_wordnet_id(tmp_path, shared_data):
+    with zipfile.ZipFile(shared_data / "datasets" / "imagenet_samples_800.zip") as archive:
+        some = archive.namelist()[::20]
+        write_zip(tmp_path / "some.zip", {name: archive.read(name) for name in some})
+    model = load_model("bundled", device="cpu")
+    made = evaluate(model, read_images(tmp_path / "some.zip", tmp_path / "some"))
+    ids = ImageNetInfo().label_names()
+    by_hand = [
+        model.class_names.index(row["predicted"]) == ids.index(row["name"].split("/")[0])  # type: ignore[union-attr]
+        for row in made.rows
+    ]
+    assert made.metrics and not made.notes and len(made.rows) == len(some) == 40
+    assert made.metrics["accuracy"] == sum(by_hand) / 40 >= 0.6
+
+
+def test_intervals_of_a_thousand_classes_stay_small_in_memory():
+    draw = np.random.default_rng(0)
+    confusion = np.zeros((1000, 1000), int)
+    np.add.at(confusion, (draw.integers(1000, size=3000), draw.integers(1000, size=3000)), 1)
+    tracemalloc.start()
+    found = bootstrap(confusion)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0 <= found["f1_macro"][0] < found["f1_macro"][1] < 0.05
+    assert peak < 100e6
 
 
 @pytest.mark.parametrize("train", ["head", "last-1", "all"])

@@ -107,3 +107,14 @@ def test_no_class_folders_at_all(names, words):
 def test_thousands_of_folders_inside_each_other():
     deep = "a/" * 20_000
     assert len(layout(f"{deep}cats/1.png", f"{deep}dogs/1.png")[0]) == 2
+
+
+@pytest.mark.parametrize("names", [["1.png", "b/notes.txt"], ["./1.png"]])
+def test_images_without_folders_have_no_class_where_none_is_needed(names):
+    places, _ = find_layout(names, needs_classes=False)
+    assert places == [(0, "", None)]
+
+
+def test_no_images_are_an_error_even_where_no_class_is_needed():
+    with pytest.raises(DataError, match="holds no images"):
+        find_layout(["readme.txt"], needs_classes=False)

@@ -1,15 +1,18 @@
-"""evaluate: how good a checkpoint is on a zip or folder of class folders."""
+"""evaluate: how good a checkpoint is on a zip or folder of class folders; of other images, what it sees in them."""
 
 import argparse
 from pathlib import Path
 from typing import Any
+
+MATRIX = 20  # classes up to which the confusion matrix is printed
+SHOWN = 20  # images without a known class that are printed
 
 
 def add_parser(subparsers: Any) -> None:
     """evaluate CHECKPOINT DATA [--csv FILE]"""
     parser = subparsers.add_parser("evaluate", help="measure a classifier on class folders")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint name, folder, or any model source")
-    parser.add_argument("data", metavar="DATA", help="zip or folder of class folders")
+    parser.add_argument("data", metavar="DATA", help="zip or folder of class folders, or of images")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every image's probabilities to FILE")
     parser.set_defaults(run=run)
 
@@ -18,39 +21,54 @@ def run(args: argparse.Namespace) -> int:
     """Print accuracy, F1, the classes, the confusion matrix and the worst mistakes."""
     import tempfile
 
-    from explorer.data.datasets import read_dataset
+    from explorer.data.datasets import read_images
     from explorer.models.loading import load_model
     from explorer.training.classify import evaluate, find_source, write_predictions
 
     model = load_model(find_source(args.checkpoint))
     with tempfile.TemporaryDirectory() as folder:
-        data = read_dataset(args.data, out=folder)
-        metrics, rows, found = evaluate(model, data)
-    side = "validation side of the data" if data.has_split else "all images"
-    print(f"{model.name} on {len(rows)} images ({side}), {len(data.rejected)} files left out")
-    print(table(metrics))
-    print("worst mistakes, by loss:")
-    for row in [row for row in rows if row["actual"] != row["predicted"]][:5]:
-        print(f"  {row['name']}: {row['actual']}, predicted {row['predicted']} ({row['probability']:.3f})")
+        data = read_images(args.data, out=folder)
+        made = evaluate(model, data)
+    side = "validation side of the data" if len(made.rows) < len(data.items) else "all images"
+    print(f"{model.name} on {len(made.rows)} images ({side}), {len(data.rejected)} files left out")
+    for note in made.notes:
+        print(note)
+    if made.metrics is None:
+        show_predictions(made.rows)
+    else:
+        print(table(made.metrics))
+        print("worst mistakes, by loss:")
+        for row in [row for row in made.rows if row["actual"] not in ("", row["predicted"])][:5]:
+            print(f"  {row['name']}: {row['actual']}, predicted {row['predicted']} ({row['probability']:.3f})")
     if args.csv:
-        write_predictions(args.csv, found, {row["name"]: row["actual"] for row in rows})
+        write_predictions(args.csv, made.found, made.actual)
         print(f"wrote {args.csv}")
     return 0
 
 
+def show_predictions(rows: list[dict[str, Any]]) -> None:
+    """The likeliest class of the first images."""
+    for row in rows[:SHOWN]:
+        print(f"  {row['name']}: {row['predicted']} ({row['probability']:.3f})")
+    if len(rows) > SHOWN:
+        print(f"  and {len(rows) - SHOWN} more; --csv FILE writes them all")
+
+
 def table(metrics: dict[str, Any]) -> str:
-    """Scores with their intervals, one line a class that occurs, and the confusion matrix of those classes."""
+    """Scores with their intervals, one line a class that occurs, and, of a few classes, the confusion matrix."""
     lines = []
     for key in ("accuracy", "f1_macro", "f1_weighted", "loss"):
         interval = metrics["intervals"].get(key)
         shown = f"  ({interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
         lines.append(f"{key:<12} {metrics[key]:.4f}{shown}")
     present = [i for i, row in enumerate(metrics["per_class"]) if row["support"]]
+    matrix = len(present) <= MATRIX
     width = max(5, *(len(metrics["class_names"][i]) for i in present))
-    lines.append(f"{'class':<{width}}  precision  recall      f1  images  predicted as, in the same order")
+    heading = "  predicted as, in the same order" if matrix else ""
+    lines.append(f"{'class':<{width}}  precision  recall      f1  images{heading}")
     for i in present:
         row = metrics["per_class"][i]
-        counts = " ".join(f"{metrics['confusion_matrix'][i][j]:>5}" for j in present)
+        counts = " ".join(f"{metrics['confusion_matrix'][i][j]:>5}" for j in present) if matrix else ""
         numbers = f"{row['precision']:>9.3f} {row['recall']:>7.3f} {row['f1']:>7.3f} {row['support']:>7}"
-        lines.append(f"{row['class']:<{width}}  {numbers}  {counts}")
+        lines.append(f"{row['class']:<{width}}  {numbers}  {counts}".rstrip())
     return "\n".join(lines)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from explorer.data.archives import DamagedEntryError
 from explorer.data.duplicates import Fingerprint, find_duplicates, fingerprint
 from explorer.data.images import open_image
-from explorer.data.layout import LAYOUT_HELP, Place, find_layout
-from explorer.data.report import DatasetReport, Item, Rejected, Split
+from explorer.data.layout import LAYOUT_HELP, NO_CLASS, Place, find_layout
+from explorer.data.report import NO_LABEL, DatasetReport, Item, Rejected, Split
 from explorer.data.sources import Source, open_source
 from explorer.errors import DataError, ImageError
 
@@ -30,17 +30,38 @@ def read_dataset(
     only looked at. Images of a folder stay where they are. progress(done, total) is called after each image.
     Raises DataError for hostile or unreadable archives, for one class, and for a class with fewer than two images.
     """
-    path = Path(path)
+    report = _read(Path(path), out, progress, to_train=True)
+    _check_counts(report.items, report.rejected, report.class_names)
+    return report
+
+
+def read_images(
+    path: str | PathLike[str], out: str | PathLike[str] | None = None, progress: Progress | None = None
+) -> DatasetReport:
+    """Read images to evaluate: as `read_dataset`, but any number of class folders and of images in them will do.
+
+    Where there is no class folder at all, class_names is empty and every label is NO_LABEL.
+    Raises DataError for hostile or unreadable archives, and where not a single image can be used.
+    """
+    report = _read(Path(path), out, progress, to_train=False)
+    if not report.items:
+        first = report.rejected[0]
+        count = f"None of the {len(report.rejected):,} images" if len(report.rejected) > 1 else "The only image"
+        raise DataError(f"{count} in '{Path(path).name}' can be used; '{first.name}': {first.reason}")
+    return report
+
+
+def _read(path: Path, out: str | PathLike[str] | None, progress: Progress | None, to_train: bool) -> DatasetReport:
     with open_source(path) as source:
-        places, passed_over = find_layout(source.names)
-        class_names = tuple(sorted({place.class_name for place in places}))
+        places, passed_over = find_layout(source.names, needs_classes=to_train)
+        class_names = tuple(sorted({place.class_name for place in places} - {NO_CLASS}))
         source.check_claims(place.index for place in places)
-        _check_classes(places, class_names)
+        if to_train:
+            _check_classes(places, class_names)
         results = _check_images(source, _files(source, places, class_names, out), progress)
     checked = [result for result in results if isinstance(result, _Checked)]
     rejected = [result for result in results if isinstance(result, Rejected)]
     items = [result.item for result in checked]
-    _check_counts(items, rejected, class_names)
     return DatasetReport(
         source=str(path.resolve()),
         class_names=class_names,
@@ -74,7 +95,8 @@ def _files(
     labels = {name: label for label, name in enumerate(class_names)}
     files = []
     for number, place in enumerate(places):
-        name, label, found_at = source.names[place.index], labels[place.class_name], source.file(place.index)
+        name, found_at = source.names[place.index], source.file(place.index)
+        label = labels.get(place.class_name, NO_LABEL)
         # Numbers, and a suffix from our own list: nothing of an archive's names reaches the disk.
         own_name = f"{label}/{number:06d}{PurePosixPath(name).suffix.lower()}"
         keep_at = None if out is None or found_at else Path(out).resolve() / own_name

@@ -18,6 +18,7 @@ SUFFIXES = frozenset(
     )
 )
 VAL_FOLDERS = ("val", "valid", "validation", "test")  # the first that is there serves as validation
+NO_CLASS = ""  # of images that lie in no folder
 LAYOUT_HELP = "put the images of each class in a folder of its own, such as cats/1.jpg and dogs/1.jpg"
 
 
@@ -45,12 +46,13 @@ class _Folder:
         return found
 
 
-def find_layout(names: Sequence[str]) -> tuple[list[Place], dict[str, int]]:
+def find_layout(names: Sequence[str], needs_classes: bool = True) -> tuple[list[Place], dict[str, int]]:
     """Class and split of each image among the files `names` ("/" between folders), and counts of what was passed over.
 
     Folders that hold nothing but one other folder are wrapping. Below them lie train and val (or valid, validation,
     test) folders, each with class folders, or the class folders themselves; images deeper inside a class folder belong
-    to that class, as in torchvision's ImageFolder. DataError where there is no class folder at all.
+    to that class, as in torchvision's ImageFolder. DataError where there is no image, and where there is no class
+    folder at all; needs_classes=False then gives every image the class NO_CLASS.
     """
     passed_over = Counter[str]()
     root = _Folder()
@@ -61,9 +63,13 @@ def find_layout(names: Sequence[str]) -> tuple[list[Place], dict[str, int]]:
             passed_over["files that are no images"] += 1
         else:
             _insert(root, name, index)
-    places = _places(root, passed_over)
+    images = sorted(root.all_images())
+    if not needs_classes and not any(folder.all_images() for folder in root.folders.values()):
+        places = [Place(index, NO_CLASS, None) for index in images]
+    else:
+        places = _places(root, passed_over)
     if not places:
-        found = len(root.all_images())
+        found = len(images)
         what = f"{found} images but no class folders" if found else "no images"
         raise DataError(f"The data set holds {what}; {LAYOUT_HELP}.")
     return places, dict(passed_over)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from explorer.errors import DataError
 
 Split = Literal["train", "val"]
+NO_LABEL = -1  # of an image that lies in no class folder
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Item:
     """One image that opened.
 
     path: absolute path of its file, or None where a zip was read without keeping the images.
-    name: its name in the source. label: index into the report's class_names. split: None until one is assigned.
+    name: its name in the source. label: index into the report's class_names, or NO_LABEL. split: None until one is
+    assigned.
     sha: sha256 of the file's bytes, hex. dhash: perceptual hash, 16 hex digits. width, height: pixels, upright.
     """
 
@@ -81,6 +83,10 @@ class DatasetReport:
 
     def split_items(self, split: Split) -> list[Item]:
         return [item for item in self.items if item.split == split]
+
+    def folder(self, item: Item) -> str:
+        """The name of the item's class folder, "" where it lies in none."""
+        return "" if item.label == NO_LABEL else self.class_names[item.label]
 
     def counts(self, split: Split | None = None) -> dict[str, int]:
         """Images of each class, of one side of the split or of both; classes in label order."""

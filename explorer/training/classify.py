@@ -1,8 +1,9 @@
 """Predictions of a classifier for images, with or without knowing what they show."""
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ import torch
 from PIL import Image
 
 from explorer.data.images import ImageSource
-from explorer.data.report import DatasetReport
+from explorer.data.report import DatasetReport, Item
 from explorer.errors import DataError, ImageError, ModelError
 from explorer.models.backbone import Model
 from explorer.models.registry import CHECKPOINTS
 from explorer.training.cache import normalise
+from explorer.training.class_match import match_classes
 from explorer.training.evaluation import predictions, report
 
 BATCH = 32
+UNKNOWN = -1  # class of an image whose folder names none of the model's
+LISTED = 6  # folders and classes that a sentence names
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,25 @@ class Predictions:
         """The likeliest classes of one image with their probabilities."""
         order = np.argsort(-self.probabilities[index])[:count]
         return [(self.class_names[i], float(self.probabilities[index, i])) for i in order]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model makes of a data set.
+
+    rows: one an image, those with a known class first, worst mistakes first; `actual` is "" for the others.
+    metrics: as metrics.json has them, None where no image could be scored. notes: sentences about what wasn't scored.
+    """
+
+    found: Predictions
+    rows: list[dict[str, Any]]
+    metrics: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def actual(self) -> dict[str, str]:
+        """The class of each image where it is known, by the image's name."""
+        return {row["name"]: row["actual"] for row in self.rows if row.get("actual")}
 
 
 def find_source(checkpoint: str | Path) -> str:
@@ -72,36 +95,58 @@ def predict(model: Model, images: Sequence[ImageSource], names: Sequence[str] | 
     return Predictions(opened, torch.from_numpy(rows).softmax(1).numpy(), class_names, rejected)
 
 
-def evaluate(model: Model, data: DatasetReport) -> tuple[dict[str, Any], list[dict[str, Any]], Predictions]:
-    """(metrics as metrics.json has them, one row an image with the worst mistakes first, the predictions).
+def evaluate(model: Model, data: DatasetReport) -> Evaluation:
+    """Predictions for all images, scored where their folder's name means one of the model's classes.
 
-    Only the validation side counts where the data has one. Raises DataError for classes that the model doesn't know.
+    Only the validation side counts where the data has one. What wasn't scored is told in the notes.
     """
-    class_names = class_names_of(model)
-    unknown = [name for name in data.class_names if name not in class_names]
-    if unknown:
-        known = ", ".join(class_names[:8]) + (" and more" if len(class_names) > 8 else "")
-        raise DataError(f"The model has no class {unknown[0]!r}; it knows {known}: rename the class folders.")
-    items = data.split_items("val") if data.has_split else list(data.items)
-    labels = np.array([class_names.index(data.class_names[item.label]) for item in items])
+    names = class_names_of(model)
+    items = data.split_items("val") or list(data.items)
+    known = match_classes(data.class_names, model.class_names, len(names))
     found = predict(model, [item.file for item in items], [item.name for item in items])
     if found.rejected:
         name, reason = next(iter(found.rejected.items()))
         raise DataError(f"{name} opened before but doesn't any more: {reason}")
-    logits = np.log(np.maximum(found.probabilities, 1e-12))
-    metrics = report(logits, labels, class_names)
-    return metrics, predictions(logits, labels, items, class_names), found
+    labels = np.array([known.get(data.folder(item), UNKNOWN) for item in items])
+    scored, others = np.flatnonzero(labels != UNKNOWN), np.flatnonzero(labels == UNKNOWN)
+    rows = [_unscored(items[place], found, int(place)) for place in others]
+    notes = _notes([data.folder(items[place]) for place in others], names)
+    if not len(scored):
+        return Evaluation(found, rows, None, notes)
+    logits = np.log(np.maximum(found.probabilities[scored], 1e-12))
+    ranked = predictions(logits, labels[scored], [items[place] for place in scored], names)
+    return Evaluation(found, ranked + rows, report(logits, labels[scored], names), notes)
+
+
+def _unscored(item: Item, found: Predictions, place: int) -> dict[str, Any]:
+    name, probability = found.top(place, 1)[0]
+    return {"image": item.path, "name": item.name, "actual": "", "predicted": name, "probability": probability}
+
+
+def _notes(unscored: Sequence[str], names: Sequence[str]) -> list[str]:
+    """One sentence about the images whose folder, "" for none, is no class of the model; none where there are none."""
+    counts = Counter(folder for folder in unscored if folder)
+    if not counts:
+        return ["The images lie in no class folders, so they are predicted but not scored."] * bool(unscored)
+    listed = ", ".join(f"'{name}' ({count})" for name, count in list(counts.items())[:LISTED])
+    more = f" and {len(counts) - LISTED} more" if len(counts) > LISTED else ""
+    known = ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
+    folder, their = ("folder", "its") if len(counts) == 1 else ("folders", "their")
+    return [
+        f"No class of the model is called like the {folder} {listed}{more}, so {their} images are predicted but not "
+        f"scored; the model knows {known}."
+    ]
 
 
 def write_predictions(path: Path, found: Predictions, actual: dict[str, str] | None = None) -> None:
-    """A CSV with one row an image: image, actual where known, predicted, probability, then every class."""
+    """A CSV with one row an image: image, actual (empty where unknown), predicted, probability, then every class."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         known = ["actual"] if actual else []
         writer.writerow(["image", *known, "predicted", "probability", *found.class_names])
         for index, (image, row) in enumerate(zip(found.images, found.probabilities, strict=True)):
             name, probability = found.top(index, 1)[0]
-            known = [actual[image]] if actual else []
+            known = [actual.get(image, "")] if actual else []
             writer.writerow([image, *known, name, f"{probability:.6f}", *(f"{value:.6f}" for value in row)])
 
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.neighbors import KNeighborsClassifier
 
 from explorer.data.report import Item
 
-RESAMPLES = 2000
+RESAMPLES, DRAWN_AT_ONCE = 2000, 100
 NEIGHBOURS = 5
 ABSENT: dict[str, Any] = {"zero_division": 0.0}  # a class never predicted has precision 0, without a warning
 
@@ -24,10 +25,13 @@ def scores(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str,
 
 
 def scores_of_confusion(confusion: np.ndarray) -> dict[str, Any]:
-    """The same from confusion counts "… true predicted": floats, or arrays "…" where there are leading axes."""
+    """The same from confusion counts "true predicted"."""
     counts = np.asarray(confusion, dtype=np.float64)
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
-    true, predicted = counts.sum(-1), counts.sum(-2)
+    return scores_of_counts(np.diagonal(counts), counts.sum(1), counts.sum(0))
+
+
+def scores_of_counts(right: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    """The same from each class's images told rightly, in truth and as predicted, all "… class"."""
     f1 = 2 * right / np.maximum(true + predicted, 1)
     occurs, total = (true + predicted) > 0, true.sum(-1)
     return {
@@ -80,12 +84,21 @@ def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
 def bootstrap(confusion: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
     """95 % intervals of both F1 scores: images drawn again with replacement, which is a multinomial over the cells."""
     counts = np.asarray(confusion)
-    cells = counts.ravel() / counts.sum()
-    filled = np.flatnonzero(cells)
-    drawn = np.zeros((RESAMPLES, counts.size))
-    drawn[:, filled] = np.random.default_rng(seed).multinomial(counts.sum(), cells[filled], RESAMPLES)
-    values = scores_of_confusion(drawn.reshape(RESAMPLES, *counts.shape))
-    return {key: np.quantile(values[key], (0.025, 0.975)).tolist() for key in ("f1_macro", "f1_weighted")}
+    true, predicted = np.nonzero(counts)  # only these cells can be drawn: of 1,000 classes all would fill gigabytes
+    share, draw = counts[true, predicted] / counts.sum(), np.random.default_rng(seed)
+    parts = []
+    for _ in range(RESAMPLES // DRAWN_AT_ONCE):
+        drawn = draw.multinomial(counts.sum(), share, DRAWN_AT_ONCE).astype(np.float64)
+        by_class = [drawn @ _members(index, len(counts)) for index in (true, predicted)]
+        right = (drawn * (true == predicted)) @ _members(true, len(counts))
+        parts.append(scores_of_counts(right, *by_class))
+    values = {key: np.concatenate([part[key] for part in parts]) for key in ("f1_macro", "f1_weighted")}
+    return {key: np.quantile(found, (0.025, 0.975)).tolist() for key, found in values.items()}
+
+
+def _members(index: np.ndarray, classes: int) -> csr_array:
+    """(cell, class): 1 where the cell belongs to the class."""
+    return csr_array((np.ones(len(index)), (np.arange(len(index)), index)), shape=(len(index), classes))
 
 
 def knn_accuracy(train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> float:

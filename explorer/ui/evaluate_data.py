@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from explorer.data.datasets import read_images
 from explorer.data.report import DatasetReport
 from explorer.errors import DataError
 from explorer.models.backbone import Model
-from explorer.training.classify import Predictions, class_names_of, evaluate, predict, write_predictions
+from explorer.training.classify import Evaluation, Predictions, class_names_of, evaluate, predict, write_predictions
 from explorer.ui import cached
 from explorer.ui.finetune_data import LARGEST, read_once
 from explorer.ui.finetune_uploads import keep_upload
-from explorer.ui.photo_picker import TYPES
+from explorer.ui.uploads import let_go
 
 _GIVEN = "evaluate_given"
 _UPLOADS = "evaluate_uploads"  # number of the uploader's newest generation: a new key empties it
@@ -30,34 +30,18 @@ class Given:
     zip: tuple[str, Path] | None = None
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Predictions, one row an image with the worst mistakes first where the truth is known; then also metrics."""
-
-    found: Predictions
-    rows: list[dict[str, Any]]
-    metrics: dict[str, Any] | None = None
-    report: DatasetReport | None = None
-
-    def csv(self) -> bytes:
-        """Every image's prediction and all probabilities."""
-        actual = {row["name"]: row["actual"] for row in self.rows} if self.metrics else None
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "predictions.csv"
-            write_predictions(path, self.found, actual)
-            return path.read_bytes()
-
-
 def choose_images() -> Given | None:
     """The uploader; what was uploaded last, kept on disk."""
     generation = st.session_state.setdefault(_UPLOADS, 0)
+    # Any kind of file is let in: open_image says what is wrong with it and what would work, the browser would not.
     files = st.file_uploader(
-        "Images, or a zip with one folder of images for each class", [*TYPES, "zip"], accept_multiple_files=True,
+        "Images, or a zip with one folder of images for each class", accept_multiple_files=True,
         key=f"evaluate_{generation}", max_upload_size=LARGEST,
     )  # fmt: skip
     if files:
         st.session_state[_GIVEN] = keep(files)
-        st.session_state[_UPLOADS] = generation + 1  # lets go of the files, which Streamlit keeps in memory
+        let_go(files)
+        st.session_state[_UPLOADS] = generation + 1
         st.rerun()
     return st.session_state.get(_GIVEN)
 
@@ -95,15 +79,23 @@ def _class_names(key: tuple, _model: Model) -> list[str]:
     return class_names_of(_model)
 
 
-def evaluated(model: Model, given: Given) -> Evaluation:
-    """What the model says of the images; DataError where a zip can't be used or has classes it doesn't know."""
+def evaluated(model: Model, given: Given) -> tuple[Evaluation, DatasetReport | None]:
+    """What the model says of the images, and what was found in the zip; DataError where a zip can't be used."""
     key = (model.source, model.num_heads, cached.stamp(model.source), given)
     if given.zip is None:
-        return _predicted(key, model, given)
-    report = read_once(given.zip[1], given.zip[0])
+        return _predicted(key, model, given), None
+    report = read_once(given.zip[1], given.zip[0], read_images)
     if isinstance(report, DataError):
         raise report
-    return _scored(key, model, report)
+    return _scored(key, model, report), report
+
+
+def as_csv(evaluation: Evaluation) -> bytes:
+    """Every image's prediction and all probabilities."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions.csv"
+        write_predictions(path, evaluation.found, evaluation.actual)
+        return path.read_bytes()
 
 
 @st.cache_resource(max_entries=4, show_spinner="Classifying the images")
@@ -123,5 +115,4 @@ def _predicted(key: tuple, _model: Model, _given: Given) -> Evaluation:
 
 @st.cache_resource(max_entries=4, show_spinner="Classifying the images")
 def _scored(key: tuple, _model: Model, _report: DatasetReport) -> Evaluation:
-    metrics, rows, found = evaluate(_model, _report)
-    return Evaluation(found, rows, metrics, _report)
+    return evaluate(_model, _report)

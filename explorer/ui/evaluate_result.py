@@ -4,12 +4,14 @@ from typing import Any
 
 import streamlit as st
 
+from explorer.data.report import DatasetReport
 from explorer.models.backbone import Model
+from explorer.training.classify import Evaluation
 from explorer.ui.attention_pictures import attention_picture, open_in_attention
 from explorer.ui.attention_settings import default_layer
-from explorer.ui.evaluate_data import Evaluation, Given
+from explorer.ui.evaluate_data import Given, as_csv
 from explorer.ui.finetune_charts import confusion_figure, per_class_table, show_scores
-from explorer.ui.finetune_report import show_left_out, thumbnail
+from explorer.ui.finetune_report import show_left_out, show_passed_over, thumbnail
 from explorer.ui.messages import plain, show_errors
 
 FEW = 5  # files left out that are named at once
@@ -18,11 +20,14 @@ ROW = 52  # pixels
 LIKELIEST = 5  # classes of the chosen image
 
 
-def show_evaluation(model: Model, given: Given, evaluation: Evaluation) -> None:
-    """Everything the page has to say about one upload."""
+def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: DatasetReport | None) -> None:
+    """Everything the page has to say about one upload; report: what was found in a zip."""
+    for note in evaluation.notes:
+        st.info(plain(note), icon=":material/folder_off:")
     if evaluation.metrics:
-        _scores(evaluation, evaluation.metrics)
-    _left_out(evaluation)
+        _side(evaluation, report)
+        _scores(evaluation.metrics)
+    _left_out(evaluation, report)
     if not evaluation.rows:
         return
     st.subheader("Predictions", anchor=False)
@@ -30,20 +35,22 @@ def show_evaluation(model: Model, given: Given, evaluation: Evaluation) -> None:
     with table:
         row = _table(given, evaluation)
         st.download_button(
-            "predictions.csv", evaluation.csv, "predictions.csv", "text/csv", on_click="ignore",
+            "predictions.csv", lambda: as_csv(evaluation), "predictions.csv", "text/csv", on_click="ignore",
             icon=":material/download:", help="Every image with the probabilities of all classes.",
         )  # fmt: skip
     with chosen, show_errors():
         _one_image(model, evaluation, row)
 
 
-def _scores(evaluation: Evaluation, metrics: dict[str, Any]) -> None:
-    report = evaluation.report
-    if report and report.has_split:
+def _side(evaluation: Evaluation, report: DatasetReport | None) -> None:
+    if report and len(evaluation.rows) < len(report.items):
         st.caption(
             f"The zip has train and validation folders: only the validation side counts, {len(evaluation.rows):,} of "
             f"{len(report.items):,} images."
         )
+
+
+def _scores(metrics: dict[str, Any]) -> None:
     show_scores(metrics)
     left, right = st.columns(2, gap="large", vertical_alignment="center")
     left.plotly_chart(confusion_figure(metrics), key="confusion", config={"displayModeBar": False}, alt="Confusion")
@@ -51,10 +58,11 @@ def _scores(evaluation: Evaluation, metrics: dict[str, Any]) -> None:
         per_class_table(metrics)
 
 
-def _left_out(evaluation: Evaluation) -> None:
+def _left_out(evaluation: Evaluation, report: DatasetReport | None) -> None:
     left_out = list(evaluation.found.rejected.items())
-    if evaluation.report:
-        left_out += [(entry.name, entry.reason) for entry in evaluation.report.rejected]
+    if report:
+        show_passed_over(report)
+        left_out += [(entry.name, entry.reason) for entry in report.rejected]
     if left_out:
         show_left_out(left_out, expanded=len(left_out) <= FEW)
 

@@ -2,18 +2,21 @@
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
 from explorer.data.builtin import BUILTIN, write_builtin
-from explorer.data.datasets import read_dataset
+from explorer.data.datasets import Progress, read_dataset
 from explorer.data.report import DatasetReport
 from explorer.data.server_folder import data_folder, server_dataset, server_datasets
 from explorer.errors import DataError
 from explorer.ui.finetune_uploads import keep_upload, uploads_folder
+from explorer.ui.uploads import let_go
 
+Reader = Callable[[Path, Path, Progress], DatasetReport]
 KEPT_REPORTS = 8
 LARGEST = 2000  # MB
 UPLOAD, SERVER = "Upload a zip", "Folder on the server"
@@ -69,7 +72,8 @@ def _upload() -> None:
     )
     if upload is not None:
         _use(keep_upload(upload, ".zip"), upload.name)
-        st.session_state[_UPLOADS] = generation + 1  # lets go of the file, which Streamlit keeps in memory
+        let_go([upload])
+        st.session_state[_UPLOADS] = generation + 1
         st.rerun()
 
 
@@ -91,34 +95,34 @@ def _builtin(name: str) -> None:
 
 
 @st.cache_resource(show_spinner=False)
-def _reports() -> OrderedDict[tuple[str, float], DatasetReport | DataError]:
+def _reports() -> OrderedDict[tuple[str, str, float], DatasetReport | DataError]:
     return OrderedDict()  # shared by all sessions; a cached function could not draw the progress bar
 
 
-def read_once(path: Path, title: str) -> DatasetReport | DataError:
+def read_once(path: Path, title: str, read: Reader = read_dataset) -> DatasetReport | DataError:
     """What is in a data set, or why it can't be used: read once while its file stays as it is."""
     reports = _reports()
     try:
-        key = (str(path), path.stat().st_mtime)
+        key = (read.__name__, str(path), path.stat().st_mtime)
     except OSError:
         return DataError(f"'{title}' is no longer on the server: choose it again.")
     report = reports.get(key)
     if report is None:
         out = uploads_folder() / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.images"
-        report = reports[key] = _read_with_progress(path, title, out)
+        report = reports[key] = _read_with_progress(read, path, title, out)
     while len(reports) > KEPT_REPORTS:
         reports.popitem(last=False)
     return report
 
 
-def _read_with_progress(path: Path, title: str, out: Path) -> DatasetReport | DataError:
+def _read_with_progress(read: Reader, path: Path, title: str, out: Path) -> DatasetReport | DataError:
     bar = st.progress(0.0, "Reading the images")
 
     def show(done: int, total: int) -> None:
         bar.progress(done / total, f"Reading the images: {done:,} of {total:,}")
 
     try:
-        return read_dataset(path, out, show)
+        return read(path, out, show)
     except DataError as error:
         return DataError(str(error).replace(f"'{path.name}'", f"'{title}'"))  # by the name the person knows
     finally:

@@ -92,11 +92,16 @@ def thumbnail(path: str, side: int = 144) -> str | None:
 
 
 def _left_out(report: DatasetReport) -> None:
+    show_passed_over(report)
+    if report.rejected:
+        show_left_out([(entry.name, entry.reason) for entry in report.rejected])
+
+
+def show_passed_over(report: DatasetReport) -> None:
+    """What no one would take for a part of the data set, counted."""
     passed_over = ", ".join(f"{count:,} {what}" for what, count in report.passed_over.items())
     if passed_over:
         st.caption(f"Passed over: {passed_over}.")
-    if report.rejected:
-        show_left_out([(entry.name, entry.reason) for entry in report.rejected])
 
 
 def show_left_out(files: Sequence[tuple[str, str]], expanded: bool = False) -> None:
