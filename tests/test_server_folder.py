@@ -2,7 +2,7 @@
 
 import pytest
 
-from explorer.data.server_folder import VARIABLE, data_folder, server_dataset, server_datasets
+from explorer.data.server_folder import data_folder, server_dataset, server_datasets
 from explorer.errors import DataError
 
 
@@ -16,7 +16,7 @@ def root(tmp_path, monkeypatch):
     (tmp_path / "secret").mkdir()
     (folder / "way_out").symlink_to(tmp_path / "secret")
     (folder / "loop").symlink_to(folder / "loop")
-    monkeypatch.setenv(VARIABLE, str(folder))
+    monkeypatch.setenv("EXPLORER_DATA", str(folder))
     return folder
 
 
@@ -42,7 +42,7 @@ def test_what_is_not_there(root):
 
 
 def test_default_is_data_in_the_working_folder(tmp_path, monkeypatch):
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv("EXPLORER_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     assert data_folder() == tmp_path / "data"
     assert server_datasets() == []

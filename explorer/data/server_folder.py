@@ -5,12 +5,10 @@ from pathlib import Path
 
 from explorer.errors import DataError
 
-VARIABLE = "VIT_EXPLORER_DATA"
-
 
 def data_folder() -> Path:
-    """The folder that the environment variable VIT_EXPLORER_DATA names, or ./data."""
-    return Path(os.environ.get(VARIABLE) or "data").resolve()
+    """The folder that the environment variable EXPLORER_DATA names, or ./data."""
+    return Path(os.environ.get("EXPLORER_DATA") or "data").resolve()
 
 
 def server_datasets() -> list[str]:
