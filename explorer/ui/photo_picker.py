@@ -10,6 +10,7 @@ from explorer.errors import ImageError
 from explorer.ui.components.photo_strip import photo_strip
 from explorer.ui.messages import check_link, say, sentence_of
 from explorer.ui.photos import Photo, add_photo, clear_photos, my_photos, samples
+from explorer.ui.uploads import let_go
 
 STRIP = "photo_strip"
 PHOTO = "photo"  # the setting in the address: the name of a sample
@@ -69,7 +70,8 @@ def _drop_zone() -> None:
     )
     if files:
         _add(files)
-        st.session_state[_DROPS] = generation + 1  # lets go of the files, which Streamlit keeps in memory
+        let_go(files)
+        st.session_state[_DROPS] = generation + 1
         st.rerun()
 
 

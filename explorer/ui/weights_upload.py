@@ -13,6 +13,7 @@ from explorer.errors import ExplorerError
 from explorer.models import registry
 from explorer.models.formats.reading import WEIGHT_SUFFIXES
 from explorer.ui.messages import sentence_of
+from explorer.ui.uploads import let_go
 
 CHUNK = 2**20
 LARGEST = 2000  # MB
@@ -49,7 +50,8 @@ def upload_weights() -> Added | None:
         except ExplorerError as error:
             st.error(sentence_of(error))
             return None
-    st.session_state[_UPLOADS] = generation + 1  # lets go of the file, which Streamlit keeps in memory
+    let_go([file])
+    st.session_state[_UPLOADS] = generation + 1
     return Added(key, arch, heads)
 
 
