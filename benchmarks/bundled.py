@@ -1,6 +1,6 @@
 """Judge the bundled model beside its teacher, random weights and a centre prior; prints Markdown tables.
 
-    python -m benchmarks.bundled --data ../shared/data
+    python -m benchmarks.bundled [--data FOLDER]
 
 Nothing it measures was trained on: held-out photos, masks, validation halves.
 """
@@ -178,7 +178,9 @@ def compared(name: str, values: list[float], prior: float | None = None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with weights, masks, datasets and distil")
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="folder with weights, masks, datasets and distil"
+    )
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--photos", type=int, default=None, help="held-out photos to use, all by default")
     args = parser.parse_args()
