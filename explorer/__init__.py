@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from explorer.models.backbone import Model as Model
     from explorer.models.loading import load_model as load_model
     from explorer.rendering.overlay import overlay as overlay
+    from explorer.rendering.view import View as View
     from explorer.training.plan import Plan as Plan
     from explorer.training.run import finetune as finetune
 
@@ -28,13 +29,14 @@ _HOME = {
     "Model": "explorer.models.backbone",
     "Plan": "explorer.training.plan",
     "Recording": "explorer.attention.recording",
+    "View": "explorer.rendering.view",
     "finetune": "explorer.training.run",
     "load_model": "explorer.models.loading",
     "overlay": "explorer.rendering.overlay",
     "read_dataset": "explorer.data.datasets",
     "record": "explorer.attention.recording",
 }
-__all__ = ["Model", "Plan", "Recording", "finetune", "load_model", "overlay", "read_dataset", "record"]
+__all__ = ["Model", "Plan", "Recording", "View", "finetune", "load_model", "overlay", "read_dataset", "record"]
 
 
 def __getattr__(name: str) -> Any:

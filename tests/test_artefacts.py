@@ -1,15 +1,12 @@
 """Outlying token norms, on made-up norms with a known answer and on a model with one planted."""
 
-from typing import Any
-
 import numpy as np
 import pytest
-import torch
 
 import explorer
 from explorer.attention.artefacts import artefact_mask, outlier_counts, outliers, patch_norms, without_artefacts
 from explorer.errors import QueryError
-from tests.tiny import photo, tiny_model
+from tests.tiny import photo, tiny_model, with_artefacts
 
 
 def test_planted_outliers_are_found_and_nothing_else():
@@ -31,11 +28,7 @@ def test_narrow_spread_makes_no_outliers():
 
 
 def test_a_planted_token_is_found_in_a_recording():
-    model = tiny_model(depth=2)
-    with torch.no_grad():
-        module: Any = model.module
-        module.pos_embed[0, 1 + 2 * 8 + 5] += 50.0  # patch (2, 5)
-    recording = explorer.record(model, photo())
+    recording = explorer.record(with_artefacts(tiny_model(depth=2), (2, 5)), photo())
     assert np.argwhere(artefact_mask(recording)).tolist() == [[2, 5]]
     assert outlier_counts(recording) == [1, 1, 1]
     assert patch_norms(recording, 0).argmax() == 2 * 8 + 5
@@ -46,6 +39,14 @@ def test_taken_out_patches_get_the_lowest_remaining_value():
     mask = np.array([[True, False], [False, True]])
     expected = np.array([[0.2, 0.2], [0.3, 0.2]], dtype=np.float32)
     np.testing.assert_array_equal(without_artefacts(heatmap, mask), expected)
+
+
+def test_each_head_gets_its_own_lowest_value():
+    heads = np.array([[[0.9, 0.2], [0.3, 0.1]], [[0.0, 0.5], [0.6, 0.7]]], dtype=np.float32)
+    mask = np.array([[True, False], [False, False]])
+    cleaned = without_artefacts(heads, mask)
+    assert cleaned[:, 0, 0].tolist() == pytest.approx([0.1, 0.5])
+    np.testing.assert_array_equal(cleaned[:, ~mask], heads[:, ~mask])
 
 
 @pytest.mark.parametrize("mask", [np.ones((2, 2), bool), np.zeros((3, 3), bool)])

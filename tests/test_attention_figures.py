@@ -1,5 +1,6 @@
 """The figures and settings under the canvas, without a server."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import explorer
 from explorer.errors import QueryError
 from explorer.rendering.colormaps import lookup_table
+from explorer.rendering.view import View
 from explorer.ui.attention_figures import GAP, TILE, in_blocks, matrix_figure, mosaic, mosaic_figure, mosaic_picture
 from explorer.ui.attention_settings import head_name, parse_query, query_name, query_text
 from tests.tiny import photo, tiny_model
@@ -42,9 +44,11 @@ def test_scales_of_a_mosaic():
 
 
 def test_a_mosaic_is_made_once_and_its_tiles_say_what_they_are(recording):
-    shown = mosaic(recording, "cls", "inferno", "map", "bicubic")
-    assert mosaic(recording, "cls", "inferno", "map", "bicubic") is shown
-    assert mosaic(recording, (0, 0), "inferno", "map", "bicubic") is not shown
+    view = View(model="tiny", image="photo", query="cls")
+    shown = mosaic(recording, view)
+    assert mosaic(recording, replace(view, layer=0)) is shown
+    for change in ({"query": (0, 0)}, {"hide_artefacts": True}, {"scale": "shared"}):
+        assert mosaic(recording, replace(view, **change)) is not shown
     figure = mosaic_figure(shown, recording.grid, 1, 2, "#c2410c")
     points: Any = figure.data[0]
     at = list(zip(points.x, points.y, strict=True)).index((1, 2))

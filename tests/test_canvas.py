@@ -13,7 +13,7 @@ from explorer.errors import QueryError
 from explorer.rendering.colormaps import COLORMAPS, lookup_table
 from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
 from explorer.rendering.view import View
-from tests.tiny import photo, tiny_model
+from tests.tiny import photo, tiny_model, with_artefacts
 
 VIEW = View(model="tiny", image="photo", layer=1)
 
@@ -35,7 +35,7 @@ def test_payload_holds_the_layer_the_image_and_the_colour_maps(recording):
     np.testing.assert_array_equal(tensors["k"], recording.k(1).numpy())
     np.testing.assert_array_equal(tensors["image"], np.array(recording.image))
     np.testing.assert_array_equal(tensors["colormaps"][COLORMAPS.index("turbo")], lookup_table("turbo"))
-    assert set(tensors) == {"q", "k", "image", "colormaps"}
+    assert set(tensors) == {"q", "k", "image", "colormaps", "artefacts"}
 
 
 def test_payload_says_what_is_shown_and_how(recording):
@@ -46,7 +46,8 @@ def test_payload_says_what_is_shown_and_how(recording):
     assert settings["prefix"] == ["cls", "reg1", "reg2"]
     assert settings["scale"] == recording.scale(2)
     assert settings["look"] == {
-        "colormap": "inferno", "opacity": 0.4, "resample": "nearest", "scale": "shared", "mass": 0.6, "grid": True,
+        "colormap": "inferno", "opacity": 0.4, "resample": "nearest", "scale": "shared", "mass": 0.6,
+        "hide_artefacts": False, "grid": True,
     }  # fmt: skip
 
 
@@ -59,6 +60,13 @@ def test_attention_from_the_payload_is_the_recordings(recording):
     np.testing.assert_allclose(weights[:, 0, prefix:].reshape(4, 8, 12), recording.heads(1, "cls"), atol=1e-6)
 
 
+def test_the_artefact_tokens_go_along_where_norms_are_known():
+    recording = explorer.record(with_artefacts(tiny_model(), (2, 5), (7, 0)), photo())
+    marked = load(canvas_payload(recording, VIEW))["artefacts"]
+    assert marked.dtype == np.uint8 and np.argwhere(marked).tolist() == [[2, 5], [7, 0]]
+    assert "artefacts" not in load(canvas_payload(replace(recording, norms=None), VIEW))
+
+
 def test_above_the_limit_half_precision_then_only_the_querys_rows(recording):
     size = recording.q(1).nbytes * 2
     half = canvas_payload(recording, VIEW, limit=size - 1)
@@ -66,7 +74,7 @@ def test_above_the_limit_half_precision_then_only_the_querys_rows(recording):
     assert "half precision" in settings_of(half)["note"]
 
     rows_only = canvas_payload(recording, replace(VIEW, query=(2, 3)), limit=size // 2 - 1)
-    assert set(load(rows_only)) == {"image", "colormaps", "rows"}
+    assert set(load(rows_only)) == {"image", "colormaps", "artefacts", "rows"}
     np.testing.assert_array_equal(load(rows_only)["rows"], recording.rows(1, (2, 3)))
     assert "Hovering is off" in settings_of(rows_only)["note"]
 

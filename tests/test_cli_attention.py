@@ -128,6 +128,13 @@ def test_images_of_one_name_get_numbers():
     assert unique_stems([Path(name) for name in names]) == ["x", "x-2", "y", "x-2-2", "x-3"]
 
 
+def test_a_picture_never_takes_the_place_of_the_photo(weights, tmp_path):
+    photo().save(tmp_path / "cat.png")
+    before = (tmp_path / "cat.png").read_bytes()
+    assert main(["attention", str(tmp_path / "cat.png"), "--model", weights, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "cat.png").read_bytes() == before and (tmp_path / "cat-2.png").is_file()
+
+
 def test_as_a_program(weights, picture, tmp_path):
     command = [sys.executable, "-m", "explorer", "attention", picture, "--model", weights, "--size", "65"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)

@@ -35,6 +35,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("share")
     save_tiny(folder / "model")
     photo(90, 70).save(folder / "photo.png")
+    photo(90, 70, seed=1).save(folder / "second.png")
     return folder
 
 
@@ -44,12 +45,16 @@ def saved(tmp_path_factory):
         {"layer": 0, "head": 1, "query": (2, 5), "size": 48, "fit": "keep", "mass": 0.6, "colormap": "viridis"},
         {"kind": "rollout", "discard_ratio": 0.2, "start_layer": 1, "scale": "raw", "image": "sample:cat"},
         {"kind": "relevance", "target": 2, "hide_artefacts": True},
+        {"kind": "relevance", "similar_to": "sample:coffee"},
+        {"kind": "relevance", "similar_to": "second.png", "image": "sample:cat"},
     ],
 )
 def test_the_script_reproduces_png_and_npz_byte_for_byte(saved, tmp_path, settings):
     model = explorer.load_model(saved / "model", device="cpu")
     view = View(model=str(saved / "model"), image=str(saved / "photo.png"))
     view = replace(view, **settings)
+    if view.similar_to == "second.png":
+        view = replace(view, similar_to=str(saved / "second.png"))
     image = sample_photo("cat") if view.image == "sample:cat" else view.image
     recording = explorer.record(model, image, view.size, view.fit)
     (tmp_path / "view.py").write_text(python_script(view))
@@ -75,6 +80,14 @@ def test_the_script_quotes_what_people_type():
     assert found["view"] == view
 
 
+def test_the_script_names_the_map_itself():
+    hidden = python_script(replace(VIEW, hide_artefacts=True))
+    assert "without_artefacts(recording.attention(view.layer, view.head, view.query), artefact_mask(rec" in hidden
+    assert "recording.relevance(view.target, other, view.start_layer)" in python_script(
+        replace(VIEW, kind="relevance", similar_to="other.png")
+    )
+
+
 def test_the_live_page_is_one_file_with_no_address_in_it(recording):
     page = live_page(VIEW, recording)
     assert canvas_script() in page and "photo.png" in page
@@ -87,7 +100,7 @@ def test_a_large_layer_stays_below_five_megabytes(recording):
     call = replace(recording.calls[1], q=torch.randn(12, 785, 64), k=torch.randn(12, 785, 64))
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8))
     tokens = np.zeros((785, 768), np.float32)
-    large = replace(recording, image=image, grid=(28, 28), calls=[call] * 3, tokens=tokens)
+    large = replace(recording, image=image, grid=(28, 28), calls=[call] * 3, tokens=tokens, norms=torch.ones(4, 785))
     page = live_page(VIEW, large)
     assert len(page.encode()) < 5_000_000
 

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 import explorer
-from explorer.errors import QueryError
+from explorer.data.samples import sample_photo
+from explorer.errors import ImageError, QueryError
 from explorer.rendering.view import View, limits, paint, picture, png, save_npz, shown_map
-from tests.tiny import photo, tiny_model
+from tests.tiny import photo, tiny_model, with_artefacts
 
 VIEW = View(model="tiny", image="photo.png", layer=1, head=2, query=(1, 3))
 
@@ -74,6 +75,38 @@ def test_opacity_zero_is_the_photo(recording):
     view = replace(VIEW, opacity=0.0)
     shown = paint(view, recording.image, shown_map(view, recording), 0, 1)
     np.testing.assert_array_equal(np.array(shown), np.array(recording.image))
+
+
+def test_hidden_artefacts_are_out_of_map_heads_scale_and_mask():
+    recording = explorer.record(with_artefacts(tiny_model(), (2, 5)), photo())
+    view = replace(VIEW, hide_artefacts=True, mass=0.5, scale="shared")
+    stored = load(save_npz(view, recording))
+    assert np.argwhere(stored["artefacts"]).tolist() == [[2, 5]]
+    kept = ~stored["artefacts"]
+    raw = recording.attention(1, 2, (1, 3))
+    assert stored["map"][2, 5] == raw[kept].min() and (stored["map"][kept] == raw[kept]).all()
+    heads = recording.heads(1, (1, 3))
+    np.testing.assert_array_equal(stored["heads"][:, 2, 5], heads[:, kept].min(axis=1))
+    np.testing.assert_array_equal(stored["heads"][2], stored["map"])
+    assert limits(view, recording, stored["map"]) == (heads[:, kept].min(), heads[:, kept].max())
+    assert stored["map"][stored["mask"]].sum() >= 0.5 * stored["map"].sum() and not stored["mask"][2, 5]
+
+
+def test_a_second_image_is_recorded_or_given(tmp_path):
+    model = tiny_model()
+    photo(seed=1).save(tmp_path / "other.png")
+    recording, other = explorer.record(model, photo()), explorer.record(model, tmp_path / "other.png")
+    view = replace(VIEW, kind="relevance", similar_to=str(tmp_path / "other.png"))
+    expected = recording.relevance(similar_to=other)
+    np.testing.assert_array_equal(shown_map(view, recording), expected)
+    elsewhere = replace(view, similar_to="a photo of one person.png")
+    np.testing.assert_array_equal(load(save_npz(elsewhere, recording, second=other))["map"], expected)
+    with pytest.raises(ImageError):
+        shown_map(elsewhere, recording)
+    assert View.from_json(elsewhere.to_json()) == elsewhere
+    likeness = shown_map(replace(view, similar_to="sample:coffee"), recording)
+    coffee = explorer.record(model, sample_photo("coffee"))
+    np.testing.assert_array_equal(likeness, recording.relevance(similar_to=coffee))
 
 
 @pytest.mark.parametrize("settings", [{"kind": "saliency"}, {"scale": "log"}])

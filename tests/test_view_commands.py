@@ -2,10 +2,12 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 import explorer
 from explorer.attention.divergence import divergence
@@ -14,8 +16,8 @@ from explorer.cli import main
 from explorer.commands import _view
 from explorer.data.video import read_clip
 from explorer.rendering.video import mp4
-from explorer.rendering.view import View
-from tests.tiny import photo, save_tiny
+from explorer.rendering.view import View, shown_map
+from tests.tiny import photo, save_tiny, tiny_model, with_artefacts
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,40 @@ def test_relevance_of_a_likeness(folder, tmp_path):
     model = model_of(folder)
     expected = explorer.record(model, one).relevance(similar_to=explorer.record(model, two))
     np.testing.assert_array_equal(np.load(tmp_path / "one_relevance.npz")["map"], expected)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["attention", "attention --rollout", "figure --kind relevance", "relevance", "relevance --similar-to 1,1"],
+)
+def test_artefact_tokens_are_hidden(tmp_path, command):
+    save_file(with_artefacts(tiny_model(), (2, 5)).module.state_dict(), tmp_path / "marked.safetensors")
+    photo().save(tmp_path / "one.png")
+    name, *options = command.split()
+    figure = name == "figure"
+    options += ["--out", tmp_path / "maps.npz" if figure else tmp_path, *([] if figure else ["--npz"])]
+    model = ["--model", tmp_path / "marked.safetensors", "--num-heads", "4"]
+    run(name, tmp_path / "one.png", *model, *options, "--hide-artefacts")
+    (file,) = tmp_path.glob("*.npz")
+    stored = np.load(file)
+    view = View.from_json(str(stored["settings"]))
+    recording = explorer.record(explorer.load_model(tmp_path / "marked.safetensors", num_heads=4), view.image)
+    shown, raw = (shown_map(replace(view, hide_artefacts=hide), recording) for hide in (True, False))
+    np.testing.assert_array_equal(stored["map"], shown)
+    assert np.argwhere(stored["artefacts"]).tolist() == [[2, 5]]
+    kept = ~stored["artefacts"]
+    np.testing.assert_array_equal(shown[kept], raw[kept])
+
+
+def test_a_figure_of_a_likeness_and_of_a_rollout_with_its_settings(folder, tmp_path):
+    one, two = (folder / "images" / f"{name}.png" for name in ("one", "two"))
+    shared = (one, "--model", folder / "model", "--out", tmp_path / "maps.npz")
+    recording = explorer.record(model_of(folder), one)
+    run("figure", *shared, "--kind", "relevance", "--similar-to", two)
+    expected = recording.relevance(similar_to=explorer.record(model_of(folder), two))
+    np.testing.assert_array_equal(np.load(tmp_path / "maps.npz")["map"], expected)
+    run("figure", *shared, "--kind", "rollout", "--fusion", "max", "--discard-ratio", "0.4", "--start-layer", "1")
+    np.testing.assert_array_equal(np.load(tmp_path / "maps.npz")["map"], recording.rollout(None, "max", 0.4, 1))
 
 
 def test_score_averages_over_the_folder(folder, tmp_path, capsys):

@@ -46,6 +46,15 @@ def tiny_model(
     )
 
 
+def with_artefacts(model: Model, *patches: tuple[int, int]) -> Model:
+    """The model with a huge position embedding at those patches of its 8 x 8: their token norms are outliers."""
+    module: Any = model.module
+    with torch.no_grad():
+        for row, col in patches:
+            module.pos_embed[0, -64 + 8 * row + col] += 50.0
+    return model
+
+
 def photo(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
     """A smooth random picture."""
     noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)

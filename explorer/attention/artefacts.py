@@ -48,9 +48,13 @@ def outlier_counts(recording: "Recording") -> list[int]:
 
 
 def without_artefacts(heatmap: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The map with the masked patches at its lowest remaining value, so that they neither shine nor set the scale."""
-    if heatmap.shape != mask.shape:
+    """Maps "... row col" with the masked patches (rows, cols) at each map's lowest remaining value.
+
+    So they neither shine nor set the scale of the colours.
+    """
+    if heatmap.shape[-2:] != mask.shape:
         raise QueryError(f"The mask has shape {mask.shape}, the map {heatmap.shape}; they must be equal.")
     if mask.all():
         raise QueryError("Every patch is masked as an artefact: nothing of the map would be left.")
-    return np.where(mask, heatmap[~mask].min(), heatmap).astype(heatmap.dtype)
+    lowest = heatmap[..., ~mask].min(axis=-1)[..., None, None]
+    return np.where(mask, lowest, heatmap).astype(heatmap.dtype)

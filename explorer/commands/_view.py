@@ -27,14 +27,30 @@ def add_view_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layer", type=int, default=-1, help="negatives count from the end (default: the last)")
     parser.add_argument("--head", type=head, default="mean", help="a number, mean, max or min (default: mean)")
     parser.add_argument("--query", type=query, help="cls, another prefix token, mean, or a patch as ROW,COL")
-    parser.add_argument("--class", dest="target", type=target, help="relevance's class, by number or name")
     parser.add_argument("--mass", type=float, help="darken all but the patches that hold this share, 0 to 1")
-    parser.add_argument("--hide-artefacts", action="store_true", help="take patches of outlying norm out of the map")
+    add_rollout_options(parser)
+    add_target_options(parser)
     add_look_options(parser)
 
 
+def add_rollout_options(parser: argparse.ArgumentParser) -> None:
+    """--fusion, --discard-ratio, --start-layer."""
+    parser.add_argument("--fusion", default="mean", choices=("mean", "max", "min"), help="of heads in a rollout")
+    parser.add_argument("--discard-ratio", type=float, default=0.0, help="lowest share that a rollout leaves out")
+    parser.add_argument("--start-layer", type=int, default=0, help="first layer of a rollout or of relevance")
+
+
+def add_target_options(parser: argparse.ArgumentParser) -> None:
+    """--class, --similar-to."""
+    parser.add_argument("--class", dest="target", type=target, help="relevance's class, by number or name (default: "
+                        "the predicted one)")  # fmt: skip
+    parser.add_argument("--similar-to", type=query, metavar="IMAGE", help="relevance of the likeness to this image, or "
+                        "to a patch given as ROW,COL, instead of a class")  # fmt: skip
+
+
 def add_look_options(parser: argparse.ArgumentParser) -> None:
-    """--colormap, --opacity, --resample, --scale."""
+    """--hide-artefacts, --colormap, --opacity, --resample, --scale."""
+    parser.add_argument("--hide-artefacts", action="store_true", help="take patches of outlying norm out of the map")
     parser.add_argument("--colormap", default="inferno", help="inferno, viridis, cividis, turbo or grey")
     parser.add_argument("--opacity", type=float, default=0.6)
     parser.add_argument("--resample", choices=("bicubic", "nearest"), default="bicubic")

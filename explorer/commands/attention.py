@@ -27,9 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         "mean where there is none)")  # fmt: skip
     parser.add_argument("--rollout", dest="kind", action="store_const", const="rollout", default="raw",
                         help="attention rolled out through the layers, instead of one layer's")  # fmt: skip
-    parser.add_argument("--fusion", default="mean", choices=("mean", "max", "min"), help="of heads in a rollout")
-    parser.add_argument("--discard-ratio", type=float, default=0.0, help="lowest share that a rollout leaves out")
-    parser.add_argument("--start-layer", type=int, default=0, help="first layer of a rollout")
+    _view.add_rollout_options(parser)
     parser.add_argument("--mass", type=float, help="darken all but the patches that hold this share, 0 to 1")
     parser.add_argument("--out", type=Path, default=Path("attention"), help="folder (default: attention)")
     parser.add_argument("--npz", action="store_true", help="also write the map and every setting")
@@ -42,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Write one PNG (and NPZ) an image; images that can't be read go to stderr, and the exit code is 2."""
     model, view, failed = _view.open_model(args), _view.view_of(args, ""), False
     args.out.mkdir(parents=True, exist_ok=True)
-    for image, stem in zip(args.images, unique_stems(args.images), strict=True):
+    for image, stem in zip(args.images, unique_stems(args.images, args.out), strict=True):
         try:
             for file in draw(model, image, replace(view, image=str(image)), args.out / stem, args.npz):
                 print(f"wrote {file}")
@@ -68,10 +66,12 @@ def draw(model: "Model", image: Path, view: "View", stem: Path, npz: bool) -> li
     return files
 
 
-def unique_stems(images: list[Path]) -> list[str]:
-    """File names without suffix; where several images share one, the later get -2, -3 and so on."""
+def unique_stems(images: list[Path], out: Path = Path()) -> list[str]:
+    """File names without suffix; where one is taken, by an earlier image or by a photo in out, -2, -3 and so on."""
     stems: list[str] = []
+    photos = {image.resolve() for image in images}
     for image in images:
         numbered = (f"{image.stem}-{number}" if number > 1 else image.stem for number in count(1))
-        stems.append(next(stem for stem in numbered if stem not in stems))
+        free = (stem for stem in numbered if stem not in stems and (out / f"{stem}.png").resolve() not in photos)
+        stems.append(next(free))
     return stems

@@ -2,18 +2,22 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from explorer.commands import _view
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+    from explorer.rendering.view import View
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("relevance", help="which patches speak for a class (Chefer et al. 2021)")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
-    parser.add_argument("--class", dest="target", type=_view.target, help="number or name (default: the predicted one)")
-    parser.add_argument("--similar-to", metavar="IMAGE", help="instead of a class: the likeness to this image, or to a "
-                        "patch given as ROW,COL")  # fmt: skip
+    parser.add_argument("--start-layer", type=int, default=0, help="leaves out the layers before it")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for NAME_relevance.png")
     parser.add_argument("--npz", action="store_true", help="also write the map and every setting")
+    _view.add_target_options(parser)
     _view.add_model_options(parser)
     _view.add_look_options(parser)
     parser.set_defaults(run=run, kind="relevance")
@@ -21,45 +25,38 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """One overlay an image; prints the class and its probability, or the likeness."""
+    from explorer.rendering.view import second_recording
+
     model = _view.open_model(args)
-    similar = None if args.similar_to is None else _view.query(args.similar_to)
-    if isinstance(similar, str):
-        similar = _view.recorded(args, model, similar)
+    second = second_recording(_view.view_of(args, ""), model)
     args.out.mkdir(parents=True, exist_ok=True)
     for image in args.images:
-        _explain(args, model, image, similar)
+        view = _view.view_of(args, image)
+        _explain(view, _view.recorded(args, model, image), second, args.out / f"{image.stem}_relevance.png", args.npz)
     return 0
 
 
-def _explain(args, model, image: Path, similar) -> None:
-    import numpy as np
+def _explain(view: "View", recording: "Recording", second: "Recording | None", out: Path, npz: bool) -> None:
+    from explorer.rendering.view import png, save_npz
 
-    from explorer.rendering.view import limits, paint
-
-    recording = _view.recorded(args, model, image)
-    heatmap = recording.relevance(args.target, similar)
-    view = _view.view_of(args, image)
-    out = args.out / f"{image.stem}_relevance.png"
-    paint(view, recording.image, heatmap, *limits(view, recording, heatmap)).save(out)
-    if args.npz:
-        settings, similar_to = np.array(view.to_json()), np.array(args.similar_to or "")
-        pixels = np.array(recording.image)
-        np.savez_compressed(
-            out.with_suffix(".npz"), map=heatmap, image=pixels, settings=settings, similar_to=similar_to
-        )
-    print(f"{out}: {_score(recording, args.target, similar)}")
+    out.write_bytes(png(view, recording, second=second))
+    if npz:
+        out.with_suffix(".npz").write_bytes(save_npz(view, recording, second))
+    print(f"{out}: {_score(view, recording)}")
 
 
-def _score(recording, target, similar) -> str:
+def _score(view: "View", recording: "Recording") -> str:
     """The class and its probability, or what the image is likened to."""
     import numpy as np
 
     from explorer.attention.relevance import class_index
 
-    if similar is not None:
-        return "likeness to the other image" if not isinstance(similar, tuple) else f"likeness to patch {similar}"
+    if view.similar_to is not None:
+        place = isinstance(view.similar_to, tuple)
+        return f"likeness to {f'patch {view.similar_to}' if place else view.similar_to}"
+    assert recording.logits is not None  # else relevance would have refused
     logits = recording.logits.astype(np.float64)
     chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     names = recording.model.class_names
-    index = int(logits.argmax()) if target is None else class_index(target, names, len(logits))
+    index = int(logits.argmax()) if view.target is None else class_index(view.target, names, len(logits))
     return f"{names[index] if names else f'class {index}'} ({chances[index]:.1%})"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from explorer.errors import QueryError
 from explorer.rendering.colormaps import colorize
 from explorer.rendering.vector import Drawing, Picture, Text
-from explorer.rendering.view import View, paint, shown_map, shown_mask
+from explorer.rendering.view import SAMPLE, View, cleaned, paint, shown_map, shown_mask
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -31,15 +32,21 @@ class Tile(NamedTuple):
     map: np.ndarray | None
 
 
-def figure(view: View, recording: "Recording", of: Literal["heads", "layers"] = "heads") -> Drawing:
+def figure(
+    view: View,
+    recording: "Recording",
+    of: Literal["heads", "layers"] = "heads",
+    second: "Recording | None" = None,
+) -> Drawing:
     """of "heads": the photo, every head of the view's layer and their mean; "layers": every layer x head.
 
-    A rollout or relevance view gives the photo and that one map. Raises QueryError as the maps do.
+    A rollout or relevance view gives the photo and that one map; second as in shown_map. Raises QueryError as the maps
+    do.
     """
     if of not in ("heads", "layers"):
         raise QueryError(f"A figure shows heads or layers, not {of!r}.")
     if view.kind != "raw":
-        tiles = [Tile("image", None), Tile(view.kind, shown_map(view, recording))]
+        tiles = [Tile("image", None), Tile(view.kind, shown_map(view, recording, second))]
         columns = 2
     elif of == "heads":
         tiles = [Tile("image", None), *head_tiles(view, recording)]
@@ -58,7 +65,8 @@ def figure(view: View, recording: "Recording", of: Literal["heads", "layers"] = 
 def head_tiles(view: View, recording: "Recording") -> list[Tile]:
     """Every head of the view's layer, and their mean."""
     heads = recording.heads(view.layer, view.query)
-    return [*(Tile(f"head {i}", heatmap) for i, heatmap in enumerate(heads)), Tile("mean", heads.mean(axis=0))]
+    shown = cleaned(view, recording, np.concatenate([heads, heads.mean(axis=0, keepdims=True)]))
+    return [*(Tile(f"head {i}", heatmap) for i, heatmap in enumerate(shown[:-1])), Tile("mean", shown[-1])]
 
 
 def title(view: View, recording: "Recording", of: str = "heads") -> str:
@@ -75,11 +83,15 @@ def title(view: View, recording: "Recording", of: str = "heads") -> str:
 
 def _class_title(view: View, recording: "Recording") -> str:
     if view.similar_to is not None:
-        return f"the likeness to patch {view.similar_to}"
+        return f"the likeness to {_likened(view.similar_to)}"
     if view.target is None:
         return "the predicted class"
     names = recording.model.class_names
     return names[view.target] if isinstance(view.target, int) and names else f"class {view.target}"
+
+
+def _likened(similar_to: tuple[int, int] | str) -> str:
+    return Path(similar_to.removeprefix(SAMPLE)).name if isinstance(similar_to, str) else f"patch {similar_to}"
 
 
 def _limits(view: View, tiles: Sequence[Tile]) -> tuple[float, float] | None:

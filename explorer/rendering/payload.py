@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save
 
+from explorer.attention.artefacts import artefact_mask
 from explorer.rendering.colormaps import COLORMAPS, lookup_table
 from explorer.rendering.view import View
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from explorer.attention.recording import Recording
 
 BYTE_LIMIT = 16 * 2**20  # q, k and bias above it stay on the server
-LOOK = ("colormap", "opacity", "resample", "scale", "mass")  # the settings of a View that the canvas changes by itself
+# The settings of a View that the canvas changes by itself.
+LOOK = ("colormap", "opacity", "resample", "scale", "mass", "hide_artefacts")
 MODULES = ("attention.js", "paint.js", "controls.js", "input.js", "view.js")
 ASSETS = Path(__file__).parents[1] / "ui" / "canvas"
 
@@ -24,6 +26,7 @@ def canvas_payload(
 ) -> bytes:
     """The view's layer as safetensors: image, colour maps, and q and k ("head token dim") or the query's own rows.
 
+    artefacts (rows, cols) uint8 tells the canvas which patches to take out when asked, where token norms are known.
     q and k are sent in float32, in float16 where only that fits into `limit` bytes or the recording holds no more, and
     not at all above that: then, and for the query "mean", the softmax rows of the query ("head token") go along.
     seq: number of the newest change the canvas reported, so that it can tell settings older than that.
@@ -49,7 +52,8 @@ def canvas_payload(
         "note": _note(rec, sent),
         "seq": seq,
     }
-    tensors = {"image": np.array(rec.image), "colormaps": tables, **rows, **sent}
+    outlying = {} if rec.norms is None else {"artefacts": artefact_mask(rec).astype(np.uint8)}
+    tensors = {"image": np.array(rec.image), "colormaps": tables, **outlying, **rows, **sent}
     return save(tensors, metadata={"canvas": json.dumps(settings)})
 
 

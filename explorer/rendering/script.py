@@ -2,38 +2,48 @@
 
 from dataclasses import fields
 
-from explorer.rendering.view import View
-
-SAMPLE = "sample:"
+from explorer.rendering.view import SAMPLE, View
 
 
 def python_script(view: View) -> str:
     """The code that opens the view's model and image, computes its map and saves PNG and NPZ beside itself."""
-    sample = view.image.startswith(SAMPLE)
-    image = f"sample_photo({view.image.removeprefix(SAMPLE)!r})" if sample else "view.image"
-    imports = ["from explorer.data.samples import sample_photo"] if sample else []
+    second = view.kind == "relevance" and isinstance(view.similar_to, str)
+    also = ", second=other" if second else ""
     lines = [
         '"""One view of the explorer. Run it where the explorer package can be imported."""',
         "",
         "from pathlib import Path",
         "",
         "import explorer",
-        *imports,
-        "from explorer.rendering.view import View, png, save_npz",
+        *_imports(view),
+        "from explorer.rendering.view import png, save_npz",
         "",
-        "view = View(",
+        "view = explorer.View(",
         *(f"    {name}={value!r}," for name, value in _settings(view).items()),
         ")",
         "model = explorer.load_model(view.model, arch=view.arch, num_heads=view.num_heads)",
-        f"recording = explorer.record(model, {image}, size=view.size, fit=view.fit)",
-        f"heatmap = {_call(view)}  # (rows, cols) float32",
+        f"recording = {_record('view.image', view.image)}",
+        *([f"other = {_record('view.similar_to', str(view.similar_to))}"] if second else []),
+        f"heatmap = {_call(view, second)}  # (rows, cols) float32",
         'print(heatmap.shape, "from", heatmap.min(), "to", heatmap.max())',
         "",
-        'Path("view.png").write_bytes(png(view, recording))',
-        'Path("view.npz").write_bytes(save_npz(view, recording))',
+        f'Path("view.png").write_bytes(png(view, recording{also}))',
+        f'Path("view.npz").write_bytes(save_npz(view, recording{also}))',
         "",
     ]
     return "\n".join(lines)
+
+
+def _imports(view: View) -> list[str]:
+    lines = ["from explorer.attention.artefacts import artefact_mask, without_artefacts"] if view.hide_artefacts else []
+    samples = any(isinstance(image, str) and image.startswith(SAMPLE) for image in (view.image, view.similar_to))
+    return [*lines, "from explorer.data.samples import sample_photo"] if samples else lines
+
+
+def _record(name: str, image: str) -> str:
+    """explorer.record of an image that the view holds under that name."""
+    source = f"sample_photo({image.removeprefix(SAMPLE)!r})" if image.startswith(SAMPLE) else name
+    return f"explorer.record(model, {source}, size=view.size, fit=view.fit)"
 
 
 def _settings(view: View) -> dict[str, object]:
@@ -46,9 +56,11 @@ def _settings(view: View) -> dict[str, object]:
     }
 
 
-def _call(view: View) -> str:
-    if view.kind == "raw":
-        return "recording.attention(view.layer, view.head, view.query)"
-    if view.kind == "rollout":
-        return "recording.rollout(view.query, view.fusion, view.discard_ratio, view.start_layer)"
-    return "recording.relevance(view.target, view.similar_to, view.start_layer)"
+def _call(view: View, second: bool) -> str:
+    likened = "other" if second else "view.similar_to"
+    call = {
+        "raw": "recording.attention(view.layer, view.head, view.query)",
+        "rollout": "recording.rollout(view.query, view.fusion, view.discard_ratio, view.start_layer)",
+        "relevance": f"recording.relevance(view.target, {likened}, view.start_layer)",
+    }[view.kind]
+    return f"without_artefacts({call}, artefact_mask(recording))" if view.hide_artefacts else call

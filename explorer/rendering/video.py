@@ -14,9 +14,10 @@ from PIL import Image
 from explorer.attention.recording import record
 from explorer.data.video import Clip
 from explorer.errors import VideoError
-from explorer.rendering.view import View, paint, shown_map, shown_mask
+from explorer.rendering.view import View, paint, second_recording, shown_map, shown_mask
 
 if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
     from explorer.models.backbone import Model
 
 Progress = Callable[[int, int], None]  # frames done, frames in all; raise from it to stop
@@ -35,13 +36,19 @@ class ClipMaps:
     fps: float
 
 
-def record_clip(model: "Model", clip: Clip, view: View, progress: Progress | None = None) -> ClipMaps:
-    """The view's map of every frame; of each frame only the map and the fitted image stay in memory."""
+def record_clip(
+    model: "Model", clip: Clip, view: View, progress: Progress | None = None, second: "Recording | None" = None
+) -> ClipMaps:
+    """The view's map of every frame; of each frame only the map and the fitted image stay in memory.
+
+    second: the recording of the image in view.similar_to, where there is one already; else it is made once.
+    """
     images, maps = [], []
+    second = second or second_recording(view, model)
     for frame in clip.frames:
         recording = record(model, frame, view.size, view.fit)
         images.append(recording.image)
-        maps.append(shown_map(view, recording))
+        maps.append(shown_map(view, recording, second))
         if progress:
             progress(len(maps), len(clip.frames))
     return ClipMaps(images, np.stack(maps), clip.fps)

@@ -12,6 +12,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from explorer.attention.artefacts import artefact_mask, without_artefacts
 from explorer.attention.maps import mass_mask
+from explorer.attention.recording import record
+from explorer.data.images import ImageSource
+from explorer.data.samples import sample_photo
 from explorer.errors import QueryError
 from explorer.models.preprocess import Fit
 from explorer.rendering.colormaps import colorize
@@ -19,9 +22,11 @@ from explorer.rendering.overlay import enlarge, normalize
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
+    from explorer.models.backbone import Model
 
 Kind = Literal["raw", "rollout", "relevance"]
 Scale = Literal["map", "shared", "raw"]
+SAMPLE = "sample:"  # an image of a view that begins so is one of the photos that come along
 SHADE = 0.45  # what stays of the light outside a mass mask
 
 
@@ -43,7 +48,7 @@ class View:
     discard_ratio: float = 0.0
     start_layer: int = 0  # of rollout and relevance
     target: int | str | None = None  # relevance's class; None: the predicted one
-    similar_to: tuple[int, int] | None = None  # relevance of the likeness to this patch instead of a class
+    similar_to: tuple[int, int] | str | None = None  # relevance of the likeness to a patch or to another image
     mass: float | None = None  # None: no threshold
     hide_artefacts: bool = False
     colormap: str = "inferno"
@@ -73,15 +78,43 @@ class View:
             raise QueryError(f"These are not the settings of a view ({error}).") from error
 
 
-def shown_map(view: View, recording: "Recording") -> np.ndarray:
-    """The map that the view names, (rows, cols) float32."""
+def photo_of(image: str) -> ImageSource:
+    """What record() takes for a view's image: the path, or the photo that "sample:<name>" names."""
+    return sample_photo(image.removeprefix(SAMPLE)) if image.startswith(SAMPLE) else image
+
+
+def second_recording(view: View, model: "Model") -> "Recording | None":
+    """The other image of a likeness, as the same model sees it; None where the view names none."""
+    if view.kind != "relevance" or not isinstance(view.similar_to, str):
+        return None
+    return record(model, photo_of(view.similar_to), view.size, view.fit)
+
+
+def shown_map(view: View, recording: "Recording", second: "Recording | None" = None) -> np.ndarray:
+    """The map that the view names, (rows, cols) float32.
+
+    second: the recording of the image in view.similar_to, where there is one already; else it is made.
+    """
     if view.kind == "raw":
         heatmap = recording.attention(view.layer, view.head, view.query)
     elif view.kind == "rollout":
         heatmap = recording.rollout(view.query, view.fusion, view.discard_ratio, view.start_layer)
     else:
-        heatmap = recording.relevance(view.target, view.similar_to, view.start_layer)
-    return without_artefacts(heatmap, artefact_mask(recording)) if view.hide_artefacts else heatmap
+        likened = view.similar_to
+        if isinstance(likened, str):
+            likened = second or second_recording(view, recording.model)
+        heatmap = recording.relevance(view.target, likened, view.start_layer)
+    return cleaned(view, recording, heatmap)
+
+
+def shown_heads(view: View, recording: "Recording") -> np.ndarray:
+    """Every head of the view's layer from its query, (head, rows, cols) float32, as shown_map shows one."""
+    return cleaned(view, recording, recording.heads(view.layer, view.query))
+
+
+def cleaned(view: View, recording: "Recording", maps: np.ndarray) -> np.ndarray:
+    """Maps "... row col", without the artefact tokens where the view hides them."""
+    return without_artefacts(maps, artefact_mask(recording)) if view.hide_artefacts else maps
 
 
 def shown_mask(view: View, heatmap: np.ndarray) -> np.ndarray | None:
@@ -94,7 +127,7 @@ def limits(view: View, recording: "Recording", heatmap: np.ndarray) -> tuple[flo
     if view.scale == "raw":
         return 0.0, 1.0
     if view.scale == "shared" and view.kind == "raw":
-        heads = recording.heads(view.layer, view.query)
+        heads = shown_heads(view, recording)
         return float(heads.min()), float(heads.max())
     return float(heatmap.min()), float(heatmap.max())
 
@@ -112,31 +145,32 @@ def paint(
     return Image.fromarray(np.where(inside, np.array(picture), dark))
 
 
-def picture(view: View, recording: "Recording", zoom: int = 1) -> Image.Image:
-    """The view as an image, `zoom` times the size that the model saw."""
-    heatmap = shown_map(view, recording)
+def picture(view: View, recording: "Recording", zoom: int = 1, second: "Recording | None" = None) -> Image.Image:
+    """The view as an image, `zoom` times the size that the model saw; second as in shown_map."""
+    heatmap = shown_map(view, recording, second)
     width, height = recording.image.size
     image = recording.image.resize((width * zoom, height * zoom), Image.Resampling.BICUBIC)
     return paint(view, image, heatmap, *limits(view, recording, heatmap), shown_mask(view, heatmap))
 
 
-def png(view: View, recording: "Recording", zoom: int = 1) -> bytes:
-    """The view as a PNG file, with every setting in its text entry "explorer"."""
+def png(view: View, recording: "Recording", zoom: int = 1, second: "Recording | None" = None) -> bytes:
+    """The view as a PNG file, with every setting in its text entry "explorer"; second as in shown_map."""
     settings = PngInfo()
     settings.add_itxt("explorer", view.to_json())
     file = io.BytesIO()
-    picture(view, recording, zoom).save(file, "PNG", pnginfo=settings, optimize=True)
+    picture(view, recording, zoom, second).save(file, "PNG", pnginfo=settings, optimize=True)
     return file.getvalue()
 
 
-def save_npz(view: View, recording: "Recording") -> bytes:
+def save_npz(view: View, recording: "Recording", second: "Recording | None" = None) -> bytes:
     """The view as an NPZ file: the same view of the same photo gives the same bytes.
 
     map (rows, cols) float32; heads (head, rows, cols) where kind is raw; mask (rows, cols) bool where mass is set;
-    logits (class) where the model classifies; image (height, width, 3) uint8, what the model saw; model_name,
-    prefix_tokens, precision; settings: View.to_json().
+    artefacts (rows, cols) bool where they are hidden, in map and heads; logits (class) where the model classifies;
+    image (height, width, 3) uint8, what the model saw; model_name, prefix_tokens, precision; settings: View.to_json();
+    second as in shown_map.
     """
-    heatmap = shown_map(view, recording)
+    heatmap = shown_map(view, recording, second)
     arrays: dict[str, Any] = {
         "map": heatmap,
         "image": np.array(recording.image),
@@ -146,7 +180,9 @@ def save_npz(view: View, recording: "Recording") -> bytes:
         "precision": np.array(recording.precision),
     }
     if view.kind == "raw":
-        arrays["heads"] = recording.heads(view.layer, view.query)
+        arrays["heads"] = shown_heads(view, recording)
+    if view.hide_artefacts:
+        arrays["artefacts"] = artefact_mask(recording)
     if (mask := shown_mask(view, heatmap)) is not None:
         arrays["mask"] = mask
     if recording.logits is not None:

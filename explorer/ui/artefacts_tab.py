@@ -10,13 +10,14 @@ from PIL import Image, ImageDraw
 from explorer.attention.artefacts import DEVIATIONS, RATIO, outliers, patch_norms
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
+from explorer.ui.attention_settings import change_settings
 
 PLAIN = {"displayModeBar": False}
-HIDE = "hide_artefacts"
+HIDE = "artefacts_hidden"  # key of the toggle, which follows the setting of the canvas
 
 
 def artefacts_tab(rec: Recording, view: View) -> None:
-    """Where the outliers are, and what the map above looks like without them."""
+    """Where the outliers are, what the map above looks like with and without them, and the switch for all maps."""
     st.caption(
         "Large models keep notes in patches of little content; those tokens get an outlying norm and draw attention "
         f"that says nothing of the place (Darcet et al. 2024). Marked: norm above the median by {DEVIATIONS:g} robust "
@@ -24,15 +25,18 @@ def artefacts_tab(rec: Recording, view: View) -> None:
     )
     norms = np.stack([patch_norms(rec, layer) for layer in range(rec.depth + 1)])
     mask = outliers(norms[-1])
-    hide = st.toggle("Take them out of the map", key=HIDE, bind="query-params", disabled=not mask.any())
-    photo_at, map_at = st.columns(2)
-    photo_at.image(marked(rec.image, mask, rec.patch_size), caption=_caption(mask), width="stretch")
-    map_at.image(
-        picture(replace(view, hide_artefacts=hide and bool(mask.any())), rec, zoom=2),
-        caption="The map above, " + ("without them" if hide and mask.any() else "as it is"),
-        width="stretch",
-    )
+    st.session_state[HIDE] = view.hide_artefacts and bool(mask.any())
+    st.toggle("Take them out of every map of this page", key=HIDE, on_change=_take_switch, disabled=not mask.any())
+    panels = [(marked(rec.image, mask, rec.patch_size), _caption(mask))]
+    for hide, caption in ((False, "The map above with them"), (True, "The map above without them")):
+        panels.append((picture(replace(view, hide_artefacts=hide), rec, zoom=2), caption))
+    for column, (image, caption) in zip(st.columns(3), panels if mask.any() else panels[:1], strict=False):
+        column.image(image, caption=caption, width="stretch")
     st.plotly_chart(norms_figure(rec, norms), key="norms", width="stretch", config=PLAIN)
+
+
+def _take_switch() -> None:
+    change_settings(hide_artefacts=st.session_state[HIDE])
 
 
 def _caption(mask: np.ndarray) -> str:

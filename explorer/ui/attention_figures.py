@@ -2,7 +2,7 @@
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,9 +10,10 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
-from explorer.attention.recording import Query, Recording
+from explorer.attention.recording import Recording
 from explorer.rendering.colormaps import colorize, lookup_table
 from explorer.rendering.overlay import enlarge, normalize
+from explorer.rendering.view import View, shown_heads
 
 TILE = 64  # pixels of a mosaic tile's long side
 GAP = 2  # pixels left free on each of its sides
@@ -33,15 +34,16 @@ class Mosaic:
 _MOSAICS: WeakKeyDictionary[Recording, dict[tuple, Mosaic]] = WeakKeyDictionary()
 
 
-def mosaic(rec: Recording, query: Query | None, colormap: str, scale: str, resample: str) -> Mosaic:
+def mosaic(rec: Recording, view: View) -> Mosaic:
     """The mosaic of a recording; it doesn't change with the layer, so the latest few are kept with the recording."""
     kept = _MOSAICS.setdefault(rec, {})
-    key = (query, colormap, scale, resample)
+    key = (view.query, view.colormap, view.scale, view.resample, view.hide_artefacts)
     if key not in kept:
-        maps = np.stack([rec.heads(layer, query) for layer in range(rec.depth)])
+        maps = np.stack([shown_heads(replace(view, layer=layer), rec) for layer in range(rec.depth)])
         while len(kept) >= KEPT:
             kept.pop(next(iter(kept)))
-        kept[key] = Mosaic(_data_uri(mosaic_picture(maps, colormap, scale, resample)), maps.max(axis=(2, 3)))
+        drawn = mosaic_picture(maps, view.colormap, view.scale, view.resample)
+        kept[key] = Mosaic(_data_uri(drawn), maps.max(axis=(2, 3)))
     return kept[key]
 
 

@@ -17,7 +17,7 @@ SETTINGS = "canvas_settings"  # what a person last chose in it; outlives a chang
 FUSIONS = ("mean", "max", "min")
 DEFAULTS: dict[str, Any] = {
     "query": None, "colormap": "inferno", "opacity": 0.6, "resample": "bicubic", "scale": "map", "mass": None,
-    "grid": False,
+    "hide_artefacts": False, "grid": False,
 }  # fmt: skip
 
 
@@ -67,8 +67,9 @@ def _from_address() -> dict[str, Any]:
         number = _number(params.get(name))
         if number is not None and lowest <= number <= 1:
             found[name] = number
-    if params.get("grid") == "1":
-        found["grid"] = True
+    for name in ("grid", "hide_artefacts"):
+        if params.get(name) in ("1", "true"):
+            found[name] = True
     if "query" in params:
         found["query"] = params["query"]
     return found
@@ -90,6 +91,11 @@ def take_change() -> None:
     text = query if isinstance(query, str) else f"{query[0]},{query[1]}"
     st.session_state[SETTINGS] = {**settings(), **change["look"], "query": text, "seq": change["seq"]}
     st.session_state["head"] = str(change["head"])
+
+
+def change_settings(**changes: Any) -> None:
+    """Change what the canvas shows from outside it."""
+    st.session_state[SETTINGS] = {**settings(), **changes}
 
 
 def mirror_in_address() -> None:
@@ -144,4 +150,5 @@ def default_layer(rec: Recording | Model) -> int:
 def current_view(base: View, rec: Recording, layer: int, head: str, query: Query) -> View:
     """The base view (model, image, size, fit) with everything this page sets."""
     look = {name: settings()[name] for name in LOOK}
+    look["hide_artefacts"] &= rec.norms is not None  # where they aren't known there's nothing to tell outliers by
     return replace(base, layer=layer, head=head if head in FUSIONS else int(head), query=query, **look)

@@ -40,7 +40,7 @@ def _mosaic(rec: Recording, view: View) -> None:
         f"Every layer and head, from {query_name(view.query or rec.default_query)}. Click a tile to show it above."
     )
     accent = st.get_option(f"theme.{st.context.theme.type or 'light'}.primaryColor") or "#ff4b4b"
-    shown = mosaic(rec, view.query, view.colormap, view.scale, view.resample)
+    shown = mosaic(rec, view)
     figure = mosaic_figure(shown, rec.grid, view.layer, view.head, accent)
     st.plotly_chart(figure, key="mosaic", on_select=_take_tile, selection_mode="points", width="stretch", config=PLAIN)
 

@@ -12,8 +12,8 @@ import explorer
 from explorer.rendering.colormaps import colorize
 from explorer.rendering.overlay import enlarge, normalize
 from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
-from explorer.rendering.view import View
-from tests.tiny import photo, tiny_model
+from explorer.rendering.view import View, limits, shown_map
+from tests.tiny import photo, tiny_model, with_artefacts
 
 VIEW = View(model="tiny", image="photo", layer=1, head="mean", query="cls")
 
@@ -148,7 +148,8 @@ def test_heads_and_tools_answer_clicks(canvas, recording):
     report = canvas.evaluate("reports.at(-1)")
     assert (report["head"], report["query"]) == (2, "reg1")
     assert report["look"] == {
-        "colormap": "viridis", "opacity": 0.6, "resample": "nearest", "scale": "shared", "mass": None, "grid": True,
+        "colormap": "viridis", "opacity": 0.6, "resample": "nearest", "scale": "shared", "mass": None,
+        "hide_artefacts": False, "grid": True,
     }  # fmt: skip
 
 
@@ -172,6 +173,49 @@ def test_a_slider_redraws_while_dragged_and_reports_when_let_go(canvas):
     assert canvas.evaluate("reports.length") == 0
     slider.dispatch_event("change")
     assert canvas.evaluate("reports.at(-1).look.opacity") == 0.2
+
+
+def hidden_map(recording, view):
+    """What Python shows of a view that hides its artefact tokens."""
+    return shown_map(replace(view, hide_artefacts=True), recording).ravel()
+
+
+@pytest.mark.parametrize("head", ["mean", "max", "min", 2])
+def test_artefact_tokens_are_taken_out_as_python_takes_them_out(page, head):
+    recording = explorer.record(with_artefacts(tiny_model(), (2, 5), (7, 0)), photo())
+    view = replace(VIEW, head=head)
+    open_canvas(page, canvas_payload(recording, view))
+    np.testing.assert_allclose(shown(page), shown_map(view, recording).ravel(), atol=1e-6)
+    switch = page.get_by_role("checkbox", name="Hide artefact tokens (2)")
+    switch.check()
+    settle(page)
+    assert page.evaluate("reports.at(-1).look.hide_artefacts") is True
+    np.testing.assert_allclose(shown(page), hidden_map(recording, view), atol=1e-6)
+    hover(page, 4, 4, grid=(8, 8))
+    np.testing.assert_allclose(shown(page), hidden_map(recording, replace(view, query=(4, 4))), atol=1e-6)
+    small = np.array(page.evaluate("Array.from(view.patches(view.rowsOf([4, 4]), 3))"), np.float32)
+    np.testing.assert_allclose(small, hidden_map(recording, replace(view, head=3, query=(4, 4))), atol=1e-6)
+    for scale in ("map", "shared"):
+        page.evaluate("(scale) => view.setLook({ scale })", scale)
+        at = replace(view, query=(4, 4), scale=scale, hide_artefacts=True)
+        drawn = page.evaluate("view.limits(view.rowsOf([4, 4]), view.patches(view.rowsOf([4, 4]), view.state.head))")
+        assert drawn == pytest.approx(limits(at, recording, shown_map(at, recording)), abs=1e-6)
+    page.keyboard.down("Shift")
+    hover(page, 2, 5, grid=(8, 8))
+    assert "taken out" in page.locator("[data-part=readout]").inner_text()
+
+
+def test_a_view_that_hides_them_opens_so(page):
+    recording = explorer.record(with_artefacts(tiny_model(), (2, 5)), photo())
+    open_canvas(page, canvas_payload(recording, replace(VIEW, hide_artefacts=True)))
+    assert page.get_by_role("checkbox", name="Hide artefact tokens (1)").is_checked()
+    np.testing.assert_allclose(shown(page), hidden_map(recording, VIEW), atol=1e-6)
+
+
+def test_without_artefact_tokens_there_is_nothing_to_switch(page, recording):
+    for norms, label in ((recording.norms, "none here"), (None, "not known")):
+        open_canvas(page, canvas_payload(replace(recording, norms=norms), VIEW))
+        assert page.get_by_role("checkbox", name=f"Hide artefact tokens ({label})").is_disabled()
 
 
 def test_the_mass_mask_is_the_recordings(canvas, recording):

@@ -119,6 +119,13 @@ export function massMask(weights, mass) {
   return mask;
 }
 
+/** Weights "row col" with the masked patches at the lowest weight that remains: they neither shine nor set the scale. */
+export function withoutMasked(weights, mask) {
+  let lowest = Infinity;
+  for (let i = 0; i < weights.length; i++) if (!mask[i] && weights[i] < lowest) lowest = weights[i];
+  return weights.map((weight, i) => (mask[i] ? lowest : weight));
+}
+
 /** [lowest, highest] of some weights. */
 export function range(weights) {
   let low = Infinity;

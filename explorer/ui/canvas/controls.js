@@ -67,6 +67,7 @@ export class Controls {
     this.follow("opacity", Number);
     this.follow("mass", (value) => (Number(value) < 1 ? Number(value) : null));
     this.part("grid").addEventListener("change", (event) => view.setLook({ grid: event.target.checked }));
+    this.part("hide").addEventListener("change", (event) => view.setLook({ hide_artefacts: event.target.checked }));
   }
 
   /** A slider redraws while it is dragged and tells Python when it is let go. */
@@ -118,6 +119,10 @@ export class Controls {
     check(this.part("heads"), head);
     this.part("heads").classList.toggle("nearest", look.resample === "nearest");
     this.part("grid").checked = look.grid;
+    const count = this.view.data.outlying?.reduce((sum, one) => sum + one, 0) ?? null;
+    this.part("hide").checked = Boolean(count && look.hide_artefacts);
+    this.part("hide").disabled = !count;
+    this.part("hide-label").textContent = `Hide artefact tokens (${count === null ? "not known" : count || "none here"})`;
     this.part("opacity").value = look.opacity;
     this.part("mass").value = look.mass ?? 1;
     this.part("opacity-value").textContent = `${Math.round(look.opacity * 100)} %`;
@@ -135,9 +140,10 @@ export class Controls {
     const top = peak(weights);
     const place = `(${Math.floor(top / grid[1])}, ${top % grid[1]})`;
     const readsOne = view.hover && query !== view.hover;
+    const takenOut = readsOne && view.hidden()?.[view.hover[0] * grid[1] + view.hover[1]];
     const weight = readsOne ? weights[view.hover[0] * grid[1] + view.hover[1]] : weights[top];
     const parts = readsOne
-      ? [queryName(view.hover), `weight ${weightText(weight)}`, headName(head), `seen from ${queryName(query)}`]
+      ? [queryName(view.hover), takenOut ? "taken out" : `weight ${weightText(weight)}`, headName(head), `seen from ${queryName(query)}`]
       : [queryName(query), `weight ${weightText(weight)} at ${place}`, headName(head)];
     this.part("readout").textContent = parts.join(" · ");
     this.part("low").textContent = weightText(low);

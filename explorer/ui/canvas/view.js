@@ -1,6 +1,6 @@
 // The live picture: what is shown now, from which data, and drawing it once a frame.
 
-import { attentionRows, fuse, isPatch, massMask, parseSafetensors, peak, range } from "./attention.js";
+import { attentionRows, fuse, isPatch, massMask, parseSafetensors, peak, range, withoutMasked } from "./attention.js";
 import {
   colorize, enlarge, gridLines, maskOutline, normalize, packRgb, patchBox, shadeCanvas, strokeOnGrid, toCanvas,
 } from "./paint.js";
@@ -19,7 +19,9 @@ function readPayload(bytes) {
   const luts = {};
   settings.colormaps.forEach((name, i) => (luts[name] = packRgb(tensors.colormaps.data.subarray(i * 768, (i + 1) * 768))));
   const layer = tensors.q ? { q: tensors.q, k: tensors.k, bias: tensors.bias, scale: settings.scale } : null;
-  return { ...settings, width, height, image: toCanvas(image), luts, qk: layer, rows: tensors.rows?.data ?? null };
+  const outlying = tensors.artefacts?.data ?? null; // 1 where a patch's token norm is an outlier; null: not known
+  const shared = { width, height, image: toCanvas(image), luts, outlying };
+  return { ...settings, ...shared, qk: layer, rows: tensors.rows?.data ?? null };
 }
 
 const same = (a, b) => String(a) === String(b);
@@ -107,9 +109,16 @@ export class LiveView {
     return this.memo.get(token);
   }
 
-  /** The weights on the patches, Float32Array "row col", of one head or fusion. */
+  /** Which patches are taken out of every map: a mask, or null for none. */
+  hidden() {
+    return this.state.look.hide_artefacts ? this.data.outlying : null;
+  }
+
+  /** The weights on the patches, Float32Array "row col", of one head or fusion, as they are shown. */
   patches(rows, head) {
-    return fuse(rows, this.data.heads, head).subarray(this.data.prefix.length);
+    const weights = fuse(rows, this.data.heads, head).subarray(this.data.prefix.length);
+    const hidden = this.hidden();
+    return hidden ? withoutMasked(weights, hidden) : weights;
   }
 
   /** What 0 and 1 of the colours stand for. */
@@ -128,7 +137,7 @@ export class LiveView {
     if (!this.root.clientWidth) return; // hidden: drawn as soon as it has a size
     if (!rows) return; // Python is asked for this query: the old picture stays until it answers
     const row = fuse(rows, this.data.heads, this.state.head);
-    const weights = row.subarray(this.data.prefix.length);
+    const weights = this.patches(rows, this.state.head);
     const limits = this.limits(rows, weights);
     this.fit();
     this.paint(weights, limits);
