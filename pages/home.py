@@ -17,7 +17,7 @@ CARDS = 4  # a row
 def show_facts(now: Current) -> None:
     """What the model is, in numbers and one line on its weights."""
     model, (rows, cols) = now.model, now.recording.grid
-    st.subheader(model.name, anchor=False)
+    st.header(model.name, anchor=False)
     facts(
         {
             "Patch": f"{model.patch_size} px",
@@ -29,8 +29,8 @@ def show_facts(now: Current) -> None:
         }
     )
     st.markdown(f"**Tokens** {tokens_in_words(model, rows, cols)}  \n**Weights** {plain(origin(now.source))}")
-    for note in model.notes:
-        st.info(plain(note), icon=":material/info:")
+    if model.notes:
+        st.markdown("\n".join(["**Worth knowing**", "", *(f"- {plain(note)}" for note in model.notes)]))
 
 
 def tokens_in_words(model: Model, rows: int, cols: int) -> str:
@@ -42,9 +42,25 @@ def origin(source: str) -> str:
     """Where the weights came from."""
     entry = registry.find(source)
     if entry is None:
-        return f"{source}, a model typed in"
+        gone = source.startswith("checkpoints/")
+        return f"{source}, which is no longer there" if gone else f"{source}, an id typed in"
     place = entry.source if entry.repo_id else f"checkpoints/{entry.key.removeprefix('checkpoints/')}"
     return f"{place}: {entry.about}" + (f" ({entry.licence})" if entry.licence else "")
+
+
+def at_rest(now: Current, layer: int) -> str:
+    """What the picture shows before a mouse comes near, for someone who never met a cls token."""
+    query = now.recording.default_query
+    who = (
+        "the patches look on average"
+        if query == "mean"
+        else f"**{query}** looks, the token that gathers the whole photo"
+    )
+    return (
+        f"Where {who}. This is layer {layer} (of 0 to {now.model.depth - 1}), the mean of its heads: bright patches "
+        "get the most attention, and the ring marks the highest weight. Under the mouse, the same for one patch; a "
+        "click keeps it, Esc lets go."
+    )
 
 
 def show_pages() -> None:
@@ -52,7 +68,7 @@ def show_pages() -> None:
     others = [entry for entry in entries() if entry.name != "home"]
     for start in range(0, len(others), CARDS):
         for place, entry in zip(st.columns(CARDS), others[start : start + CARDS], strict=False):
-            with place.container(border=True, height="stretch"):
+            with place.container(border=True, height="stretch", key=f"card_{entry.name}"):
                 st.page_link(page(entry), label=f"**{entry.title}**", icon=entry.icon)
                 st.caption(entry.purpose)
 
@@ -60,12 +76,16 @@ def show_pages() -> None:
 now = current()
 st.title("See where a Vision Transformer looks", anchor=False)
 st.markdown(
-    "Move over the photo: the map shows **where that patch looks**. Then drop in a photo of your own, on the left."
+    "Move over the photo, or touch it: the map shows **where that patch looks**. Then drop a photo of your own into "
+    "the sidebar."
 )
 picture, beside = st.columns([3, 2], gap="large")
 with picture:
-    hero(now, default_layer(now.recording))
+    layer = default_layer(now.recording)
+    hero(now, layer)
 with beside:
+    st.header("What you see", anchor=False)
+    st.markdown(at_rest(now, layer))
     show_facts(now)
-st.subheader("Go on", anchor=False)
+st.header("Go on", anchor=False)
 show_pages()

@@ -111,6 +111,8 @@ def test_a_checkpoint_that_is_removed_stays_in_use_with_a_sentence(checkpoints):
     app.run()
     assert not app.exception
     assert [s for s in sentences(app) if "no longer there" in s]
+    assert [text for text in app.markdown if "which is no longer there" in text.value], "no weights to name"
+    assert app.get("popover"), "another file can be uploaded"
     assert app.session_state["choice"].model is in_use
 
 
@@ -168,7 +170,7 @@ def test_patch_of_the_address():
     app = open_app("patches")
     app.query_params["patch"] = "2,3"
     app.run()
-    assert "Patch (2, 3) as 64 numbers" in str([element.proto for element in app.get("image")])
+    assert "The vector of patch (2, 3): 64 numbers" in str([element.proto for element in app.get("image")])
     app.query_params["patch"] = "99,3"
     app.run()
     assert [s for s in sentences(app) if "Patch 99,3 isn't one of this photo's 8 rows and 8 columns" in s]

@@ -42,7 +42,7 @@ def pick_model() -> Picked:
     try:
         picked = _load(source if source in entries or registry.find(source) else source_of(source))
     except ExplorerError as error:
-        return _keep_model_in_use(error, source)
+        picked = _keep_model_in_use(error, source)
     st.session_state[_IN_USE] = picked
     _describe(entries.get(source))
     added = upload_weights()

@@ -1,6 +1,6 @@
 """The steps of the Patches page: from the photo to the tokens that enter layer 0, each with its shape and reason."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 
@@ -16,10 +16,12 @@ from explorer.ui import cached
 from explorer.ui.messages import plain
 from explorer.ui.state import Current
 
-SHAPE = (
-    "font-family:var(--st-code-font,monospace);font-weight:600;color:var(--st-primary-color);margin:0 .9rem 0 0;"
-    "white-space:nowrap"
-)
+Shape = Mapping[str, int]  # what each axis counts, and how many
+ROLES = {  # of prefix tokens, by the first letters of their names
+    "cls": "cls gathers what the whole photo shows",
+    "dist": "dist does the same with a teacher's help",
+    "reg": "registers (reg1 …) give the layers a place for notes of their own",
+}
 INSTEAD = {
     "rotary": "in every layer it turns q and k by angles that stand for a patch's row and column (rotary positions)",
     "relative": "in every layer it adds a number to each score that depends on how far apart two patches lie",
@@ -27,31 +29,57 @@ INSTEAD = {
 
 
 @contextmanager
-def step(number: int, title: str, shape: str, why: str) -> Iterator[None]:
-    """A step's heading, its shape and one sentence on why; below them what the block draws."""
+def step(number: int, title: str, shapes: Sequence[Shape], why: str) -> Iterator[None]:
+    """A step's heading, one sentence on why, and its shapes before and after; below them what the block draws."""
     with st.container(key=f"step_{number}"):
-        st.subheader(f"{number} · {title}", anchor=False, divider="gray")
-        chip = f'<span style="{SHAPE}">{escape(shape)}</span>'
-        st.html(f'<p style="margin:0 0 .4rem;max-width:60rem">{chip}{escape(why)}</p>')
+        st.header(f"{number} · {title}", anchor=False, divider="gray")
+        arrow = '<span class="arrow">→</span>'
+        st.html(f'<p class="why">{escape(why)}</p><p class="shape">{arrow.join(map(_axes, shapes))}</p>')
         yield
 
 
-def size(*sides: int) -> str:
-    """ "196 × 768"."""
-    return " × ".join(f"{side:,}" for side in sides)
+def _axes(shape: Shape) -> str:
+    """A shape as HTML: every number above the name of what it counts."""
+    sides = (f"<span><b>{count:,}</b> <small>{escape(name)}</small></span>" for name, count in shape.items())
+    return f'<span class="axes">{"<i>×</i>".join(sides)}</span>'
+
+
+def why_prefix(prefix_tokens: Sequence[str]) -> str:
+    """What the tokens before the patches are for."""
+    roles = [role for start, role in ROLES.items() if any(name.startswith(start) for name in prefix_tokens)]
+    if not roles:
+        return "This model has no token of its own: what it says of the whole photo, it reads from the patches' tokens."
+    one = len(prefix_tokens) == 1
+    start = "The prefix token stands for no patch and starts" if one else "They stand for no patch and start"
+    return f"{start} the same for every photo; layer by layer, {_and(roles)}."
+
+
+def _and(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
+
+
+def why_positions(tokens: Tokens) -> str:
+    """Why places must be told, by addition here or in the layers."""
+    if tokens.positions is None:
+        return "To attention, tokens are a set without order; nothing is added here that tells where a patch lies."
+    return "To attention, tokens are a set without order; so each gets a vector added that stands for its place."
 
 
 def show_vectors(now: Current, tokens: Tokens, patch: tuple[int, int]) -> None:
-    """The projection's filters, how long every patch's vector is, and the picked patch's vector."""
+    """The projection's filters, the picked patch's vector, and how long every patch's vector is."""
+    norms = tokens.norms
     left, right = st.columns([3, 2], gap="large")
     with left:
         _show_filters(now)
+        _picture(
+            vector_strip(tokens.vectors[tokens.index(patch)], _limit(tokens), height=88),
+            f"The vector of patch {patch}: {now.model.width:,} numbers, teal below zero, orange above.",
+        )
     with right:
-        _picture(marked_map(tokens.norms, patch), "Length of every patch's vector: dark is short, bright is long.")
-    _picture(
-        vector_strip(tokens.vectors[tokens.index(patch)], _limit(tokens)),
-        f"Patch {patch} as {now.model.width:,} numbers: teal is below zero, orange above.",
-    )
+        _picture(
+            marked_map(norms, patch),
+            f"How long every patch's vector is: {norms.min():.3g} (dark) to {norms.max():.3g} (bright).",
+        )
 
 
 def _show_filters(now: Current) -> None:
@@ -60,7 +88,11 @@ def _show_filters(now: Current) -> None:
     except ModelError as error:
         st.info(plain(str(error)))
         return
-    _picture(sheet, "What the map looks for in a patch: its main filters, strongest first (principal components).")
+    _picture(
+        sheet,
+        "What the map looks for in a patch, most important first: each number of a vector is a mixture of how well "
+        "these patterns fit (principal components of the map's kernel).",
+    )
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -72,10 +104,10 @@ def show_prefix(tokens: Tokens, patch: tuple[int, int]) -> None:
     """All tokens as lines, the prefix tokens first."""
     count = len(tokens.prefix_tokens)
     lines = np.concatenate([tokens.entering[:count], tokens.vectors])
-    names = ", ".join(tokens.prefix_tokens)
+    order = f"first {', '.join(tokens.prefix_tokens)}, then the patches" if count else "the patches"
     _picture(
         token_lines(lines, count, _limit(tokens), count + tokens.index(patch)),
-        f"Every line is a token: first {names}, then the patches row by row; patch {patch} is marked at the side.",
+        f"Every line is a token: {order}, row by row. The bar at the side marks patch {patch}.",
     )
 
 
@@ -85,22 +117,29 @@ def show_positions(tokens: Tokens, model: Model, patch: tuple[int, int]) -> None
     kinds = position_kinds(model)
     if tokens.positions is None or similarity is None:
         instead = " and ".join(INSTEAD[kind] for kind in kinds) or "nothing in it tells where a patch lies"
-        st.info(f"This model adds no position embeddings, so there are none to show: {instead}.")
+        st.info(f"This model has no position embeddings to show: {instead}.")
         return
     index, limit = tokens.index(patch), _limit(tokens)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        _picture(vector_strip(tokens.vectors[index], limit), f"The vector of patch {patch} …")
-        _picture(vector_strip(tokens.positions[index], limit), "… plus the position embedding of its place …")
-        _picture(vector_strip(tokens.vectors[index] + tokens.positions[index], limit), "… is the token of this patch.")
+        for vector, words in (
+            (tokens.vectors[index], f"The vector of patch {patch} …"),
+            (tokens.positions[index], f"… plus the position embedding of row {patch[0]}, column {patch[1]} …"),
+            (tokens.vectors[index] + tokens.positions[index], "… is the token that enters layer 0."),
+        ):
+            _picture(vector_strip(vector, limit, height=88), words)
         for kind in kinds:
             st.caption(f"Besides, {INSTEAD[kind]}.")
     with right:
         _picture(
             marked_map(similarity, patch),
-            f"Cosine similarity of the position of patch {patch} to every other, from {similarity.min():.2f} to 1: "
-            "near places are alike, and often the whole row and column.",
+            f"How alike the position of patch {patch} is to every other: cosine similarity, "
+            f"{_signed(similarity.min())} (dark) to 1 (bright). Near places are alike, often a whole row and column.",
         )
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
 
 
 def _limit(tokens: Tokens) -> float:
@@ -109,4 +148,5 @@ def _limit(tokens: Tokens) -> float:
 
 
 def _picture(picture: Image.Image, caption: str) -> None:
-    st.image(picture, caption=caption, width="stretch", output_format="PNG")
+    """The caption says in words what the picture shows, so it is its alternative text, too."""
+    st.image(picture, caption=caption, alt=caption, width="stretch", output_format="PNG")

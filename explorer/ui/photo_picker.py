@@ -18,6 +18,7 @@ TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "ppm
 LARGEST = 100  # MB
 _PICKED = "photo_key"
 _DROPS = "photo_drops"  # number of the drop zone's newest generation: a new key empties it
+_SHOTS = "photo_shots"  # photos taken so far; the camera's key has it, so that each photo leaves the camera ready again
 
 
 def pick_photo() -> Photo:
@@ -65,9 +66,11 @@ def _mirror_in_address(photo: Photo) -> None:
 
 def _drop_zone() -> None:
     generation = st.session_state.setdefault(_DROPS, 0)
+    # Any kind of file is let in: open_image says what is wrong with it and what would work, the browser would not.
     files = st.file_uploader(
-        "Your photos", TYPES, accept_multiple_files=True, max_upload_size=LARGEST, key=f"drop_{generation}"
-    )
+        "Your photos", accept_multiple_files=True, max_upload_size=LARGEST, key=f"drop_{generation}",
+        help="Drop one or several here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
+    )  # fmt: skip
     if files:
         _add(files)
         let_go(files)
@@ -78,17 +81,21 @@ def _drop_zone() -> None:
 def _camera() -> None:
     if not st.toggle("Camera", key="camera_on"):
         return
-    st.camera_input("Take a photo", key="camera", label_visibility="collapsed", on_change=_take_camera)
+    shots = st.session_state.setdefault(_SHOTS, 0)
+    st.camera_input("Take a photo", key=f"camera_{shots}", label_visibility="collapsed", on_change=_take_camera)
 
 
 def _take_camera() -> None:
-    if st.session_state["camera"]:
-        _add([st.session_state["camera"]])
+    shots = st.session_state[_SHOTS]
+    if taken := st.session_state[f"camera_{shots}"]:
+        _add([taken], f"camera-{shots + 1}.jpg")
+        let_go([taken])
+        st.session_state[_SHOTS] = shots + 1
 
 
-def _add(files: Sequence[UploadedFile]) -> None:
+def _add(files: Sequence[UploadedFile], name: str | None = None) -> None:
     for file in files:
         try:
-            st.session_state[_PICKED] = add_photo(file, file.name).key
+            st.session_state[_PICKED] = add_photo(file, name or file.name).key
         except ImageError as error:
             say(sentence_of(error))

@@ -21,7 +21,7 @@ def style() -> None:
 def facts(items: Mapping[str, str]) -> None:
     """Labels and short values side by side, as many in a row as fit."""
     cells = "".join(
-        f'<div><dt style="font-size:.85rem;opacity:.7">{escape(label)}</dt>'
+        f'<div><dt style="font-size:.85rem;opacity:.75">{escape(label)}</dt>'
         f'<dd style="margin:0;font-size:1.45rem;line-height:1.3">{escape(value)}</dd></div>'
         for label, value in items.items()
     )

@@ -14,7 +14,7 @@ LINK = f"/patches?model=checkpoints%2F{TINY}"
 def grid(page: Page, app: str) -> Locator:
     """The canvas with all patches, on an open page."""
     page.goto(app + LINK)
-    expect(page.get_by_text("67 tokens")).to_be_visible()
+    expect(page.get_by_text("enter layer 0. From there on")).to_be_visible()
     canvas = page.locator("[data-part=all]")
     expect(page.locator("[data-part=readout]")).to_contain_text("patch (4, 4)")
     return canvas
@@ -28,15 +28,32 @@ def over(page: Page, canvas: Locator, row: int, col: int) -> None:
 
 
 def test_each_step_shows_its_shape(page: Page, grid: Locator):
-    shapes = page.locator("[class*=st-key-step_] p > span").all_inner_texts()
-    assert shapes == ["64 × 64 × 3 → 64 × 8 × 8 × 3", "64 × 192 → 64 × 64", "64 × 64 → 67 × 64", "67 × 64"]
+    shapes = page.locator("[class*=st-key-step_] .shape").all_text_contents()
+    assert shapes == [
+        "64 height×64 width×3 colours→64 patches×8 height×8 width×3 colours",
+        "64 patches×192 pixel values→64 patches×64 numbers",
+        "64 patches×64 numbers→67 tokens×64 numbers",
+        "67 tokens×64 numbers",
+    ]
+
+
+def test_pictures_say_in_words_what_they_show(page: Page, grid: Locator):
+    images = page.get_by_test_id("stMain").get_by_test_id("stImage").locator("img")
+    expect(images).to_have_count(8)
+    texts = images.evaluate_all("(images) => images.map((image) => image.alt)")
+    assert all(len(text) > 25 for text in texts), texts
+    headings = page.locator("h1, h2, h3").evaluate_all("(headings) => headings.map((heading) => heading.tagName)")
+    assert headings == ["H1", "H2", "H2", "H2", "H2"], "one title, the steps right below it"
 
 
 def test_the_patch_under_the_mouse_is_enlarged_at_once(page: Page, grid: Locator):
     one = page.locator("[data-part=one]")
     before = one.evaluate("(canvas) => canvas.toDataURL()")
     over(page, grid, 1, 6)
-    expect(page.locator("[data-part=readout]")).to_have_text("patch (1, 6)pixels 48–55 across, 8–15 down")
+    expect(page.locator("[data-part=readout]")).to_have_text(
+        "patch (1, 6)row 1 and column 6, counted from 0: pixels 8–15 down, 48–55 across"
+        "8 × 8 pixels × 3 colours = 192 numbers"
+    )
     assert one.evaluate("(canvas) => canvas.toDataURL()") != before
     assert one.evaluate("(canvas) => [canvas.width, canvas.height]") == [8, 8], "its own pixels, not the page's"
     page.mouse.move(5, 5)
@@ -48,10 +65,10 @@ def test_a_click_is_followed_through_the_steps_and_kept_in_the_link(page: Page, 
     page.mouse.down()
     page.mouse.up()
     page.wait_for_url(re.compile(r"patch=2(%2C|,)3"))
-    expect(page.get_by_text("Patch (2, 3) as 64 numbers")).to_be_visible()
-    expect(page.get_by_text("Cosine similarity of the position of patch (2, 3)")).to_be_visible()
+    expect(page.get_by_text("The vector of patch (2, 3): 64 numbers")).to_be_visible()
+    expect(page.get_by_text("How alike the position of patch (2, 3)")).to_be_visible()
     page.reload()
-    expect(page.get_by_text("Patch (2, 3) as 64 numbers")).to_be_visible()
+    expect(page.get_by_text("The vector of patch (2, 3): 64 numbers")).to_be_visible()
     expect(page.locator("[data-part=readout]")).to_contain_text("patch (2, 3)")
 
 
@@ -60,7 +77,7 @@ def test_arrow_keys_move_the_patch(page: Page, grid: Locator):
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowRight")
     expect(page.locator("[data-part=readout]")).to_contain_text("patch (3, 5)")
-    expect(page.get_by_text("Patch (3, 5) as 64 numbers")).to_be_visible()
+    expect(page.get_by_text("The vector of patch (3, 5): 64 numbers")).to_be_visible()
 
 
 def test_patches_part_by_themselves_and_under_the_slider(page: Page, grid: Locator):
@@ -76,4 +93,4 @@ def test_a_patch_outside_the_grid_gets_a_sentence_and_the_middle_is_shown(page: 
     expect(
         page.get_by_role("alert").filter(has_text="70,2 isn't one of this photo's 8 rows and 8 columns")
     ).to_be_visible()
-    expect(page.get_by_text("Patch (4, 4) as 64 numbers")).to_be_visible()
+    expect(page.get_by_text("The vector of patch (4, 4): 64 numbers")).to_be_visible()

@@ -109,13 +109,17 @@ class Picker {
       }
     }
     const accent = getComputedStyle(this.all).getPropertyValue("--accent").trim();
-    if (this.hover) this.frameAround(context, this.hover, cell, gap, 2 * ratio, accent);
-    this.frameAround(context, this.patch, cell, gap, 3 * ratio, accent);
+    // Light around the accent: on a photo of the accent's own colour a single line would be lost.
+    for (const [patch, width] of [[this.hover, 2 * ratio], [this.patch, 3 * ratio]]) {
+      if (!patch) continue;
+      this.frameAround(context, patch, cell, gap, width + 4 * ratio, "white");
+      this.frameAround(context, patch, cell, gap, width, accent);
+    }
     this.enlarge(this.hover ?? this.patch, from);
   }
 
   frameAround(context, [row, col], cell, gap, width, color) {
-    const inset = gap / 2 - width / 2;
+    const inset = gap / 2;
     context.lineWidth = width;
     context.strokeStyle = color;
     context.strokeRect(col * cell + inset, row * cell + inset, cell - 2 * inset, cell - 2 * inset);
@@ -126,13 +130,18 @@ class Picker {
     const side = Math.round(from);
     this.one.width = this.one.height = side;
     this.one.getContext("2d").drawImage(this.image, col * from, row * from, from, from, 0, 0, side, side);
-    const words = [`patch (${row}, ${col})`, `pixels ${col * side}–${(col + 1) * side - 1} across, ${row * side}–${(row + 1) * side - 1} down`];
+    const words = [
+      `patch (${row}, ${col})`,
+      `row ${row} and column ${col}, counted from 0: pixels ${row * side}–${(row + 1) * side - 1} down, ` +
+        `${col * side}–${(col + 1) * side - 1} across`,
+      `${side} × ${side} pixels × 3 colours = ${(side * side * 3).toLocaleString("en")} numbers`,
+    ];
     const readout = this.part("readout");
     if (readout.dataset.words === words.join()) return;
     readout.dataset.words = words.join();
     const name = document.createElement("b");
     name.textContent = words[0];
-    readout.replaceChildren(name, words[1]);
+    readout.replaceChildren(name, ...words.slice(1).flatMap((text) => [text, document.createElement("br")]));
     this.one.setAttribute("aria-label", `${words[0]} enlarged`);
     const [rows, cols] = this.grid;
     this.all.setAttribute("aria-label", `The photo as ${rows} by ${cols} patches; picked: (${this.patch}). Arrow keys move it.`);

@@ -21,6 +21,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   strip.replaceChildren(...data.photos.map((photo) => thumbnail(photo, pick)));
   mark(data.picked);
+  reveal(strip);
   if (focused) [...strip.children].find((button) => button.dataset.key === focused)?.focus();
   strip.onkeydown = (event) => {
     const step = STEPS[event.key];
@@ -30,6 +31,15 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const at = buttons.indexOf(event.target);
     pick(buttons[(at + step + buttons.length) % buttons.length]);
   };
+}
+
+/** Scroll the picked photo into the strip's own view, and nothing else: the page stays where it is. */
+function reveal(strip) {
+  const picked = strip.querySelector('[aria-checked="true"]');
+  if (!picked) return;
+  const [box, frame] = [picked.getBoundingClientRect(), strip.getBoundingClientRect()];
+  if (box.bottom > frame.bottom) strip.scrollTop += box.bottom - frame.bottom + 8;
+  if (box.top < frame.top) strip.scrollTop -= frame.top - box.top + 8;
 }
 
 function thumbnail(photo, pick) {
