@@ -1,11 +1,16 @@
 """A small model whose blocks compute whatever attention a test wants."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
+
+from explorer.models.adapters import TimmAdapter
+from explorer.models.backbone import Model
+from tests.tiny import tiny_model
 
 
 class SabotagedBlock(Block):
@@ -31,3 +36,8 @@ def sabotaged(attend) -> nn.Module:
     for block in module.blocks:
         block.attend = attend  # type: ignore[assignment]
     return module
+
+
+def wrap(module: nn.Module, **changes) -> Model:
+    """A Model around a module of the tiny size."""
+    return replace(tiny_model(), module=module.eval().requires_grad_(False), adapter=TimmAdapter(False), **changes)

@@ -1,30 +1,20 @@
-"""The recorder sees exactly what the model computes, or refuses; it leaves the model alone; threads don't mix."""
+"""The recorder sees exactly what the model computes, or refuses."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from threading import Barrier
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.layers.norm import RmsNorm
-from timm.models.vision_transformer import Block, ResPostBlock, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 import explorer
-from explorer.attention.recorder import additive, fused_attention
+from explorer.attention.recorder import additive
 from explorer.errors import RecordingError
-from explorer.models.adapters import TimmAdapter
-from tests.sabotage import sabotaged
+from tests.sabotage import sabotaged, wrap
 from tests.tiny import photo, tiny_model
-
-
-def wrap(module: nn.Module, **changes):
-    """A Model around a module of the tiny size."""
-    return replace(tiny_model(), module=module.eval().requires_grad_(False), adapter=TimmAdapter(False), **changes)
 
 
 class Tampered(torch.Tensor):
@@ -54,6 +44,27 @@ def test_attention_that_is_not_softmax_of_qk_times_v_is_refused(attend):
         explorer.record(wrap(sabotaged(attend)), photo())
 
 
+class OneHeadTampered(torch.Tensor):
+    """A tensor whose attention is wrong in head 3 alone."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        out: Any = super().__torch_function__(func, types, args, kwargs)
+        if func is F.scaled_dot_product_attention:
+            out[:, 3] = out[:, 3].flip(1)
+        return out
+
+
+def test_a_head_whose_values_are_small_is_checked_like_the_others():
+    small = torch.tensor([1, 1, 1, 1e-5]).view(4, 1, 1)
+
+    def attend(q, k, v):
+        return F.scaled_dot_product_attention(q.as_subclass(OneHeadTampered), k, v * small).as_subclass(torch.Tensor)
+
+    with pytest.raises(RecordingError, match="don't reproduce"):
+        explorer.record(wrap(sabotaged(attend)), photo())
+
+
 def test_nan_weights_are_refused():
     model = tiny_model()
     model.module.blocks[1].attn.qkv.weight[0, 0] = math.nan  # type: ignore[index, union-attr]
@@ -79,8 +90,52 @@ def test_attention_in_windows_is_refused_and_its_shapes_are_named():
             1, 4, 64, 16
         )[:, :, [0, *range(64)]]
 
-    with pytest.raises(RecordingError, match=r"other shapes: \[\(4, 4, 16, 16\)\]"):
+    with pytest.raises(RecordingError, match="images x heads x queries x keys: 4x4x16x16"):
         explorer.record(wrap(sabotaged(windows)), photo())
+
+
+def to_other_tokens(q, k, v):
+    return F.scaled_dot_product_attention(q, k[:, :, :9], v[:, :, :9])
+
+
+def twice(q, k, v):
+    return F.scaled_dot_product_attention(q, k, F.scaled_dot_product_attention(q, k, v))
+
+
+def several_images(q, k, v):
+    return F.scaled_dot_product_attention(*(t.expand(2, -1, -1, -1) for t in (q, k, v)))[:1]
+
+
+def without_batch(q, k, v):
+    return F.scaled_dot_product_attention(q[0], k[0], v[0])[None]
+
+
+def inside_multi_head_attention(q, k, v):
+    x = v.transpose(1, 2).flatten(2)
+    out = nn.MultiheadAttention(64, 4, batch_first=True).eval()(x, x, x, need_weights=False)[0]
+    return out.unflatten(2, (4, 16)).transpose(1, 2)
+
+
+@pytest.mark.parametrize(
+    "attend,words",
+    [
+        (to_other_tokens, "0 attention calls .* keys: 1x4x65x9"),
+        (twice, "6 attention calls over its 65 tokens where 3 layers"),
+        (several_images, "0 attention calls .* keys: 2x4x65x65"),
+        (without_batch, "0 attention calls .* keys: 4x65x65"),
+        (inside_multi_head_attention, "0 attention calls"),
+    ],
+)
+def test_other_attention_is_refused(attend, words):
+    with pytest.raises(RecordingError, match=words):
+        explorer.record(wrap(sabotaged(attend)), photo())
+
+
+def test_a_model_in_training_mode_is_refused():
+    model = tiny_model(proj_drop_rate=0.5)
+    model.module.train()
+    with pytest.raises(RecordingError, match=r"call model\.module\.eval\(\) first"):
+        explorer.record(model, photo())
 
 
 def test_a_model_that_refuses_a_size_gives_one_sentence():
@@ -105,6 +160,76 @@ def test_grouped_queries_have_a_key_for_every_head():
     assert recording.k(0).shape == recording.q(0).shape == (4, 65, 16)
     assert torch.equal(recording.k(0)[0], recording.k(0)[1])
     assert not torch.equal(recording.k(0)[1], recording.k(0)[2])
+
+
+@pytest.mark.parametrize("shared", ["q", "k and v"])
+def test_one_head_shared_by_all_is_repeated(shared):
+    def attend(q, k, v):
+        return F.scaled_dot_product_attention(*((q[:, :1], k, v) if shared == "q" else (q, k[:, :1], v[:, :1])))
+
+    recording = explorer.record(wrap(sabotaged(attend)), photo())
+    assert recording.q(0).shape == recording.k(0).shape == (4, 65, 16)
+    alike = recording.q(0) if shared == "q" else recording.k(0)
+    assert torch.equal(alike[0], alike[3])
+
+
+def plain_patterns(seen, bias: torch.Tensor | int = 0):
+    """Attention that notes its own patterns, "head query key", and whose tensors are written to afterwards."""
+
+    def attend(q, k, v):
+        q, k = q.contiguous(), k.contiguous()
+        seen.append((q @ k.transpose(-2, -1) / 4 + bias).softmax(dim=-1)[0])
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias if torch.is_tensor(bias) else None)
+        q.zero_()
+        k.mul_(2)
+        return out
+
+    return attend
+
+
+def test_a_recording_is_a_copy_which_the_model_can_not_write_to():
+    seen: list[torch.Tensor] = []
+    recording = explorer.record(wrap(sabotaged(plain_patterns(seen))), photo())
+    for layer in range(3):
+        np.testing.assert_allclose(recording.matrix(layer, 2), seen[layer][2], atol=1e-6)
+
+
+def test_a_bias_that_each_layer_writes_anew_is_every_layers_own():
+    seen: list[torch.Tensor] = []
+    bias = torch.zeros(65, 65)
+    attend = plain_patterns(seen, bias)
+
+    def refilled(q, k, v):
+        bias.copy_(torch.randn(65, 65, generator=torch.Generator().manual_seed(len(seen))))
+        return attend(q, k, v)
+
+    recording = explorer.record(wrap(sabotaged(refilled)), photo())
+    for layer in range(3):
+        np.testing.assert_allclose(recording.matrix(layer, 2), seen[layer][2], atol=1e-6)
+
+
+def test_a_bias_expanded_over_heads_and_queries_is_kept_once():
+    narrow = torch.randn(1, 1, 1, 65)
+    attend = lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=narrow.expand(1, 4, 65, 65))  # noqa: E731
+    bias = explorer.record(wrap(sabotaged(attend)), photo()).bias(1)
+    assert bias is not None and torch.equal(bias, narrow[0])
+
+
+def test_a_mask_that_hides_all_tokens_from_one_is_refused():
+    mask = torch.ones(65, 65, dtype=torch.bool)
+    mask[5] = False
+    with pytest.raises(RecordingError, match="hides all tokens from some"):
+        explorer.record(
+            wrap(sabotaged(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask))), photo()
+        )
+
+
+def test_numbers_too_large_for_half_precision_are_refused_only_where_it_is_needed():
+    model = wrap(sabotaged(lambda q, k, v: F.scaled_dot_product_attention(q * 1e6, k, v, scale=1e-6)))
+    assert explorer.record(model, photo()).precision == "float32"
+    for budget in (1, 2 * 2 * 4 * 65 * 64):  # passed by the first layer, and by the third
+        with pytest.raises(RecordingError, match="too large for float16"):
+            explorer.record(model, photo(), byte_budget=budget)
 
 
 MASKS = {
@@ -140,189 +265,3 @@ def test_additive_says_none_for_a_mask_that_hides_nothing():
     assert additive(torch.ones(3, 3, dtype=torch.bool), torch.float32) is None
     hidden = additive(torch.tensor([[True, False]]), torch.float32)
     assert hidden is not None and hidden.tolist() == [[[0.0, -math.inf]]]
-
-
-def states(model):
-    return {
-        "weights": {key: value.clone() for key, value in model.module.state_dict().items()},
-        "hooks": [
-            len(part._forward_hooks) + len(part._forward_pre_hooks) + len(part._backward_hooks)
-            for part in model.module.modules()
-        ],
-        "attributes": [sorted(vars(part)) for part in model.module.modules()],
-        "fused": [getattr(part, "fused_attn", None) for part in model.module.modules()],
-        "training": [part.training for part in model.module.modules()],
-        "gradients": [(p.requires_grad, p.grad) for p in model.module.parameters()],
-    }
-
-
-@pytest.mark.parametrize("fused", [True, False])
-def test_the_model_is_left_as_it_was(fused):
-    model = tiny_model()
-    model.module.blocks[1].requires_grad_()  # type: ignore[union-attr]
-    model.module.blocks[2].attn.fused_attn = fused  # type: ignore[union-attr]
-    before = states(model)
-    explorer.record(model, photo())
-    after = states(model)
-    weights = before.pop("weights")
-    assert all(torch.equal(value, weights[key]) for key, value in after.pop("weights").items())
-    assert before == after
-
-
-def test_the_model_is_left_as_it_was_after_an_error():
-    model = wrap(sabotaged(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)))
-    model.module.blocks[0].attn.fused_attn = False  # type: ignore[union-attr]
-    with pytest.raises(RecordingError):
-        explorer.record(model, photo())
-    assert model.module.blocks[0].attn.fused_attn is False  # type: ignore[union-attr]
-
-
-def test_a_recording_is_the_plain_forward_pass():
-    model = tiny_model()
-    recording = explorer.record(model, photo())
-    with torch.no_grad():
-        tokens = model.module.forward_features(model.preprocess(photo()))  # type: ignore[operator]
-        logits = model.module.forward_head(tokens)  # type: ignore[operator]
-    np.testing.assert_allclose(recording.tokens, tokens[0].numpy(), atol=1e-6)
-    assert recording.logits is not None
-    np.testing.assert_allclose(recording.logits, logits[0].numpy(), atol=1e-6)
-
-
-def test_models_built_without_fused_attention_are_recorded_alike():
-    model, slow = tiny_model(), tiny_model()
-    for block in slow.module.blocks:  # type: ignore[union-attr]
-        block.attn.fused_attn = False
-    np.testing.assert_allclose(
-        explorer.record(model, photo()).attention(2), explorer.record(slow, photo()).attention(2), atol=1e-6
-    )
-
-
-def test_overlapping_recordings_switch_fused_attention_off_only_at_the_end():
-    module = tiny_model().module
-    attention = module.blocks[0].attn  # type: ignore[union-attr]
-    attention.fused_attn = False
-    first, second = fused_attention(module), fused_attention(module)
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert attention.fused_attn is True
-    second.__exit__(None, None, None)
-    assert attention.fused_attn is False
-
-
-@pytest.mark.parametrize("fused", [True, False])
-def test_threads_that_share_a_model_get_their_own_recordings(fused):
-    model = tiny_model()
-    for block in model.module.blocks:  # type: ignore[union-attr]
-        block.attn.fused_attn = fused
-    pictures = [photo(seed=seed) for seed in range(6)]
-    serial = [explorer.record(model, picture) for picture in pictures]
-    barrier = Barrier(len(pictures))
-
-    def work(picture):
-        barrier.wait()
-        return [explorer.record(model, picture) for _ in range(5)]
-
-    with ThreadPoolExecutor(len(pictures)) as pool:
-        threaded = list(pool.map(work, pictures))
-    for expected, recordings in zip(serial, threaded, strict=True):
-        for got in recordings:
-            for layer in range(3):
-                assert torch.equal(got.q(layer), expected.q(layer)) and torch.equal(got.k(layer), expected.k(layer))
-            np.testing.assert_array_equal(got.tokens, expected.tokens)
-            np.testing.assert_array_equal(got.token_norms(3), expected.token_norms(3))
-    assert all(block.attn.fused_attn is fused for block in model.module.blocks)  # type: ignore[union-attr]
-
-
-def test_a_pass_in_another_thread_is_not_recorded():
-    model = tiny_model()
-    pixels = model.preprocess(photo(seed=1))
-
-    def meanwhile(q, k, v):
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(model.module, pixels).result()
-        return F.scaled_dot_product_attention(q, k, v)
-
-    assert explorer.record(wrap(sabotaged(meanwhile)), photo()).depth == 3
-
-
-# Norms of the residual stream, against hooks on the blocks.
-
-
-class PostNormBlock(Block):
-    """x = norm(x + attention(x)), as in the first Transformers."""
-
-    def forward(self, x, *args, **kwargs):
-        x = self.norm1(x + self.attn(x))
-        return self.norm2(x + self.mlp(x))
-
-
-class InPlaceBlock(Block):
-    """A pre-norm block that adds to its input in place."""
-
-    def forward(self, x, *args, **kwargs):
-        x += self.attn(self.norm1(x))
-        x += self.mlp(self.norm2(x))
-        return x
-
-
-class PlainNorm(nn.Module):
-    """A norm that calls no norm function of torch."""
-
-    def __init__(self, width, **_):
-        super().__init__()
-
-    def forward(self, x):
-        return x / x.square().mean(-1, keepdim=True).sqrt()
-
-
-def hooked_norms(model, picture):
-    """The norms of every block's input and the last block's output, by hooks."""
-    seen, blocks = [], model.module.blocks
-    handles = [b.register_forward_pre_hook(lambda m, args: seen.append(args[0][0].norm(dim=-1))) for b in blocks]
-    handles.append(blocks[-1].register_forward_hook(lambda m, args, out: seen.append(out[0].norm(dim=-1))))
-    with torch.no_grad():
-        model.forward(model.preprocess(picture))
-    for handle in handles:
-        handle.remove()
-    return torch.stack(seen).numpy()
-
-
-NORMS = {
-    "layer norm": {},
-    "rms norm": {"norm_layer": RmsNorm},
-    "own norm": {"norm_layer": PlainNorm},
-    "registers": {"reg_tokens": 2},
-    "no final norm": {"final_norm": False},
-    "norm after pooling": {"global_pool": "avg", "fc_norm": True},
-    "norm before the blocks": {"pre_norm": True},
-    "layer scale": {"init_values": 0.1},
-    "q and k norms": {"qk_norm": True},
-    "norms on the branches": {"block_fn": ResPostBlock},
-    "in place": {"block_fn": InPlaceBlock},
-}
-
-
-@pytest.mark.parametrize("kind", NORMS)
-def test_token_norms_are_those_of_the_residual_stream(kind):
-    torch.manual_seed(0)
-    module = VisionTransformer(
-        img_size=64, patch_size=8, embed_dim=64, depth=3, num_heads=4, num_classes=5, dynamic_img_size=True,
-        **NORMS[kind],
-    )  # fmt: skip
-    registers = ("reg1", "reg2") if kind == "registers" else ()
-    model = wrap(module, prefix_tokens=("cls", *registers))
-    recording = explorer.record(model, photo())
-    expected = hooked_norms(model, photo())
-    got = np.stack([recording.token_norms(layer) for layer in range(4)])
-    np.testing.assert_allclose(got, expected, rtol=1e-6)
-    np.testing.assert_array_equal(recording.token_norms(-1), got[2])
-
-
-def test_token_norms_of_post_norm_models_are_not_known():
-    module = VisionTransformer(
-        img_size=64, patch_size=8, embed_dim=64, depth=3, num_heads=4, num_classes=0, dynamic_img_size=True,
-        block_fn=PostNormBlock,
-    )  # fmt: skip
-    with pytest.raises(explorer.errors.QueryError, match="aren't known"):
-        explorer.record(wrap(module), photo()).token_norms(0)

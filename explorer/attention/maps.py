@@ -13,9 +13,15 @@ FUSIONS = ("mean", "max", "min")
 BLOCK = 128  # query rows whose softmax is held at a time; at 3,601 tokens one head's block fits a core's cache
 
 
+def full_precision(device: torch.device) -> torch.autocast:
+    """A context in which products stay in float32, also where the caller has switched autocast on for the model."""
+    return torch.autocast(device.type, enabled=False)
+
+
 def scores(q: Tensor, k: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
     """q "head query dim", k "head key dim" -> q k^T * scale + bias, "head query key"."""
-    raw = (q * scale) @ k.transpose(-2, -1)
+    with full_precision(q.device):
+        raw = (q * scale) @ k.transpose(-2, -1)
     return raw if bias is None else raw + bias
 
 
@@ -29,8 +35,8 @@ def each_head(q: Tensor, k: Tensor, scale: float, bias: Tensor | None = None, so
 
     All heads share one buffer, which the next head overwrites: use each before asking for the next.
     """
-    buffer = torch.empty(q.shape[1], k.shape[1], device=q.device)
-    for head in range(q.shape[0]):
+    buffer = torch.empty(q.shape[1], k.shape[1], device=q.device, dtype=torch.float32)
+    for head in range(q.shape[0]):  # autocast leaves products with out= alone
         torch.mm(q[head].float() * scale, k[head].float().T, out=buffer)
         if bias is not None:
             buffer += bias[head if bias.shape[0] > 1 else 0]

@@ -10,6 +10,8 @@ from explorer.attention import maps
 if TYPE_CHECKING:
     from explorer.attention.recording import Query, Recording
 
+TINY = torch.finfo(torch.float32).tiny
+
 
 def head_entropy(recording: "Recording", layer: int, query: "Query | None" = None) -> np.ndarray:
     """(head,) entropy of a query's softmax row over all tokens, -sum p log p in nats; exp of it: tokens looked at.
@@ -28,16 +30,17 @@ def prefix_share(recording: "Recording", layer: int, query: "Query | None" = Non
 def mean_attention_distance(recording: "Recording", layer: int) -> np.ndarray:
     """(head,) mean distance in pixels from a patch to where it looks (Dosovitskiy et al. 2021).
 
-    The mean over patch queries of sum_j p_ij |centre_i - centre_j|, with each row's share on patches scaled to 1.
+    The mean over patch queries of sum_j p_ij |centre_i - centre_j|, with each row's share on patches scaled to 1; a row
+    that is on prefix tokens alone counts with 0.
     """
-    call, prefix = recording.calls[layer], len(recording.prefix_tokens)
+    call, prefix = recording.call(layer), len(recording.prefix_tokens)
     centres = patch_centres(recording.grid, recording.patch_size).to(call.k.device)
-    total = torch.zeros(call.q.shape[0], device=call.k.device)
+    total = call.k.new_zeros(call.k.shape[0], dtype=torch.float32)
     for patches in torch.arange(len(centres), device=call.k.device).split(maps.BLOCK):
         distances = torch.cdist(centres[patches], centres)
         for head, rows in enumerate(call.each_head(prefix + patches)):
             weights = rows[:, prefix:]
-            total[head] += ((weights * distances).sum(dim=1) / weights.sum(dim=1)).sum()
+            total[head] += ((weights * distances).sum(dim=1) / weights.sum(dim=1).clamp_min(TINY)).sum()
     return (total / len(centres)).cpu().numpy()
 
 

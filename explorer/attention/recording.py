@@ -9,13 +9,14 @@ from PIL import Image
 from torch import Tensor
 
 from explorer.attention import maps
-from explorer.attention.recorder import AttentionRecorder, Call, fused_attention
+from explorer.attention.recorder import AttentionRecorder, Call
 from explorer.attention.relevance import relevance
 from explorer.attention.rollout import rollout
+from explorer.attention.switches import visible_attention
 from explorer.data.images import ImageSource
 from explorer.errors import ExplorerError, QueryError, RecordingError
 from explorer.models.backbone import Model
-from explorer.models.preprocess import Fit, to_pixels
+from explorer.models.preprocess import Fit
 
 BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
 Query = str | tuple[int, int]
@@ -59,21 +60,48 @@ class Recording:
     def default_query(self) -> str:
         return "cls" if "cls" in self.prefix_tokens else "mean"
 
+    def call(self, layer: int) -> Call:
+        """q, k, scale and bias of a layer as they are kept; negatives count from the end. Raises QueryError."""
+        self._check_layer(layer, self.depth)
+        return self.calls[layer]
+
     def q(self, layer: int) -> Tensor:
         """q of a layer, "head token dim" float32, after q norm and rotary embedding."""
-        return self._call(layer).q.float()
+        return self.call(layer).q.float()
 
     def k(self, layer: int) -> Tensor:
         """k of a layer, "head token dim" float32, after k norm and rotary embedding."""
-        return self._call(layer).k.float()
+        return self.call(layer).k.float()
 
     def scale(self, layer: int) -> float:
         """What q k^T is multiplied with before softmax."""
-        return self._call(layer).scale
+        return self.call(layer).scale
 
     def bias(self, layer: int) -> Tensor | None:
-        """What the layer adds to its scores before softmax, "head token token" (one head where shared), or None."""
-        return self._call(layer).bias
+        """What the layer adds to its scores before softmax, "head token token" as it is kept, or None.
+
+        The head and query axes are 1 where all share it.
+        """
+        return self.call(layer).bias
+
+    def query_indices(self, query: Query | None) -> list[int]:
+        """Token indices of a query; several for "mean". Raises QueryError for one that the recording doesn't hold."""
+        query = self.default_query if query is None else query
+        prefix, (rows, cols) = len(self.prefix_tokens), self.grid
+        if query == "mean":
+            return list(range(prefix, prefix + rows * cols))
+        if isinstance(query, str):
+            if query not in self.prefix_tokens:
+                known = ", ".join((*self.prefix_tokens, "mean"))
+                raise QueryError(f"This model has no {query!r} token; ask from {known} or a patch (row, col).")
+            return [self.prefix_tokens.index(query)]
+        try:
+            row, col = (index(number) for number in query)
+        except (TypeError, ValueError) as error:
+            raise QueryError(f"A patch is asked for as (row, col), two whole numbers, not {query!r}.") from error
+        if not (0 <= row < rows and 0 <= col < cols):
+            raise QueryError(f"Patch {row}, {col} lies outside the grid of {rows} rows and {cols} columns.")
+        return [prefix + row * cols + col]
 
     def rows(self, layer: int, query: Query | None = None) -> np.ndarray:
         """softmax(q k^T) of one query for all heads and all keys, (head, tokens) float32; rows sum to 1."""
@@ -95,7 +123,7 @@ class Recording:
         """All queries of one layer: (tokens, tokens) float32, the pattern after softmax or the scores before it."""
         if kind not in ("pattern", "scores"):
             raise QueryError(f"A matrix is of kind pattern or scores, not {kind!r}.")
-        call, softmax = self._call(layer), kind == "pattern"
+        call, softmax = self.call(layer), kind == "pattern"
         blocks = torch.arange(call.k.shape[1], device=call.k.device).split(maps.BLOCK)
         if isinstance(head, str):
             return torch.cat([call.fused(block, head, softmax) for block in blocks]).cpu().numpy()
@@ -134,47 +162,25 @@ class Recording:
         self._check_layer(layer, self.depth + 1)
         return self.norms[layer if layer >= 0 else layer - 1].cpu().numpy()
 
-    def _call(self, layer: int) -> Call:
-        self._check_layer(layer, self.depth)
-        return self.calls[layer]
-
     def _check_layer(self, layer: int, count: int) -> None:
         if not isinstance(layer, (int, np.integer)) or not -self.depth <= layer < count:
             raise QueryError(f"This model has layers 0 to {self.depth - 1}; {layer!r} is none of them.")
 
     def _head_index(self, head: Head) -> int:
         if not isinstance(head, (int, np.integer)) or not 0 <= head < self.num_heads:
-            raise QueryError(f"This model has heads 0 to {self.num_heads - 1}, mean, max and min; {head!r} is no such.")
+            known = f"heads 0 to {self.num_heads - 1}, their mean, max and min"
+            raise QueryError(f"This model has {known}; {head!r} is none of them.")
         return int(head)
 
     def _fused(self, heads: Tensor, head: Head) -> Tensor:
         return maps.fuse(heads, head) if isinstance(head, str) else heads[self._head_index(head)]
 
-    def query_indices(self, query: Query | None) -> list[int]:
-        """Token indices of a query; several for "mean"."""
-        query = self.default_query if query is None else query
-        prefix, (rows, cols) = len(self.prefix_tokens), self.grid
-        if query == "mean":
-            return list(range(prefix, prefix + rows * cols))
-        if isinstance(query, str):
-            if query not in self.prefix_tokens:
-                known = ", ".join((*self.prefix_tokens, "mean"))
-                raise QueryError(f"This model has no {query!r} token; ask from {known} or a patch (row, col).")
-            return [self.prefix_tokens.index(query)]
-        try:
-            row, col = (index(number) for number in query)
-        except (TypeError, ValueError) as error:
-            raise QueryError(f"A patch is asked for as (row, col), two whole numbers, not {query!r}.") from error
-        if not (0 <= row < rows and 0 <= col < cols):
-            raise QueryError(f"Patch {row}, {col} lies outside the grid of {rows} rows and {cols} columns.")
-        return [prefix + row * cols + col]
-
     def _rows(self, layer: int, query: Query | None) -> Tensor:
         """ "head token" of one query, or the mean over patch queries, computed in blocks of queries."""
-        call, indices = self._call(layer), torch.tensor(self.query_indices(query), device=self.calls[0].k.device)
+        call, indices = self.call(layer), torch.tensor(self.query_indices(query), device=self.calls[0].k.device)
         if len(indices) == 1:
             return call.pattern(indices)[:, 0]
-        total = torch.zeros(call.q.shape[0], call.k.shape[1], device=call.k.device)
+        total = torch.zeros(call.q.shape[0], call.k.shape[1], device=call.k.device, dtype=torch.float32)
         for block in indices.split(maps.BLOCK):
             for head, rows in enumerate(call.each_head(block)):
                 total[head] += rows.sum(dim=0)
@@ -189,18 +195,21 @@ class Recording:
 def record(
     model: Model, image: ImageSource, size: int | None = None, fit: Fit = "crop", byte_budget: int = BYTE_BUDGET
 ) -> Recording:
-    """One forward pass of the image, with q and k of every layer kept; the model is left as it was.
+    """One forward pass of the image, with q and k of every layer kept; the model, in eval mode, is left as it was.
 
     image: path, PIL image or HxWx3 uint8; size: pixels of the short side, a multiple of patch_size; fit: "crop",
     "squash" or "keep"; byte_budget: above it, q and k are kept in float16. Raises ImageError for a bad image or size,
     RecordingError where the self-check fails or the model's attention can't be seen.
     """
+    if model.module.training:
+        raise RecordingError(
+            f"{model.name} is in training mode, where dropout changes it: call model.module.eval() first."
+        )
     fitted = model.fit(image, size, fit)
     model.adapter.check_size(model.module, fitted.height, fitted.width)
     grid = model.grid(fitted.height, fitted.width)
-    pixels = to_pixels(fitted, model.mean, model.std).to(model.device)
     recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], byte_budget)
-    tokens, logits = _forward(model, pixels, recorder)
+    tokens, logits = _forward(model, model.pixels(fitted), recorder)
     _check_layers(model, recorder)
     return Recording(
         model=model,
@@ -217,7 +226,7 @@ def record(
 def _forward(model: Model, pixels: Tensor, recorder: AttentionRecorder) -> tuple[Tensor, Tensor | None]:
     """The model's forward pass under the recorder; what the model itself refuses becomes a RecordingError."""
     try:
-        with fused_attention(model.module), recorder:
+        with visible_attention(model.module), recorder:
             return model.forward(pixels)
     except (AssertionError, RuntimeError, ValueError) as error:
         if isinstance(error, ExplorerError):
@@ -231,8 +240,9 @@ def _forward(model: Model, pixels: Tensor, recorder: AttentionRecorder) -> tuple
 def _check_layers(model: Model, recorder: AttentionRecorder) -> None:
     if len(recorder.calls) == model.depth:
         return
-    seen = sorted(set(recorder.other_shapes))
+    shapes = sorted({"x".join(map(str, shape)) for shape in recorder.other_shapes})
+    others = f" (others, as images x heads x queries x keys: {', '.join(shapes)})" if shapes else ""
     raise RecordingError(
         f"{model.name} made {len(recorder.calls)} attention calls over its {recorder.tokens} tokens where "
-        f"{model.depth} layers were expected{f' (other shapes: {seen})' if seen else ''}: its attention can't be shown."
+        f"{model.depth} layers were expected{others}: its attention can't be shown."
     )

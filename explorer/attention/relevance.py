@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from explorer.attention.recorder import additive, fused_attention
+from explorer.attention.recorder import additive
+from explorer.attention.switches import visible_attention
 from explorer.errors import QueryError, RecordingError
-from explorer.models.preprocess import to_pixels
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -120,8 +120,8 @@ def relevance(
     start[indices] = 1 / len(indices)
     walk = _Walk(start)
     with torch.inference_mode(False), torch.enable_grad():
-        pixels = to_pixels(recording.image, model.mean, model.std).to(model.device).requires_grad_()
-        with fused_attention(model.module), _RelevanceMode(count, walk):
+        pixels = model.pixels(recording.image).requires_grad_()
+        with visible_attention(model.module), _RelevanceMode(count, walk):
             tokens, logits = model.forward(pixels)
         if walk.calls != recording.depth:
             raise RecordingError(

@@ -25,19 +25,21 @@ def rollout(
 
     A'_l = 0.5 A_l + 0.5 I with A_l fused over heads, each row divided by its own sum. Never holds R: starting from the
     last layer, a row vector r becomes r A'_l, and only rows with weight are computed. discard_ratio: that share of the
-    entries of A_l, the lowest ones, becomes 0 before I is added, except on the diagonal and in the cls column; a layer
-    is then held as one matrix, 4 bytes x tokens^2, and a copy of it. Raises QueryError for settings out of range.
+    entries of A_l, the lowest ones, becomes 0 before I is added, except on the diagonal and in the cls column; entries
+    that tie with the first one kept are kept. A layer is then held as one matrix, 4 bytes x tokens^2, and a copy of it.
+    start_layer: index of the first layer, no negatives. Raises QueryError for settings out of range.
     """
     maps.check_fusion(fusion)
     if not 0 <= discard_ratio < 1:
         raise QueryError(f"discard_ratio must lie from 0 up to, not at, 1; {discard_ratio} came.")
-    if not 0 <= start_layer < recording.depth:
-        raise QueryError(f"start_layer must be 0 to {recording.depth - 1}, not {start_layer}.")
-    r = torch.zeros(recording.calls[0].k.shape[1], device=recording.calls[0].k.device)
+    if not isinstance(start_layer, (int, np.integer)) or not 0 <= start_layer < recording.depth:
+        raise QueryError(f"start_layer must be 0 to {recording.depth - 1}, not {start_layer!r}.")
+    r = recording.calls[0].k.new_zeros(len(recording.tokens), dtype=torch.float32)
     r[indices] = 1 / len(indices)
     cls = recording.prefix_tokens.index("cls") if "cls" in recording.prefix_tokens else None
-    for call in reversed(recording.calls[start_layer:]):
-        r = _step(call, r, fusion, discard_ratio, cls)
+    with maps.full_precision(r.device):
+        for call in reversed(recording.calls[start_layer:]):
+            r = _step(call, r, fusion, discard_ratio, cls)
     return r
 
 
@@ -56,18 +58,16 @@ def _step(call: "Call", r: Tensor, fusion: str, discard_ratio: float, cls: int |
 def _discarded(call: "Call", fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
     """A "query key" with its lowest entries zeroed, never the diagonal nor the cls column."""
     tokens, device = call.k.shape[1], call.k.device
-    matrix = torch.empty(tokens, tokens, device=device)
+    matrix = torch.empty(tokens, tokens, device=device, dtype=torch.float32)
     for block in torch.arange(tokens, device=device).split(maps.BLOCK):
         matrix[block] = call.fused(block, fusion)
     count = int(discard_ratio * tokens * tokens)
     if not count:
         return matrix
     # numpy's partition needs one copy; torch's kthvalue would also hold an int64 index of every entry.
-    threshold = float(np.partition(matrix.cpu().numpy(), count - 1, axis=None)[count - 1])
-    diagonal = matrix.diagonal().clone()
-    column = matrix[:, cls].clone() if cls is not None else None
-    torch.threshold_(matrix, threshold, 0.0)
-    matrix.diagonal().copy_(diagonal)
-    if cls is not None and column is not None:
-        matrix[:, cls] = column
-    return matrix
+    smallest_kept = float(np.partition(matrix.cpu().numpy(), count, axis=None)[count])
+    drop = matrix < smallest_kept
+    drop.fill_diagonal_(False)
+    if cls is not None:
+        drop[:, cls] = False
+    return matrix.masked_fill_(drop, 0)

@@ -26,9 +26,10 @@ class TimmAdapter:
     fixed_size: tuple[int, int] | None = None  # (height, width) of models that can't interpolate their positions
 
     def forward(self, module: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        features = module.forward_features(pixels)  # type: ignore[operator]
+        timm_module: Any = module
+        features = timm_module.forward_features(pixels)
         tokens = features.flatten(1, -2)  # some models give "1 row col width"
-        return tokens, module.forward_head(features) if self.classifies else None  # type: ignore[operator]
+        return tokens, timm_module.forward_head(features) if self.classifies else None
 
     def check_size(self, module: nn.Module, height: int, width: int) -> None:
         _check_fixed(self.fixed_size, height, width)
@@ -45,25 +46,29 @@ class TransformersAdapter:
     fixed_size: tuple[int, int] | None = None
 
     def forward(self, module: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        backbone = getattr(module, self.base) if self.base else module
-        keywords: dict[str, Any] = dict.fromkeys(self.options, True)
-        if "noise" in keywords:
-            keywords["noise"] = self._ordered_noise(backbone, pixels)
-        out = backbone(pixel_values=pixels, **keywords)
+        backbone = self.backbone(module)
+        out = backbone(pixel_values=pixels, **self.keywords(module, pixels))
         tokens = out.last_hidden_state
         if self.norm_after:
             tokens = getattr(backbone, self.norm_after)(tokens)
         return tokens, POOLINGS[self.pooling](module, out) if self.pooling else None
 
+    def backbone(self, module: nn.Module) -> Any:
+        """The part of the module that turns pixels into tokens."""
+        return getattr(module, self.base) if self.base else module
+
+    def keywords(self, module: nn.Module, pixels: Tensor) -> dict[str, Any]:
+        """What the backbone's forward takes beside the pixels, "1 3 height width"."""
+        keywords: dict[str, Any] = dict.fromkeys(self.options, True)
+        if "noise" in keywords:
+            # A masked autoencoder shuffles patches by sorting noise, even when it masks none: rising noise keeps order.
+            patch = self.backbone(module).config.patch_size
+            patches = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
+            keywords["noise"] = torch.arange(patches, device=pixels.device)[None]
+        return keywords
+
     def check_size(self, module: nn.Module, height: int, width: int) -> None:
         _check_fixed(self.fixed_size, height, width)
-
-    @staticmethod
-    def _ordered_noise(backbone: Any, pixels: Tensor) -> Tensor:
-        # A masked autoencoder shuffles patches by sorting noise, even when it masks none: rising noise keeps order.
-        patch = backbone.config.patch_size
-        patches = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
-        return torch.arange(patches, device=pixels.device, dtype=torch.float32).expand(pixels.shape[0], -1)
 
 
 def _first(module: Any, out: Any) -> Tensor:

@@ -54,12 +54,20 @@ class Model:
         return sum(parameter.numel() for parameter in self.module.parameters())
 
     def fit(self, image: ImageSource, size: int | None = None, fit: Fit = "crop") -> Image.Image:
-        """The RGB image exactly as the model will see it, both sides a multiple of patch_size."""
-        return fit_image(image, size or self.input_size, self.patch_size, fit, self.interpolation)
+        """The RGB image exactly as the model will see it, both sides a multiple of patch_size.
+
+        size: pixels of the short side (of both for crop and squash), None for the model's own. Raises ImageError for an
+        image that can't be read or a size that can't be had.
+        """
+        return fit_image(image, self.input_size if size is None else size, self.patch_size, fit, self.interpolation)
 
     def preprocess(self, image: ImageSource, size: int | None = None, fit: Fit = "crop") -> Tensor:
         """ "1 3 height width" float32, normalised with the model's mean and standard deviation: what record() feeds."""
         return to_pixels(self.fit(image, size, fit), self.mean, self.std)
+
+    def pixels(self, fitted: Image.Image) -> Tensor:
+        """ "1 3 height width" of an image from fit(), on the model's device and in its weights' precision."""
+        return to_pixels(fitted, self.mean, self.std).to(next(self.module.parameters()))
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(rows, cols) of patches for an input of that height and width in pixels."""

@@ -31,15 +31,23 @@ def fit_image(
     """
     if fit not in get_args(Fit):
         raise ImageError(f"fit must be crop, squash or keep, not {fit!r}.")
-    if size < patch_size or size % patch_size:
-        nearest = max(patch_size, round(size / patch_size) * patch_size)
-        raise ImageError(f"The input size {size} is no multiple of the patch size {patch_size}: try {nearest}.")
+    _check_size(size, patch_size)
     image = open_image(image)
     width, height = target_sides(image.width, image.height, size, patch_size, fit)
     resampling = RESAMPLING[interpolation]
     if fit != "crop":
         return image.resize((width, height), resampling)
     return _resize_and_crop(image, size, resampling)
+
+
+def _check_size(size: int, patch_size: int) -> None:
+    if not isinstance(size, (int, np.integer)):
+        raise ImageError(f"The input size is a whole number of pixels, not {size!r}: try {patch_size * 14}.")
+    if size <= 0:
+        raise ImageError(f"The input size must be above 0, not {size}: try {patch_size * 14}.")
+    if size % patch_size:
+        nearest = max(patch_size, round(size / patch_size) * patch_size)
+        raise ImageError(f"The input size {size} is no multiple of the patch size {patch_size}: try {nearest}.")
 
 
 def target_sides(width: int, height: int, size: int, patch_size: int, fit: Fit) -> tuple[int, int]:
@@ -71,4 +79,5 @@ def _resize_and_crop(image: Image.Image, size: int, resampling: Image.Resampling
 def to_pixels(image: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """An RGB image as "1 3 height width" float32, (value / 255 - mean) / std per channel."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-    return (pixels - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    # new_tensor: a default device or precision that the caller has set is for tensors of their own
+    return (pixels - pixels.new_tensor(mean).view(1, 3, 1, 1)) / pixels.new_tensor(std).view(1, 3, 1, 1)

@@ -1,7 +1,6 @@
 """From pixels to the tokens that enter layer 0: patch vectors, prefix tokens, positions; the projection's filters."""
 
 import inspect
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from explorer.errors import ModelError, QueryError
 from explorer.models.adapters import TransformersAdapter
 from explorer.models.backbone import Model
-from explorer.models.preprocess import to_pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +50,7 @@ class Tokens:
 @torch.no_grad()
 def make_tokens(model: Model, image: Image.Image) -> Tokens:
     """The tokens of an image that was fitted to the model (Recording.image, Model.fit)."""
-    pixels = to_pixels(image, model.mean, model.std).to(model.device)
+    pixels = model.pixels(image)
     grid = model.grid(image.height, image.width)
     entering = embed(model, pixels)
     vectors = patch_vectors(model, pixels)
@@ -86,7 +84,7 @@ def embed(model: Model, pixels: Tensor) -> Tensor:
     """
     module: Any = model.module
     if isinstance(model.adapter, TransformersAdapter):
-        return _transformers_embed(model, pixels)
+        return _transformers_embed(model.adapter, module, pixels)
     if hasattr(module, "embeds"):  # NaFlexViT
         out = module.embeds(pixels)
     elif hasattr(module, "_pos_embed"):
@@ -106,15 +104,11 @@ def _joined(module: Any, patches: Tensor) -> Tensor:
     return tokens if positions is None else tokens + positions
 
 
-def _transformers_embed(model: Model, pixels: Tensor) -> Tensor:
-    adapter = model.adapter
-    assert isinstance(adapter, TransformersAdapter)
-    backbone: Any = getattr(model.module, adapter.base) if adapter.base else model.module
-    taken = inspect.signature(backbone.embeddings.forward).parameters
-    settings: dict[str, Any] = {option: True for option in adapter.options if option in taken}
-    if "noise" in settings:  # a masked autoencoder shuffles its patches by sorting it: rising noise keeps their order
-        settings["noise"] = torch.arange(math.prod(model.grid(*pixels.shape[-2:])), device=pixels.device)[None]
-    out = backbone.embeddings(pixels, **settings)
+def _transformers_embed(adapter: TransformersAdapter, module: nn.Module, pixels: Tensor) -> Tensor:
+    embeddings = adapter.backbone(module).embeddings
+    taken = inspect.signature(embeddings.forward).parameters
+    keywords = {name: value for name, value in adapter.keywords(module, pixels).items() if name in taken}
+    out = embeddings(pixels, **keywords)
     return (out[0] if isinstance(out, tuple) else out)[0]
 
 

@@ -1,0 +1,64 @@
+"""What is switched while a model is recorded, so that its attention can be seen, and switched back afterwards."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+_lock = Lock()
+_fused: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # how many recordings hold a layer's switch on
+_eager = 0  # how many recordings hold the compiler off
+_compiler = ExitStack()
+
+
+@contextmanager
+def visible_attention(module: nn.Module) -> Iterator[None]:
+    """Attention of the module passes through scaled_dot_product_attention, in plain Python, until the end.
+
+    Recordings that share the model in several threads count their use: the last one to end restores the switches.
+    """
+    with _compiler_off(), _fused_attention(module):
+        yield
+
+
+@contextmanager
+def _fused_attention(module: nn.Module) -> Iterator[None]:
+    """Switch on scaled_dot_product_attention where timm layers were built without it."""
+    with _lock:
+        layers: list[Any] = [m for m in module.modules() if m in _fused or getattr(m, "fused_attn", None) is False]
+        for layer in layers:
+            layer.fused_attn = True
+            _fused[layer] = _fused.get(layer, 0) + 1
+    try:
+        yield
+    finally:
+        with _lock:
+            for layer in layers:
+                _fused[layer] -= 1
+                if not _fused[layer]:
+                    layer.fused_attn = False
+                    del _fused[layer]
+
+
+@contextmanager
+def _compiler_off() -> Iterator[None]:
+    """Run what torch.compile made as plain Python: it would compile the recorder, too, again for every layer.
+
+    The compiler has one stance for all threads, so that another thread's compiled code runs slower meanwhile.
+    """
+    global _eager
+    with _lock:
+        if not _eager:
+            _compiler.enter_context(torch.compiler.set_stance("force_eager"))
+        _eager += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _eager -= 1
+            if not _eager:
+                _compiler.close()
