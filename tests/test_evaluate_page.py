@@ -82,11 +82,17 @@ def test_a_zip_without_a_good_image_is_one_sentence(model, tmp_path):
         evaluated(model, Given(zip=("my.zip", path)))
 
 
-def test_a_hostile_zip_is_one_sentence_and_read_only_once(model, tmp_path):
-    path = write_zip(tmp_path / "evil.zip", {**digit_files(2), "../up.png": b"x"})
-    for _ in range(2):
-        with pytest.raises(DataError, match=r"leads out of the zip"):
-            evaluated(model, Given(zip=("evil.zip", path)))
+def test_of_a_hostile_zip_nothing_is_kept(model):
+    evil = write_zip(uploads_folder() / "evil.zip", {**digit_files(2), "../up.png": b"x"})
+    with pytest.raises(DataError, match=r"leads out of the zip"):
+        evaluated(model, Given(zip=("evil.zip", evil)))
+    assert not list(uploads_folder().iterdir())
+
+
+def test_a_strangers_file_name_names_no_file_here():
+    given = keep([Upload("a.b/../../c.PNG", picture(1)), Upload("x." + "y" * 300, b"no image")])  # type: ignore[list-item]
+    assert [path.suffix for _, path in given.images] == [".png", ".file"]
+    assert all(path.parent == uploads_folder() for _, path in given.images)
 
 
 def test_a_zip_beside_images_is_refused():

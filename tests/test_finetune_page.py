@@ -1,6 +1,8 @@
 """The Fine-tune page without a browser: what it says of data, plans and runs in every state."""
 
+import io
 import os
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from explorer.data.datasets import read_dataset
+from explorer.errors import DataError
 from explorer.models import registry
 from explorer.training.estimate import Estimate
 from explorer.training.folder import RunFolder, State, write_json
@@ -19,8 +22,8 @@ from explorer.ui.finetune_charts import confusion_figure
 from explorer.ui.finetune_plan import cost_line
 from explorer.ui.finetune_report import copies_line, thumbnail
 from explorer.ui.finetune_train import duration, progress_line, thinned
-from explorer.ui.finetune_uploads import keep_upload, trim, uploads_folder
-from tests.digits import digit_files
+from explorer.ui.finetune_uploads import data_suffix, keep_upload, trim, uploads_folder
+from tests.digits import digit_files, digits_zip
 from tests.training_help import make_base, own_queue  # noqa: F401
 from tests.zips import picture, write_folder
 
@@ -193,6 +196,78 @@ def test_report_counts_copies_across_classes_and_splits(tmp_path):
 
 def test_thumbnail_of_a_file_that_is_gone_is_left_out(tmp_path):
     assert thumbnail(str(tmp_path / "gone.png")) is None
+
+
+DATA = """
+from explorer.ui.finetune_data import choose_data, dataset_in_use
+from explorer.ui.messages import show_errors
+import streamlit as st
+with show_errors():
+    choose_data()
+with show_errors():
+    dataset = dataset_in_use()
+    st.text(f"{dataset.title}: {len(dataset.report.items)}" if dataset else "none")
+"""
+
+
+def data_step(**address: str) -> AppTest:
+    app = AppTest.from_string(DATA, default_timeout=60)
+    app.query_params.update(address)
+    app.run()
+    assert not app.exception
+    return app
+
+
+def upload(path: Path, title: str) -> str:
+    with path.open("rb") as stream:
+        return keep_upload(stream, data_suffix(title)).name
+
+
+def test_a_data_set_is_found_again_by_the_address_and_in_a_list(runs, tmp_path):
+    name = upload(digits_zip(tmp_path / "set", 3), "My digits.zip")
+    app = data_step()
+    assert words(app.text) == "none"
+    app.segmented_control(key="finetune_source").set_value("Used before").run()
+    assert app.selectbox(key="finetune_before").options == ["My-digits.zip"]
+    app.button(key="use_before").click().run()
+    assert words(app.text) == "My-digits.zip: 9" and app.query_params["data"] == name
+    assert words(data_step(data=name).text) == "My-digits.zip: 9", "a reload"
+    (uploads_folder() / name).unlink()
+    app.run()
+    assert "no longer on the server" in words(app.error)
+
+
+@pytest.mark.parametrize("name", ["0123456789abcdef-gone.zip", "../../etc", "server/../x", "/etc", "digits-7/.."])
+def test_an_address_that_names_no_data_set_is_one_sentence(runs, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
+    app = data_step(data=name)
+    assert words(app.text) == "none" and len(app.error) == 1 and "data" not in app.query_params
+
+
+def test_of_a_refused_data_set_nothing_is_kept_and_the_one_in_use_stays(runs, tmp_path):
+    good = upload(digits_zip(tmp_path / "good", 2), "good.zip")
+    app = data_step(data=good)
+    kept = set(uploads_folder().iterdir())
+    one_class = upload(digits_zip(tmp_path / "bad", 3, ("zero",)), "bad.zip")
+    app.segmented_control(key="finetune_source").set_value("Used before").run()
+    app.selectbox(key="finetune_before").set_value(one_class).run()
+    app.button(key="use_before").click().run()
+    assert "only one class, 'zero'" in words(app.error) and words(app.text) == "good.zip: 6"
+    assert set(uploads_folder().iterdir()) == kept
+
+
+def test_a_disk_that_is_full_is_one_sentence_and_leaves_no_half_file(runs, tmp_path):
+    resource = pytest.importorskip("resource", reason="limits on a file's size are Unix's")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        with pytest.raises(DataError, match=r"can't be kept on disk \(File too large\)"):
+            keep_upload(io.BytesIO(bytes(3_000_000)), ".zip")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(uploads_folder().iterdir())
 
 
 def test_uploads_are_named_by_content_and_the_oldest_go_but_not_what_a_run_reads(runs, tmp_path):

@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.datasets import read_images
+from explorer.data.layout import SUFFIXES
 from explorer.data.report import DatasetReport
 from explorer.errors import DataError
 from explorer.models.backbone import Model
@@ -16,9 +17,11 @@ from explorer.training.classify import Evaluation, Predictions, class_names_of, 
 from explorer.ui import cached
 from explorer.ui.finetune_data import LARGEST, read_once
 from explorer.ui.finetune_uploads import keep_upload
+from explorer.ui.messages import show_errors
 from explorer.ui.uploads import let_go
 
 _GIVEN = "evaluate_given"
+_REFUSED = "evaluate_refused"  # why the newest uploads can't be used
 _UPLOADS = "evaluate_uploads"  # number of the uploader's newest generation: a new key empties it
 
 
@@ -28,6 +31,13 @@ class Given:
 
     images: tuple[tuple[str, Path], ...] = ()
     zip: tuple[str, Path] | None = None
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        if self.zip:
+            return self.zip[0]
+        return self.images[0][0] if len(self.images) == 1 else f"{len(self.images):,} images"
 
 
 def choose_images() -> Given | None:
@@ -39,11 +49,27 @@ def choose_images() -> Given | None:
         key=f"evaluate_{generation}", max_upload_size=LARGEST,
     )  # fmt: skip
     if files:
-        st.session_state[_GIVEN] = keep(files)
-        let_go(files)
         st.session_state[_UPLOADS] = generation + 1
+        _take(files)
+        let_go(files)
         st.rerun()
+    with show_errors():
+        if _REFUSED in st.session_state:
+            raise DataError(st.session_state[_REFUSED])
     return st.session_state.get(_GIVEN)
+
+
+def _take(files: Sequence[UploadedFile]) -> None:
+    """Look at the uploads from now on, or keep the ones before and say why not."""
+    try:
+        given = keep(files)
+        if given.zip:
+            read_once(given.zip[1], given.zip[0], read_images)
+    except DataError as error:
+        st.session_state[_REFUSED] = str(error)
+    else:
+        st.session_state[_GIVEN] = given
+        st.session_state.pop(_REFUSED, None)
 
 
 def keep(files: Sequence[UploadedFile]) -> Given:
@@ -54,8 +80,13 @@ def keep(files: Sequence[UploadedFile]) -> Given:
     if zips:
         return Given(zip=(zips[0].name, keep_upload(zips[0], ".zip")))
     names = _distinct([file.name for file in files])
-    paths = [keep_upload(file, Path(file.name).suffix.lower()) for file in files]
+    paths = [keep_upload(file, _suffix(file.name)) for file in files]
     return Given(images=tuple(zip(names, paths, strict=True)))
+
+
+def _suffix(name: str) -> str:
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix in SUFFIXES else ".file"  # a stranger's words don't name files here
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -85,8 +116,6 @@ def evaluated(model: Model, given: Given) -> tuple[Evaluation, DatasetReport | N
     if given.zip is None:
         return _predicted(key, model, given), None
     report = read_once(given.zip[1], given.zip[0], read_images)
-    if isinstance(report, DataError):
-        raise report
     return _scored(key, model, report), report
 
 

@@ -22,6 +22,7 @@ LIKELIEST = 5  # classes of the chosen image
 
 def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: DatasetReport | None) -> None:
     """Everything the page has to say about one upload; report: what was found in a zip."""
+    st.subheader(plain(given.title), anchor=False)
     for note in evaluation.notes:
         st.info(plain(note), icon=":material/folder_off:")
     if evaluation.metrics:

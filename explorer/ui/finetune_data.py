@@ -1,6 +1,7 @@
 """Step Data of the Fine-tune page: where the images come from."""
 
 import hashlib
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +14,17 @@ from explorer.data.datasets import Progress, read_dataset
 from explorer.data.report import DatasetReport
 from explorer.data.server_folder import data_folder, server_dataset, server_datasets
 from explorer.errors import DataError
-from explorer.ui.finetune_uploads import keep_upload, uploads_folder
+from explorer.ui.finetune_uploads import data_suffix, forget_upload, keep_upload, uploads_folder, used_before
 from explorer.ui.uploads import let_go
 
 Reader = Callable[[Path, Path, Progress], DatasetReport]
 KEPT_REPORTS = 8
 LARGEST = 2000  # MB
-UPLOAD, SERVER = "Upload a zip", "Folder on the server"
+UPLOAD, BEFORE, SERVER = "Upload a zip", "Used before", "Folder on the server"
 SIZES = {"digits": (100, 1_500, 500), "cifar10": (200, 20_000, 1_000)}  # least, most and usual number of images
-_CHOSEN = "finetune_data"  # (path, title) of the data set in use
+DATA = "data"  # names the data set in use, in the session and in the address, so that a reload finds it again
+_ON_SERVER = "server/"  # begins the names of those in the server's folder
+_REFUSED = "finetune_refused"  # why the newest upload can't be used
 _UPLOADS = "finetune_uploads"  # number of the uploader's newest generation: a new key empties it
 
 
@@ -35,34 +38,67 @@ class Dataset:
 
 
 def choose_data() -> None:
-    """The chooser; what was chosen is what dataset_in_use() gives from then on."""
+    """The chooser; what was chosen is what dataset_in_use() gives from then on. DataError where it can't be used."""
+    _restore()
     titles = {key: about.split(":")[0] for key, about in BUILTIN.items()}
-    options = [UPLOAD, *([SERVER] if server_datasets() else []), *titles]
+    before = used_before()
+    options = [UPLOAD, *([BEFORE] if before else []), *([SERVER] if server_datasets() else []), *titles]
     kind = st.segmented_control(
         "Images from", options, format_func=lambda option: titles.get(option) or option, default=UPLOAD,
         key="finetune_source", required=True, persist_state="session",
     )  # fmt: skip
     if kind == UPLOAD:
         _upload()
+    elif kind == BEFORE:
+        _used_before(before)
     elif kind == SERVER:
         _on_server()
     elif kind:
         _builtin(kind)
+    if _REFUSED in st.session_state:
+        raise DataError(st.session_state[_REFUSED])
 
 
 def dataset_in_use() -> Dataset | None:
-    """The data set that was chosen last; DataError where it can't be used."""
-    path, title = st.session_state.get(_CHOSEN, (None, ""))
-    if path is None:
+    """The data set that was chosen last, or that the address names; DataError where it is gone."""
+    _restore()
+    name = st.session_state.get(DATA)
+    if name is None:
         return None
-    report = read_once(path, title)
-    if isinstance(report, DataError):
-        raise report
-    return Dataset(path, title, report)
+    st.query_params[DATA] = name
+    path, title = _find(name)
+    return Dataset(path, title, read_once(path, title))
 
 
-def _use(path: Path, title: str) -> None:
-    st.session_state[_CHOSEN] = (path, title)
+def _restore() -> None:
+    """After a reload the address still names the data set."""
+    linked = st.query_params.get(DATA)
+    if linked and DATA not in st.session_state:
+        _use(linked)
+        if DATA not in st.session_state:
+            del st.query_params[DATA]
+
+
+def _use(name: str) -> None:
+    """Take the data set of that name, or keep the one in use and say why not."""
+    try:
+        read_once(*_find(name))
+    except DataError as error:
+        st.session_state[_REFUSED] = str(error)
+    else:
+        st.session_state[DATA] = name
+        st.session_state.pop(_REFUSED, None)
+
+
+def _find(name: str) -> tuple[Path, str]:
+    """Path and title of a data set by the name that the address may hold; only what is on offer is found."""
+    title = name.removeprefix(_ON_SERVER)
+    if name != title:
+        return server_dataset(title), title
+    found = used_before().get(name)
+    if found is None:
+        raise DataError("The data set of this address is no longer on the server: choose it again.")
+    return uploads_folder() / name, found
 
 
 def _upload() -> None:
@@ -70,17 +106,29 @@ def _upload() -> None:
     upload = st.file_uploader(
         "A zip with one folder of images for each class", "zip", key=f"zip_{generation}", max_upload_size=LARGEST
     )
-    if upload is not None:
-        _use(keep_upload(upload, ".zip"), upload.name)
+    if upload is None:
+        return
+    st.session_state[_UPLOADS] = generation + 1
+    try:
+        name = keep_upload(upload, data_suffix(upload.name)).name
+    except DataError as error:
+        st.session_state[_REFUSED] = str(error)
+    else:
         let_go([upload])
-        st.session_state[_UPLOADS] = generation + 1
-        st.rerun()
+        _use(name)
+    st.rerun()
+
+
+def _used_before(titles: dict[str, str]) -> None:
+    name = st.selectbox("The newest first", list(titles), format_func=titles.__getitem__, key="finetune_before")
+    if name and st.button("Use these images", key="use_before"):
+        _use(name)
 
 
 def _on_server() -> None:
     name = st.selectbox(f"In {data_folder().name}/", server_datasets(), key="finetune_server", persist_state="session")
     if name and st.button("Use these images", key="use_server"):
-        _use(server_dataset(name), name)
+        _use(_ON_SERVER + name)
 
 
 def _builtin(name: str) -> None:
@@ -91,31 +139,38 @@ def _builtin(name: str) -> None:
     if st.button("Use these images", key=f"use_{name}"):
         with st.spinner("Getting the images"):
             folder = write_builtin(name, uploads_folder() / f"{name}-{size}", size)
-        _use(folder, folder.name)
+        _use(folder.name)
 
 
 @st.cache_resource(show_spinner=False)
-def _reports() -> OrderedDict[tuple[str, str, float], DatasetReport | DataError]:
+def _reports() -> OrderedDict[tuple[str, str, float], DatasetReport]:
     return OrderedDict()  # shared by all sessions; a cached function could not draw the progress bar
 
 
-def read_once(path: Path, title: str, read: Reader = read_dataset) -> DatasetReport | DataError:
-    """What is in a data set, or why it can't be used: read once while its file stays as it is."""
+def read_once(path: Path, title: str, read: Reader = read_dataset) -> DatasetReport:
+    """What is in a data set, read once while its file stays as it is.
+
+    DataError where it can't be used: then nothing that was unpacked from it is kept, nor the file if it was uploaded.
+    """
     reports = _reports()
     try:
         key = (read.__name__, str(path), path.stat().st_mtime)
-    except OSError:
-        return DataError(f"'{title}' is no longer on the server: choose it again.")
-    report = reports.get(key)
-    if report is None:
+    except OSError as error:
+        raise DataError(f"'{title}' is no longer on the server: choose it again.") from error
+    if key not in reports:
         out = uploads_folder() / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.images"
-        report = reports[key] = _read_with_progress(read, path, title, out)
+        try:
+            reports[key] = _read_with_progress(read, path, out)
+        except DataError as error:
+            forget_upload(path)
+            shutil.rmtree(out, ignore_errors=True)
+            raise DataError(str(error).replace(f"'{path.name}'", f"'{title}'")) from error  # as the person knows it
     while len(reports) > KEPT_REPORTS:
         reports.popitem(last=False)
-    return report
+    return reports[key]
 
 
-def _read_with_progress(read: Reader, path: Path, title: str, out: Path) -> DatasetReport | DataError:
+def _read_with_progress(read: Reader, path: Path, out: Path) -> DatasetReport:
     bar = st.progress(0.0, "Reading the images")
 
     def show(done: int, total: int) -> None:
@@ -123,7 +178,5 @@ def _read_with_progress(read: Reader, path: Path, title: str, out: Path) -> Data
 
     try:
         return read(path, out, show)
-    except DataError as error:
-        return DataError(str(error).replace(f"'{path.name}'", f"'{title}'"))  # by the name the person knows
     finally:
         bar.empty()

@@ -28,7 +28,9 @@ def classifier(app_folder, tmp_path_factory) -> str:
 
 
 def upload(page: Page, *files) -> None:
-    page.locator("[data-testid=stMain] input[type=file]").set_input_files(list(files))
+    uploader = page.locator("[data-testid=stMain] input[type=file]")
+    expect(uploader).to_have_count(1)  # an emptied one fades beside the new
+    uploader.set_input_files(list(files))
 
 
 def test_a_zip_is_scored_and_a_row_opens_in_attention(page, app, classifier, tmp_path):

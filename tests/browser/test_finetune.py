@@ -131,3 +131,6 @@ def test_a_hostile_zip_is_one_sentence_and_the_page_goes_on(page, app, data, tmp
     expect(page.get_by_text("leads out of the zip")).to_be_visible()
     page.locator("[data-testid=stMain] input[type=file]").set_input_files(data)
     expect(page.get_by_role("heading", name="digits.zip")).to_be_visible()
+    expect(page.get_by_text("leads out of the zip")).to_have_count(0)
+    page.reload()
+    expect(page.get_by_role("heading", name="digits.zip")).to_be_visible()
