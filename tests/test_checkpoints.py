@@ -105,6 +105,14 @@ def test_bare_state_dicts_become_registered_architectures(tmp_path, data, settin
     torch.testing.assert_close(timm_logits(folder, pixels()), transformers_logits(folder, pixels()), rtol=0, atol=1e-4)
 
 
+def test_files_have_the_rights_of_any_new_file(checkpoint, tmp_path):
+    (tmp_path / "new").touch()
+    rights = (tmp_path / "new").stat().st_mode
+    run = checkpoint.parents[1] / "runs" / "mine"
+    files = [*checkpoint.iterdir(), *run.glob("*.safetensors")]
+    assert len(files) == 5 and {path.stat().st_mode for path in files} == {rights}
+
+
 def test_an_old_checkpoint_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -113,7 +121,7 @@ def test_an_old_checkpoint_stays_until_the_new_one_is_whole(tmp_path, monkeypatc
     def no_space(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("explorer.training.checkpoints.save_for_hf", no_space)
+    monkeypatch.setattr("explorer.training.checkpoints.save_tensors", no_space)
     model = tiny_model(size=32)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(folder, model.module, model, 32, Plan(), _Examples(), {})  # type: ignore[arg-type]

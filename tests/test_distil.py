@@ -166,6 +166,7 @@ def test_the_exported_folder_opens_in_timm(tmp_path):
     model = distil_losses.new_student(2, 64, 2)
     export(model, tmp_path / "model")
     config = json.loads((tmp_path / "model/config.json").read_text())
+    assert len({path.stat().st_mode for path in (tmp_path / "model").iterdir()}) == 1, "the weights, too, can be read"
     assert "num_classes" not in config["model_args"] and len(set(config["label_names"])) > 990
     with safe_open(tmp_path / "model/model.safetensors", "pt") as file:
         assert file.get_tensor("head.weight").dtype == torch.float16

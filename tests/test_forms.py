@@ -8,15 +8,17 @@ import timm
 import torch
 
 import explorer
-from explorer.errors import PlanError
+from explorer.errors import ExplorerError, PlanError
 from explorer.models.backbone import Model
 from explorer.models.timm_models import create_timm, wrap_timm
 from explorer.models.transformers_models import FAMILIES, create_transformers, wrap_transformers
+from explorer.training.checkpoints import save_model
 from explorer.training.convert import trainable_copy
 from explorer.training.export import export_onnx
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
 from explorer.training.split import split_model
+from tests.test_families import small_size, small_timm
 from tests.training_help import make_dataset, own_queue  # noqa: F401
 
 SIZE: dict[str, Any] = {
@@ -129,10 +131,9 @@ def test_a_trained_classifier_keeps_its_head_where_timm_pools_alike():
         torch.testing.assert_close(split.whole(pixels(1)), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["siglip_vision_model", "dinov3_vit"])
-def test_onnx(tmp_path, kind):
+def test_onnx_of_rotary_positions(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    whole = split_model(base_of(kind), Plan(), NAMES, 32, torch.device("cpu")).whole
+    whole = split_model(base_of("dinov3_vit"), Plan(), NAMES, 32, torch.device("cpu")).whole
     session = onnxruntime.InferenceSession(export_onnx(whole, tmp_path / "model.onnx", 32))
     (got,) = session.run(["logits"], {"pixels": pixels().numpy()})
     with torch.no_grad():
@@ -144,6 +145,36 @@ def test_arithmetic_that_timm_has_not_is_refused_with_the_reason():
         trainable_copy(base_of("dinov3_vit", key_bias=True))
     with pytest.raises(PlanError, match="computes something else"):
         trainable_copy(base_of("beit", hidden_act="relu"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_base_resnet26d_224", "deepseek_vit_412m", "gemma4_vit_167m", "qwen3_vit_88m", "naflexvit_base_patch16_gap",
+        "vitamin_small_224", "vit_relpos_base_patch16_224", "beitv2_base_patch16_224", "eva02_tiny_patch14_224",
+    ],
+)  # fmt: skip
+def test_every_family_of_timm_is_cut_saved_and_opened_again(tmp_path, name):
+    base = wrap_timm(small_timm(name), name)
+    size = small_size(base) or base.input_size
+    for train in ("head", "last-1", "all"):
+        split = split_model(base, Plan(train=train, augmentation="none"), NAMES, size, torch.device("cpu"))
+        assert split.kind == {"head": "feature", "last-1": "tokens", "all": "pixels"}[train]
+    save_model(tmp_path / "saved", split.whole, base, size, NAMES)
+    inputs = torch.randn(1, 3, size, size)
+    with torch.no_grad():
+        got = explorer.load_model(tmp_path / "saved", device="cpu").forward(inputs)[1]
+        torch.testing.assert_close(got, split.whole(inputs), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [("qwen3_vit_88m_enc", "without _enc"), ("deepseek_vit_412m_align", "Pick a variant without pooling")],
+)
+def test_encoders_without_a_classifier_and_merged_tokens_are_refused(name, words):
+    base = wrap_timm(small_timm(name), name)
+    with pytest.raises(ExplorerError, match=words):
+        split_model(base, Plan(train="last-1"), NAMES, 6 * base.patch_size, torch.device("cpu"))
 
 
 def test_mae_of_timm_has_no_head_and_trains(tmp_path, data):

@@ -4,16 +4,21 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from timm.models import save_for_hf
-from torch import nn
+import torch
+from safetensors.torch import load_file
+from timm.models._hub import save_config_for_hf
+from torch import Tensor, nn
 
 from explorer.errors import TrainingError
 from explorer.models.backbone import Model
+from explorer.models.registry import EPOCHS
 from explorer.training.examples import Examples
 from explorer.training.plan import Plan
+from explorer.training.saves import save_tensors
 
 
 def save_checkpoint(
@@ -24,14 +29,33 @@ def save_checkpoint(
     plan: Plan,
     examples: Examples,
     metrics: Mapping[str, Any],
+    epochs: Mapping[int, Path] = MappingProxyType({}),
 ) -> Path:
     """Write config.json, model.safetensors and README.md; an earlier checkpoint there stays until the new one is whole.
 
-    module: the trained copy of model.module. size: side of its input in pixels.
+    module: the trained copy of model.module. size: side of its input in pixels. epochs: the trained tensors of those to
+    keep as models of their own below epochs/.
     """
+    names = list(examples.report.class_names)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    save_model(partial, module, model, size, names)
+    for epoch, file in sorted(epochs.items()):
+        save_model(partial / EPOCHS / f"{epoch:03}", module, model, size, names, load_file(file))
+    (partial / "README.md").write_text(model_card(folder.name, model, size, plan, examples, metrics), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    return partial.rename(folder)
+
+
+def save_model(
+    folder: Path, module: Any, model: Model, size: int, names: list[str], weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write config.json and model.safetensors of a trained module; weights: other trained ones, kept in half precision.
+
+    model: what it was trained from, for its preprocessing. names: of the classes.
+    """
+    folder.mkdir(parents=True)
     preprocessing = {
         "input_size": (3, size, size),
         "mean": tuple(model.mean),
@@ -40,12 +64,25 @@ def save_checkpoint(
         "crop_pct": 1.0,
         "crop_mode": "center",
     }
-    names = list(examples.report.class_names)
-    save_for_hf(module, str(partial), {"label_names": names}, safe_serialization=True, data_config=preprocessing)
-    _mend_config(partial / "config.json")
-    (partial / "README.md").write_text(model_card(folder.name, model, size, plan, examples, metrics), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    return partial.rename(folder)
+    tensors = module.state_dict()
+    if weights is not None:
+        tensors = {key: _half(weights.get(key, tensor)) for key, tensor in tensors.items()}
+    save_tensors(folder / "model.safetensors", tensors)
+    config = folder / "config.json"
+    save_config_for_hf(module, str(config), {"label_names": names}, data_config=preprocessing)
+    _mend_config(config)
+
+
+def kept_bytes(module: nn.Module, plan: Plan) -> int:
+    """Disk for the epochs that the plan keeps: each a whole model in float16, and until the end what was trained."""
+    epochs = sum(plan.keeps(epoch) for epoch in range(1, plan.epochs + 1))
+    return epochs * sum((6 if parameter.requires_grad else 2) * parameter.numel() for parameter in module.parameters())
+
+
+def _half(tensor: Tensor) -> Tensor:
+    """In float16, where no number is too large for it; counters as they are."""
+    half = tensor.half() if tensor.is_floating_point() else tensor
+    return half if torch.equal(half.isfinite(), tensor.isfinite()) else tensor
 
 
 def check_free(folder: Path) -> None:

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from safetensors.torch import save_file
 from timm.data.imagenet_info import ImageNetInfo
 
 from explorer.training.distil_data import MEAN, STD
 from explorer.training.distil_losses import ViT
+from explorer.training.saves import save_tensors
 
 
 def label_names() -> list[str]:
@@ -51,4 +51,4 @@ def export(model: ViT, folder: Path) -> None:
     config = config_of(model)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     tensors = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    save_tensors(folder / "model.safetensors", tensors)

@@ -56,6 +56,7 @@ class RunFolder:
     predictions = property(lambda self: self.path / "predictions.json")
     best = property(lambda self: self.path / "best.safetensors")
     last = property(lambda self: self.path / "last.safetensors")
+    epochs = property(lambda self: self.path / "epochs")
     resume = property(lambda self: self.path / "resume.pt")
     process = property(lambda self: self.path / "process.json")
     log = property(lambda self: self.path / "log.txt")

@@ -146,9 +146,10 @@ class Trainer:
         self.scheduler.load_state_dict(state["scheduler"])
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the trained parameters, by their names in the whole model."""
-        trained = (item for item in self.split.whole.named_parameters() if item[1].requires_grad)
-        return {name: parameter.detach().cpu().clone() for name, parameter in trained}
+        """A copy of all but the frozen parameters, by their names in the whole model; with what batch norms saw."""
+        frozen = {name for name, parameter in self.split.whole.named_parameters() if not parameter.requires_grad}
+        state = self.split.whole.state_dict()
+        return {name: tensor.detach().cpu().clone() for name, tensor in state.items() if name not in frozen}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         self.split.whole.load_state_dict(weights, strict=False)

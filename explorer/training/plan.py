@@ -39,6 +39,7 @@ class Plan:
     mixup: float = _setting(0.2, "mixup's alpha, used by full augmentation only; 0 turns it off")
     image_size: int | None = _setting(None, "side of the input in pixels, whole patches; default: the model's own")
     early_stopping: int | None = _setting(None, "stop after this many epochs without a lower validation loss")
+    keep_epochs: int | None = _setting(None, "keep the weights of every so many epochs, to compare; default: none")
     images_per_class: int | None = _setting(None, "train on at most this many images of each class")
     val_fraction: float = _setting(0.15, "share of the images held out where the data has no validation folder")
     seed: int = _setting(0, "seed of the split, the head, the order and the augmentation")
@@ -81,6 +82,10 @@ class Plan:
             raise PlanError(f"This model has {depth} blocks, so {self.train} is too many: use last-{depth} or all.")
         return blocks
 
+    def keeps(self, epoch: int) -> bool:
+        """Whether the weights of that epoch, counted from 1, stay beside the best ones."""
+        return self.keep_epochs is not None and epoch % self.keep_epochs == 0
+
     @property
     def full_passes(self) -> bool:
         """Whether every epoch must run every block: new random pixels each time, or nothing frozen."""
@@ -111,7 +116,7 @@ def _check_values(plan: Plan) -> None:
         choices = entry.metadata["choices"]
         if choices and getattr(plan, entry.name) not in choices:
             raise PlanError(f"{entry.name} must be one of {', '.join(choices)}, not {getattr(plan, entry.name)!r}.")
-    for name in ("epochs", "batch_size", "image_size", "early_stopping", "images_per_class"):
+    for name in ("epochs", "batch_size", "image_size", "early_stopping", "images_per_class", "keep_epochs"):
         value = getattr(plan, name)
         if value is not None and value < 1:
             raise PlanError(f"{name} must be at least 1, not {value}.")

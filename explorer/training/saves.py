@@ -1,7 +1,8 @@
 """What a run keeps after every epoch, so that a killed one goes on to the same result as an unbroken one."""
 
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,18 @@ class Saved:
 
 
 def save_best(folder: RunFolder, weights: dict[str, Tensor]) -> None:
-    _replace(folder.best, lambda partial: save_file(weights, partial))
+    _replace(folder.best, lambda partial: save_tensors(partial, weights))
+
+
+def keep_epoch(folder: RunFolder, epoch: int, weights: dict[str, Tensor]) -> None:
+    """Keep an epoch's trained tensors until the checkpoint is made."""
+    folder.epochs.mkdir(exist_ok=True)
+    _replace(folder.epochs / f"{epoch}.safetensors", lambda partial: save_tensors(partial, weights))
+
+
+def kept_epochs(folder: RunFolder) -> dict[int, Path]:
+    """What keep_epoch wrote."""
+    return {int(path.stem): path for path in folder.epochs.glob("[0-9]*.safetensors")}
 
 
 def save_epoch(folder: RunFolder, saved: Saved, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -44,7 +56,7 @@ def save_epoch(folder: RunFolder, saved: Saved, weights: dict[str, Tensor], stat
 
 
 def save_last(folder: RunFolder, weights: dict[str, Tensor]) -> None:
-    _replace(folder.last, lambda partial: save_file(weights, partial))
+    _replace(folder.last, lambda partial: save_tensors(partial, weights))
 
 
 def load_saved(folder: RunFolder) -> tuple[Saved, dict[str, Tensor], dict[str, Any]]:
@@ -59,7 +71,15 @@ def saved_epochs(folder: RunFolder) -> int:
     return load_saved(folder)[0].epoch if folder.resume.is_file() else 0
 
 
-def _replace(path: Path, write) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file with the rights of any new file: the library's own is readable by its owner alone."""
+    path.touch()
+    rights = stat.S_IMODE(path.stat().st_mode)
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    path.chmod(rights)
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     write(partial)
     os.replace(partial, path)

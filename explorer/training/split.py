@@ -1,6 +1,6 @@
 """A model cut in two: the frozen prefix, run once an image, and the suffix that is trained on what the prefix gave."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from explorer.models.backbone import Model
 from explorer.training.convert import trainable_copy
 from explorer.training.plan import Plan
 
-Tail = Callable[[Tensor], Tensor]
+Arguments = tuple[tuple, dict]  # what a block takes besides the tokens
 
 
 class Split(nn.Module):
@@ -25,7 +25,7 @@ class Split(nn.Module):
     """
 
     def __init__(
-        self, whole: nn.Module, kind: str, start: int, size: int, trained: list[nn.Module], arguments: list[dict]
+        self, whole: nn.Module, kind: str, start: int, size: int, trained: list[nn.Module], arguments: list[Arguments]
     ):
         super().__init__()
         self.kind, self.start, self.size, self.arguments = kind, start, size, arguments
@@ -62,12 +62,12 @@ class Split(nn.Module):
     def _last_tokens(self, inputs: Tensor) -> Tensor:
         if self.kind == "pixels":
             return self.whole.forward_features(inputs)
-        blocks = list(self.whole.blocks)[self.start :]
-        for block, arguments in zip(blocks[:-1], self.arguments, strict=False):
-            inputs = block(inputs, **arguments)
+        blocks = list(blocks_of(self.whole))[self.start :]
+        for block, (args, kwargs) in zip(blocks[:-1], self.arguments, strict=False):
+            inputs = block(inputs, *args, **kwargs)
         if blocks:
-            inputs = _last_block(self.whole, blocks[-1], inputs, self.arguments[-1])
-        return self.whole.norm(inputs)
+            inputs = _last_block(self.whole, blocks[-1], inputs, *self.arguments[-1])
+        return last_norm(self.whole)(inputs)
 
     def train(self, mode: bool = True) -> "Split":
         """Only the trained part leaves eval mode: dropout in frozen blocks would make the cache untrue."""
@@ -84,8 +84,9 @@ def split_model(model: Model, plan: Plan, class_names: list[str], size: int, dev
     Raises PlanError where the model can't be cut, or the cut model computes something else than the whole one.
     """
     whole = _with_head(model, plan, class_names, size).to(device)
-    blocks = plan.trained_blocks(len(whole.blocks))
-    start = len(whole.blocks) - blocks
+    depth = len(blocks_of(whole))
+    blocks = plan.trained_blocks(depth)
+    start = depth - blocks
     trained = _freeze(whole, start, plan)
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
     if plan.full_passes:
@@ -101,10 +102,13 @@ def split_model(model: Model, plan: Plan, class_names: list[str], size: int, dev
 
 def _with_head(model: Model, plan: Plan, class_names: list[str], size: int) -> Any:
     whole: Any = trainable_copy(model)
-    if not all(hasattr(whole, name) for name in ("blocks", "forward_head", "reset_classifier", "group_matcher")):
+    if not all(hasattr(whole, name) for name in ("forward_head", "reset_classifier", "group_matcher")):
         raise PlanError(
-            f"{model.name} has no plain sequence of blocks and a classifier, so it can't be fine-tuned here."
+            f"{model.name} is an encoder without a place for a classifier, so it can't be fine-tuned: use the variant "
+            "that has one (in timm, the name without _enc)."
         )
+    if hasattr(whole, "encoder"):  # of a language model: some merge their tokens, which forward() tells
+        model.forward(torch.zeros(1, 3, size, size, device=model.device))
     if model.class_names != class_names or whole.num_classes != len(class_names):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
@@ -121,8 +125,8 @@ def _freeze(whole: Any, start: int, plan: Plan) -> list[nn.Module]:
         return [whole]
     heads = whole.get_classifier()
     trained = list(heads) if isinstance(heads, tuple) else [heads]
-    if start < len(whole.blocks):
-        trained = [*whole.blocks[start:], whole.norm, *_optional(whole, "fc_norm", "attn_pool"), *trained]
+    if start < len(blocks_of(whole)):
+        trained = [*blocks_of(whole)[start:], last_norm(whole), *_optional(whole, "fc_norm", "attn_pool"), *trained]
     for module in trained:
         module.requires_grad_(True)
     return trained
@@ -130,6 +134,16 @@ def _freeze(whole: Any, start: int, plan: Plan) -> list[nn.Module]:
 
 def _optional(whole: nn.Module, *names: str) -> Iterator[nn.Module]:
     return (module for module in (getattr(whole, name, None) for name in names) if isinstance(module, nn.Module))
+
+
+def blocks_of(whole: Any) -> Any:
+    """The blocks, which the encoders of language models keep one level down."""
+    return getattr(whole, "encoder", whole).blocks
+
+
+def last_norm(whole: Any) -> nn.Module:
+    """The norm between the last block and the pooling; some models have none."""
+    return getattr(getattr(whole, "encoder", whole), "norm", nn.Identity())
 
 
 class _Reached(Exception):
@@ -144,7 +158,8 @@ def _tokens_before(whole: Any, start: int, pixels: Tensor) -> Tensor:
         kept.append(inputs[0])
         raise _Reached
 
-    stop_at = whole.blocks[start] if start < len(whole.blocks) else whole.norm
+    blocks = blocks_of(whole)
+    stop_at = blocks[start] if start < len(blocks) else last_norm(whole)
     handle = stop_at.register_forward_pre_hook(keep)
     try:
         whole.forward_features(pixels)
@@ -156,29 +171,29 @@ def _tokens_before(whole: Any, start: int, pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _block_arguments(whole: Any, pixels: Tensor) -> list[dict]:
-    """The keyword arguments each block is called with (rotary positions, shared biases): the same for every image."""
-    arguments: list[dict] = []
+def _block_arguments(whole: Any, pixels: Tensor) -> list[Arguments]:
+    """What each block is called with besides tokens (rotary positions, shared biases): the same for every image."""
+    found: list[Arguments] = []
     hooks = [
-        block.register_forward_pre_hook(lambda _, inputs, kwargs: arguments.append(kwargs), with_kwargs=True)
-        for block in whole.blocks
+        block.register_forward_pre_hook(lambda _, args, kwargs: found.append((args[1:], kwargs)), with_kwargs=True)
+        for block in blocks_of(whole)
     ]
-    whole.forward_features(pixels)
+    whole.forward_features(pixels[:1])  # of one image, so that they fit any batch
     for hook in hooks:
         hook.remove()
-    if len(arguments) != len(whole.blocks):
+    if len(found) != len(blocks_of(whole)):
         raise PlanError("This model doesn't run its blocks one after the other, so it can't be cut: choose train all.")
-    return arguments
+    return found
 
 
-def _last_block(whole: Any, block: Any, x: Tensor, arguments: dict) -> Tensor:
+def _last_block(whole: Any, block: Any, x: Tensor, args: tuple, kwargs: dict) -> Tensor:
     """The last block for the class token alone where only that is read: the same row at a sixth of the cost.
 
     x "batch token width". Keys and values still come from every token; query, projection and MLP from one.
     """
     plain = type(block) is Block and type(block.attn) is Attention and getattr(whole, "global_pool", "") == "token"
     if not plain or block.attn.gate is not None or whole.attn_pool is not None or hasattr(whole, "head_dist"):
-        return block(x, **arguments)
+        return block(x, *args, **kwargs)
     cls = x[:, :1]
     cls = cls + block.drop_path1(block.ls1(_cls_attention(block.attn, block.norm1(x))))
     return cls + block.drop_path2(block.ls2(block.mlp(block.norm2(cls))))

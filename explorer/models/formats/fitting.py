@@ -23,15 +23,17 @@ def fit(tensors: Tensors, module: nn.Module, file: str) -> tuple[Tensors, list[s
 
     Raises CheckpointError that names a missing, misshapen or non-finite tensor of the backbone.
     """
-    own = module.state_dict()
-    kept = {key: tensors[key] for key in own if key in tensors}
+    own, weights = module.state_dict(), {name for name, _ in module.named_parameters()}
+    counters = {key: torch.zeros((), dtype=own[key].dtype) for key in own if key.endswith("num_batches_tracked")}
+    kept = counters | {key: tensors[key] for key in own if key in tensors}
     for key, parameter in own.items():
         if key not in kept:
             raise CheckpointError(f"{file}: the tensor {key} is missing, so the Vision Transformer isn't complete.")
         if kept[key].shape != parameter.shape:
             got, expected = tuple(kept[key].shape), tuple(parameter.shape)
             raise CheckpointError(f"{file}: {key} has shape {got}, expected {expected} beside the other tensors.")
-        check_finite(kept[key], key, file)
+        if key in weights:  # a buffer may hold an infinite bound
+            check_finite(kept[key], key, file)
     return kept, [key for key in tensors if key not in own]
 
 
