@@ -30,7 +30,7 @@ def plan_step() -> None:
     if dataset is None:
         st.caption("First choose images in the step Data.")
     else:
-        choose_plan(chosen().model, dataset)
+        choose_plan(chosen(), dataset)
 
 
 def train_step() -> None:

@@ -3,13 +3,19 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
 
 from explorer.cli import main
+from explorer.models import registry
+from explorer.models.loading import load_model
 from explorer.training.examples import SIZES
 from tests.training_help import make_base, make_dataset, own_queue  # noqa: F401
 
@@ -68,6 +74,46 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
     assert "no runs in" in capsys.readouterr().out and checkpoint.is_dir()
 
 
+def test_heads_and_architecture_of_a_bare_weights_file_are_told_and_kept(tmp_path, data, base):
+    where = ["--runs", str(tmp_path / "runs"), "--name"]
+    bare = shutil.copy(base / "model.safetensors", tmp_path / "bare.safetensors")
+    train = ["finetune", str(data), "--model", str(bare), "--num-heads", "4", "--epochs", "2", *where, "heads"]
+    assert main([*train, "--stop-after", "1"]) == 0
+    assert main(["finetune", "--resume", *where, "heads"]) == 0
+    assert load_model(tmp_path / "checkpoints" / "heads", device="cpu").num_heads == 4
+
+    named = tmp_path / "named.safetensors"
+    save_file(timm.create_model("test_vit", num_classes=3).state_dict(), named)
+    train = ["finetune", str(data), "--model", str(named), "--arch", "test_vit", "--epochs", "1", *where, "arch"]
+    assert main(train) == 0
+    config = json.loads((tmp_path / "checkpoints" / "arch" / "config.json").read_text())
+    assert config["architecture"] == "test_vit"
+    assert main(["predict", str(named), str(data / "red" / "0.png"), "--arch", "test_vit", "--num-heads", "2"]) == 0
+
+
+def test_kept_epochs_open_as_models_of_their_own(tmp_path, data, base):
+    where = ["--runs", str(tmp_path / "runs"), "--name", "kept"]
+    plan = ["--train", "last-1", "--epochs", "5", "--keep-epochs", "2"]
+    assert main(["finetune", str(data), "--model", str(base), *plan, *where, "--stop-after", "3"]) == 0
+    checkpoint = tmp_path / "checkpoints" / "kept"
+    assert [epoch for epoch, _ in registry.saved_epochs(checkpoint)] == [2]
+    second = load_file(tmp_path / "runs" / "kept" / "epochs" / "2.safetensors")
+    assert main(["finetune", "--resume", *where]) == 0
+    assert [epoch for epoch, _ in registry.saved_epochs(checkpoint)] == [2, 4]
+    assert not (tmp_path / "runs" / "kept" / "epochs").exists()
+
+    models = [load_model(path, device="cpu") for _, path in registry.saved_epochs(checkpoint)]
+    assert [model.name for model in models] == ["kept, epoch 2", "kept, epoch 4"]
+    got = dict(models[0].module.named_parameters())
+    assert second and all(torch.allclose(got[name], tensor, rtol=1e-3, atol=1e-6) for name, tensor in second.items())
+    assert not torch.equal(got["head.weight"], dict(models[1].module.named_parameters())["head.weight"])
+    size = [path.stat().st_size for path in sorted(checkpoint.rglob("model.safetensors"))]
+    assert size[0] < 0.6 * size[2], "half the size of the checkpoint itself"
+    timm.create_model(f"local-dir:{checkpoint / 'epochs' / '002'}", pretrained=True)
+    image = str(data / "red" / "0.png")
+    assert main(["compare", image, "--model", str(checkpoint / "epochs/002"), "--with", str(checkpoint)]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -76,6 +122,7 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
         (["finetune", "DATA", "--name", "../up"], "can't name a run"),
         (["finetune", "DATA", "--lr", "-1"], "lr must be more than 0"),
         (["finetune", "DATA", "--train", "some"], "head, all or last-N"),
+        (["finetune", "DATA", "--keep-epochs", "0"], "keep_epochs must be at least 1"),
         (["finetune", "DATA", "--stop-after", "0"], "--stop-after must be at least 1"),
         (["finetune", "nowhere.zip", "--model", "BASE"], "nowhere.zip"),
         (["finetune", "--resume", "--name", "nothing"], "'nothing'"),

@@ -167,10 +167,14 @@ def test_thinned_keeps_every_epoch_and_the_newest_step():
 
 
 def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():
-    cost = Estimate(before_seconds=12, epoch_seconds=3, epochs=10, cache_bytes=97_000_000)
+    cost = Estimate(before_seconds=12, epoch_seconds=3, epochs=10, cache_bytes=97_000_000, kept_bytes=11_400_000)
     line = cost_line(cost, Plan("last-2"), 74_600_000_000)
     assert "**42 s**" in line and "12 s of it" in line and "**97 MB**" in line and "74.6 GB free" in line
     assert "Every epoch runs every block" in cost_line(cost, Plan("all"), 10**9)
+    assert "kept" not in line
+    assert "3 epochs are kept beside the result, which takes **34 MB** for good." in cost_line(
+        cost, Plan("last-2", epochs=10, keep_epochs=3), 10**9
+    )
 
 
 def test_confusion_figure_leaves_out_classes_that_do_not_occur():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,15 @@ def test_bad_input_of_a_job_is_a_failed_state_with_its_sentence(tmp_path, base):
     state = folder.read_state()
     assert state.status == "failed" and "nothing.zip" in (state.error or "")
     assert "Traceback" not in folder.log.read_text()
+
+
+def test_what_a_weights_file_can_not_tell_reaches_the_job(tmp_path, data, base):
+    weights = shutil.copy(base / "model.safetensors", tmp_path / "weights.safetensors")
+    folder = jobs.start(data, str(weights), Plan(), "bare", tmp_path / "runs", num_heads=5)
+    wait_for(lambda: not folder.read_state().active, "the failure")
+    assert "5 heads don't divide the width 32" in (folder.read_state().error or "")
+    run = jobs.read_run("bare", tmp_path / "runs")
+    assert run.options is not None and (run.options.arch, run.options.num_heads) == (None, 5)
 
 
 LIMITED = """

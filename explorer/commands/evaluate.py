@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from explorer.commands.finetune import add_weights_arguments
+
 MATRIX = 20  # classes up to which the confusion matrix is printed
 SHOWN = 20  # images without a known class that are printed
 
@@ -13,6 +15,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("evaluate", help="measure a classifier on class folders")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint name, folder, or any model source")
     parser.add_argument("data", metavar="DATA", help="zip or folder of class folders, or of images")
+    add_weights_arguments(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every image's probabilities to FILE")
     parser.set_defaults(run=run)
 
@@ -25,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.loading import load_model
     from explorer.training.classify import evaluate, find_source, write_predictions
 
-    model = load_model(find_source(args.checkpoint))
+    model = load_model(find_source(args.checkpoint), arch=args.arch, num_heads=args.num_heads)
     with tempfile.TemporaryDirectory() as folder:
         data = read_images(args.data, out=folder)
         made = evaluate(model, data)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from explorer.training.folder import State
     from explorer.training.run import Result
 
+ASKED = ("resume", "stop_after", "onnx", "tensorboard", "arch", "num_heads")  # what finetune() takes as it is typed
 EXAMPLE = "example: python -m explorer finetune photos.zip --model bundled --train head --epochs 10"
 
 
@@ -23,6 +24,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("finetune", help="train a model on your own images", epilog=EXAMPLE)
     parser.add_argument("data", nargs="?", metavar="DATA", help="zip or folder of class folders; or digits, cifar10")
     parser.add_argument("--model", default="bundled", metavar="SOURCE", help="base model (default: bundled)")
+    add_weights_arguments(parser)
     parser.add_argument("--name", help="name of the run and of its checkpoint (default: made from DATA)")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs (default: runs)")
     parser.add_argument("--resume", action="store_true", help="go on with the stopped or killed run --name")
@@ -31,6 +33,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs into the run")
     add_plan_arguments(parser)
     parser.set_defaults(run=run)
+
+
+def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
+    """--arch and --num-heads, for bare weights files."""
+    parser.add_argument("--arch", metavar="ID", help="timm name of the architecture, where a weights file can't tell")
+    parser.add_argument("--num-heads", type=int, metavar="N", help="where a weights file can't tell")
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         raise TrainingError("A launch of several processes needs --name, so that all of them write one run.")
     name = args.name or free_name(args.data, plan.train, runs)
     folder = RunFolder(run_path(name, runs))
-    asked = {key: getattr(args, key) for key in ("resume", "stop_after", "onnx", "tensorboard")}
+    asked = {key: getattr(args, key) for key in ASKED}
     from explorer.training.run import finetune  # slow to import: torch, timm, accelerate
 
     with stop_on_signals(folder.stop_request):

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from explorer.commands.finetune import add_weights_arguments
+
 
 def add_parser(subparsers: Any) -> None:
     """predict CHECKPOINT IMAGE… [--top N] [--csv FILE]"""
@@ -12,6 +14,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint name, folder, or any model source")
     parser.add_argument("images", nargs="+", metavar="IMAGE")
     parser.add_argument("--top", type=int, default=3, metavar="N", help="classes to show an image (default: 3)")
+    add_weights_arguments(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every image's probabilities to FILE")
     parser.set_defaults(run=run)
 
@@ -21,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.loading import load_model
     from explorer.training.classify import find_source, predict, write_predictions
 
-    found = predict(load_model(find_source(args.checkpoint)), args.images)
+    found = predict(load_model(find_source(args.checkpoint), arch=args.arch, num_heads=args.num_heads), args.images)
     for index, image in enumerate(found.images):
         likely = ", ".join(f"{name} {probability:.3f}" for name, probability in found.top(index, args.top))
         print(f"{image}: {likely}")

@@ -21,12 +21,13 @@ REPEATS = 2  # the faster one counts
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds before the first epoch and for each epoch, and bytes of disk for the cache."""
+    """Seconds before the first epoch and for each epoch, and bytes of disk for the cache and for an epoch to keep."""
 
     before_seconds: float
     epoch_seconds: float
     epochs: int
     cache_bytes: int
+    kept_bytes: int
 
     @property
     def seconds(self) -> float:
@@ -66,7 +67,8 @@ def estimate(
         draw = _seconds(lambda: [augmented.transform(open_image(image)) for image in few]) / len(few)
         epoch += len(train) * draw / max(1, loader_workers(len(train)))
     layouts = [plan_layout(split, plan, val, 1), plan_layout(split, plan, cached, plan.views)]
-    return Estimate(before, epoch, plan.epochs, sum(layout.bytes for layout in layouts))
+    cache, kept = sum(layout.bytes for layout in layouts), 2 * model.num_parameters
+    return Estimate(before, epoch, plan.epochs, cache, kept)
 
 
 def _seconds(work: Callable[[], object]) -> float:

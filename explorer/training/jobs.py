@@ -48,9 +48,12 @@ def start(
     *,
     onnx: bool = False,
     tensorboard: bool = False,
+    arch: str | None = None,
+    num_heads: int | None = None,
 ) -> RunFolder:
     """Start `python -m explorer finetune …` in a process of its own, which outlives this one; returns its folder.
 
+    arch and num_heads: what a bare weights file can't tell.
     Raises TrainingError for a name that can't be used or is taken. What goes wrong later is told by the run's state.
     """
     folder = RunFolder(run_path(name, runs))
@@ -60,6 +63,8 @@ def start(
     data = Path(data).resolve() if Path(data).exists() else data  # the process starts in another folder
     arguments = [str(data), "--model", model, "--name", name, "--runs", str(runs), *plan_arguments(plan)]
     arguments += ["--onnx"] * onnx + ["--tensorboard"] * tensorboard
+    arguments += ["--arch", arch] if arch else []
+    arguments += ["--num-heads", str(num_heads)] if num_heads else []
     _launch(folder, arguments)
     return folder
 

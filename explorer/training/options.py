@@ -12,13 +12,18 @@ from explorer.training.plan import Plan
 
 @dataclass(frozen=True)
 class Options:
-    """data and model as finetune takes them; checkpoint: the folder to make; onnx and tensorboard: also write these."""
+    """data and model as finetune takes them; checkpoint: the folder to make; onnx and tensorboard: also write these.
+
+    arch and num_heads: what a bare weights file can't tell, as load_model takes them.
+    """
 
     data: str
     model: str
     checkpoint: str
     onnx: bool = False
     tensorboard: bool = False
+    arch: str | None = None
+    num_heads: int | None = None
 
 
 def runs_folder() -> Path:

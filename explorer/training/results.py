@@ -12,6 +12,7 @@ from explorer.training.evaluation import predictions, report
 from explorer.training.events import epochs_of, read_events
 from explorer.training.export import export_onnx
 from explorer.training.folder import write_json
+from explorer.training.saves import kept_epochs
 
 if TYPE_CHECKING:
     from explorer.training.work import Work
@@ -33,12 +34,15 @@ def save_results(work: "Work", logits: np.ndarray, status: str) -> dict[str, Any
     rows = predictions(logits, examples.val_labels, examples.val_items, names)
     write_json(folder.predictions, rows)
     checkpoint = Path(work.options.checkpoint)
-    save_checkpoint(checkpoint, work.split.whole, work.model, work.split.size, work.plan, examples, metrics)
+    save_checkpoint(
+        checkpoint, work.split.whole, work.model, work.split.size, work.plan, examples, metrics, kept_epochs(folder)
+    )
     if work.options.onnx:
         export_onnx(work.split.whole, checkpoint / "model.onnx", work.split.size)
     write_json(folder.metrics, metrics)
     if status == "finished":
-        shutil.rmtree(folder.cache, ignore_errors=True)
+        for path in (folder.cache, folder.epochs):
+            shutil.rmtree(path, ignore_errors=True)
     work.reporter.emit("end", status=status)
     work.reporter.update(status=status, phase="", progress=1.0, seconds_left=None, checkpoint=str(checkpoint))
     return metrics

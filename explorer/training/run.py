@@ -51,20 +51,24 @@ def finetune(
     stop_after: int | None = None,
     onnx: bool = False,
     tensorboard: bool = False,
+    arch: str | None = None,
+    num_heads: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Fine-tune a Vision Transformer on a zip or folder of class folders.
 
-    source: what load_model takes, or a loaded Model. run_dir: a new folder for the run, or with resume=True one that
-    was stopped, interrupted or failed. checkpoint: the folder to make; by default checkpoints/<name> beside the folder
-    "runs" that holds run_dir, else run_dir/checkpoint. stop_after: stop, as if asked to, after so many epochs.
+    source: what load_model takes, with arch and num_heads, or a loaded Model. run_dir: a new folder for the run, or
+    with resume=True one that was stopped, interrupted or failed. checkpoint: the folder to make; by default
+    checkpoints/<name> beside the folder "runs" that holds run_dir, else run_dir/checkpoint. stop_after: stop, as if
+    asked to, after so many epochs.
     progress: called with the State as it changes. Waits while another job runs on this machine.
     Raises DataError, ModelError or PlanError for bad input, TrainingError for a full disk or lost memory.
     """
     folder, main = RunFolder(run_dir), int(os.environ.get("RANK", 0)) == 0
     plan = (plan or Plan()).resolved()
     model_name = source.source if isinstance(source, Model) else str(source)
-    options = Options(str(path), model_name, str(checkpoint or default_checkpoint(folder.path)), onnx, tensorboard)
+    target = str(checkpoint or default_checkpoint(folder.path))
+    options = Options(str(path), model_name, target, onnx, tensorboard, arch, num_heads)
     if resume:
         options, plan = read_config(folder)
     if main:

@@ -15,6 +15,7 @@ from explorer.models.loading import load_model
 from explorer.training.baseline import measure_baseline
 from explorer.training.batches import AugmentedInputs, CachedInputs
 from explorer.training.cache import PrefixCache, build_cache, cache_key, finish_cache, plan_layout
+from explorer.training.checkpoints import kept_bytes
 from explorer.training.evaluation import losses, scores
 from explorer.training.examples import Examples, check_disk, read_examples
 from explorer.training.folder import RunFolder
@@ -23,7 +24,7 @@ from explorer.training.options import Options
 from explorer.training.plan import Plan
 from explorer.training.reporter import Reporter
 from explorer.training.results import save_results
-from explorer.training.saves import Saved, load_saved, save_best, save_epoch, save_last
+from explorer.training.saves import Saved, keep_epoch, load_saved, save_best, save_epoch, save_last
 from explorer.training.split import split_model
 
 
@@ -47,7 +48,7 @@ class Work:
         """Returns (metrics, "finished" or "stopped"); raises Stopped where that came before the first step."""
         self.examples = self._read()
         self.reporter.update(phase="loading", progress=0.0)
-        self.model = loaded or load_model(self.options.model, device="cpu")
+        self.model = loaded or self._load()
         names, size = list(self.examples.report.class_names), self._size()
         self.split = split_model(self.model, self.plan, names, size, self.accelerator.device)
         self._open_inputs()
@@ -79,6 +80,10 @@ class Work:
         if self.stop():
             raise Stopped
 
+    def _load(self) -> Model:
+        options = self.options
+        return load_model(options.model, device="cpu", arch=options.arch, num_heads=options.num_heads)
+
     def _size(self) -> int:
         size = self.plan.image_size or self.model.input_size
         self.model.fit(self.examples.train_images[0], size)  # raises for a size that isn't whole patches
@@ -95,7 +100,8 @@ class Work:
             key = cache_key(self.model, self.plan, images)
             layouts[side] = plan_layout(self.split, self.plan, len(images), views, key)
         if self.main:
-            check_disk(self.folder, sum(layout.bytes for layout in layouts.values()))
+            cached = sum(layout.bytes for layout in layouts.values())
+            check_disk(self.folder, cached + kept_bytes(self.split.whole, self.plan))
         self._fill({side: (layouts[side], images) for side, (images, _) in wanted.items()})
         opened = {
             side: CachedInputs(PrefixCache(self._cache_file(side), layout), self.model, device)
@@ -171,6 +177,8 @@ class Work:
         if self.main:
             if self.saved.best_epoch == epoch:
                 save_best(self.folder, self.trainer.weights())
+            if self.plan.keeps(epoch):
+                keep_epoch(self.folder, epoch, self.trainer.weights())
             save_epoch(self.folder, self.saved, self.trainer.weights(), self.trainer.state())
         self._tell(epoch, step.lr, val, time.perf_counter() - began)
 

@@ -19,6 +19,7 @@ from explorer.ui.finetune_report import IMBALANCED
 from explorer.ui.finetune_steps import RUN, go_to
 from explorer.ui.finetune_train import duration
 from explorer.ui.messages import plain
+from explorer.ui.state import Choice
 
 TRAIN = {
     "head": ("Head only", "Seconds to minutes. The attention stays as it is."),
@@ -30,8 +31,9 @@ EPOCHS = {"head": 30, "last": 10, "all": 10}
 KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another step
 
 
-def choose_plan(model: Model, dataset: Dataset) -> None:
+def choose_plan(choice: Choice, dataset: Dataset) -> None:
     """The form, what it costs, and the button that starts a run as a process of its own."""
+    model = choice.model
     st.markdown(f"Train **{plain(model.name)}**, the sidebar's model, on **{plain(dataset.title)}**.")
     plan = _plan(model, dataset)
     proposed = free_name(dataset.title, plan.train, runs_folder())
@@ -40,7 +42,10 @@ def choose_plan(model: Model, dataset: Dataset) -> None:
     onnx = right.checkbox("Also write ONNX", key="plan_onnx", **KEPT)
     st.markdown(cost_line(_cost(model, dataset, plan), plan, shutil.disk_usage(runs_folder().parent).free))
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
-        folder = start(dataset.path, model.source, plan, (name or "").strip(), runs_folder(), onnx=onnx)
+        folder = start(
+            dataset.path, model.source, plan, (name or "").strip(), runs_folder(), onnx=onnx,
+            arch=choice.arch, num_heads=choice.num_heads,
+        )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
 
 
@@ -108,6 +113,10 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
             "Warm-up", 0.0, 0.5, 0.1, key="plan_warmup", **KEPT,
             help="The share of all steps in which the learning rate rises, before it falls along a cosine.",
         ),
+        "keep_epochs": next(cells).number_input(
+            "Keep epochs, one in", 1, None, None, placeholder="none", key="plan_keep_epochs", **KEPT,
+            help="Keep the weights of every so many epochs, to see on the Compare page how the attention changed.",
+        ),
         "label_smoothing": next(cells).slider("Label smoothing", 0.0, 0.5, 0.0, key="plan_label_smoothing", **KEPT),
     }  # fmt: skip
     if kind != "head":
@@ -142,6 +151,10 @@ def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
         f"About **{duration(cost.seconds)}**, {duration(cost.before_seconds)} of it before the first epoch, "
         f"and **{disk(cost.cache_bytes)}** of disk while it runs ({disk(free)} free)."
     )
+    kept = sum(plan.keeps(epoch) for epoch in range(1, plan.epochs + 1))
+    if kept:
+        epochs = "1 epoch is" if kept == 1 else f"{kept} epochs are"
+        line += f" {epochs} kept beside the result, which takes **{disk(kept * cost.kept_bytes)}** for good."
     if not plan.full_passes:
         return line
     why = "every block learns" if plan.train == "all" else "full augmentation makes new pictures each time"

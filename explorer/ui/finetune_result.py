@@ -42,7 +42,8 @@ def show_result(run: Run) -> None:
         rows = read_json(run.folder.predictions)
         trained = cached.load_model(key)
         _predictions(rows, trained, run.plan.image_size)
-        _attention_change(cached.load_model(run.options.model), trained, rows, run.plan)
+        base = cached.load_model(run.options.model, run.options.arch, run.options.num_heads)
+        _attention_change(base, trained, rows, run.plan)
 
 
 def _which_weights(best: int, state: State) -> str:
