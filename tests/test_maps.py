@@ -95,6 +95,18 @@ def test_mass_mask_of_a_flat_map_keeps_some():
     assert maps.mass_mask(torch.ones(4, 5), 0.5).sum() == 10
 
 
+def test_of_entries_that_tie_the_first_are_kept():
+    weights = torch.tensor([[0.25, 0.25], [0.25, 0.25]])
+    assert maps.mass_mask(weights, 0.6).tolist() == [[True, True], [True, False]]
+    assert maps.mass_mask(weights, 0.5).tolist() == [[True, True], [False, False]]
+
+
+def test_the_whole_mass_leaves_out_what_weighs_nothing():
+    weights = torch.tensor([[0.5, 0.0], [0.0, 0.25]])
+    assert maps.mass_mask(weights, 1.0).tolist() == [[True, False], [False, True]]
+    assert not maps.mass_mask(torch.zeros(2, 2), 1.0).any()
+
+
 @pytest.mark.parametrize("mass", [0, -0.1, 1.01, math.nan])
 def test_bad_mass(mass):
     with pytest.raises(QueryError, match="above 0 and up to 1"):

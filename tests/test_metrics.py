@@ -10,6 +10,7 @@ import torch
 import explorer
 from explorer.attention.metrics import head_entropy, mean_attention_distance, patch_centres, prefix_share
 from explorer.attention.recorder import Call
+from explorer.errors import QueryError
 from tests.tiny import photo, tiny_model
 
 
@@ -61,6 +62,23 @@ def test_a_head_that_looks_at_itself(recording):
     np.testing.assert_allclose(mean_attention_distance(narrow, 0), 0, atol=1e-4)
     np.testing.assert_allclose(head_entropy(narrow, 0, (3, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(prefix_share(narrow, 0, (3, 3)), 0, atol=1e-6)
+
+
+def test_a_head_that_looks_at_no_patch_at_all():
+    recording = explorer.record(tiny_model(), photo())
+    call = recording.calls[0]
+    k = torch.zeros_like(call.k)
+    k[:, 0] = 1
+    only_cls = replace(recording, calls=[Call(torch.ones_like(call.q), k, 100.0, None)])
+    assert only_cls.heads(0, (3, 3)).max() == 0
+    np.testing.assert_array_equal(mean_attention_distance(only_cls, 0), 0)
+    np.testing.assert_array_equal(prefix_share(only_cls, 0, (3, 3)), 1)
+
+
+def test_numbers_of_a_layer_that_is_not_there(recording):
+    for number in (head_entropy, prefix_share, mean_attention_distance):
+        with pytest.raises(QueryError, match="layers 0 to 2; 3 is none of them"):
+            number(recording, 3)
 
 
 def test_a_head_that_looks_everywhere(recording):

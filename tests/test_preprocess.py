@@ -1,8 +1,11 @@
 """Any image becomes whole patches: crop, squash and keep, the thinnest pictures too."""
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
 from explorer.errors import ImageError
 from explorer.models.preprocess import MAX_TOKENS, fit_image, target_sides, to_pixels
@@ -15,13 +18,21 @@ def test_squash_is_one_bicubic_resize():
     np.testing.assert_array_equal(np.array(fitted), np.array(image.resize((64, 64), Image.Resampling.BICUBIC)))
 
 
-@pytest.mark.parametrize("size", [(150, 97), (97, 150), (64, 64), (65, 64)])
-def test_crop_is_the_middle_square(size):
-    image = photo(*size)
-    side = min(size)
-    left, top = (size[0] - side) / 2, (size[1] - side) / 2
-    square = image.resize((48, 48), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    np.testing.assert_array_equal(np.array(fit_image(image, 48, 16, "crop")), np.array(square))
+def noise(width, height):
+    """A picture that half a pixel of shift changes everywhere."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear", "nearest", "lanczos"])
+@pytest.mark.parametrize("size", [(150, 97), (97, 150), (64, 64), (65, 64), (500, 375), (20, 31), (48, 7), (3000, 4)])
+def test_crop_is_torchvisions_resize_and_centre_crop(size, mode):
+    image = noise(*size)
+    reference = CenterCrop(48)(Resize(48, InterpolationMode(mode))(image))
+    off = np.abs(np.array(fit_image(image, 48, 16, "crop", mode)).astype(int) - np.array(reference).astype(int))
+    if mode == "nearest":  # a pixel's middle that falls on the line between two may go either way
+        assert (off > 0).mean() < 0.02
+    else:  # Pillow rounds and clips to 8 bit between rows and columns, whichever it does first
+        assert off.mean() < 0.3 and (off > 1).mean() < 0.01
 
 
 @pytest.mark.parametrize(
@@ -51,13 +62,38 @@ def test_the_thinnest_pictures(size, fit):
     assert fitted.width % 16 == fitted.height % 16 == 0 and fitted.width * fitted.height <= MAX_TOKENS * 256
 
 
-def test_what_can_not_be_fitted_says_what_would():
-    with pytest.raises(ImageError, match=r"100 is no multiple of the patch size 16: try 96"):
-        fit_image(photo(), 100, 16)
-    with pytest.raises(ImageError, match="try 16"):
-        fit_image(photo(), 3, 16)
+@pytest.mark.parametrize(
+    "size,words",
+    [
+        (100, "100 is no multiple of the patch size 16: try 96"),
+        (3, "3 is no multiple of the patch size 16: try 16"),
+        (0, "must be above 0, not 0: try 224"),
+        (-16, "must be above 0, not -16: try 224"),
+        (64.0, "whole number of pixels, not 64.0: try 224"),
+        (math.nan, "whole number of pixels, not nan"),
+        ("64", "whole number of pixels, not '64'"),
+        (10_000_000, "limit is 10,000"),
+    ],
+)
+def test_a_size_that_can_not_be_had_says_what_could(size, words):
+    with pytest.raises(ImageError, match=words):
+        fit_image(photo(), size, 16)
+    with pytest.raises(ImageError):
+        tiny_model(patch_size=16).fit(photo(), size)
+
+
+def test_a_fit_that_is_not_known_says_which_are():
     with pytest.raises(ImageError, match="crop, squash or keep, not 'stretch'"):
         fit_image(photo(), 64, 16, "stretch")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "keep"])
+def test_orientation_is_applied_before_fitting(fit, tmp_path):
+    upright, exif = photo(120, 80), Image.Exif()
+    exif[0x0112] = 6  # turn right by a quarter to see it upright
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.png", exif=exif)
+    fitted = fit_image(tmp_path / "phone.png", 64, 16, fit)
+    np.testing.assert_array_equal(np.array(fitted), np.array(fit_image(upright, 64, 16, fit)))
 
 
 @pytest.mark.parametrize("fit", ["crop", "squash"])

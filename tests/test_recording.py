@@ -1,10 +1,13 @@
 """Every question to a recording against the whole pattern of its layer, and every bad question."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import explorer
+from explorer.attention.recorder import Call
 from explorer.errors import ExplorerError, ImageError, QueryError
 from explorer.models.timm_models import create_timm, wrap_timm
 from tests.tiny import photo, tiny_model
@@ -63,6 +66,20 @@ def test_maps_of_every_query(recording, patterns, layer, query):
         assert got.dtype == np.float32
 
 
+def test_tokens_and_patches_keep_their_places_in_an_oblong_grid():
+    """A distilled model whose every token looks at itself alone, asked by name and by (row, col)."""
+    module = create_timm("deit_tiny_distilled_patch16_224", depth=1, embed_dim=64, num_heads=4, img_size=64)
+    recording = explorer.record(wrap_timm(module, "distilled"), photo(96, 64), 64, "keep")
+    assert recording.prefix_tokens == ("cls", "dist") and recording.grid == (4, 6)
+    own = torch.eye(2 + 4 * 6).expand(4, -1, -1)
+    recording = replace(recording, calls=[Call(own * 100, own, 1.0, None)])
+    for row, col in np.ndindex(4, 6):
+        heatmap = recording.attention(0, 1, (row, col))
+        assert heatmap[row, col] == pytest.approx(1) and heatmap.sum() == pytest.approx(1)
+    for index, name in enumerate(recording.prefix_tokens):
+        assert recording.rows(0, name)[:, index] == pytest.approx(1) and recording.attention(0, 1, name).max() < 1e-6
+
+
 def test_mean_query_is_the_mean_over_patch_queries(recording, patterns):
     expected = patterns[1][:, 3:, 3:].mean(axis=1).reshape(4, 8, 12)
     np.testing.assert_allclose(recording.heads(1, "mean"), expected, atol=1e-6)
@@ -116,7 +133,10 @@ def test_models_without_cls_answer_with_the_mean_over_patches():
         lambda r: r.attention(0, -1),
         lambda r: r.attention(0, "sum"),
         lambda r: r.attention(0, None),
+        lambda r: r.attention(0, "median"),
         lambda r: r.attention(0, 0, "dist"),
+        lambda r: r.attention(0, 0, "reg9"),
+        lambda r: r.attention(0, 0, (100, 100)),
         lambda r: r.attention(0, 0, (8, 0)),
         lambda r: r.attention(0, 0, (0, 12)),
         lambda r: r.attention(0, 0, (-1, 0)),
@@ -130,6 +150,9 @@ def test_models_without_cls_answer_with_the_mean_over_patches():
         lambda r: r.token_norms(4),
         lambda r: r.rollout(query="dist"),
         lambda r: r.q(7),
+        lambda r: r.call(-4),
+        lambda r: r.mass_mask(0, mass=float("nan")),
+        lambda r: r.rollout(discard_ratio=1.0),
     ],
 )
 def test_bad_questions_get_one_sentence(recording, question):

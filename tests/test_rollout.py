@@ -1,5 +1,7 @@
 """Rollout from one query against the textbook form: whole matrices, products and float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +45,7 @@ def textbook(recording, fusion, discard_ratio, start_layer):
 
 
 @pytest.mark.parametrize("fusion", ["mean", "max", "min"])
-@pytest.mark.parametrize("discard_ratio", [0.0, 0.3, 0.9, 0.99])
+@pytest.mark.parametrize("discard_ratio", [0.0, 0.3, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("start_layer", [0, 2])
 def test_every_setting(recording, fusion, discard_ratio, start_layer):
     product = textbook(recording, fusion, discard_ratio, start_layer)
@@ -85,6 +87,12 @@ def test_a_bias_goes_into_the_rollout():
     np.testing.assert_allclose(recording.rollout().ravel(), product.mean(axis=0), atol=1e-6)
 
 
+def test_a_flat_map_has_no_lowest_entries_to_discard():
+    recording = explorer.record(tiny_model(reg_tokens=2), photo())
+    flat = replace(recording, calls=[replace(call, q=torch.zeros_like(call.q)) for call in recording.calls])
+    np.testing.assert_array_equal(flat.rollout((3, 3), discard_ratio=0.9), flat.rollout((3, 3)))
+
+
 def test_half_precision_recordings_roll_out():
     model = tiny_model()
     half = explorer.record(model, photo(), byte_budget=1)
@@ -101,6 +109,9 @@ def test_half_precision_recordings_roll_out():
         {"discard_ratio": -0.1},
         {"start_layer": 3},
         {"start_layer": -1},
+        {"start_layer": 1.5},
+        {"start_layer": "first"},
+        {"discard_ratio": float("nan")},
         {"query": (99, 0)},
     ],
 )

@@ -77,7 +77,7 @@ def mass_mask(weights: Tensor, mass: float) -> Tensor:
     flat = weights.flatten().double()
     order = flat.argsort(descending=True, stable=True)
     cumulated = flat[order].cumsum(0)
-    # Keep an entry when those before it don't hold the mass yet: the first entry is always kept.
+    # Keep an entry when those before it don't hold the mass yet: the first is always kept, unless all weigh nothing.
     before = torch.cat([cumulated.new_zeros(1), cumulated[:-1]])
     keep = torch.zeros_like(flat, dtype=torch.bool)
     keep[order[before < mass * cumulated[-1]]] = True

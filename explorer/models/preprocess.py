@@ -70,10 +70,16 @@ def target_sides(width: int, height: int, size: int, patch_size: int, fit: Fit) 
 
 
 def _resize_and_crop(image: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
-    # Cropping first to the centre square equals resizing first, without ever making a 3000x4 image 168,000 px wide.
-    side = min(image.width, image.height)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    return image.resize((size, size), resampling, box=(left, top, left + side, top + side))
+    """The centre of the resized image, rounded to whole pixels as torchvision's Resize and CenterCrop round it."""
+    # A box makes only the part that is kept: a 3000x4 image never becomes 168,000 px wide.
+    short = min(image.size)
+    start, end = [], []
+    for side in image.size:
+        resized = int(size * side / short)
+        first = round((resized - size) / 2)
+        start.append(first * side / resized)
+        end.append((first + size) * side / resized)
+    return image.resize((size, size), resampling, box=(*start, *end))
 
 
 def to_pixels(image: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:
