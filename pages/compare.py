@@ -12,8 +12,7 @@ from explorer.ui.state import Current, current
 def compare(now: Current) -> None:
     """The second model's picker and all that follows from it; a fragment, so that the sidebar stays."""
     with show_errors():
-        model = pick_second_model("Compare with", "with", now.source)
-        second = compare_view.second_recording(now, model)
+        second = compare_view.second_recording(now, pick_second_model("Compare with", "with", now.source))
         view = compare_view.pick_view(now, second)
         compare_view.canvases(view, now.recording, second)
         compare_view.differences(view, now.recording, second)

@@ -12,11 +12,11 @@ choice = chosen()
 fps = st.select_slider("Frames a second", [2, 4, 8, 12, 24], 8, key="fps", bind="query-params")
 picked = video_view.pick_clip(choice, fps)
 with show_errors():
-    view = video_view.pick_view(choice)
+    shown = video_view.pick_view(choice)
     beside = st.toggle("Show the clip beside it", True, key="beside", bind="query-params")
     if picked is not None:
         name, clip = picked
-        asked = (name, fps, view, beside)
+        asked = (name, fps, shown.view, beside)
         if st.button(f"Look at {len(clip.frames)} frames", type="primary", icon=":material/play_arrow:"):
-            video_view.run(choice, clip, view, beside, asked)
-        video_view.result(view, asked)
+            video_view.run(choice, clip, shown, beside, asked)
+        video_view.result(shown, asked)

@@ -42,7 +42,7 @@ def test_page_is_described(entry):
 
 
 def test_model_photo_size_and_fit_are_those_of_the_address():
-    app = open_app(photo="coffee", size="96", fit="Squash", heads="8")
+    app = open_app(photo="coffee", size="96", fit="squash", heads="8")
     choice = app.session_state["choice"]
     assert (choice.photo.source, choice.size, choice.fit) == ("sample:coffee", 96, "squash")
     assert choice.settings == {
@@ -50,10 +50,10 @@ def test_model_photo_size_and_fit_are_those_of_the_address():
     }  # fmt: skip
     assert choice.model.num_heads == 8
     assert app.query_params == {
-        "model": "tiny.safetensors",
+        "model": TINY,
         "photo": "coffee",
         "size": "96",
-        "fit": "Squash",
+        "fit": "squash",
         "heads": "8",
     }
 
@@ -64,7 +64,7 @@ def test_model_photo_size_and_fit_are_those_of_the_address():
         ("size", "97", "multiple of the model's patch size, 8, from 32 to 512"),
         ("size", "100000", "from 32 to 512"),
         ("size", "many", "from 32 to 512"),
-        ("fit", "stretch", "Crop, Squash, Keep"),
+        ("fit", "stretch", "crop, squash, keep"),
         ("photo", "unicorn", "cat, astronaut"),
     ],
 )

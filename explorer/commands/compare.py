@@ -11,6 +11,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("compare", help="how far two models look apart, head by head")
     parser.add_argument("image", type=Path)
     parser.add_argument("--with", dest="other", required=True, help="the second model, given as --model is")
+    parser.add_argument("--with-arch", help="--arch of the second model")
+    parser.add_argument("--with-num-heads", type=int, help="--num-heads of the second model")
     parser.add_argument("--layer", type=int, default=-1, help="of the difference map (default: the last)")
     parser.add_argument("--head", type=_view.head, default="mean", help="of the difference map (default: mean)")
     parser.add_argument("--query", type=_view.query, help="cls, another prefix token, mean, or a patch as ROW,COL")
@@ -29,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
     from explorer.rendering.comparison import comparison_picture
 
     first = _view.recorded(args, _view.open_model(args), args.image)
-    second = _view.recorded(args, load_model(args.other), args.image)
+    second = _view.recorded(
+        args, load_model(args.other, arch=args.with_arch, num_heads=args.with_num_heads), args.image
+    )
     result = divergence(first, second, args.query)
     rows = [(change.layer, change.other_layer, change.head, f"{change.bits:.4f}") for change in result.most_changed()]
     table = [("layer", "other layer", "head", "bits"), *rows]

@@ -1,7 +1,5 @@
 """The tabs under the canvas; only the open one is computed."""
 
-from dataclasses import replace
-
 import streamlit as st
 
 from explorer.attention.metrics import head_entropy, mean_attention_distance, prefix_share
@@ -9,8 +7,9 @@ from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
 from explorer.ui.artefacts_tab import artefacts_tab
 from explorer.ui.attention_figures import in_blocks, matrix_figure, mosaic, mosaic_figure
-from explorer.ui.attention_settings import FUSIONS, head_name, query_name
+from explorer.ui.attention_settings import head_name, query_name
 from explorer.ui.evidence_tab import evidence_tab
+from explorer.ui.map_choice import pick_rollout
 from explorer.ui.relevance_tab import relevance_tab
 from explorer.ui.share_tab import share_tab
 
@@ -57,20 +56,14 @@ def _rollout(rec: Recording, view: View) -> None:
         "Attention followed through the layers down to the input patches (Abnar & Zuidema 2020), beside the attention "
         "of the layer and head above."
     )
-    fusion_at, discard_at, start_at = st.columns(3)
-    fusion = fusion_at.segmented_control(
-        "Heads fused by", FUSIONS, default="mean", required=True, key="fusion", bind="query-params"
-    )
-    discard = discard_at.slider(
-        "Discard the lowest share", 0.0, 0.95, 0.0, 0.05, key="discard_ratio", bind="query-params"
-    )
-    start = start_at.slider("Start at layer", 0, rec.depth - 1, 0, key="start_layer", bind="query-params")
-    rolled = replace(view, kind="rollout", fusion=fusion, discard_ratio=discard, start_layer=start)
+    rolled = pick_rollout(view, rec.depth)
     with st.spinner("Following the attention through the layers …", show_time=False):
         left, right = picture(rolled, rec, zoom=2), picture(view, rec, zoom=2)
     asked = query_name(view.query or rec.default_query)
     rollout_at, raw_at = st.columns(2)
-    rollout_at.image(left, caption=f"Rollout from {asked}, layers {start} to {rec.depth - 1}", width="stretch")
+    rollout_at.image(
+        left, caption=f"Rollout from {asked}, layers {rolled.start_layer} to {rec.depth - 1}", width="stretch"
+    )
     raw_at.image(right, caption=f"Attention from {asked}, layer {view.layer}, {head_name(view.head)}", width="stretch")
 
 

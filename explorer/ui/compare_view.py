@@ -4,7 +4,6 @@ import streamlit as st
 
 from explorer.attention.divergence import Divergence, divergence
 from explorer.attention.recording import Query, Recording
-from explorer.models.backbone import Model
 from explorer.rendering.comparison import difference_map, paint_difference, second_view
 from explorer.rendering.curves import divergence_figure
 from explorer.rendering.payload import canvas_payload
@@ -13,6 +12,7 @@ from explorer.ui import cached
 from explorer.ui.attention_settings import FUSIONS, head_name, head_options, parse_query, query_name, query_text
 from explorer.ui.components.linked import linked_canvases
 from explorer.ui.messages import plain
+from explorer.ui.model_picker import Picked
 from explorer.ui.state import Current
 
 CANVASES, QUERY, SEQ = "linked", "query", "linked_seq"
@@ -20,11 +20,13 @@ PLAIN = {"displayModeBar": False}
 SHOWN_CHANGES = 12
 
 
-def second_recording(now: Current, model: Model) -> Recording:
+def second_recording(now: Current, second: Picked) -> Recording:
     """The same photo by another model, at the multiple of its patch nearest to the first's size."""
+    model = second.model
     size = max(model.patch_size, round(now.size / model.patch_size) * model.patch_size)
     fixed = getattr(model.adapter, "fixed_size", None)
-    return cached.record(model, now.photo, min(fixed) if fixed else size, now.fit)
+    size = min(fixed) if fixed else size
+    return cached.record(model, now.photo, size, now.fit, second.arch, second.num_heads)
 
 
 def pick_view(now: Current, second: Recording) -> View:

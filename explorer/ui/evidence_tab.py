@@ -11,13 +11,12 @@ from explorer.attention.evidence import Evidence, evidence
 from explorer.attention.localization import Score, fit_mask, rank_heads, rectangle_mask
 from explorer.attention.recording import Recording
 from explorer.rendering.curves import evidence_figure
-from explorer.rendering.view import View, shown_map
+from explorer.rendering.view import View, shown_map, shown_mask
 from explorer.ui.attention_settings import head_name
+from explorer.ui.map_choice import pick_class, pick_map
 from explorer.ui.progress import progress_bar
-from explorer.ui.relevance_tab import pick_class
 
 PLAIN = {"displayModeBar": False}
-MAPS = {"raw": "Attention above", "rollout": "Rollout", "relevance": "Relevance"}
 MASKS = ("Rectangle", "Mass threshold", "Upload")
 KEPT = "evidence_kept"
 
@@ -37,18 +36,18 @@ def _curves(rec: Recording, view: View) -> None:
         "Patches are removed (deletion) or revealed (insertion) from the map's highest to its lowest, and the class "
         "is followed. A map that matters drops it faster, and brings it back sooner, than random order or the centre."
     )
-    map_at, class_at, fill_at, steps_at = st.columns([2, 3, 1.5, 1.5])
-    kind: Any = map_at.selectbox("Map", list(MAPS), format_func=MAPS.__getitem__, key="evidence_map")
+    shown = pick_map(rec, view)
+    assert shown is not None  # relevance waits for a click only where there are no classes
+    class_at, fill_at, steps_at = st.columns([3, 1.5, 1.5])
     with class_at:
-        target = pick_class(rec, "evidence_class")
+        target = shown.view.target if shown.view.kind == "relevance" else pick_class(rec)
     fill: Any = fill_at.selectbox("Removed patches show", ["mean", "blur"], key="evidence_fill")
     steps = steps_at.select_slider("Steps", [5, 10, 20, 40], 10, key="evidence_steps")
-    shown = replace(view, kind=kind, target=target if kind == "relevance" else None)
-    asked = (rec.model_name, shown, target, fill, steps)
+    asked = (rec.model_name, shown.view, target, fill, steps)
     if st.button("Run", key="evidence_run", icon=":material/play_arrow:"):
         # Clicking anything else stops it: Streamlit ends the run at the next progress.
         with progress_bar("Removing and revealing patches") as progress:
-            result = evidence(rec, shown_map(shown, rec), target, steps, fill, progress=progress)
+            result = evidence(rec, shown_map(shown.view, rec), target, steps, fill, progress=progress)
         st.session_state[KEPT] = (asked, result)
     kept: tuple[tuple, Evidence] | None = st.session_state.get(KEPT)
     if kept is None or kept[0] != asked:
@@ -82,7 +81,9 @@ def _rectangle(rec: Recording, view: View) -> np.ndarray:
 def _by_mass(rec: Recording, view: View) -> np.ndarray:
     mass = st.slider("Share of the attention above", 0.05, 0.95, 0.6, 0.05, key="mask_mass")
     st.caption(f"The patches that hold it in layer {view.layer}, {head_name(view.head)}.")
-    return rec.mass_mask(view.layer, view.head, mass, view.query)
+    mask = shown_mask(replace(view, mass=mass), shown_map(view, rec))
+    assert mask is not None  # a mass was given
+    return mask
 
 
 def _uploaded(rec: Recording, view: View) -> np.ndarray | None:

@@ -10,6 +10,7 @@ from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.formats.reading import WEIGHT_SUFFIXES
 from explorer.ui import cached
+from explorer.ui.address import by_key, take, write_unless
 from explorer.ui.messages import plain, say, sentence_of
 from explorer.ui.weights_upload import upload_weights
 
@@ -31,25 +32,32 @@ class Picked:
 def pick_model() -> Picked:
     """The picker, and the model that it names; where that can't be loaded, a sentence, and the model in use stays."""
     st.session_state.update(st.session_state.pop(_NEXT, {}))
-    entries = {entry.key: entry for entry in registry.entries()}
-    keys = list(entries)
-    text = st.selectbox(
-        "Model", keys, keys.index(registry.default_source()), key="model", bind="query-params", accept_new_options=True,
-        format_func=lambda key: entries[key].title if key in entries else str(key), filter_mode="contains",
-        help="Pick one, or type any timm or Hugging Face id: vit_base_patch16_siglip_224, facebook/dinov2-base …",
-    )  # fmt: skip
-    source = str(text)
+    source = model_box("Model", "model", registry.default_source())
+    write_unless("model", registry.default_source())
     try:
-        picked = _load(source if source in entries or registry.find(source) else source_of(source))
+        picked = load_picked(source)
     except ExplorerError as error:
         picked = _keep_model_in_use(error, source)
     st.session_state[_IN_USE] = picked
-    _describe(entries.get(source))
+    _describe(registry.find(source))
     added = upload_weights()
     if added:
         st.session_state[_NEXT] = {"model": added.key, "arch": added.arch, "heads": added.num_heads}
         st.rerun()
     return picked
+
+
+def model_box(label: str, key: str, default: str) -> str:
+    """The box itself: the key of an entry, or what was typed. Its choice is in the session, not yet in the address."""
+    labels = {entry.key: entry.title for entry in registry.entries()}
+    read = by_key(labels)
+    take(key, lambda text: read(text) or text.strip() or None, default)
+    picked = st.selectbox(
+        label, list(labels), key=key, accept_new_options=True, persist_state="session", filter_mode="contains",
+        format_func=lambda name: labels.get(name, str(name)),
+        help="Pick one, or type any timm or Hugging Face id: vit_base_patch16_siglip_224, facebook/dinov2-base …",
+    )  # fmt: skip
+    return str(picked)
 
 
 def _describe(entry: registry.Entry | None) -> None:
@@ -71,16 +79,21 @@ def source_of(text: str) -> str:
     return f"hf:{text}" if "/" in text else f"timm:{text}"
 
 
-def _load(source: str) -> Picked:
-    arch, num_heads = _file_settings() if source.endswith(WEIGHT_SUFFIXES) else (None, None)
+def load_picked(source: str, prefix: str = "") -> Picked:
+    """The model of a registry key or of what was typed; a bare weights file gets two fields of settings.
+
+    prefix: begins the fields' keys. Raises ExplorerError where the model can't be loaded.
+    """
+    source = source if registry.find(source) else source_of(source)
+    arch, num_heads = _file_settings(prefix) if source.endswith(WEIGHT_SUFFIXES) else (None, None)
     return Picked(cached.load_model(source, arch, num_heads), source, arch, num_heads)
 
 
-def _file_settings() -> tuple[str | None, int | None]:
+def _file_settings(prefix: str) -> tuple[str | None, int | None]:
     """What a weights file can't tell, and a person may."""
     left, right = st.columns([2, 1])
-    arch = left.text_input("Architecture", key="arch", bind="query-params", placeholder="found from the file")
-    heads = right.number_input("Heads", 1, 64, None, key="heads", bind="query-params", placeholder="auto")
+    arch = left.text_input("Architecture", key=f"{prefix}arch", bind="query-params", placeholder="found from the file")
+    heads = right.number_input("Heads", 1, 64, None, key=f"{prefix}heads", bind="query-params", placeholder="auto")
     return arch.strip() or None, heads
 
 

@@ -1,5 +1,8 @@
 """The Share tab: the view as files that leave the app, made only when clicked."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import streamlit as st
 
 from explorer.attention.recording import Recording
@@ -7,46 +10,76 @@ from explorer.rendering.figures import figure
 from explorer.rendering.gif import layers_gif
 from explorer.rendering.html import live_page
 from explorer.rendering.script import python_script
-from explorer.rendering.view import View, png, save_npz
+from explorer.rendering.view import SAMPLE, View, png, save_npz
+from explorer.ui.map_choice import MAPS, Shown, pick_map
+
+
+class File(NamedTuple):
+    """One form of a view."""
+
+    label: str
+    ending: str
+    mime: str
+    make: Callable[[], bytes | str]
+    about: str
+    kinds: tuple[str, ...] = tuple(MAPS)  # of maps that it exists for
 
 
 def share_tab(rec: Recording, view: View) -> None:
-    """Every form of the view above; the page's address restores it too."""
-    name = f"{rec.model_name}-layer{view.layer}-{view.head}".replace("/", "-")
-    st.caption("The address of this page brings this view back. To take it elsewhere:")
-    files = (
-        ("Figure (SVG)", "svg", "image/svg+xml", lambda: figure(view, rec).svg(), "All heads of the layer, labelled."),
-        (
-            "Figure (PDF)",
-            "pdf",
-            "application/pdf",
-            lambda: figure(view, rec).pdf(),
-            "The same, with its font embedded.",
-        ),
-        (
-            "Every layer × head (PDF)",
-            "all.pdf",
-            "application/pdf",
-            lambda: figure(view, rec, "layers").pdf(),
-            "One page.",
-        ),
-        (
-            "Through the layers (GIF)",
-            "gif",
-            "image/gif",
-            lambda: layers_gif(view, rec),
-            "This head, layer after layer.",
-        ),
-        ("Live page (HTML)", "html", "text/html", lambda: live_page(view, rec), "One file; hovering works offline."),
-        ("Picture (PNG)", "png", "image/png", lambda: png(view, rec, zoom=4), "Four times the model's input size."),
-        ("Maps (NPZ)", "npz", "application/octet-stream", lambda: save_npz(view, rec), "Map, heads, mask, settings."),
-    )
+    """Every form of one map of the view; the page's address restores it too."""
+    shown = pick_map(rec, view)
+    if shown is None:
+        return
+    place = f"layer{view.layer}-{view.head}" if shown.view.kind == "raw" else shown.view.kind
+    name = f"{rec.model_name}-{place}".replace("/", "-")
+    st.caption(f"The address of this page brings this view back{_not_in_link(shown.view)}. To take it elsewhere:")
     columns = st.columns(4)
-    for index, (label, ending, kind, make, about) in enumerate(files):
+    files = [file for file in _files(rec, shown) if shown.view.kind in file.kinds]
+    for index, (label, ending, mime, make, about, _) in enumerate(files):
         columns[index % 4].download_button(
-            label, make, f"{name}.{ending}", kind, on_click="ignore", width="stretch", help=about, key=f"share_{ending}"
+            label, make, f"{name}.{ending}", mime, on_click="ignore", width="stretch", help=about, key=f"share_{ending}"
         )
     st.markdown("**This view as Python**: the script writes the same maps (NPZ), and the picture as the model saw it.")
-    st.code(python_script(view), language="python")
-    if not view.image.startswith("sample:"):
-        st.caption(f"Put {view.image} beside the script, or change the path in it.")
+    st.code(python_script(shown.view), language="python")
+    if own := own_photos(shown.view):
+        st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
+
+
+def own_photos(view: View) -> list[str]:
+    """The view's images that a person dropped in: neither link nor script holds them."""
+    images = (view.image, view.similar_to)
+    return [image for image in images if isinstance(image, str) and not image.startswith(SAMPLE)]
+
+
+def _not_in_link(view: View) -> str:
+    own = own_photos(view)
+    return f", except {' and '.join(own)}: a link can't hold photos of your own" if own else ""
+
+
+def _files(rec: Recording, shown: Shown) -> tuple[File, ...]:
+    view, second = shown.view, shown.second
+    raw = view.kind == "raw"
+    drawn = "All heads of the layer, labelled." if raw else "Photo and map, labelled."
+    moving = "This head, layer after layer." if raw else "As it starts at each layer."
+    return (
+        File("Figure (SVG)", "svg", "image/svg+xml", lambda: figure(view, rec, second=second).svg(), drawn),
+        File("Figure (PDF)", "pdf", "application/pdf", lambda: figure(view, rec, second=second).pdf(), drawn),
+        File(
+            "Every layer × head (PDF)", "all.pdf", "application/pdf", lambda: figure(view, rec, "layers").pdf(),
+            "One page.", ("raw",),
+        ),
+        File(
+            "Through the layers (GIF)", "gif", "image/gif", lambda: layers_gif(view, rec), moving, ("raw", "rollout"),
+        ),
+        File(
+            "Live page (HTML)", "html", "text/html", lambda: live_page(view, rec),
+            "One file; hovering works offline.", ("raw",),
+        ),
+        File(
+            "Picture (PNG)", "png", "image/png", lambda: png(view, rec, 4, second), "Four times the model's input size."
+        ),
+        File(
+            "Maps (NPZ)", "npz", "application/octet-stream", lambda: save_npz(view, rec, second),
+            "Map, mask, photo and every setting.",
+        ),
+    )  # fmt: skip

@@ -6,6 +6,7 @@ import streamlit as st
 
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
+from explorer.ui.address import by_key, take, write_unless
 from explorer.ui.messages import check_link
 from explorer.ui.model_picker import pick_model
 from explorer.ui.photo_picker import pick_photo
@@ -62,9 +63,11 @@ def _follow_model(model: Model, low: int, high: int) -> None:
 
 
 def _pick_fit() -> Fit:
-    check_link("fit", list(FITS.values()).__contains__, f"one of {', '.join(FITS.values())}")
+    check_link("fit", lambda text: by_key(FITS)(text) is not None, f"one of {', '.join(FITS)}")
+    take("fit", by_key(FITS), "crop")
     fit = st.segmented_control(
-        "Fit", list(FITS), default="crop", format_func=FITS.__getitem__, key="fit", bind="query-params", required=True,
+        "Fit", list(FITS), format_func=FITS.__getitem__, key="fit", required=True, persist_state="session",
         help="Crop: the centre square. Squash: the whole photo, made square. Keep: the whole photo in its own shape.",
     )  # fmt: skip
+    write_unless("fit", "crop")
     return cast(Fit, fit)

@@ -1,20 +1,24 @@
 """The parts of the Video page: the clip, its settings, the run with its progress, the result."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
 
 from explorer.data.video import LIMITS, Clip, pan, read_clip
+from explorer.models.backbone import Model
 from explorer.rendering.video import gif, mp4, painted_frames, record_clip
 from explorer.rendering.view import View
-from explorer.ui.attention_settings import FUSIONS, head_name
-from explorer.ui.messages import show_errors
+from explorer.ui import cached
+from explorer.ui.address import by_key, take, write_unless
+from explorer.ui.attention_settings import FUSIONS, default_layer, head_name
+from explorer.ui.map_choice import Shown, class_title, like_photo, pick_class, pick_rollout
+from explorer.ui.messages import plain, show_errors
 from explorer.ui.progress import progress_bar
 from explorer.ui.state import Choice
 
 KEPT = "video_kept"
-KINDS = {"raw": "Attention", "rollout": "Rollout"}
+KINDS = {"raw": "Attention", "rollout": "Rollout", "relevance": "Relevance"}
 
 
 @dataclass(frozen=True)
@@ -38,45 +42,65 @@ def pick_clip(choice: Choice, fps: float) -> tuple[Any, Clip] | None:
     return None
 
 
-def pick_view(choice: Choice) -> View:
+def pick_view(choice: Choice) -> Shown:
     """What is shown of every frame."""
-    model = choice.model
-    kind_at, layer_at, head_at = st.columns([2, 3, 3], gap="large")
-    kind: Any = kind_at.segmented_control(
-        "Map", list(KINDS), format_func=KINDS.__getitem__, default="raw", required=True, key="video_kind"
+    take("video_map", by_key(KINDS), "raw")
+    kind = st.segmented_control(
+        "Map", list(KINDS), format_func=KINDS.__getitem__, required=True, key="video_map", persist_state="session"
     )
-    default = min(model.depth - 1, round(0.75 * model.depth))
-    layer = layer_at.slider(
-        "Layer", 0, model.depth - 1, default, key="layer", bind="query-params", disabled=kind == "rollout"
-    )
+    write_unless("video_map", "raw")
+    view = View(**choice.settings)
+    if kind == "rollout":
+        return Shown(pick_rollout(view, choice.model.depth), "")
+    return _pick_relevance(choice, view) if kind == "relevance" else Shown(_pick_raw(choice.model, view), "")
+
+
+def _pick_raw(model: Model, view: View) -> View:
+    layer_at, head_at = st.columns([3, 2], gap="large")
+    layer = layer_at.slider("Layer", 0, model.depth - 1, default_layer(model), key="layer", bind="query-params")
     options = [*FUSIONS, *map(str, range(model.num_heads))]
     if st.session_state.get("head") not in (None, *options):
         st.session_state["head"] = "mean"
-    head = str(
-        head_at.select_slider("Head", options, "mean", key="head", bind="query-params", disabled=kind == "rollout")
-    )
-    return View(**choice.settings, kind=kind, layer=layer, head=head if head in FUSIONS else int(head))
+    head = str(head_at.select_slider("Head", options, "mean", key="head", bind="query-params"))
+    return replace(view, layer=layer, head=head if head in FUSIONS else int(head))
 
 
-def run(choice: Choice, clip: Clip, view: View, beside: bool, asked: tuple) -> None:
+def _pick_relevance(choice: Choice, view: View) -> Shown:
+    """For a class, or each frame's own; without classes, for the likeness to another photo."""
+    view = replace(view, kind="relevance")
+    rec = cached.record(choice.model, choice.photo, choice.size, choice.fit, choice.arch, choice.num_heads)
+    if rec.logits is None:
+        st.caption("This model has no classes. Shown is what makes each frame like another photo.")
+        return like_photo(rec, view)
+    target = pick_class(rec, "Each frame's predicted class")
+    title = "each frame's predicted class" if target is None else class_title(rec, target)
+    return Shown(replace(view, target=target), title)
+
+
+def run(choice: Choice, clip: Clip, shown: Shown, beside: bool, asked: tuple) -> None:
     """Record and draw every frame; a click on Cancel, as any other, ends it at the next frame."""
     st.button("Cancel", key="video_cancel", icon=":material/stop:")
     with progress_bar("Frames looked at") as progress:
-        maps = record_clip(choice.model, clip, view, progress)
+        maps = record_clip(choice.model, clip, shown.view, progress, shown.second)
     with progress_bar("Frames written") as progress:
-        frames = list(painted_frames(maps, view, beside))
+        frames = list(painted_frames(maps, shown.view, beside))
         film = mp4(frames, maps.fps, progress, total=len(frames))
     st.session_state[KEPT] = Film(asked, film, gif(frames, maps.fps), len(frames))
     st.rerun()
 
 
-def result(view: View, asked: tuple) -> None:
+def result(shown: Shown, asked: tuple) -> None:
     """The newest film, where it is the one asked for."""
     film: Film | None = st.session_state.get(KEPT)
     if film is None or film.asked != asked:
         return
     st.video(film.mp4, format="video/mp4", loop=True, autoplay=True, muted=True)
-    what = "Rollout" if view.kind == "rollout" else f"Layer {view.layer}, {head_name(view.head)}"
+    view = shown.view
+    what = {
+        "raw": f"Layer {view.layer}, {head_name(view.head)}",
+        "rollout": "Rollout",
+        "relevance": f"Relevance for {plain(shown.title)}",
+    }[view.kind]
     st.caption(
         f"{what}; {film.frames} frames in one colour scale, from the lowest to the highest value of the whole clip."
     )

@@ -139,7 +139,7 @@ def test_a_copied_link_opens_the_same_photo_size_and_fit_on_every_page(page: Pag
     slider = page.get_by_role("slider", name="Input size")
     slider.press("ArrowRight")
     page.wait_for_url(re.compile(r"photo=coffee"))
-    page.wait_for_url(re.compile(r"fit=Squash"))
+    page.wait_for_url(re.compile(r"fit=squash"))
     page.wait_for_url(re.compile(r"size=72"))
     page.get_by_test_id("stTopNavLink").filter(has_text="Patches").click()
     page.wait_for_url(re.compile(r"/patches\?.*photo=coffee"))

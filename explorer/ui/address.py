@@ -1,0 +1,59 @@
+"""Choices in the address by their keys, so that a link outlives a renamed label.
+
+Streamlit's bind="query-params" writes the label of what was picked, and forgets a widget that isn't drawn. A widget
+whose labels differ from its options, or that several tabs draw, gets key=KEY and persist_state="session" instead, with
+take(KEY, …) before it and write(KEY, …) after it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import streamlit as st
+
+T = TypeVar("T")
+Read = Callable[[str], T | None]  # what a text stands for, None for nothing
+
+
+def by_key(labels: Mapping[str, str]) -> Read[str]:
+    """Reads a key of `labels`, or a label as older links have it."""
+    keys = {label: key for key, label in labels.items()}
+    return lambda text: text if text in labels else keys.get(text)
+
+
+def number(kind: Callable[[str], T], low: float, high: float) -> Read[T]:
+    """Reads an int or a float within bounds."""
+
+    def read(text: str) -> T | None:
+        try:
+            return kind(text) if low <= float(text) <= high else None
+        except ValueError:
+            return None
+
+    return read
+
+
+def take(key: str, read: Read[T], default: T) -> str | None:
+    """Give the widget of that key its value: what this session has, else what the address says, else the default.
+
+    A value of this session that can't be read any more becomes the default. Returns what the address says in vain.
+    """
+    first = key not in st.session_state
+    text = st.query_params.get(key, str(default)) if first else str(st.session_state[key])
+    value = read(text)
+    if first or st.session_state[key] != value:
+        st.session_state[key] = default if value is None else value
+    return text if first and value is None else None
+
+
+def write(key: str, text: str | None) -> None:
+    """Put the choice into the address, or take it out with None."""
+    if text is None:
+        st.query_params.pop(key, None)
+    elif st.query_params.get(key) != text:
+        st.query_params[key] = text
+
+
+def write_unless(key: str, default: object) -> None:
+    """Put the widget's value into the address, but not its default."""
+    value = st.session_state[key]
+    write(key, None if value == default else str(value))

@@ -1,0 +1,66 @@
+"""Choices in the address by their keys, on the real pages: they survive a renamed label and a change of page."""
+
+import pytest
+
+from explorer.models import registry
+from explorer.ui.address import by_key, number
+from tests.app import TINY, checkpoints, open_app, save_tiny, sentences  # noqa: F401
+
+
+def test_a_key_and_a_label_read_as_the_key():
+    read = by_key({"dino-s8": "DINO ViT-S/8"})
+    assert [read(text) for text in ("dino-s8", "DINO ViT-S/8", "DINO S8")] == ["dino-s8", "dino-s8", None]
+
+
+@pytest.mark.parametrize(("text", "value"), [("2", 2), ("0", 0), ("4", None), ("-1", None), ("many", None)])
+def test_numbers_within_bounds(text, value):
+    assert number(int, 0, 3)(text) == value
+
+
+def test_a_number_of_the_wrong_kind_reads_as_none():
+    assert number(int, 0, 3)("1.5") is None and number(float, 0, 0.95)("0.5") == 0.5
+    assert number(float, 0, 1)("nan") is None
+
+
+def test_the_address_names_models_and_fit_by_key(checkpoints):  # noqa: F811
+    save_tiny(checkpoints, "other.safetensors", seed=1)
+    app = open_app("compare", fit="Squash")  # the label, as older links have it
+    assert not app.exception and not sentences(app)
+    assert app.query_params["model"] == TINY and app.query_params["fit"] == "squash"
+    app.selectbox(key="with").select("other.safetensors").run()
+    assert app.query_params["with"] == "checkpoints/other.safetensors"
+
+
+@pytest.mark.parametrize("text", [TINY, "tiny.safetensors"])
+def test_a_link_may_name_a_model_by_key_or_label(checkpoints, text):  # noqa: F811
+    assert open_app(model=text).session_state["choice"].source == TINY
+
+
+def test_a_link_with_a_label_that_is_no_more_says_so(checkpoints):  # noqa: F811
+    app = open_app(model="DINO of Old")
+    assert not app.exception
+    assert [sentence for sentence in sentences(app) if "'DINO of Old' is no model id" in sentence]
+    assert app.session_state["choice"].source == registry.default_source()
+
+
+def test_the_second_photo_of_a_link_is_a_samples_name(checkpoints):  # noqa: F811
+    app = open_app("features", second="rocket")
+    assert app.selectbox(key="second").value == "sample:rocket"
+    app.selectbox(key="second").set_value("sample:flower").run()
+    assert app.query_params["second"] == "flower"
+    app.switch_page("../pages/home.py").run()
+    app.switch_page("../pages/features.py").run()
+    assert app.selectbox(key="second").value == "sample:flower" and app.query_params["second"] == "flower"
+    assert [s for s in sentences(open_app("features", second="unicorn")) if "second “unicorn”" in s]
+
+
+def test_the_second_model_takes_architecture_and_heads(checkpoints):  # noqa: F811
+    save_tiny(checkpoints, "bare.safetensors", seed=1)
+    app = open_app("compare", **{"with": "checkpoints/bare.safetensors", "with_heads": "4", "heads": "4"})
+    assert not app.exception and not sentences(app)
+    assert app.query_params["with_heads"] == "4"
+    assert app.select_slider(key="head").options == ["mean", "max", "min", "0", "1", "2", "3"]
+    app.number_input(key="with_heads").set_value(2).run()
+    assert app.select_slider(key="head").options == ["mean", "max", "min"], "other numbers of heads have no pairs"
+    app.number_input(key="with_heads").set_value(7).run()
+    assert not app.exception and sentences(app)
