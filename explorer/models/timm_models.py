@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.models import get_arch_name, get_pretrained_cfg, is_model, model_entrypoint
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from explorer.errors import CheckpointError, ModelError, UnsupportedModelError
 from explorer.models import layout
@@ -94,7 +95,22 @@ def create_empty(model_id: str, **settings: Any) -> nn.Module:
         module = create_timm(model_id, **settings)
     if module.state_dict().keys() >= {name for name, _ in module.named_buffers()}:
         return module
-    return create_timm(model_id, **settings)  # some of its buffers are computed, not loaded
+    with _Unfilled():  # some of its buffers are computed, not loaded
+        return create_timm(model_id, **settings)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Parameters keep whatever their memory holds: every method that changes one in place does nothing.
+
+    Seconds of random numbers are saved where a file fills the parameters anyway. A mode belongs to its thread.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        in_place = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
+        if in_place and args and isinstance(args[0], nn.Parameter):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _check_family(model_id: str) -> None:
