@@ -1,5 +1,7 @@
 """Weights of timm's other families are told from their shapes, and without building every model that timm lists."""
 
+from collections.abc import Iterator
+
 import pytest
 import timm
 import torch
@@ -15,7 +17,7 @@ def shapes_on_paper(name: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def whole(monkeypatch) -> list[str]:
+def whole(monkeypatch) -> Iterator[list[str]]:
     """The architectures that were built with all their blocks, in order."""
     built: list[str] = []
 

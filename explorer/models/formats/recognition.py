@@ -1,6 +1,7 @@
 """State dicts of timm's other plain families (EVA, BEiT, rotary, relative positions), by comparing shapes."""
 
 from functools import cache
+from typing import Any
 
 import timm
 import torch
@@ -68,7 +69,8 @@ def _outline(shapes: Shapes) -> Shapes:
 
 
 @cache
-def _shapes_of(architecture: str, **settings: int) -> Shapes:
+def _shapes_of(architecture: str, depth: int | None = None) -> Shapes:
+    settings: dict[str, Any] = {} if depth is None else {"depth": depth}
     try:
         with torch.device("meta"):  # shapes only: the largest of them have billions of weights
             return _backbone(create_timm(architecture, num_classes=0, **settings).state_dict())
