@@ -1,18 +1,27 @@
 """The command line: `python -m explorer COMMAND …`; each command is a module of explorer.commands."""
 
 import argparse
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 import explorer.commands
 from explorer.errors import ExplorerError
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """argparse's parser, whose errors are one line instead of the whole usage; its subcommands inherit that."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (`{self.prog} --help` says what it takes)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every module of explorer.commands as a subcommand, in alphabetical order."""
-    parser = argparse.ArgumentParser(prog="python -m explorer", description="See where a Vision Transformer looks.")
+    parser = OneLineParser(prog="python -m explorer", description="See where a Vision Transformer looks.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in pkgutil.iter_modules(explorer.commands.__path__):
         if not module.name.startswith("_"):
@@ -21,10 +30,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 done, 2 bad input with one line on stderr."""
+    """Run one command; 0 done, 2 bad input with one line on stderr, 1 where the reader of stdout went away."""
     args = build_parser().parse_args(argv)
     try:
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()  # a closed pipe must show here, not when Python exits
+        return code
     except ExplorerError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        message = " ".join(str(error).split())
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say, at exit neither
+        return 1
+    except OSError as error:
+        message = (
+            f"{error.filename or 'A file'} can't be read or written ({error.strerror or error}): give another path."
+        )
+    print(f"error: {message}", file=sys.stderr)
+    return 2

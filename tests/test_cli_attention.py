@@ -125,7 +125,11 @@ def test_bad_options_are_refused_by_the_parser(weights, picture, tmp_path, optio
 
 def test_images_of_one_name_get_numbers():
     names = ["a/x.png", "b/x.jpg", "y.png", "x-2.png", "c/x.webp"]
-    assert unique_stems([Path(name) for name in names]) == ["x", "x-2", "y", "x-2-2", "x-3"]
+    assert unique_stems([Path(name) for name in names], Path("out")) == ["x", "x-2", "y", "x-2-2", "x-3"]
+
+
+def test_no_picture_gets_the_name_of_a_photo_in_the_same_folder():
+    assert unique_stems([Path("out/x.png"), Path("out/x-2.png")], Path("out")) == ["x-3", "x-2-2"]
 
 
 def test_a_picture_never_takes_the_place_of_the_photo(weights, tmp_path):

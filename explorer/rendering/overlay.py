@@ -26,13 +26,18 @@ def enlarge(heatmap: np.ndarray, size: tuple[int, int], resample: str = "bicubic
     return np.array(picture.resize(size, RESAMPLING[resample]))
 
 
-def _check(heatmap: np.ndarray, opacity: float) -> None:
+def blend(image: Image.Image, colors: np.ndarray, opacity: float) -> Image.Image:
+    """Colours (height, width, 3) uint8 over an RGB image of that size; QueryError for an opacity outside 0 to 1."""
+    if not 0 <= opacity <= 1:
+        raise QueryError(f"opacity must lie between 0 and 1, not {opacity}.")
+    return Image.blend(image, Image.fromarray(colors), opacity)
+
+
+def _check(heatmap: np.ndarray) -> None:
     if heatmap.ndim != 2 or not heatmap.size:
         raise QueryError(f"A heatmap must have the shape (rows, cols), not {heatmap.shape}.")
     if not np.isfinite(heatmap).all():
         raise QueryError("A heatmap must hold finite numbers; this one holds NaN or infinity.")
-    if not 0 <= opacity <= 1:
-        raise QueryError(f"opacity must lie between 0 and 1, not {opacity}.")
 
 
 def overlay(
@@ -47,7 +52,6 @@ def overlay(
     opacity: 0 shows the image alone, 1 the colours alone; colormap: inferno, viridis, cividis, turbo or grey; resample:
     nearest, bilinear, bicubic or lanczos. Raises QueryError for settings out of range, ImageError for a bad image.
     """
-    _check(heatmap, opacity)
+    _check(heatmap)
     image = open_image(image)
-    colors = colorize(enlarge(normalize(heatmap), image.size, resample), colormap)
-    return Image.blend(image, Image.fromarray(colors), opacity)
+    return blend(image, colorize(enlarge(normalize(heatmap), image.size, resample), colormap), opacity)

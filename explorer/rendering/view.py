@@ -18,7 +18,7 @@ from explorer.data.samples import sample_photo
 from explorer.errors import QueryError
 from explorer.models.preprocess import Fit
 from explorer.rendering.colormaps import colorize
-from explorer.rendering.overlay import enlarge, normalize
+from explorer.rendering.overlay import blend, enlarge, normalize
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -137,7 +137,7 @@ def paint(
 ) -> Image.Image:
     """The heatmap between low and high in colour over the image, the size of image; outside the mask a dark photo."""
     colors = colorize(enlarge(normalize(heatmap, low, high), image.size, view.resample), view.colormap)
-    picture = Image.blend(image.convert("RGB"), Image.fromarray(colors), view.opacity)
+    picture = blend(image.convert("RGB"), colors, view.opacity)
     if mask is None:
         return picture
     inside = enlarge(mask.astype(np.float32), image.size, "nearest")[..., None] > 0.5
