@@ -1,21 +1,45 @@
-"""Compare: two models, or one before and after fine-tuning, on the same photo."""
+"""Compare: two models, or one before and after fine-tuning, or every kept epoch of a training, on the same photo."""
 
 import streamlit as st
 
-from explorer.ui import compare_view
+from explorer.ui import compare_epochs, compare_view
+from explorer.ui.address import by_key, take, write_unless
 from explorer.ui.messages import show_errors
 from explorer.ui.second import pick_second_model
 from explorer.ui.state import Current, current
 
+SIDES = {"model": "Another model", "epochs": "Epochs of a training"}
+
+
+def pick_side(trained: dict[str, str]) -> str:
+    """What stands on the right; epochs only where a training kept some."""
+    take("side", by_key(SIDES), "model")
+    side = st.segmented_control(
+        "Beside it", list(SIDES), format_func=SIDES.__getitem__, required=True, key="side", persist_state="session"
+    )
+    write_unless("side", "model")
+    if side == "epochs" and not trained:
+        st.info("No training kept its epochs yet: on the Fine-tune page, set **Keep epochs, one in** to 1 and train.")
+        st.stop()
+    return str(side)
+
 
 @st.fragment
 def compare(now: Current) -> None:
-    """The second model's picker and all that follows from it; a fragment, so that the sidebar stays."""
+    """What stands beside the sidebar's model, and all that follows; a fragment, so that the sidebar stays."""
     with show_errors():
-        second = compare_view.second_recording(now, pick_second_model("Compare with", "with", now.source))
-        view = compare_view.pick_view(now, second)
-        compare_view.canvases(view, now.recording, second)
-        compare_view.differences(view, now.recording, second)
+        trained = compare_epochs.trained_models()
+        key = None
+        if pick_side(trained) == "epochs":
+            pair, key = compare_epochs.pick_epochs(now, trained)
+        else:
+            second = compare_view.second_recording(now, pick_second_model("Compare with", "with", now.source))
+            pair = compare_view.Pair(now.recording, second, now.settings)
+        view = compare_view.pick_view(pair)
+        compare_view.canvases(view, pair)
+        if key:
+            compare_epochs.course(view, pair, now, key)
+        compare_view.differences(view, pair)
 
 
 st.title("Two models, one photo", anchor=False)

@@ -1,49 +1,147 @@
-"""`python -m explorer compare`: how two models look at one image: which heads changed, and where."""
+"""`python -m explorer compare`: how far two models, or all kept epochs of one, look apart on one image."""
 
 import argparse
 import csv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from explorer.commands import _view
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from explorer.attention.history import History
+    from explorer.attention.recording import Recording
+    from explorer.rendering.view import View
+
+PANELS = 8  # epochs of a picture at most
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("compare", help="how far two models look apart, head by head")
+    parser = subparsers.add_parser("compare", help="how far two models, or the epochs of one, look apart, head by head")
     parser.add_argument("image", type=Path)
-    parser.add_argument("--with", dest="other", required=True, help="the second model, given as --model is")
+    other = parser.add_mutually_exclusive_group(required=True)
+    other.add_argument("--with", dest="other", help="the second model, given as --model is")
+    other.add_argument("--epochs", metavar="CHECKPOINT", help="every epoch kept beside this checkpoint, "
+                       "held to the model that it began with")  # fmt: skip
     parser.add_argument("--with-arch", help="--arch of the second model")
     parser.add_argument("--with-num-heads", type=int, help="--num-heads of the second model")
-    parser.add_argument("--layer", type=int, default=-1, help="of the difference map (default: the last)")
-    parser.add_argument("--head", type=_view.head, default="mean", help="of the difference map (default: mean)")
+    parser.add_argument("--layer", type=int, default=-1, help="of the pictures (default: the last)")
+    parser.add_argument("--head", type=_view.head, default="mean", help="of the pictures (default: mean)")
     parser.add_argument("--query", type=_view.query, help="cls, another prefix token, mean, or a patch as ROW,COL")
     parser.add_argument("--top", type=int, default=10, help="printed heads (default: 10)")
     parser.add_argument("--csv", type=Path, help="write every head's divergence to this file")
-    parser.add_argument("--out", type=Path, help="write both maps and their difference to this PNG")
+    parser.add_argument("--out", type=Path, help="write both maps and their difference, or up to 8 epochs, to this PNG")
     _view.add_model_options(parser)
     _view.add_look_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, model=None)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the heads that differ most (Jensen-Shannon divergence in bits)."""
+    """Print the heads that differ most, or each epoch's divergence from the start by layer, in bits."""
+    return _epochs(args) if args.epochs else _two(args)
+
+
+def _two(args: argparse.Namespace) -> int:
     from explorer import load_model
     from explorer.attention.divergence import divergence
     from explorer.rendering.comparison import comparison_picture
 
+    args.model = args.model or "bundled"
     first = _view.recorded(args, _view.open_model(args), args.image)
-    second = _view.recorded(
-        args, load_model(args.other, arch=args.with_arch, num_heads=args.with_num_heads), args.image
-    )
+    other = load_model(args.other, arch=args.with_arch, num_heads=args.with_num_heads)
+    second = _view.recorded(args, other, args.image)
     result = divergence(first, second, args.query)
     rows = [(change.layer, change.other_layer, change.head, f"{change.bits:.4f}") for change in result.most_changed()]
     table = [("layer", "other layer", "head", "bits"), *rows]
-    if args.csv:
-        with _view.writable(args.csv, (".csv", ".txt")).open("w", newline="") as file:
-            csv.writer(file).writerows(table)
+    _write_csv(args.csv, table)
     if args.out:
         view = _view.view_of(args, args.image)
         comparison_picture(view, first, second).save(_view.writable(args.out, (".png", ".jpg")))
     print(f"{first.model_name} against {second.model_name}, mean {result.table.mean():.4f} bits\n")
-    for row in table[: args.top + 1]:
-        print("  ".join(str(cell).rjust(11) for cell in row))
+    _show(table[: args.top + 1])
     return 0
+
+
+def _epochs(args: argparse.Namespace) -> int:
+    from explorer.attention.history import history
+    from explorer.rendering.comparison import epochs_picture
+    from explorer.rendering.view import shown_map
+
+    kept = _kept(args.epochs)
+    _begin_with(args)
+    view = _view.view_of(args, args.image)
+    model = _view.open_model(args)
+    args.size = args.size or model.input_size  # of all epochs, whatever size the training used
+    start = _view.recorded(args, model, args.image)
+    maps = {0: shown_map(view, start)}
+    result = history(start, _record_each(args, view, kept, maps), args.query)
+    _write_csv(args.csv, [("epoch", "layer", "head", "bits"), *((*row[:3], f"{row[3]:.4f}") for row in result.rows())])
+    if args.out:
+        picture = epochs_picture(view, start, [(epoch, maps[epoch]) for epoch in spread(result.epochs, PANELS)])
+        picture.save(_view.writable(args.out, (".png", ".jpg")))
+    print(f"{args.epochs} against its start, {start.model_name}: mean bits over the heads of each layer\n")
+    _show(_by_layer(result))
+    return 0
+
+
+def _kept(checkpoint: str) -> list[tuple[int, Path]]:
+    from explorer.errors import QueryError
+    from explorer.models.registry import saved_epochs
+
+    kept = saved_epochs(checkpoint)
+    if not kept:
+        raise QueryError(
+            f"{checkpoint} has no kept epochs: fine-tune with --keep-epochs 1, then compare its checkpoint."
+        )
+    return kept
+
+
+def _begin_with(args: argparse.Namespace) -> None:
+    """Where --model isn't given, the model that the training began with, as its run recorded it."""
+    from explorer.errors import QueryError
+    from explorer.training.origin import options_of
+
+    if args.model:
+        return
+    options = options_of(args.epochs)
+    if options is None:
+        raise QueryError(f"No run of this machine made {args.epochs}: name the model that it began with by --model.")
+    args.model, args.arch, args.num_heads = options.model, options.arch, options.num_heads
+
+
+def _record_each(
+    args: argparse.Namespace, view: "View", kept: list[tuple[int, Path]], maps: "dict[int, np.ndarray]"
+) -> Iterator[tuple[int, "Recording"]]:
+    """One recording after the other; leaves the view's map of each in `maps`."""
+    from explorer import load_model
+    from explorer.rendering.view import shown_map
+
+    for epoch, folder in kept:
+        recording = _view.recorded(args, load_model(folder), args.image)
+        maps[epoch] = shown_map(view, recording)
+        yield epoch, recording
+
+
+def spread(items: Sequence[int], most: int) -> list[int]:
+    """At most that many of them, evenly spaced, the first and the last among them."""
+    count = min(most, len(items))
+    return [items[round(at * (len(items) - 1) / max(1, count - 1))] for at in range(count)]
+
+
+def _by_layer(result: "History") -> list[tuple]:
+    layers = tuple(f"layer {layer}" for layer in range(result.table.shape[1]))
+    rows = zip(result.epochs, result.by_layer, strict=True)
+    return [("epoch", *layers), *((epoch, *(f"{bits:.4f}" for bits in row)) for epoch, row in rows)]
+
+
+def _write_csv(path: Path | None, table: list[tuple]) -> None:
+    if path:
+        with _view.writable(path, (".csv", ".txt")).open("w", newline="") as file:
+            csv.writer(file).writerows(table)
+
+
+def _show(table: list[tuple]) -> None:
+    for row in table:
+        print("  ".join(str(cell).rjust(11 if len(row) < 5 else 8) for cell in row))

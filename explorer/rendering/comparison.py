@@ -1,5 +1,6 @@
 """Two recordings of one photo side by side, with the map of what changed between them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from explorer.attention.divergence import check_same_view, difference, matching_query, same_depth
+from explorer.rendering.gif import captioned
 from explorer.rendering.overlay import enlarge
 from explorer.rendering.video import side_by_side
 from explorer.rendering.view import View, limits, paint, shown_map, shown_mask
@@ -50,3 +52,13 @@ def comparison_picture(view: View, first: "Recording", second: "Recording") -> I
         painted = paint(shown, first.image, heatmap, *limits(shown, recording, heatmap), shown_mask(shown, heatmap))
         panels.append(painted)
     return side_by_side([*panels, paint_difference(first.image, difference_map(view, first, second))])
+
+
+def epochs_picture(view: View, start: "Recording", maps: Sequence[tuple[int, np.ndarray]]) -> Image.Image:
+    """The map at each (epoch, map) in a row, each in its own range and named; 0 is the start."""
+    panels = []
+    for epoch, heatmap in maps:
+        low, high = (0.0, 1.0) if view.scale == "raw" else (float(heatmap.min()), float(heatmap.max()))
+        painted = paint(view, start.image, heatmap, low, high, shown_mask(view, heatmap))
+        panels.append(captioned(painted, f"epoch {epoch}" if epoch else "start"))
+    return side_by_side(panels)

@@ -1,10 +1,12 @@
-"""Plotly figures of evidence and divergence."""
+"""Plotly figures of evidence, divergence and its course over a training."""
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from explorer.attention.divergence import Divergence
 from explorer.attention.evidence import Curve, Evidence
+from explorer.attention.history import History
+from explorer.rendering.colormaps import lookup_table
 
 NAMES = {"map": "this map", "random": "random order", "centre": "centre first"}
 COLOURS = {"map": "#ea580c", "random": "#78716c", "centre": "#2563eb"}
@@ -57,3 +59,22 @@ def divergence_figure(result: Divergence) -> go.Figure:
     figure.update_xaxes(title="Layer", type="category")
     figure.update_yaxes(title="Head", type="category", autorange="reversed")
     return figure.update_layout(height=120 + 26 * max(4, len(heads)), margin={"l": 8, "r": 8, "t": 8, "b": 8})
+
+
+def history_figure(history: History, layer: int, epoch: int) -> go.Figure:
+    """A line for every layer, mean over heads, dark for the first and light for the last; one layer stands out."""
+    depth = history.table.shape[1]
+    table = lookup_table("viridis")
+    figure = go.Figure()
+    for index, bits in enumerate(history.by_layer.T):
+        colour = table[round(230 * index / max(1, depth - 1))]
+        chosen = index == layer
+        figure.add_scatter(
+            x=history.epochs, y=bits, name=f"layer {index}", mode="lines+markers",
+            line={"color": "rgb({},{},{})".format(*colour), "width": 4 if chosen else 1.5}, marker={"size": 5},
+            hovertemplate=f"layer {index}, epoch %{{x}}: %{{y:.4f}} bits<extra></extra>",
+        )  # fmt: skip
+    figure.add_vline(x=epoch, line={"color": "#78716c", "dash": "dot", "width": 1.5})
+    figure.update_xaxes(title="Epoch", tickvals=history.epochs)
+    figure.update_yaxes(title="Divergence from the start (bits)", rangemode="tozero")
+    return figure.update_layout(height=380, margin={"l": 8, "r": 8, "t": 8, "b": 8})

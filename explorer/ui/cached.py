@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -18,6 +18,7 @@ from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
 from explorer.ui.photos import Photo
 
+T = TypeVar("T")
 MODELS = 3  # a ViT-B is 330 MB
 RECORDINGS = 2  # ViT-S/8 at 480 px is 132 MB
 _RECORDED = "recorded"  # key of the session's newest recording
@@ -52,6 +53,11 @@ def record(
     with st.spinner("Looking at the photo …"):
         image = photo.image  # read here: it asks Streamlit's cache, which is not for other threads
         return shelf.make(key, lambda: explorer.record(model, image, size=size, fit=fit))
+
+
+def aside(work: Callable[[], T]) -> T:
+    """Do it in the thread that makes recordings, and keep nothing; `work` must not touch Streamlit."""
+    return _shelf().pool.submit(work).result()
 
 
 @dataclass

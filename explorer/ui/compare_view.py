@@ -1,5 +1,8 @@
 """The parts of the Compare page: the second recording, the linked canvases, the difference, what changed most."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import streamlit as st
 
 from explorer.attention.divergence import Divergence, divergence
@@ -29,16 +32,25 @@ def second_recording(now: Current, second: Picked) -> Recording:
     return cached.record(model, now.photo, size, now.fit, second.arch, second.num_heads)
 
 
-def pick_view(now: Current, second: Recording) -> View:
+@dataclass(frozen=True)
+class Pair:
+    """Two recordings of one photo, and the settings of a View that the first was made with."""
+
+    first: Recording
+    second: Recording
+    settings: dict[str, Any]
+
+
+def pick_view(pair: Pair) -> View:
     """Layer and head of the first; heads only where the second has as many."""
-    first = now.recording
+    first, second = pair.first, pair.second
     layer_at, head_at = st.columns([3, 2], gap="large")
     layer = layer_at.slider("Layer", 0, first.depth - 1, first.depth - 1, key="layer", bind="query-params")
     options = head_options(first) if first.num_heads == second.num_heads else list(FUSIONS)
     if st.session_state.get("head") not in (None, *options):
         st.session_state["head"] = "mean"
     head = str(head_at.select_slider("Head", options, "mean", key="head", bind="query-params"))
-    return View(**now.settings, layer=layer, head=head if head in FUSIONS else int(head), query=_query(first))
+    return View(**pair.settings, layer=layer, head=head if head in FUSIONS else int(head), query=_query(first))
 
 
 def _query(rec: Recording) -> Query:
@@ -59,8 +71,9 @@ def _take_change() -> None:
         st.session_state[SEQ] = change["seq"]
 
 
-def canvases(view: View, first: Recording, second: Recording) -> None:
+def canvases(view: View, pair: Pair) -> None:
     """Both, linked."""
+    first, second = pair.first, pair.second
     other = second_view(view, first, second)
     for column, rec, shown in zip(st.columns(2, gap="medium"), (first, second), (view, other), strict=True):
         rows, cols = rec.grid
@@ -70,8 +83,9 @@ def canvases(view: View, first: Recording, second: Recording) -> None:
     linked_canvases(*payloads, key=CANVASES, on_change=_take_change)
 
 
-def differences(view: View, first: Recording, second: Recording) -> None:
+def differences(view: View, pair: Pair) -> None:
     """Where the second looks more or less, and which heads look elsewhere."""
+    first, second = pair.first, pair.second
     result = divergence(first, second, view.query)
     map_at, table_at = st.columns([2, 3], gap="large")
     with map_at:
