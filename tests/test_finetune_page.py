@@ -132,7 +132,12 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     monkeypatch.setattr(registry, "CHECKPOINTS", finished / "checkpoints")
     app = show("two")
     assert "Finished after epoch 2 of 2" in words(app.success)
-    assert [metric.label for metric in app.metric] == ["Untrained head", "Nearest neighbours", "Last epoch", "Kept"]
+    assert [metric.label for metric in app.metric] == [
+        "Untrained head",
+        "Nearest neighbours",
+        "Last epoch",
+        "Kept weights",
+    ]
 
     app = show("two", "result")
     assert [metric.label.split(" (")[0] for metric in app.metric] == ["Accuracy", "F1, macro", "F1, weighted"]
@@ -170,6 +175,10 @@ def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():
     cost = Estimate(before_seconds=12, epoch_seconds=3, epochs=10, cache_bytes=97_000_000, kept_bytes=11_400_000)
     line = cost_line(cost, Plan("last-2"), 74_600_000_000)
     assert "**42 s**" in line and "12 s of it" in line and "**97 MB**" in line and "74.6 GB free" in line
+    head = cost_line(
+        Estimate(before_seconds=40, epoch_seconds=0.1, epochs=10, cache_bytes=10**6, kept_bytes=0), Plan(), 10**9
+    )
+    assert "About **41 s**, nearly all of it before the first epoch" in head
     assert "Every epoch runs every block" in cost_line(cost, Plan("all"), 10**9)
     assert "kept" not in line
     assert "3 epochs are kept beside the result, which takes **34 MB** for good." in cost_line(
@@ -183,6 +192,21 @@ def test_confusion_figure_leaves_out_classes_that_do_not_occur():
     assert list(heat.x) == ["ant", "cat"]
     assert heat.text.tolist() == [[3, 1], [0, 2]]
     assert heat.z.tolist() == [[0.75, 0.25], [0, 1]]
+
+
+def test_the_report_says_sizes_and_what_was_passed_over_in_plain_words(tmp_path):
+    files = {**digit_files(2), "zero/tall.png": picture(9, size=(16, 90)), "notes.txt": b"", ".x": b"", ".y": b""}
+    write_folder(tmp_path / "set", files)
+    app = AppTest.from_function(_show_report, args=(str(tmp_path / "set"),), default_timeout=60).run()
+    assert "Passed over: 2 system files, 1 file that is no image." in [caption.value for caption in app.caption]
+    assert "Median size 64 × 64 pixels; sides from 16 to 90 pixels." in [caption.value for caption in app.caption]
+
+
+def _show_report(path: str) -> None:
+    from explorer.data.datasets import read_dataset
+    from explorer.ui.finetune_report import show_report
+
+    show_report(read_dataset(path), "set")
 
 
 def test_report_counts_copies_across_classes_and_splits(tmp_path):

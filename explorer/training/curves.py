@@ -8,7 +8,12 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-TRAIN, VAL = "#4c8bf5", "#e8710a"
+TRAIN, VAL = "#4c8bf5", "#e8710a"  # readable on a light and on a dark page
+COMPARED = {
+    "val_loss": "validation loss",
+    "val_accuracy": "validation accuracy",
+    "val_f1_macro": "validation F1, macro",
+}
 
 
 def loss_figure(events: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any] | None = None) -> go.Figure:
@@ -17,11 +22,11 @@ def loss_figure(events: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]
     epochs = [event for event in events if event["type"] == "epoch"]
     start = next((event for event in events if event["type"] == "start"), None)
     per_epoch = start["steps_an_epoch"] if start else max((step["step"] for step in steps), default=1)
-    figure = _figure("loss (nats)")
+    figure = _figure("loss")
     if steps:
         x, y = [step["step"] / per_epoch for step in steps], [step["loss"] for step in steps]
         figure.add_scatter(
-            x=x, y=y, name="train, each step", mode="lines", line={"color": TRAIN, "width": 1}, opacity=0.35
+            x=x, y=y, name="train, each step", mode="lines", line={"color": TRAIN, "width": 1}, opacity=0.55
         )
     _add(figure, epochs, "train_loss", "train", TRAIN)
     _add(figure, epochs, "val_loss", "validation", VAL, start=baseline and baseline["loss"])
@@ -31,7 +36,7 @@ def loss_figure(events: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]
 def score_figure(events: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any] | None = None) -> go.Figure:
     """Accuracy and macro F1 of every epoch, train and validation."""
     epochs = [event for event in events if event["type"] == "epoch"]
-    figure = _figure("share")
+    figure = _figure("accuracy and F1", percent=True)
     _add(figure, epochs, "train_accuracy", "accuracy, train", TRAIN)
     _add(figure, epochs, "val_accuracy", "accuracy, validation", VAL, start=baseline and baseline["accuracy"])
     _add(figure, epochs, "train_f1_macro", "F1 macro, train", TRAIN, dash="dot")
@@ -42,8 +47,8 @@ def score_figure(events: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any
 
 
 def compare_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str = "val_loss") -> go.Figure:
-    """One line a run of an epoch value such as val_loss or val_accuracy, over epochs."""
-    figure = _figure(key.replace("_", " "))
+    """One line a run of an epoch value, a key of COMPARED, over epochs."""
+    figure = _figure(COMPARED[key], percent=key != "val_loss")
     for name, events in runs.items():
         epochs = [event for event in events if event["type"] == "epoch"]
         figure.add_scatter(x=[e["epoch"] for e in epochs], y=[e[key] for e in epochs], name=name, mode="lines+markers")
@@ -69,9 +74,11 @@ def write_html(path: Path, title: str, events: Sequence[Mapping[str, Any]], base
     path.write_text(f"{head}<body>{''.join(parts)}</body></html>", encoding="utf-8")
 
 
-def _figure(title: str) -> go.Figure:
+def _figure(title: str, percent: bool = False) -> go.Figure:
     layout = {"xaxis_title": "epoch", "yaxis_title": title, "legend_orientation": "h", "legend_y": 1.12}
-    return go.Figure(layout={**layout, "margin": {"l": 50, "r": 10, "t": 30, "b": 40}, "uirevision": "run"})
+    return go.Figure(
+        layout={**layout, "margin": {"l": 50, "r": 10, "t": 30, "b": 40}, "uirevision": "run"}
+    ).update_yaxes(tickformat=".0%" if percent else None)
 
 
 def _add(figure: go.Figure, epochs, key: str, name: str, colour: str, dash: str = "solid", start=None) -> None:

@@ -84,7 +84,7 @@ def _table(given: Given, evaluation: Evaluation) -> dict[str, Any]:
     columns = {
         "picture": st.column_config.ImageColumn("", width=64),
         "Image": st.column_config.TextColumn(width=170),
-        "Probability": st.column_config.NumberColumn(format="%.1f %%"),
+        "Probability": st.column_config.NumberColumn(format="%.1f%%"),
     }
     picked = st.dataframe(
         rows, hide_index=True, row_height=ROW, column_config=columns, height=min(38 + ROW * len(rows), 560),
@@ -104,7 +104,7 @@ def _one_image(model: Model, evaluation: Evaluation, row: dict[str, Any]) -> Non
         [{"Class": label, "Probability": 100 * probability} for label, probability in top],
         hide_index=True,
         column_config={
-            "Probability": st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=100),
+            "Probability": st.column_config.ProgressColumn(format="%.1f%%", min_value=0, max_value=100),
         },
         alt="Likeliest classes",
     )

@@ -21,7 +21,7 @@ def show_scores(metrics: Mapping[str, Any]) -> None:
             low, high = metrics["intervals"][key]
             change = f"{100 * (metrics[key] - before[key]):+.1f} points" if before else None
             st.metric(f"{title} ({low:.1%} to {high:.1%})", f"{metrics[key]:.1%}", change, border=True)
-    st.caption(f"On {total(metrics):,} images; in brackets 95 % intervals.")
+    st.caption(f"On {total(metrics):,} images; in brackets 95% intervals.")
 
 
 def total(metrics: Mapping[str, Any]) -> int:
@@ -44,29 +44,44 @@ def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
     counts = np.array(metrics["confusion_matrix"])[np.ix_(shown, shown)]
     names = [metrics["class_names"][index] for index in shown]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    ink = {"size": 13, "color": INK.get(st.context.theme.type or "light")}
     figure = go.Figure(
         go.Heatmap(
             z=shares, x=names, y=names, text=counts, customdata=counts, zmin=0, zmax=1, showscale=False, xgap=2, ygap=2,
             colorscale=[[0, CELL.format(0.06)], [1, CELL.format(0.8)]],
-            textfont={"color": INK.get(st.context.theme.type or "light")},  # Plotly's own choice takes cells for opaque
+            textfont=ink,  # Plotly's own choice of colour takes cells for opaque
             texttemplate="%{text}" if len(shown) <= WRITTEN else None,
             hovertemplate="%{customdata} of %{y} predicted as %{x} (%{z:.1%})<extra></extra>",
         )
     )  # fmt: skip
     figure.update_layout(
         title={"text": title, "font": {"size": 15}} if title else None,
-        height=min(150 + 36 * len(names), 620),
+        height=min(150 + 44 * len(names), 620),
         margin={"l": 10, "r": 10, "t": 44 if title else 10, "b": 10},
     )
-    figure.update_xaxes(title="predicted", type="category", automargin=True, showgrid=False, zeroline=False)
-    figure.update_yaxes(title="actual", type="category", autorange="reversed", automargin=True, showgrid=False)
+    figure.update_xaxes(
+        title={"text": "predicted", "font": ink},
+        tickfont=ink,
+        type="category",
+        automargin=True,
+        showgrid=False,
+        zeroline=False,
+    )
+    figure.update_yaxes(
+        title={"text": "actual", "font": ink},
+        tickfont=ink,
+        type="category",
+        autorange="reversed",
+        automargin=True,
+        showgrid=False,
+    )
     return figure
 
 
 def per_class_table(metrics: Mapping[str, Any]) -> None:
     """Precision, recall, F1 and the number of images of each class that occurs."""
     rows = [metrics["per_class"][index] for index in occurring(metrics)]
-    percent: dict[str, Any] = {"format": "%.1f %%"}
+    percent: dict[str, Any] = {"format": "%.1f%%"}
     st.dataframe(
         [{**row, **{key: 100 * row[key] for key in ("precision", "recall", "f1")}} for row in rows],
         hide_index=True,

@@ -28,6 +28,7 @@ TRAIN = {
 }
 AUGMENTATIONS = {"none": "None", "flip": "Mirrored images", "full": "Full: RandAugment, crops, mixup"}
 EPOCHS = {"head": 30, "last": 10, "all": 10}
+NEARLY = 0.9  # share of the time from which on people say "nearly all"
 KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another step
 
 
@@ -147,8 +148,10 @@ def _measured(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Esti
 
 def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
     """Time and disk, in words: "About 40 s, 12 s of them before the first epoch; 30 MB of disk …"."""
+    nearly = cost.before_seconds >= NEARLY * cost.seconds
+    before = "nearly all" if nearly else duration(cost.before_seconds)
     line = (
-        f"About **{duration(cost.seconds)}**, {duration(cost.before_seconds)} of it before the first epoch, "
+        f"About **{duration(cost.seconds)}**, {before} of it before the first epoch, "
         f"and **{disk(cost.cache_bytes)}** of disk while it runs ({disk(free)} free)."
     )
     kept = sum(plan.keeps(epoch) for epoch in range(1, plan.epochs + 1))

@@ -20,6 +20,12 @@ PICTURED = 60  # classes that are shown with pictures
 LISTED = 100  # files left out that are named
 GROUPS = 12  # groups of copies that are shown
 IMBALANCED = 3  # images of the largest class for each of the smallest
+ONE = {  # what is passed over, where it is one only
+    "system files": "system file",
+    "linked folders": "linked folder",
+    "files that are no images": "file that is no image",
+    "images outside the class folders used": "image outside the class folders used",
+}
 SIDES: dict[Split, str] = {"train": "Train", "val": "Validation"}
 
 
@@ -27,6 +33,7 @@ def show_report(report: DatasetReport, title: str) -> None:
     """Everything there is to know before training."""
     st.subheader(plain(title), anchor=False)
     facts(_numbers(report))
+    st.caption(sizes_line(report))
     if report.imbalance() >= IMBALANCED:
         st.info(
             f"The largest class has {report.imbalance():.0f} times the images of the smallest; "
@@ -39,16 +46,20 @@ def show_report(report: DatasetReport, title: str) -> None:
 
 def _numbers(report: DatasetReport) -> dict[str, str]:
     copies = Counter(group.kind for group in report.duplicates)
-    width, height = report.sizes()["width"], report.sizes()["height"]
     return {
         "Images": f"{len(report.items):,}",
         "Classes": f"{len(report.class_names):,}",
         "Left out": f"{len(report.rejected):,}",
         "Exact copies": _groups(copies["exact"]),
         "Near copies": _groups(copies["near"]),
-        "Median, px": f"{width[1]} × {height[1]}",
-        "Sides, px": f"{min(width[0], height[0])}–{max(width[2], height[2])}",
     }
+
+
+def sizes_line(report: DatasetReport) -> str:
+    """ "Median size 341 × 256 pixels; sides from 137 to 500 pixels."."""
+    width, height = report.sizes()["width"], report.sizes()["height"]
+    least, most = min(width[0], height[0]), max(width[2], height[2])
+    return f"Median size {width[1]} × {height[1]} pixels; sides from {least:,} to {most:,} pixels."
 
 
 def _groups(count: int) -> str:
@@ -99,7 +110,9 @@ def _left_out(report: DatasetReport) -> None:
 
 def show_passed_over(report: DatasetReport) -> None:
     """What no one would take for a part of the data set, counted."""
-    passed_over = ", ".join(f"{count:,} {what}" for what, count in report.passed_over.items())
+    passed_over = ", ".join(
+        f"{count:,} {ONE.get(what, what) if count == 1 else what}" for what, count in report.passed_over.items()
+    )
     if passed_over:
         st.caption(f"Passed over: {passed_over}.")
 

@@ -18,7 +18,8 @@ from explorer.ui.finetune_charts import confusion_figure, per_class_table, show_
 from explorer.ui.finetune_files import downloads
 from explorer.ui.messages import plain, show_errors
 
-SHOWN = 6  # pictures in a row
+SHOWN = 6  # pictures of a kind
+CELL, GAP = 142, 16  # pixels: the width of a picture, and between two of them
 COMPARED = 3  # photos whose attention is shown before and after
 LAST = -1  # layer: the one that training changes first
 
@@ -70,8 +71,8 @@ def _buttons(run: Run, key: str) -> None:
 def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -> None:
     st.subheader("Sample predictions", anchor=False)
     samples = random.Random(0).sample(rows, min(SHOWN, len(rows)))
-    for column, row in zip(st.columns(SHOWN), samples, strict=False):
-        with column, show_errors():
+    for place, row in zip(_places(len(samples), CELL), samples, strict=True):
+        with place, show_errors():
             st.image(plain_picture(row["image"]))
             _verdict(row)
     st.subheader("Worst mistakes", anchor=False)
@@ -80,8 +81,8 @@ def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -
         st.success("None: every validation image was told rightly.")
         return
     st.caption(f"The highest losses, with the new model's attention in layer {default_layer(trained)}, mean of heads.")
-    for column, row in zip(st.columns(SHOWN), mistakes, strict=False):
-        with column, show_errors():
+    for place, row in zip(_places(len(mistakes), CELL), mistakes, strict=True):
+        with place, show_errors():
             st.image(attention_picture(trained, row["image"], size))
             _verdict(row)
             if trained.source.startswith("checkpoints/") and st.button(
@@ -90,11 +91,17 @@ def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -
                 open_in_attention(trained.source, row["image"], row["name"])
 
 
+def _places(count: int, width: int) -> list[Any]:
+    """Places side by side, as many in a row as fit: six on a desk, two on a phone."""
+    with st.container(horizontal=True):
+        return [st.container(width=width, gap="small") for _ in range(count)]
+
+
 def _verdict(row: dict[str, Any]) -> None:
     """What was predicted, and what it is where that was wrong."""
     right = row["actual"] == row["predicted"]
     mark = ":green[:material/check:]" if right else ":red[:material/close:]"
-    is_really = "" if right else f"  \nis {plain(row['actual'])}"
+    is_really = "" if right else f"  \nactual: {plain(row['actual'])}"
     st.markdown(f"{mark} **{plain(row['predicted'])}** {row['probability']:.0%}{is_really}")
 
 
@@ -105,7 +112,7 @@ def _attention_change(base: Model, trained: Model, rows: list[dict[str, Any]], p
     else:
         st.caption("The last layer's attention, mean of heads, on the same photos.")
     chosen = random.Random(1).sample(rows, min(COMPARED, len(rows)))
-    for column, row in zip(st.columns(COMPARED, gap="large"), chosen, strict=False):
-        with column, show_errors():
-            for place, title, model in zip(st.columns(2), ("Before", "After"), (base, trained), strict=True):
-                place.image(attention_picture(model, row["image"], plan.image_size, LAST), caption=title)
+    for place, row in zip(_places(len(chosen), 2 * CELL + GAP), chosen, strict=True):
+        with place, show_errors():
+            pictures = [attention_picture(model, row["image"], plan.image_size, LAST) for model in (base, trained)]
+            st.image(pictures, caption=["Before", "After"], width=CELL)

@@ -5,15 +5,14 @@ from typing import Any
 import streamlit as st
 
 from explorer.models import registry
-from explorer.training.curves import compare_figure
+from explorer.training.curves import COMPARED, compare_figure
 from explorer.training.jobs import Run, delete, list_runs
 from explorer.training.options import runs_folder
 from explorer.ui.finetune_charts import SCORES
 from explorer.ui.finetune_steps import RUN
 from explorer.ui.messages import plain
 
-COMPARED = {"val_loss": "Loss", "val_accuracy": "Accuracy", "val_f1_macro": "F1, macro"}
-COLUMNS = {title: st.column_config.NumberColumn(format="%.1f %%") for title in SCORES.values()}
+COLUMNS = {title: st.column_config.NumberColumn(format="%.1f%%") for title in SCORES.values()}
 AT_FIRST = 4  # runs that are compared before a person chooses
 
 
@@ -48,7 +47,8 @@ def _compare(runs: list[Run]) -> None:
     left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
     compared = left.multiselect("Compare", names, names[:AT_FIRST], key="compared_runs")
     by = right.segmented_control(
-        "By validation", list(COMPARED), default="val_loss", format_func=COMPARED.__getitem__, key="compared_by",
+        "By validation", list(COMPARED), default="val_loss", key="compared_by",
+        format_func=lambda key: COMPARED[key].removeprefix("validation ").capitalize(),
         required=True,
     )  # fmt: skip
     events = {run.name: run.events()[0] for run in runs if run.name in compared}

@@ -32,9 +32,9 @@ PHASES = {
 def show_run(folder: RunFolder) -> None:
     """Status, progress, curves and buttons of a run; redrawn every second while it is active."""
     active = folder.read_state().active
-    load_library()
     with st.container(key="live"):
         st.fragment(_live, run_every=1.0 if active else None)(folder, active)
+    load_library()
 
 
 def _live(folder: RunFolder, was_active: bool) -> None:
@@ -132,7 +132,10 @@ def _numbers(baseline: dict[str, Any], events: list[dict[str, Any]]) -> None:
         "Untrained head": (baseline["metrics"]["accuracy"], "Before the first epoch."),
         "Nearest neighbours": (baseline["knn_accuracy"], NEIGHBOURS),
         "Last epoch": (epochs[-1]["val_accuracy"] if epochs else None, "After the last finished epoch."),
-        "Kept": (kept["val_accuracy"] if kept else None, "At the lowest validation loss: those weights are kept."),
+        "Kept weights": (
+            kept["val_accuracy"] if kept else None,
+            "At the lowest validation loss: those weights are kept.",
+        ),
     }
     st.caption("Validation accuracy")
     with st.container(horizontal=True):
