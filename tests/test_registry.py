@@ -35,6 +35,7 @@ def test_the_table_agrees_with_timm(entry):
     config = get_pretrained_cfg(entry.source.removeprefix("timm:"))
     assert config is not None and config.hf_hub_id == entry.repo_id
     assert config.input_size[1] == entry.size
+    assert "QuickGELU" not in str(config.notes) or "quickgelu" in entry.source, "another activation, other maps"
     assert (config.license or "").lower().replace("-license", "") == entry.licence.lower().replace(" license", "")
     with torch.device("meta"):
         model = wrap_timm(create_timm(entry.source.removeprefix("timm:")), entry.source)

@@ -28,14 +28,14 @@ class Entry:
     parameters: int | None = None  # millions
     size: int = 224  # pixels it was trained at
     licence: str = ""
-    gated: bool = False
+    repo: str = ""  # hub repository of its weights, where timm shares those of another id
     model_type: str = ""  # transformers' name of the architecture, for random weights without a download
 
     @property
     def repo_id(self) -> str | None:
         """The hub repository that its weights come from, None for a local one."""
         library, _, model_id = self.source.partition(":")
-        return {"timm": f"timm/{model_id}", "hf": model_id}.get(library)
+        return self.repo or {"timm": f"timm/{model_id}", "hf": model_id}.get(library)
 
     @property
     def where(self) -> str:
@@ -86,8 +86,9 @@ REGISTRY = (
         "self-supervised, rotary positions, 4 registers", 16, 12, 6, 22, 256, licence="DINOv3 License",
     ),
     Entry(
-        "clip-b16", "CLIP ViT-B/16", "timm:vit_base_patch16_clip_224.openai", "image half of CLIP, trained on captions",
-        16, 12, 12, 86, licence="Apache-2.0",
+        "clip-b16", "CLIP ViT-B/16", "timm:vit_base_patch16_clip_quickgelu_224.openai",  # as OpenAI trained it
+        "image half of CLIP, trained on captions",
+        16, 12, 12, 86, licence="Apache-2.0", repo="timm/vit_base_patch16_clip_224.openai",
     ),
     Entry(
         "mae-b16", "MAE ViT-B/16", "timm:vit_base_patch16_224.mae",
