@@ -254,3 +254,20 @@ def test_transformers_is_imported_only_when_asked_for():
         "sys.exit('transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "hints,words",
+    [
+        ({"num_heads": 0}, "one head or more, not 0"),
+        ({"num_heads": -2}, "one head or more, not -2"),
+        ({"num_heads": 5}, "5 heads don't divide the width 192"),
+        ({"arch": "vit_tiny_patch16_224", "num_heads": 5}, "vit_tiny_patch16_224 can't have 5 heads"),
+        ({"arch": "vit_tiny_patch16_224", "num_heads": -2}, "one head or more, not -2"),
+        ({"arch": "hf-hub:someone/model"}, "hf-hub:someone/model is no architecture: give a timm name"),
+    ],
+)
+def test_hints_that_can_not_be_right(tmp_path, hints, words):
+    torch.save(timm.create_model("vit_tiny_patch16_224", depth=1).state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match=words):
+        explorer.load_model(tmp_path / "weights.pth", device="cpu", **hints)

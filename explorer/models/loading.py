@@ -40,6 +40,8 @@ def load_model(
     pretrained=False: random weights and no download. progress: called with (bytes done, bytes in all) of a download.
     Raises ModelError, CheckpointError or UnsupportedModelError with one sentence.
     """
+    if num_heads is not None and num_heads < 1:
+        raise ModelError(f"A model has one head or more, not {num_heads}: give the right num_heads, or none.")
     entry = registry.find(str(source))
     hints = Hints(arch, num_heads, grid, prefix_tokens)
     target = _device(device)

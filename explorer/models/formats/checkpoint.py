@@ -67,8 +67,13 @@ def _plain(tensors: Tensors) -> bool:
 
 
 def _load_named(arch: str, tensors: Tensors, backbone: Backbone, num_heads: int | None, file: str) -> Checkpoint:
-    classes = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
-    module = create_empty(arch, num_classes=classes, **({"num_heads": num_heads} if num_heads else {}))
+    if ":" in arch:  # timm would look for these elsewhere, on the hub for one
+        raise CheckpointError(f"{arch} is no architecture: give a timm name, such as vit_small_patch16_224.")
+    settings = {"num_heads": num_heads} if num_heads else {}
+    try:
+        module = create_empty(arch, num_classes=len(tensors.get("head.weight", ())), **settings)
+    except AssertionError as error:
+        raise CheckpointError(f"{arch} can't have {num_heads} heads ({error}): give another number.") from error
     left_out = fill(module, tensors, file)
     return Checkpoint(module, (*_name_classes(module), *left_out_note([*left_out, *backbone.left_out])))
 
