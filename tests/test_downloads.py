@@ -19,6 +19,7 @@ from explorer.models import downloads, registry
 from tests.tiny import photo
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MB = 2**20
 STATUS = {"GatedRepo": 403, "RepoNotFound": 404, "EntryNotFound": 404}
 
 
@@ -28,11 +29,15 @@ class Hub:
 
     folders: dict[str, Path] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
+    statuses: dict[str, int] = field(default_factory=dict)  # by repository: an error without the hub's own code
+    breaking: bool = False  # nobody gets more than the first 1.5 MB of a file
     requests: list[str] = field(default_factory=list)
 
     def answer(self, path: str) -> tuple[str, bytes]:
         """(error code or "", content) of a path such as /org/name/resolve/main/config.json."""
         repository, _, rest = path.lstrip("/").partition("/resolve/")
+        if repository in self.statuses:
+            return str(self.statuses[repository]), b""
         if repository in self.gated:
             return "GatedRepo", b""
         if repository not in self.folders:
@@ -44,17 +49,19 @@ class Hub:
 def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            hub.requests.append(f"{self.command} {self.path}")
+            hub.requests.append(f"{self.command} {self.path} {self.headers.get('Range', '')}")
             error, content = hub.answer(self.path)
-            self.send_response(STATUS.get(error, 200))
-            if error:
+            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+            content, sent = content[start:], content[start : int(1.5 * MB)] if hub.breaking else content[start:]
+            self.send_response(int(error) if error.isdigit() else STATUS.get(error, 206 if start else 200))
+            if error and not error.isdigit():
                 self.send_header("X-Error-Code", error)
             self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{abs(hash(content)):x}"')
+            self.send_header("ETag", f'"{abs(hash(self.path)):x}"')
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(content)
+                self.wfile.write(sent)
 
         do_HEAD = do_GET
 
@@ -143,6 +150,43 @@ def test_a_transformers_repository_in_shards(hub, tmp_path):
     torch.testing.assert_close(model.forward(pixels)[1], expected, atol=1e-5, rtol=0)
 
 
+def save_large(hub: Hub, folder: Path, library: str) -> str:
+    """A model of several megabytes in that library's format on the hub; what load_model takes for it."""
+    if library == "timm":
+        saved(folder, "deit_tiny_patch16_224")
+        hub.folders["timm/deit_tiny_patch16_224.fb_in1k"] = folder
+        return "deit-t16"
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(hidden_size=192, num_hidden_layers=4, num_attention_heads=3, image_size=64)
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    hub.folders["someone/vit"] = folder
+    return "hf:someone/vit"
+
+
+@pytest.mark.parametrize("library", ["timm", "transformers"])
+def test_the_bytes_grow_while_they_come(library, hub, tmp_path):
+    source = save_large(hub, tmp_path / "repo", library)
+    size = (tmp_path / "repo" / "model.safetensors").stat().st_size
+    seen: list[tuple[int, int]] = []
+    explorer.load_model(source, device="cpu", progress=lambda *now: seen.append(now))
+    done = [now for now, _ in seen]
+    assert done == sorted(done) and done[0] == 0 and done[-1] == size
+    assert len(set(done)) >= size // MB >= 4, "a step for each megabyte at least"
+    assert {total for _, total in seen} == {size}
+
+
+@pytest.mark.parametrize("library", ["timm", "transformers"])
+def test_a_connection_that_breaks_off_is_a_sentence_and_works_later(library, hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)  # between its own retries
+    source = save_large(hub, tmp_path / "repo", library)
+    hub.breaking = True
+    with pytest.raises(ModelError, match=r"The download of .* broke off: check the connection"):
+        explorer.load_model(source, device="cpu")
+    assert any("bytes=" in request for request in hub.requests), "it was taken up again where it had ended"
+    hub.breaking = False
+    assert explorer.load_model(source, device="cpu").width == 192
+
+
 def test_damaged_weights_in_the_cache(hub, tmp_path):
     saved(tmp_path / "repo")
     whole = (tmp_path / "repo" / "model.safetensors").read_bytes()
@@ -163,11 +207,16 @@ def test_damaged_weights_in_the_cache(hub, tmp_path):
 
 def test_unknown_gated_and_empty_repositories(hub, tmp_path):
     hub.gated.add("meta/secret")
+    hub.statuses |= {"bad/token": 401, "dis/abled": 403, "too/often": 429, "hub/down": 503}
     hub.folders["someone/readme"] = tmp_path
     for source, words in [
         ("hf:meta/secret", "meta/secret is gated: accept its licence"),
         ("hf:nobody/nothing", "no public model named nobody/nothing: check the spelling"),
         ("hf:someone/readme", "someone/readme holds no weights"),
+        ("hf:bad/token", r"The hub refused bad/token \(error 401\): log in anew"),
+        ("hf:dis/abled", r"The hub refused dis/abled \(error 403\): log in anew"),
+        ("hf:too/often", "error 429 for too/often: try again later"),
+        ("hf:hub/down", "error 503 for hub/down: try again later"),
         ("hf:not a name", "is no model id"),
     ]:
         with pytest.raises(ModelError, match=words) as caught:

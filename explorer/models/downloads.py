@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from huggingface_hub import errors
+from huggingface_hub import constants, errors
 from tqdm.std import tqdm
 
 from explorer.errors import ModelError
@@ -16,6 +16,9 @@ Progress = Callable[[int, int], None]  # (bytes done, bytes in all) of the file 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 SETTINGS = ("config.json", "preprocessor_config.json")
 CONNECT_SECONDS = 10.0
+# The hub client's own 10 MB would hold the bar still for long on a slow line, and be lost where the line breaks.
+constants.DOWNLOAD_CHUNK_SIZE = 2**20
+REFUSALS = (401, 403)  # without the code that tells a gated or unknown repository: a bad token, a disabled repository
 # The base exception of the HTTP library that the installed hub client stands on.
 NetworkError: type[Exception] = errors.HfHubHTTPError.__mro__[1]
 
@@ -36,12 +39,13 @@ def fetch(repo_id: str, progress: Progress | None = None, names: Sequence[str] =
     """The weights file of a repository, from the cache or downloaded into it, with its settings files beside it.
 
     progress is called with (bytes done, bytes in all). Raises ModelError with one sentence when offline, for an
-    unknown or gated repository, and for one without weights.
+    unknown or gated repository, for one without weights, and where the connection breaks off.
     """
     weights = cached_weights(repo_id, names)
     if weights is None:
-        with _hub_errors(repo_id):
+        with _hub_errors(repo_id, _offline(repo_id)):
             _reach(repo_id, names)
+        with _hub_errors(repo_id, f"The download of {repo_id} broke off: check the connection and try again."):
             for name in SETTINGS:
                 _download(repo_id, name, None)
             found = (_download(repo_id, name, progress) for name in names)
@@ -95,8 +99,8 @@ def _bar(progress: Progress | None) -> type[tqdm]:
 
 
 @contextmanager
-def _hub_errors(repo_id: str) -> Iterator[None]:
-    """The hub's exceptions as one ModelError each, saying what failed and what to do."""
+def _hub_errors(repo_id: str, unreachable: str) -> Iterator[None]:
+    """The hub's exceptions as one ModelError each, saying what failed and what to do; unreachable: without network."""
     try:
         yield
     except errors.GatedRepoError as error:
@@ -111,14 +115,23 @@ def _hub_errors(repo_id: str) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise ModelError(f"{repo_id!r} is no model id: expected organisation/name.") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise ModelError(_offline(repo_id)) from error
+        raise ModelError(unreachable) from error
     except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", "unknown")
-        raise ModelError(f"The hub answered with error {status} for {repo_id}: try again later.") from error
+        raise ModelError(_answer(repo_id, getattr(error.response, "status_code", None))) from error
     except NetworkError as error:  # no connection, or it broke off
-        raise ModelError(_offline(repo_id)) from error
+        raise ModelError(unreachable) from error
     except OSError as error:
+        if error.errno is None:  # the client's own: fewer bytes came than were announced
+            raise ModelError(unreachable) from error
         raise ModelError(f"{repo_id} couldn't be stored ({error}): free some disk space and try again.") from error
+
+
+def _answer(repo_id: str, status: int | None) -> str:
+    if status in REFUSALS:
+        return f"The hub refused {repo_id} (error {status}): log in anew with `hf auth login`, then try again."
+    if status == 404:
+        return f"The hub has no public model named {repo_id}: check the spelling."
+    return f"The hub answered with error {status or 'unknown'} for {repo_id}: try again later."
 
 
 def _offline(repo_id: str) -> str:
