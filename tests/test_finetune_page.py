@@ -18,9 +18,10 @@ from explorer.training.folder import RunFolder, State, write_json
 from explorer.training.options import Options, write_config
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
-from explorer.ui.finetune_charts import confusion_figure
+from explorer.ui.finetune_charts import confusion_figure, most_confused
 from explorer.ui.finetune_plan import cost_line
 from explorer.ui.finetune_report import copies_line, thumbnail
+from explorer.ui.finetune_runs import trained_words
 from explorer.ui.finetune_train import duration, progress_line, thinned
 from explorer.ui.finetune_uploads import data_suffix, keep_upload, trim, uploads_folder
 from tests.digits import digit_files, digits_zip
@@ -30,6 +31,7 @@ from tests.zips import picture, write_folder
 PAGE = """
 from explorer.ui.finetune_runs import pick_run, show_runs
 from explorer.ui.finetune_result import show_result
+from explorer.ui.finetune_runs import trained_words
 from explorer.ui.finetune_train import show_run
 from explorer.ui.messages import show_errors
 import streamlit as st
@@ -163,6 +165,14 @@ def test_duration(seconds, text):
     assert duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    "train, text",
+    [("head", "head only"), ("last-1", "last block"), ("last-3", "last 3 blocks"), ("all", "all blocks")],
+)
+def test_what_was_trained_is_said_in_words(train, text):
+    assert trained_words(train) == text
+
+
 def test_thinned_keeps_every_epoch_and_the_newest_step():
     events = [{"type": "step", "step": number} for number in range(1, 1001)] + [{"type": "epoch", "epoch": 1}]
     kept = thinned(events, most=100)
@@ -207,6 +217,12 @@ def _show_report(path: str) -> None:
     from explorer.ui.finetune_report import show_report
 
     show_report(read_dataset(path), "set")
+
+
+def test_of_many_classes_the_pairs_confused_most_are_told():
+    metrics = {"confusion_matrix": [[5, 0, 3], [1, 2, 0], [0, 4, 9]], "class_names": ["ant", "bee", "cat"]}
+    rows = most_confused(metrics, count=2)
+    assert [tuple(row.values()) for row in rows] == [("cat", "bee", 4), ("ant", "cat", 3)]
 
 
 def test_report_counts_copies_across_classes_and_splits(tmp_path):

@@ -57,8 +57,10 @@ def _cifar10() -> tuple[_Images, Sequence[int], Sequence[str]]:
     try:
         dataset = CIFAR10(Path(get_dir()) / "cifar10", train=True, download=True)
     except (OSError, RuntimeError) as error:  # no network; a download that broke off fails its checksum
+        reason = getattr(error, "reason", error)  # urllib wraps what went wrong
+        why = getattr(reason, "strerror", None) or reason
         raise DataError(
-            f"CIFAR-10 can't be downloaded ({error}); connect to the internet, or use the digits or a zip of your own."
+            f"CIFAR-10 can't be downloaded ({why}); connect to the internet, or use the digits or a zip of your own."
         ) from error
     return lambda index: Image.fromarray(dataset.data[index]), dataset.targets, dataset.classes
 

@@ -10,7 +10,7 @@ from explorer.training.classify import Evaluation
 from explorer.ui.attention_pictures import attention_picture, open_in_attention
 from explorer.ui.attention_settings import default_layer
 from explorer.ui.evaluate_data import Given, as_csv
-from explorer.ui.finetune_charts import confusion_figure, per_class_table, show_scores
+from explorer.ui.finetune_charts import per_class_table, show_confusion, show_scores
 from explorer.ui.finetune_report import show_left_out, show_passed_over, thumbnail
 from explorer.ui.messages import plain, show_errors
 
@@ -54,7 +54,8 @@ def _side(evaluation: Evaluation, report: DatasetReport | None) -> None:
 def _scores(metrics: dict[str, Any]) -> None:
     show_scores(metrics)
     left, right = st.columns(2, gap="large", vertical_alignment="center")
-    left.plotly_chart(confusion_figure(metrics), key="confusion", config={"displayModeBar": False}, alt="Confusion")
+    with left:
+        show_confusion(metrics, "confusion")
     with right:
         per_class_table(metrics)
 
@@ -83,8 +84,10 @@ def _table(given: Given, evaluation: Evaluation) -> dict[str, Any]:
     ]
     columns = {
         "picture": st.column_config.ImageColumn("", width=64),
-        "Image": st.column_config.TextColumn(width=170),
-        "Probability": st.column_config.NumberColumn(format="%.1f%%"),
+        "Image": st.column_config.TextColumn(width=150),
+        "Actual": st.column_config.TextColumn(width=115),
+        "Predicted": st.column_config.TextColumn(width=115),
+        "Probability": st.column_config.NumberColumn(width=85, format="%.1f%%"),
     }
     picked = st.dataframe(
         rows, hide_index=True, row_height=ROW, column_config=columns, height=min(38 + ROW * len(rows), 560),

@@ -1,13 +1,14 @@
 """What the Fine-tune and Evaluate pages both show of a classifier: its scores, its confusion, its classes."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
 SCORES = {"accuracy": "Accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted"}
+MATRIX = 60  # classes up to which there is a matrix
 WRITTEN = 25  # classes up to which the counts are written into the confusion matrix
 INK = {"light": "#1f1b18", "dark": "#ffffff"}
 CELL = "rgba(224, 110, 50, {})"  # on a transparent ground, so that it suits light and dark
@@ -33,6 +34,30 @@ def occurring(metrics: Mapping[str, Any]) -> list[int]:
     """Indices of the classes that occur, as truth or as prediction."""
     counts = np.array(metrics["confusion_matrix"])
     return [int(index) for index in np.flatnonzero(counts.sum(0) + counts.sum(1))]
+
+
+def show_confusion(
+    metrics: Mapping[str, Any], key: str, title: str = "", width: int | Literal["stretch"] = "stretch"
+) -> None:
+    """The confusion matrix; of more classes than it has room for, the pairs that were confused most."""
+    if len(occurring(metrics)) <= MATRIX:
+        figure = confusion_figure(metrics, title)
+        st.plotly_chart(figure, key=key, config={"displayModeBar": False}, width=width, alt=title or "Confusion matrix")
+        return
+    st.markdown(f"**{title or 'Confused most'}**")
+    st.dataframe(most_confused(metrics), hide_index=True, width=width, key=key, alt="Classes confused most")
+
+
+def most_confused(metrics: Mapping[str, Any], count: int = 100) -> list[dict[str, Any]]:
+    """Rows {Actual, Predicted, Images} of the wrong predictions, the most frequent first."""
+    counts, names = np.array(metrics["confusion_matrix"]), metrics["class_names"]
+    np.fill_diagonal(counts, 0)
+    actual, predicted = np.nonzero(counts)
+    order = np.argsort(-counts[actual, predicted], kind="stable")[:count]
+    return [
+        {"Actual": names[actual[i]], "Predicted": names[predicted[i]], "Images": int(counts[actual[i], predicted[i]])}
+        for i in order
+    ]
 
 
 def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:

@@ -14,7 +14,7 @@ from explorer.training.plan import Plan
 from explorer.ui import cached
 from explorer.ui.attention_pictures import attention_picture, open_in_attention, plain_picture
 from explorer.ui.attention_settings import default_layer
-from explorer.ui.finetune_charts import confusion_figure, per_class_table, show_scores
+from explorer.ui.finetune_charts import per_class_table, show_confusion, show_scores
 from explorer.ui.finetune_files import downloads
 from explorer.ui.messages import plain, show_errors
 
@@ -34,10 +34,10 @@ def show_result(run: Run) -> None:
     _buttons(run, key)
     show_scores(run.metrics)
     left, right = st.columns(2, gap="medium")
-    bar = {"displayModeBar": False}
-    before, after = confusion_figure(run.metrics["baseline"], "Before training"), confusion_figure(run.metrics, "After")
-    left.plotly_chart(before, key=f"before_{run.name}", config=bar, alt="Confusion matrix before training")
-    right.plotly_chart(after, key=f"after_{run.name}", config=bar, alt="Confusion matrix after training")
+    with left:
+        show_confusion(run.metrics["baseline"], f"before_{run.name}", "Confusion before training")
+    with right:
+        show_confusion(run.metrics, f"after_{run.name}", "Confusion after training")
     per_class_table(run.metrics)
     with show_errors():
         rows = read_json(run.folder.predictions)
@@ -113,6 +113,7 @@ def _attention_change(base: Model, trained: Model, rows: list[dict[str, Any]], p
         st.caption("The last layer's attention, mean of heads, on the same photos.")
     chosen = random.Random(1).sample(rows, min(COMPARED, len(rows)))
     for place, row in zip(_places(len(chosen), 2 * CELL + GAP), chosen, strict=True):
-        with place, show_errors():
-            pictures = [attention_picture(model, row["image"], plan.image_size, LAST) for model in (base, trained)]
-            st.image(pictures, caption=["Before", "After"], width=CELL)
+        with place, show_errors(), st.container(horizontal=True):
+            for title, model in (("Before", base), ("After", trained)):
+                picture = attention_picture(model, row["image"], plan.image_size, LAST)
+                st.image(picture, caption=title, width=CELL)

@@ -37,7 +37,7 @@ def show_runs() -> None:
     if not runs:
         st.caption("No run yet.")
         return
-    st.dataframe([_row(run) for run in runs], hide_index=True, column_config=COLUMNS, alt="Runs")
+    st.dataframe([_row(run) for run in runs], hide_index=True, column_config=COLUMNS, placeholder="–", alt="Runs")
     _compare(runs)
     _delete([run.name for run in runs if not run.state.active])
 
@@ -51,7 +51,8 @@ def _compare(runs: list[Run]) -> None:
         format_func=lambda key: COMPARED[key].removeprefix("validation ").capitalize(),
         required=True,
     )  # fmt: skip
-    events = {run.name: run.events()[0] for run in runs if run.name in compared}
+    chosen = {run.name: run.events()[0] for run in runs if run.name in compared}
+    events = {name: found for name, found in chosen.items() if any(event["type"] == "epoch" for event in found)}
     if events and by:
         st.plotly_chart(compare_figure(events, by), key="compared_chart", config={"displaylogo": False})
 
@@ -62,10 +63,18 @@ def _row(run: Run) -> dict[str, Any]:
         "Run": run.name,
         "State": run.state.status,
         "Model": model_title(run.options.model) if run.options else "",
-        "Trained": run.plan.train if run.plan else "",
+        "Trained": trained_words(run.plan.train) if run.plan else "",
         "Epochs": f"{run.state.epoch} of {run.state.epochs}",
         **{title: 100 * metrics[key] if metrics else None for key, title in SCORES.items()},
     }
+
+
+def trained_words(train: str) -> str:
+    """What a plan trains: "head only", "last 2 blocks", "all blocks"."""
+    if not train.startswith("last-"):
+        return {"head": "head only", "all": "all blocks"}[train]
+    count = int(train.removeprefix("last-"))
+    return "last block" if count == 1 else f"last {count} blocks"
 
 
 def model_title(source: str) -> str:

@@ -10,7 +10,7 @@ from explorer.training.folder import RunFolder, State
 from explorer.training.jobs import resume, stop
 from explorer.training.options import runs_folder
 from explorer.ui.components.live_chart import live_chart, load_library
-from explorer.ui.finetune_charts import confusion_figure
+from explorer.ui.finetune_charts import show_confusion
 from explorer.ui.finetune_steps import go_to
 from explorer.ui.messages import plain, show_errors
 
@@ -161,4 +161,4 @@ def thinned(events: list[dict[str, Any]], most: int = MOST_STEPS) -> list[dict[s
 
 def _confusion(name: str, baseline: dict[str, Any], trained: bool) -> None:
     with st.expander("Confusion matrix before training", expanded=not trained):
-        st.plotly_chart(confusion_figure(baseline), key=f"baseline_{name}", config={"displayModeBar": False}, width=560)
+        show_confusion(baseline, f"baseline_{name}", width=560)
