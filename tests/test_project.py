@@ -1,11 +1,18 @@
 """The project's own promises: commands that agree, layers that import one way, sizes that stay small."""
 
+import ast
 import subprocess
 import sys
+import tomllib
+from collections.abc import Sequence
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+import explorer
 from tests.conftest import REPOSITORY
 
 RUN = "pip install -r requirements.txt && streamlit run explorer/Home.py"
@@ -13,8 +20,7 @@ TEST = "pip install -r requirements-dev.txt && pytest"
 CORE = ["attention", "data", "models", "rendering", "training", "commands", "cli", "errors"]
 
 
-def python_files() -> list[Path]:
-    folders = ("explorer", "pages", "tests", "benchmarks")
+def python_files(folders: Sequence[str] = ("explorer", "pages", "tests", "benchmarks")) -> list[Path]:
     return [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
 
 
@@ -23,6 +29,52 @@ def test_readme_holds_both_commands_and_ci_runs_the_test_command():
     assert RUN in readme.splitlines()
     assert TEST in readme.splitlines()
     assert TEST in (REPOSITORY / ".ci" / "run").read_text().splitlines()
+
+
+def required(file: str) -> dict[str, Requirement]:
+    """The requirements that a file itself names, by the name that pip compares."""
+    lines = (REPOSITORY / file).read_text().splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith(("#", "-r"))]
+    return {canonicalize_name(requirement.name): requirement for requirement in requirements}
+
+
+def imported(*folders: str) -> set[str]:
+    """The packages that the Python files of some folders import, or find by a module's name (sample photos)."""
+    modules: set[str] = {"skimage"}
+    for path in python_files(folders):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules.add(node.module.partition(".")[0])
+    ours = {"explorer", "pages", "tests", "benchmarks"}
+    providers = packages_distributions()
+    return {canonicalize_name(providers[module][0]) for module in modules - ours - sys.stdlib_module_names}
+
+
+OPTIONAL = {"onnxscript"}  # for one option, which says what to install
+BY_NAME = {"ruff", "pyright", "onnx", "onnxruntime", "tensorboard"}  # run, or imported where they are there
+
+
+def test_every_package_used_is_required_and_every_requirement_is_used():
+    run, develop = set(required("requirements.txt")), set(required("requirements-dev.txt"))
+    assert imported("explorer", "pages") - OPTIONAL == run
+    assert imported("explorer", "pages", "tests", "benchmarks") | BY_NAME == run | develop
+    assert not run & develop
+
+
+def test_the_constraints_hold_one_version_of_every_requirement_within_its_range():
+    pinned = dict(line.split("==") for line in (REPOSITORY / "constraints.txt").read_text().splitlines())
+    requirements = required("requirements.txt") | required("requirements-dev.txt")
+    assert {canonicalize_name(name) for name in pinned} == set(requirements)
+    for name, version in pinned.items():
+        assert requirements[canonicalize_name(name)].specifier.contains(version), name
+
+
+def test_the_version_is_the_same_everywhere():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    assert project["project"]["version"] == explorer.__version__
+    assert project["project"]["requires-python"] == f">={project['tool']['pyright']['pythonVersion']}"
 
 
 def test_core_imports_no_streamlit():
