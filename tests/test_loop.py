@@ -1,6 +1,7 @@
 """Training on the cache equals training on every block; a resumed run equals an unbroken one."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -283,6 +284,12 @@ def test_tensorboard_logs_are_written(tmp_path, model, data):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     finetune(data, model, Plan(epochs=1), tmp_path / "run", tensorboard=True)
     assert list((tmp_path / "run" / "tensorboard").glob("events.out.*"))
+
+
+def test_tensorboard_that_is_not_installed_is_named(tmp_path, model, data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrainingError, match="pip install tensorboard"):
+        finetune(data, model, Plan(epochs=1), tmp_path / "run", tensorboard=True)
 
 
 def test_events_are_read_on_from_any_place(tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from explorer.errors import TrainingError
 from explorer.training.events import EventLog
 from explorer.training.folder import RunFolder, State
 from explorer.training.loop import Step
@@ -70,6 +71,8 @@ class Reporter:
 
 
 def _tensorboard(folder: RunFolder):
-    from torch.utils.tensorboard import SummaryWriter  # an extra package, needed for this option alone
-
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # an extra package, needed for this option alone
+    except ImportError as error:
+        raise TrainingError("TensorBoard logs need one more package: pip install tensorboard.") from error
     return SummaryWriter(str(folder.path / "tensorboard"))
