@@ -42,14 +42,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_app(folder: Path) -> Iterator[Server]:
-    """`streamlit run explorer/Home.py` with its checkpoints and runs in folder, stopped at the end."""
+def running_app(folder: Path, **environment: str) -> Iterator[Server]:
+    """`streamlit run explorer/Home.py` with its checkpoints and runs in folder, stopped at the end; offline."""
     port = free_port()
     env = os.environ | {
         "EXPLORER_CHECKPOINTS": str(folder / "checkpoints"),
         "EXPLORER_RUNS": str(folder / "runs"),
         "EXPLORER_QUEUE": str(folder / "queue"),
         "HF_HUB_OFFLINE": "1",
+        **environment,
     }
     command = [
         sys.executable, "-m", "streamlit", "run", "explorer/Home.py", "--server.port", str(port),
