@@ -94,35 +94,6 @@ def test_a_bad_image_is_one_line_and_the_others_are_drawn(weights, picture, tmp_
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
 
 
-@pytest.mark.parametrize(
-    "options,words",
-    [
-        (["--layer", "7"], "layers 0 to 1"),
-        (["--head", "9"], "heads 0 to 3"),
-        (["--head", "sum"], "mean, max, min"),
-        (["--query", "reg1"], "no 'reg1' token"),
-        (["--query", "99,0"], "outside the grid"),
-        (["--size", "65"], "no multiple of the patch size"),
-        (["--mass", "2"], "mass must lie"),
-        (["--query", "a,b"], "no 'a,b' token"),
-        (["--colormap", "jet"], "colour map"),
-        (["--rollout", "--discard-ratio", "1"], "discard_ratio"),
-    ],
-)
-def test_bad_settings_are_one_line(weights, picture, tmp_path, capsys, options, words):
-    assert call(weights, tmp_path, picture, *options) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("error: ") and words in captured.err and captured.err.count("\n") == 1
-    assert captured.out == ""
-
-
-@pytest.mark.parametrize("options", [["--fit", "stretch"], ["--layer", "last"], ["--fusion", "sum"]])
-def test_bad_options_are_refused_by_the_parser(weights, picture, tmp_path, options):
-    with pytest.raises(SystemExit) as caught:
-        call(weights, tmp_path, picture, *options)
-    assert caught.value.code == 2
-
-
 def test_images_of_one_name_get_numbers():
     names = ["a/x.png", "b/x.jpg", "y.png", "x-2.png", "c/x.webp"]
     assert unique_stems([Path(name) for name in names], Path("out")) == ["x", "x-2", "y", "x-2-2", "x-3"]
