@@ -19,5 +19,6 @@ def attention(recording: Recording, base: View) -> None:
         tabs(recording, view)
 
 
+st.title("Where every token looks", anchor=False)
 now = current()
 attention(now.recording, View(**now.settings))

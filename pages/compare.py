@@ -4,6 +4,7 @@ import streamlit as st
 
 from explorer.ui import compare_epochs, compare_view
 from explorer.ui.address import by_key, take, write_unless
+from explorer.ui.attention_settings import default_layer
 from explorer.ui.messages import show_errors
 from explorer.ui.second import pick_second_model
 from explorer.ui.state import Current, current
@@ -35,7 +36,8 @@ def compare(now: Current) -> None:
         else:
             second = compare_view.second_recording(now, pick_second_model("Compare with", "with", now.source))
             pair = compare_view.Pair(now.recording, second, now.settings)
-        view = compare_view.pick_view(pair)
+        # Training changes the last layer first; two models are held to each other where both mark the object.
+        view = compare_view.pick_view(pair, pair.first.depth - 1 if key else default_layer(pair.first))
         compare_view.canvases(view, pair)
         if key:
             compare_epochs.course(view, pair, now, key)

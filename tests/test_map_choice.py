@@ -23,8 +23,8 @@ def recording(names: list[str] | None, *logits: float) -> Any:
 
 def test_classes_are_named_in_links_and_told_apart_where_they_share_a_name():
     labels = class_labels(recording(["crane", "cat", "crane"], 0, 2, 1))
-    assert labels == {"predicted": "Predicted: cat", "cat": "cat (1)", "2": "crane (2)", "0": "crane (0)"}
-    assert class_labels(recording(None, 0, 2)) == {"predicted": "Predicted: class 1", "1": "class 1", "0": "class 0"}
+    assert labels == {"predicted": "The predicted one", "cat": "cat (1)", "2": "crane (2)", "0": "crane (0)"}
+    assert class_labels(recording(None, 0, 2)) == {"predicted": "The predicted one", "1": "class 1", "0": "class 0"}
 
 
 def test_classes_with_confusing_names_go_by_their_number():

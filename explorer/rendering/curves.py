@@ -62,12 +62,12 @@ def divergence_figure(result: Divergence) -> go.Figure:
 
 
 def history_figure(history: History, layer: int, epoch: int) -> go.Figure:
-    """A line for every layer, mean over heads, dark for the first and light for the last; one layer stands out."""
+    """A line for every layer, mean over heads, from blue for the first to yellow for the last; one layer stands out."""
     depth = history.table.shape[1]
     table = lookup_table("viridis")
     figure = go.Figure()
     for index, bits in enumerate(history.by_layer.T):
-        colour = table[round(230 * index / max(1, depth - 1))]
+        colour = table[round(75 + 145 * index / max(1, depth - 1))]  # the ends would vanish on black or on white
         chosen = index == layer
         figure.add_scatter(
             x=history.epochs, y=bits, name=f"layer {index}", mode="lines+markers",

@@ -82,9 +82,10 @@ def mosaic_figure(shown: Mosaic, grid: tuple[int, int], layer: int, head: int | 
     top, bottom = (-0.5, heads - 0.5) if isinstance(head, str) else (head - 0.5, head + 0.5)
     frame = {"x0": layer - 0.5, "x1": layer + 0.5, "y0": top, "y1": bottom}
     figure.add_shape(type="rect", line={"color": accent, "width": 2.5}, **frame)
-    axis = {"showgrid": False, "zeroline": False, "dtick": 1, "fixedrange": True, "ticks": ""}
+    axis = {"showgrid": False, "zeroline": False, "dtick": 1, "fixedrange": True, "ticks": "", "constrain": "domain"}
+    shape = {"scaleanchor": "x", "scaleratio": grid[0] / grid[1], "constraintoward": "top"}  # tiles keep the photo's
     figure.update_xaxes(title="layer", range=[-0.5, depth - 0.5], side="top", **axis)
-    figure.update_yaxes(title="head", range=[heads - 0.5, -0.5], **axis)
+    figure.update_yaxes(title="head", range=[heads - 0.5, -0.5], **axis, **shape)
     height = round(WIDTH / depth * grid[0] / grid[1] * heads) + 70
     figure.update_layout(height=height, margin=MARGIN, dragmode=False, showlegend=False)
     return figure
@@ -109,11 +110,15 @@ def matrix_figure(matrix: np.ndarray, colormap: str) -> go.Figure:
     figure = go.Figure(
         go.Heatmap(
             **heatmap,
-            colorbar={"thickness": 10, "len": 0.9},
+            colorbar={"thickness": 10, "y": 1, "yanchor": "top", "len": 1},
             hovertemplate="query %{y} · key %{x}<br>%{z:.4g}<extra></extra>",
         )
     )
-    figure.update_xaxes(title="key token", constrain="domain", showgrid=False)
-    figure.update_yaxes(title="query token", autorange="reversed", scaleanchor="x", constrain="domain", showgrid=False)
-    figure.update_layout(height=460, margin=MARGIN)
+    square = {"constrain": "domain", "showgrid": False, "automargin": False}
+    figure.update_xaxes(title="key token", constraintoward="left", **square)
+    figure.update_yaxes(
+        title="query token", autorange="reversed", scaleanchor="x", constraintoward="top", **square
+    )  # fmt: skip
+    # Room for any numbers beside the axis and the colour bar, so that two matrices side by side are of one size.
+    figure.update_layout(height=400, margin={"l": 60, "r": 80, "t": 8, "b": 48})
     return figure

@@ -14,7 +14,6 @@ from explorer.rendering.view import View
 from explorer.ui import cached
 from explorer.ui.attention_settings import FUSIONS, head_name, head_options, parse_query, query_name, query_text
 from explorer.ui.components.linked import linked_canvases
-from explorer.ui.messages import plain
 from explorer.ui.model_picker import Picked
 from explorer.ui.state import Current
 
@@ -41,11 +40,11 @@ class Pair:
     settings: dict[str, Any]
 
 
-def pick_view(pair: Pair) -> View:
-    """Layer and head of the first; heads only where the second has as many."""
+def pick_view(pair: Pair, default: int) -> View:
+    """Layer (at first `default`) and head of the first; heads only where the second has as many."""
     first, second = pair.first, pair.second
     layer_at, head_at = st.columns([3, 2], gap="large")
-    layer = layer_at.slider("Layer", 0, first.depth - 1, first.depth - 1, key="layer", bind="query-params")
+    layer = layer_at.slider("Layer", 0, first.depth - 1, default, key="layer", bind="query-params")
     options = head_options(first) if first.num_heads == second.num_heads else list(FUSIONS)
     if st.session_state.get("head") not in (None, *options):
         st.session_state["head"] = "mean"
@@ -75,12 +74,15 @@ def canvases(view: View, pair: Pair) -> None:
     """Both, linked."""
     first, second = pair.first, pair.second
     other = second_view(view, first, second)
-    for column, rec, shown in zip(st.columns(2, gap="medium"), (first, second), (view, other), strict=True):
-        rows, cols = rec.grid
-        column.markdown(f"**{plain(rec.model_name)}**: layer {shown.layer}, {rows} × {cols} patches")
     seq = st.session_state.get(SEQ, 0)
-    payloads = [canvas_payload(rec, shown, seq=seq) for rec, shown in ((first, view), (second, other))]
-    linked_canvases(*payloads, key=CANVASES, on_change=_take_change)
+    sides = [
+        (
+            f"{rec.model_name}: layer {shown.layer}, {rec.grid[0]} × {rec.grid[1]} patches",
+            canvas_payload(rec, shown, seq=seq),
+        )
+        for rec, shown in ((first, view), (second, other))
+    ]
+    linked_canvases(sides, key=CANVASES, on_change=_take_change)
 
 
 def differences(view: View, pair: Pair) -> None:
@@ -121,6 +123,7 @@ def _most_changed(result: Divergence) -> None:
         "Head": [head_name(change.head) for change in changes],
         "Bits": [change.bits for change in changes],
     }
-    bar = st.column_config.ProgressColumn("Divergence (bits)", format="%.3f", min_value=0, max_value=1)
+    most = max(changes[0].bits, 1e-3)  # bars as long as their share of the most changed head's
+    bar = st.column_config.ProgressColumn("Divergence (bits)", format="%.3f", min_value=0, max_value=most)
     with st.expander("The heads that changed most", expanded=True):
-        st.dataframe(table, column_config={"Bits": bar}, hide_index=True, width="stretch")
+        st.dataframe(table, column_config={"Bits": bar}, hide_index=True, width="stretch", height="content")

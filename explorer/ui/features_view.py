@@ -26,6 +26,10 @@ def colours(first: Recording, second: Recording) -> None:
     for index, (rec, colouring) in enumerate(zip((first, second), found, strict=True)):
         columns[2 * index].image(rec.image, width="stretch")
         columns[2 * index + 1].image(colour_picture(colouring, rec.image.size), width="stretch")
+        if not colouring.foreground.any():
+            columns[2 * index + 1].caption(
+                "Beside the other photo all of this one is background: they share too little."
+            )
     named = zip(("red", "green", "blue"), found[0].explained, strict=False)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in named)
     st.caption(

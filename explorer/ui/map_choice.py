@@ -88,7 +88,7 @@ def like_photo(rec: Recording, view: View) -> Shown:
     )
 
 
-def class_labels(rec: Recording, predicted: str = "") -> dict[str, str]:
+def class_labels(rec: Recording) -> dict[str, str]:
     """What names a class in links -> how it is shown: the predicted one, then all by their likelihood.
 
     A name that several classes share is told apart by its number, in both.
@@ -97,7 +97,7 @@ def class_labels(rec: Recording, predicted: str = "") -> dict[str, str]:
     order = np.argsort(-rec.logits, kind="stable")
     names = rec.model.class_names or [str(index) for index in range(len(rec.logits))]
     counts = Counter(names)
-    labels = {PREDICTED: predicted or f"Predicted: {class_title(rec, int(order[0]))}"}
+    labels = {PREDICTED: "The predicted one"}  # always this label: the browser would keep the name of another photo's
     for index in order:
         name = names[index]
         unique = rec.model.class_names and counts[name] == 1 and not name.isdigit() and name != PREDICTED
@@ -105,9 +105,9 @@ def class_labels(rec: Recording, predicted: str = "") -> dict[str, str]:
     return labels
 
 
-def pick_class(rec: Recording, predicted: str = "") -> int | None:
+def pick_class(rec: Recording) -> int | None:
     """A class by name, the likeliest first; None: the predicted one, whichever that is."""
-    labels = class_labels(rec, predicted)
+    labels = class_labels(rec)
     take("class", by_key(labels), PREDICTED)
     picked = st.selectbox(
         "Class", list(labels), format_func=labels.__getitem__, key="class", **SAVED,

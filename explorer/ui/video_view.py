@@ -18,6 +18,7 @@ from explorer.ui.progress import progress_bar
 from explorer.ui.state import Choice
 
 KEPT = "video_kept"
+LARGEST = 500  # MB
 KINDS = {"raw": "Attention", "rollout": "Rollout", "relevance": "Relevance"}
 
 
@@ -33,7 +34,8 @@ class Film:
 
 def pick_clip(choice: Choice, fps: float) -> tuple[Any, Clip] | None:
     """(what names the clip, the clip): an uploaded file, or a pan over the sidebar's photo while there is none."""
-    file = st.file_uploader(f"Clip (MP4, WebM or GIF; {LIMITS})", ["mp4", "m4v", "mov", "webm", "gif"])
+    kinds = ["mp4", "m4v", "mov", "webm", "gif"]
+    file = st.file_uploader(f"Clip (MP4, WebM or GIF; {LIMITS})", kinds, max_upload_size=LARGEST)
     if file is None:
         st.caption(f"Until you drop one in: a pan over {choice.photo.title}.")
         return choice.photo.key, pan(choice.photo.image, frames=round(2 * fps), fps=fps)
@@ -72,7 +74,7 @@ def _pick_relevance(choice: Choice, view: View) -> Shown:
     if rec.logits is None:
         st.caption("This model has no classes. Shown is what makes each frame like another photo.")
         return like_photo(rec, view)
-    target = pick_class(rec, "Each frame's predicted class")
+    target = pick_class(rec)
     title = "each frame's predicted class" if target is None else class_title(rec, target)
     return Shown(replace(view, target=target), title)
 

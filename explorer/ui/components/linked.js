@@ -2,10 +2,15 @@
 
 const pairs = new WeakMap();
 
-/** An eight-byte length, the first payload, the second. */
+/** Heading and payload of each side, every part after its length in eight bytes. */
 function split(bytes) {
-  const length = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
-  return [bytes.subarray(8, 8 + length), bytes.subarray(8 + length)];
+  const parts = [];
+  for (let at = 0; at < bytes.length; ) {
+    const length = Number(new DataView(bytes.buffer, bytes.byteOffset + at, 8).getBigUint64(0, true));
+    parts.push(bytes.subarray(at + 8, at + 8 + length));
+    at += 8 + length;
+  }
+  return [[parts[0], parts[1]], [parts[2], parts[3]]];
 }
 
 /** The patch of another grid under the middle of this one; a token's name stays. */
@@ -15,6 +20,7 @@ function matching(query, from, to) {
 
 class Pair {
   constructor(root) {
+    this.headings = [...root.querySelectorAll("[data-heading]")];
     this.views = [...root.querySelectorAll("[data-side]")].map((side) => new LiveView(side));
     this.onChange = () => {};
     this.views.forEach((view, side) => this.link(view, this.views[1 - side], side));
@@ -38,7 +44,10 @@ class Pair {
   }
 
   update(bytes) {
-    split(bytes).forEach((part, side) => this.views[side].update(part));
+    split(bytes).forEach(([heading, payload], side) => {
+      this.headings[side].textContent = new TextDecoder().decode(heading);
+      this.views[side].update(payload);
+    });
   }
 
   destroy() {
