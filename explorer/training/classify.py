@@ -130,7 +130,7 @@ def _notes(unscored: Sequence[str], names: Sequence[str]) -> list[str]:
         return ["The images lie in no class folders, so they are predicted but not scored."] * bool(unscored)
     listed = ", ".join(f"'{name}' ({count})" for name, count in list(counts.items())[:LISTED])
     more = f" and {len(counts) - LISTED} more" if len(counts) > LISTED else ""
-    known = ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
+    known = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")
     folder, their = ("folder", "its") if len(counts) == 1 else ("folders", "their")
     return [
         f"No class of the model is called like the {folder} {listed}{more}, so {their} images are predicted but not "

@@ -83,11 +83,11 @@ def _table(given: Given, evaluation: Evaluation) -> dict[str, Any]:
         for number, row in enumerate(evaluation.rows)
     ]
     columns = {
-        "picture": st.column_config.ImageColumn("", width=64),
-        "Image": st.column_config.TextColumn(width=150),
-        "Actual": st.column_config.TextColumn(width=115),
-        "Predicted": st.column_config.TextColumn(width=115),
-        "Probability": st.column_config.NumberColumn(width=85, format="%.1f%%"),
+        "picture": st.column_config.ImageColumn("", width=56),
+        "Image": st.column_config.TextColumn(width=130),
+        "Actual": st.column_config.TextColumn(width=100),
+        "Predicted": st.column_config.TextColumn(width=105),
+        "Probability": st.column_config.NumberColumn(width=82, format="%.1f%%"),
     }
     picked = st.dataframe(
         rows, hide_index=True, row_height=ROW, column_config=columns, height=min(38 + ROW * len(rows), 560),

@@ -86,9 +86,10 @@ def model_title(source: str) -> str:
 def _delete(ended: list[str]) -> None:
     if not ended:
         return
-    with st.popover("Delete a run", icon=":material/delete:"):
+    # Its key changes with the runs that are left, so that it closes after a deletion.
+    with st.popover("Delete a run", icon=":material/delete:", key=f"delete_of_{len(ended)}"):
         name = st.selectbox("Run to delete", ended, key="run_to_delete")
         st.caption("Its curves, images and weights go; the model it made stays in the sidebar.")
-        if st.button("Delete", key="delete_run", type="primary"):
+        if st.button("Delete", key="delete_run"):
             delete(name, runs_folder())
             st.rerun()
