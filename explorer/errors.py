@@ -43,3 +43,7 @@ class TrainingError(ExplorerError):
 
 class VideoError(ExplorerError):
     """A clip that can't be read or written, or that passes the limits."""
+
+
+class UntoldError(CheckpointError):
+    """A weights file that can't tell what a person may: the architecture, the heads or the grid."""

@@ -5,6 +5,8 @@ import re
 
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
 
 from explorer.models import registry
 from explorer.ui.navigation import FOLDER, PAGES, entries
@@ -175,3 +177,34 @@ def test_patch_of_the_address():
     app.run()
     assert [s for s in sentences(app) if "Patch 99,3 isn't one of this photo's 8 rows and 8 columns" in s]
     assert "patch" not in app.query_params
+
+
+def save_odd(folder):
+    """A weights file of a width that no 64 divides."""
+    module = VisionTransformer(img_size=64, patch_size=8, embed_dim=96, depth=2, num_heads=3, num_classes=5)
+    save_file(module.state_dict(), folder / "odd.safetensors")
+
+
+def test_a_file_that_cannot_tell_its_heads_keeps_the_field_to_say_them(checkpoints):  # noqa: F811
+    save_odd(checkpoints)
+    app = open_app()
+    app.session_state["model_next"] = {"model": "checkpoints/odd.safetensors"}
+    app.run()
+    assert not app.exception
+    assert [s for s in sentences(app) if "The width 96 is no multiple of 64: say how many heads" in s]
+    assert app.session_state["choice"].source == TINY, "the model in use stays"
+    app.number_input(key="heads").set_value(7).run()
+    assert [s for s in sentences(app) if "7 heads don't divide the width 96" in s]
+    app.number_input(key="heads").set_value(3).run()
+    assert not sentences(app)
+    choice = app.session_state["choice"]
+    assert (choice.source, choice.model.num_heads) == ("checkpoints/odd.safetensors", 3)
+
+
+def test_a_link_to_a_file_that_cannot_tell_its_heads_shows_the_default_and_the_field(checkpoints):  # noqa: F811
+    save_odd(checkpoints)
+    app = open_app(model="checkpoints/odd.safetensors")
+    assert not app.exception and [s for s in sentences(app) if "say how many heads" in s]
+    assert app.session_state["choice"].source == registry.default_source()
+    app.number_input(key="heads").set_value(3).run()
+    assert not sentences(app) and app.session_state["choice"].model.num_heads == 3

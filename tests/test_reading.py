@@ -122,9 +122,9 @@ def test_a_convolutional_network(tmp_path):
 
 def test_no_tensors_at_all(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "weights.pth")
-    refused(tmp_path / "weights.pth", "no tensors")
+    refused(tmp_path / "weights.pth", "no named tensors")
     save_file({}, tmp_path / "weights.safetensors")
-    refused(tmp_path / "weights.safetensors", "no tensors")
+    refused(tmp_path / "weights.safetensors", "no named tensors")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -216,3 +216,24 @@ def test_settings_are_kept_as_plain_values(tmp_path):
     contents = read_contents(tmp_path / "a.pth")
     assert list(contents.tensors) == ["model.w"]
     assert contents.settings == {"args.lr": 0.1, "args.steps": "list", "epoch": 3}
+
+
+def test_a_pointer_of_git_lfs_instead_of_the_file(tmp_path):
+    (tmp_path / "weights.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:5f1f\nsize 22884\n"
+    )
+    refused(tmp_path / "weights.safetensors", "Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
+
+
+def test_quantised_weights_and_a_tensor_without_a_name(tmp_path):
+    torch.save({key: tensor.to(torch.int8) for key, tensor in small().items()}, tmp_path / "weights.pth")
+    refused(tmp_path / "weights.pth", "whole numbers only, as quantised weights do")
+    torch.save(torch.zeros(3), tmp_path / "weights.pth")
+    refused(tmp_path / "weights.pth", "holds no named tensors")
+
+
+@pytest.mark.parametrize("settings", ['{"architecture": 5}', '{"architecture": "test_vit", "model_args": [1]}'])
+def test_a_config_with_settings_of_another_kind(settings, tmp_path):
+    (tmp_path / "config.json").write_text(settings)
+    with pytest.raises(CheckpointError, match=r"doesn't describe a model: .* is no "):
+        explorer.load_model(tmp_path, device="cpu")

@@ -169,12 +169,19 @@ def load_timm_folder(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
 
 def _folder_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Arguments of timm.create_model from a folder's config; old folders keep everything on one level."""
+    _check_types(config)
     pretrained = config.get("pretrained_cfg") or {key: value for key, value in config.items() if key in OLD_SETTINGS}
     settings = {key: value for key, value in config.get("model_args", {}).items() if key not in FOREIGN_ARGUMENTS}
     settings["num_classes"] = config.get("num_classes", pretrained.get("num_classes", 1000))
     if "global_pool" in config:
         settings.setdefault("global_pool", config["global_pool"])
     return {**settings, "pretrained_cfg": pretrained}
+
+
+def _check_types(config: dict[str, Any]) -> None:
+    for key, kind in (("architecture", str), ("model_args", dict), ("pretrained_cfg", dict)):
+        if not isinstance(config.get(key), kind | None):
+            raise TypeError(f"{key} is no {'text' if kind is str else 'group of settings'}")
 
 
 def wrap_timm(

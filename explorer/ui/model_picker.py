@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from explorer.errors import ExplorerError, ModelError
+from explorer.errors import ExplorerError, ModelError, UntoldError
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.formats.reading import WEIGHT_SUFFIXES
@@ -106,6 +106,9 @@ def _keep_model_in_use(error: ExplorerError, wanted: str) -> Picked:
     say(sentence_of(error))
     if in_use and in_use.source == wanted:  # its file is gone, but it is still in memory
         return in_use
+    told = st.session_state.get("arch") or st.session_state.get("heads")
+    if wanted.endswith(WEIGHT_SUFFIXES) and (told or isinstance(error, UntoldError)):
+        return in_use or load_picked(default)  # the fields below the picker stay: there the person can say it
     st.session_state[_NEXT] = (
         {"model": in_use.source, "arch": in_use.arch or "", "heads": in_use.num_heads} if in_use else {"model": default}
     )

@@ -11,7 +11,7 @@ from timm.layers.mlp import SwiGLUPacked
 from timm.layers.norm import LayerNorm
 from torch import Tensor
 
-from explorer.errors import CheckpointError
+from explorer.errors import CheckpointError, UntoldError
 
 # How many axes the tensors have that tell an architecture; others are compared with the finished module.
 AXES = {
@@ -102,11 +102,11 @@ def _depth(tensors: dict[str, Tensor]) -> int:
 def _heads(width: int, num_heads: int | None) -> tuple[int, tuple[str, ...]]:
     if num_heads is not None:
         if num_heads < 1 or width % num_heads:
-            raise CheckpointError(f"{num_heads} heads don't divide the width {width}: give num_heads that does.")
+            raise UntoldError(f"{num_heads} heads don't divide the width {width}: give num_heads that does.")
         return num_heads, ()
     heads = max(1, width // HEAD_WIDTH)
-    if width % heads:
-        raise CheckpointError(f"The width {width} is no multiple of {HEAD_WIDTH}: say how many heads with num_heads.")
+    if width > HEAD_WIDTH and width % HEAD_WIDTH:
+        raise UntoldError(f"The width {width} is no multiple of {HEAD_WIDTH}: say how many heads with num_heads.")
     return heads, (f"The file doesn't say how many heads: {heads} assumed (width {width} / {HEAD_WIDTH}).",)
 
 
@@ -131,7 +131,7 @@ def _pooling(tensors: dict[str, Tensor]) -> dict[str, Any]:
 def _positions(tensors: dict[str, Tensor], patch_size: int, grid: tuple[int, int] | None) -> dict[str, Any]:
     """Image size and whether prefix tokens have positions, from the length of pos_embed."""
     if "pos_embed" not in tensors:
-        raise CheckpointError("The tensor pos_embed is missing: name the timm architecture with arch.")
+        raise UntoldError("The tensor pos_embed is missing: name the timm architecture with arch.")
     length = tensors["pos_embed"].shape[-2]
     prefix = sum(tensors[key].shape[1] for key in ("cls_token", "dist_token", "reg_token") if key in tensors)
     grids = {patches: _square(patches) for patches in (length - prefix, length)}
@@ -142,7 +142,7 @@ def _positions(tensors: dict[str, Tensor], patch_size: int, grid: tuple[int, int
             size = (found[0] * patch_size, found[1] * patch_size)
             return {"img_size": size, "no_embed_class": patches == length and prefix > 0, "dynamic_img_size": True}
     given = "" if grid is None else f" not {grid[0]} x {grid[1]}"
-    raise CheckpointError(
+    raise UntoldError(
         f"pos_embed has {length} positions for {prefix} prefix tokens and a grid that is no square{given}: "
         "say its rows and columns with grid=(rows, cols)."
     )

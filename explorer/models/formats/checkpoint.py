@@ -10,7 +10,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from explorer.errors import CheckpointError
+from explorer.errors import CheckpointError, UntoldError
 from explorer.models.formats.architecture import Architecture, architecture_of
 from explorer.models.formats.dialects import Tensors
 from explorer.models.formats.finding import Backbone, find_backbone
@@ -43,6 +43,10 @@ def load_checkpoint(
     contents = read_contents(path)
     backbone = find_backbone(contents, path.name)
     tensors = floats(_convert(backbone, path.name))
+    if not tensors:
+        raise CheckpointError(
+            f"{path.name} holds whole numbers only, as quantised weights do: give the file in floats."
+        )
     if arch is None and not _plain(tensors):
         arch = recognise(tensors, path.name)
     if arch is not None:
@@ -88,9 +92,7 @@ def _load_plain(
     kept, dropped = fit(tensors, module, file)
     strange = next((key for key in dropped if key.startswith(ARITHMETIC)), None)
     if strange:
-        raise CheckpointError(
-            f"{file}: a plain Vision Transformer has no {strange}; name its timm architecture with arch."
-        )
+        raise UntoldError(f"{file}: a plain Vision Transformer has no {strange}; name its timm architecture with arch.")
     module.load_state_dict(kept, assign=True)
     notes = (*architecture.assumed, _set_pixels(module, backbone), *_name_classes(module))
     return Checkpoint(module, (*notes, *left_out_note([*dropped, *backbone.left_out])))

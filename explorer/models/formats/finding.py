@@ -76,8 +76,8 @@ def _trainer_settings(settings: dict[str, Any]) -> Iterable[str]:
 
 def _no_backbone(contents: Contents, file: str) -> str:
     keys = list(contents.tensors)
-    if not keys:
-        return f"{file} holds no tensors: give a file with a model's state_dict()."
+    if not any(keys):
+        return f"{file} holds no named tensors: give a file with a model's state_dict()."
     some = ", ".join(keys[:3])
     if any(tensor.ndim == 4 and tensor.shape[-1] in (3, 5, 7) for tensor in contents.tensors.values()):
         return (

@@ -21,6 +21,7 @@ SLACK = 2**20  # what a zip's index may add to its entries
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pth")
 SHARD_INDEX = "model.safetensors.index.json"
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
+LFS_POINTER = b"version https://git-lfs."
 _unpickling = threading.Lock()  # safe_globals changes a list that all threads share
 
 
@@ -40,9 +41,11 @@ def read_contents(path: Path) -> Contents:
     if not path.is_file():
         raise CheckpointError(f"{path.name} doesn't exist any more: pick another model or put the file back.")
     with path.open("rb") as file:
-        head = file.read(16)
+        head = file.read(64)
     if not head:
         raise CheckpointError(f"{path.name} is empty: copy or download it again.")
+    if head.startswith(LFS_POINTER):
+        raise CheckpointError(f"{path.name} is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`.")
     if head[:4] == b"PK\x03\x04":
         return _read_torch_zip(path)
     if head[8:9] == b"{" or path.suffix == ".safetensors":
@@ -90,7 +93,7 @@ def _read_pickle(path: Path, mmap: bool) -> Contents:
     except pickle.UnpicklingError as error:
         raise CheckpointError(_unsafe(path, error)) from error
     except (RuntimeError, ValueError, EOFError, OSError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path.name} is truncated or no PyTorch file ({first_line(error)}).") from error
+        raise CheckpointError(f"{path.name} is truncated or no PyTorch file: copy or download it again.") from error
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
     _flatten(content, "", tensors, settings, 0, path.name)

@@ -6,7 +6,7 @@ from typing import Any
 import timm
 import torch
 
-from explorer.errors import CheckpointError, ModelError
+from explorer.errors import ModelError, UntoldError
 from explorer.models.formats.dialects import Tensors
 from explorer.models.timm_models import create_timm
 
@@ -25,7 +25,7 @@ Shapes = frozenset[tuple[str, tuple[int, ...]]]
 def recognise(tensors: Tensors, file: str) -> str:
     """The one timm architecture whose backbone has exactly these keys and shapes.
 
-    Raises CheckpointError that asks for arch where none or several have.
+    Raises UntoldError that asks for arch where none or several have.
     """
     shapes = _backbone(tensors)
     outline = _outline(shapes)
@@ -34,8 +34,8 @@ def recognise(tensors: Tensors, file: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise CheckpointError(f"{file} could be {', '.join(found[:6])}: say which with arch.")
-    raise CheckpointError(
+        raise UntoldError(f"{file} could be {', '.join(found[:6])}: say which with arch.")
+    raise UntoldError(
         f"{file} is no plain Vision Transformer and none of timm's other families has its tensors: name its timm "
         "architecture with arch."
     )
