@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode_stack
 
 import explorer
+from explorer.attention.evidence import evidence
 from explorer.errors import RecordingError
 from tests.sabotage import sabotaged, wrap
 from tests.tiny import photo, tiny_model
@@ -98,11 +99,13 @@ def answers(recording) -> list[np.ndarray]:
 
 
 def test_a_default_precision_is_for_other_tensors():
-    expected = answers(explorer.record(tiny_model(), photo()))
     model = tiny_model()
+    recording = explorer.record(model, photo())
+    expected = [*answers(recording), recording.relevance(1)]
     torch.set_default_dtype(torch.float64)
     try:
-        got = answers(explorer.record(model, photo()))
+        recording = explorer.record(model, photo())
+        got = [*answers(recording), recording.relevance(1)]
     finally:
         torch.set_default_dtype(torch.float32)
     for one, other in zip(got, expected, strict=True):
@@ -115,8 +118,12 @@ def test_models_in_other_precisions_are_recorded(dtype, tolerance):
     model, other = tiny_model(), tiny_model()
     other.module.to(dtype)
     recording = explorer.record(other, photo())
+    expected = explorer.record(model, photo())
     assert recording.q(0).dtype == torch.float32 and recording.tokens.dtype == np.float32
-    np.testing.assert_allclose(recording.attention(1), explorer.record(model, photo()).attention(1), atol=tolerance)
+    np.testing.assert_allclose(recording.attention(1), expected.attention(1), atol=tolerance)
+    np.testing.assert_allclose(recording.relevance(1), expected.relevance(1), atol=tolerance)
+    curve, other_curve = (evidence(each, expected.attention(1), steps=4).curves[0] for each in (expected, recording))
+    np.testing.assert_allclose(other_curve.probabilities, curve.probabilities, atol=5 * tolerance)
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -12,7 +12,6 @@ from PIL import Image
 
 from explorer.attention.relevance import class_index
 from explorer.errors import QueryError
-from explorer.models.preprocess import to_pixels
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -120,9 +119,8 @@ class _Follower:
 
     def __init__(self, recording: "Recording", target: int, fill: Fill, progress: Progress | None, total: int):
         self.recording, self.target = recording, target
-        self.pixels = to_pixels(recording.image, recording.model.mean, recording.model.std)
-        filled = filled_image(recording.image, fill, recording.patch_size)
-        self.filled = to_pixels(filled, recording.model.mean, recording.model.std)
+        self.pixels = recording.model.pixels(recording.image)
+        self.filled = recording.model.pixels(filled_image(recording.image, fill, recording.patch_size))
         self.progress, self.done, self.total = progress, 0, total
 
     def deletions(self, orders: list[np.ndarray], kept: np.ndarray) -> np.ndarray:
@@ -144,8 +142,10 @@ class _Follower:
     def _run(self, masks: Iterator[np.ndarray]) -> Iterator[float]:
         model, patch = self.recording.model, self.recording.patch_size
         while batch := list(islice(masks, BATCH)):
-            keep = torch.from_numpy(np.kron(np.stack(batch), np.ones((1, patch, patch), bool)))[:, None]
-            _, logits = model.forward(torch.where(keep, self.pixels, self.filled).to(model.device))
+            keep = torch.from_numpy(np.kron(np.stack(batch), np.ones((1, patch, patch), bool))).to(model.device)[
+                :, None
+            ]
+            _, logits = model.forward(torch.where(keep, self.pixels, self.filled))
             assert logits is not None  # the recording had logits
             yield from logits.double().softmax(dim=-1)[:, self.target].cpu().numpy()
             self.done += len(batch)

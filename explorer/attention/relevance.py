@@ -116,7 +116,7 @@ def relevance(
     score = _similarity(indices, _anchor(recording, similar_to)) if similar_to else _logit(recording, target)
     model = recording.model
     count = len(recording.tokens)
-    start = torch.zeros(count, device=model.device)
+    start = torch.zeros(count, device=model.device, dtype=torch.float32)
     start[indices] = 1 / len(indices)
     walk = _Walk(start)
     with torch.inference_mode(False), torch.enable_grad():
