@@ -39,13 +39,13 @@ def test_names_come_from_parameters(shapes, names):
 
 
 def test_unknown_prefix_tokens_are_asked_for():
-    with pytest.raises(ModelError, match=r"2 tokens before its patches, of which 1 are known \(cls\).*prefix_tokens="):
+    with pytest.raises(ModelError, match=r"2 tokens before its patches, but 1 known \(cls\): name all 2"):
         prefix_tokens(Embeddings(cls_token=(1, 1, 8)), 2)
 
 
 def test_tokens_must_add_up():
     check_tokens(1 + 4 * 6, ("cls",), (4, 6))
-    with pytest.raises(ModelError, match=r"26 tokens for 4 x 6 patches, so 2 tokens come before them, 1 known"):
+    with pytest.raises(ModelError, match=r"26 tokens for 4 x 6 patches, with 2 before them, but 1 known"):
         check_tokens(26, ("cls",), (4, 6))
     with pytest.raises(ModelError, match="aren't one token each"):
         check_tokens(7, ("cls",), (4, 6))
@@ -53,7 +53,7 @@ def test_tokens_must_add_up():
 
 def test_a_wrong_layout_is_an_error_at_the_first_forward_pass():
     model = replace(tiny_model(), prefix_tokens=())
-    with pytest.raises(ModelError, match=r"1 tokens come before them, none known: name them with prefix_tokens="):
+    with pytest.raises(ModelError, match=r"with 1 before them, but none known: name all 1 with prefix_tokens="):
         model.forward(model.preprocess(photo()))
 
 

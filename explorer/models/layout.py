@@ -1,5 +1,7 @@
 """Which tokens a model puts before its patches, and how its patches lie: found in the model, never guessed silently."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from explorer.errors import ModelError, UnsupportedModelError
@@ -29,7 +31,7 @@ def prefix_tokens(embeddings: nn.Module, count: int | None = None) -> tuple[str,
         names += [f"reg{i + 1}" for i in range(tokens)] if name == "reg" else _numbered(name, tokens)
     if count is not None and len(names) != count:
         raise ModelError(
-            f"The model has {count} tokens before its patches, of which {len(names)} are known ({', '.join(names)}): "
+            f"The model puts {count} tokens before its patches, but {_known(names)}: "
             f"name all {count} with prefix_tokens=(...)."
         )
     return tuple(names)
@@ -59,8 +61,11 @@ def check_tokens(tokens: int, prefix: tuple[str, ...], grid: tuple[int, int]) ->
             f"The model gave {tokens} tokens for {rows} x {cols} patches: they aren't one token each at the end, "
             "so they can't be shown. Pick a variant without pooling."
         )
-    known = f"{len(prefix)} known ({', '.join(prefix)})" if prefix else "none known"
     raise ModelError(
-        f"The model gave {tokens} tokens for {rows} x {cols} patches, so {extra} tokens come before them, {known}: "
-        "name them with prefix_tokens=(...)."
+        f"The model gave {tokens} tokens for {rows} x {cols} patches, with {extra} before them, but {_known(prefix)}: "
+        f"name all {extra} with prefix_tokens=(...)."
     )
+
+
+def _known(names: Sequence[str]) -> str:
+    return f"{len(names)} known ({', '.join(names)})" if names else "none known"
