@@ -150,6 +150,8 @@ def test_the_page_shows_the_course_of_a_training(project):
     assert app.query_params["trained"] == "checkpoints/mine" and app.query_params["epoch"] == "2"
     tables = list(app.session_state["epoch_divergences"].values())
     assert len(tables) == 2 and all((table > 0).all() for table in tables)
+    app.toggle(key="without_artefacts").set_value(True).run()
+    assert not app.exception and not sentences(app) and app.toggle(key="without_artefacts").value
     app.select_slider(key="epoch").set_value(0).run()
     assert not app.exception and not sentences(app)
     assert app.query_params["epoch"] == "0"

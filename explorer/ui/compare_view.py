@@ -49,7 +49,20 @@ def pick_view(pair: Pair, default: int) -> View:
     if st.session_state.get("head") not in (None, *options):
         st.session_state["head"] = "mean"
     head = str(head_at.select_slider("Head", options, "mean", key="head", bind="query-params"))
-    return View(**pair.settings, layer=layer, head=head if head in FUSIONS else int(head), query=_query(first))
+    hide = _pick_artefacts(pair)
+    number = head if head in FUSIONS else int(head)
+    return View(**pair.settings, layer=layer, head=number, query=_query(first), hide_artefacts=hide)
+
+
+def _pick_artefacts(pair: Pair) -> bool:
+    """Whether each map is shown without its own model's artefact tokens; not where token norms aren't known."""
+    known = pair.first.norms is not None and pair.second.norms is not None
+    hide = st.toggle(
+        "Hide artefact tokens", key="without_artefacts", bind="query-params", disabled=not known,
+        help="Take the patches whose token norm is an outlier out of both maps and their difference. The divergences "
+        "of heads count all tokens.",
+    )  # fmt: skip
+    return hide and known
 
 
 def _query(rec: Recording) -> Query:

@@ -38,7 +38,7 @@ def _curves(rec: Recording, view: View) -> None:
     )
     shown = pick_map(rec, view)
     assert shown is not None  # relevance waits for a click only where there are no classes
-    class_at, fill_at, steps_at = st.columns([3, 1.5, 1.5])
+    fill_at, steps_at, class_at = st.columns([1.5, 1.5, 3])
     with class_at:
         target = shown.view.target if shown.view.kind == "relevance" else pick_class(rec)
     fill: Any = fill_at.selectbox("Removed patches show", ["mean", "blur"], key="evidence_fill")
