@@ -12,7 +12,7 @@ from torch import nn
 
 from explorer.errors import CheckpointError, UntoldError
 from explorer.models.formats.architecture import Architecture, architecture_of
-from explorer.models.formats.dialects import Tensors
+from explorer.models.formats.dialects import Tensors, plain
 from explorer.models.formats.finding import Backbone, find_backbone
 from explorer.models.formats.fitting import fill, fit, floats, left_out_note
 from explorer.models.formats.reading import first_line, read_contents
@@ -20,7 +20,6 @@ from explorer.models.formats.recognition import recognise
 from explorer.models.timm_models import create_empty, imagenet_names
 
 HEADS_KEYS = ("num_heads", "num_attention_heads", "n_heads", "nhead")
-RELATIVES = (".gamma_1", ".relative_position_bias_table", ".rel_pos.", ".q_bias", ".fc1_g.", ".q_proj.", "rope.")
 # Tensors whose presence changes the arithmetic: a plain ViT without a place for them would be a wrong model.
 ARITHMETIC = ("blocks.", "patch_embed.", "attn_pool.", "norm")
 
@@ -47,7 +46,7 @@ def load_checkpoint(
         raise CheckpointError(
             f"{path.name} holds whole numbers only, as quantised weights do: give the file in floats."
         )
-    if arch is None and not _plain(tensors):
+    if arch is None and not plain(tensors):
         arch = recognise(tensors, path.name)
     if arch is not None:
         return _load_named(arch, tensors, backbone, num_heads, path.name)
@@ -63,11 +62,6 @@ def _convert(backbone: Backbone, file: str) -> Tensors:
         raise CheckpointError(f"{file}: the tensor {error.args[0]} is missing beside the others.") from error
     except (RuntimeError, IndexError) as error:
         raise CheckpointError(f"{file}: shapes of its tensors disagree: {first_line(error)}.") from error
-
-
-def _plain(tensors: Tensors) -> bool:
-    """Whether timm's VisionTransformer itself has such keys, not one of its relatives."""
-    return "pos_embed" in tensors and not any(part in key for key in tensors for part in RELATIVES)
 
 
 def _load_named(arch: str, tensors: Tensors, backbone: Backbone, num_heads: int | None, file: str) -> Checkpoint:

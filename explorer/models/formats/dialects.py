@@ -10,6 +10,8 @@ from torch import Tensor
 from explorer.errors import CheckpointError
 
 Tensors = dict[str, Tensor]
+# Parts of keys that only timm's relatives of VisionTransformer have (EVA, BEiT, rotary and relative positions).
+RELATIVES = (".relative_position_bias_table", ".rel_pos.", ".q_bias", ".fc1_g.", ".q_proj.", "rope.")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def _rename(tensors: Tensors, rules: tuple[tuple[str, str], ...]) -> Tensors:
 
 
 def _from_timm(tensors: Tensors) -> Tensors:
-    """timm, DINO, DeiT and MAE as they are; DINOv2's chunked blocks, registers and SwiGLU names turned."""
+    """timm, DINO, DeiT and MAE as they are; the chunked blocks, registers and SwiGLU names of DINOv2 and 3 turned."""
     if any(re.match(r"blocks\.\d+\.\d+\.", key) for key in tensors):
         tensors = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", key): value for key, value in tensors.items()}
     tensors = _rename(
@@ -43,15 +45,36 @@ def _from_timm(tensors: Tensors) -> Tensors:
         (
             (r"(blocks\.\d+\.mlp)\.w12\.(weight|bias)", r"\1.fc1.\2"),
             (r"(blocks\.\d+\.mlp)\.w3\.(weight|bias)", r"\1.fc2.\2"),
-            (r"(blocks\.\d+)\.gamma_([12])", r"\1.ls\2.gamma"),
         ),
     )
+    if plain(tensors):  # DeiT III's own files; EVA and BEiT keep these names
+        tensors = _rename(tensors, ((r"(blocks\.\d+)\.gamma_([12])", r"\1.ls\2.gamma"),))
+    if "storage_tokens" in tensors:
+        return _from_dinov3(tensors)
     if "register_tokens" in tensors:
         # DINOv2 adds cls its own position before it concatenates registers, which have none.
         position = tensors["pos_embed"]
         tensors["cls_token"] = tensors["cls_token"] + position[:, :1]
         tensors["pos_embed"] = position[:, 1:]
         tensors["reg_token"] = tensors.pop("register_tokens")
+    return tensors
+
+
+def plain(tensors: Tensors) -> bool:
+    """Whether timm's VisionTransformer itself has such keys, not one of its relatives."""
+    return "pos_embed" in tensors and not any(part in key for key in tensors for part in RELATIVES)
+
+
+def _from_dinov3(tensors: Tensors) -> Tensors:
+    """timm computes the rotary periods, and has no biases where they are zero, as in most, nor those of k, masked."""
+    tensors = _rename(
+        {key: tensor for key, tensor in tensors.items() if not key.endswith((".periods", ".bias_mask"))},
+        ((r"storage_tokens", "reg_token"), (r"(blocks\.\d+)\.ls([12])\.gamma", r"\1.gamma_\2")),
+    )
+    biases = {key: tensors.pop(key) for key in [*tensors] if key.endswith("attn.qkv.bias")}
+    if any(bias.any() for bias in biases.values()):
+        for key, bias in biases.items():
+            tensors[key.replace("qkv.bias", "q_bias")], _, tensors[key.replace("qkv.bias", "v_bias")] = bias.chunk(3)
     return tensors
 
 

@@ -1,7 +1,6 @@
 """Weights files to flat dictionaries of tensors: safetensors and torch files, nothing executed, memory bounded."""
 
 import argparse
-import json
 import pickle
 import threading
 import zipfile
@@ -14,13 +13,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from explorer.errors import CheckpointError
+from explorer.models.formats.config import WEIGHT_SUFFIXES, read_json
 
 MAX_DEPTH = 8  # of dictionaries inside dictionaries
 MAX_ENTRIES = 200_000
 SLACK = 2**20  # what a zip's index may add to its entries
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pth")
 SHARD_INDEX = "model.safetensors.index.json"
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 LFS_POINTER = b"version https://git-lfs."
 _unpickling = threading.Lock()  # safe_globals changes a list that all threads share
 
@@ -153,24 +152,3 @@ def read_weights_folder(folder: Path) -> dict[str, Tensor]:
     if not files:
         raise CheckpointError(f"The folder {folder.name} holds no weights: expected {WEIGHT_NAMES[0]}.")
     return read_contents(files[0]).tensors
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a folder; CheckpointError where it is missing or unreadable."""
-    file = folder / "config.json"
-    if not file.is_file():
-        raise CheckpointError(f"The folder {folder.name} has no config.json: give one saved by timm or transformers.")
-    return read_json(file)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The settings in a JSON file; CheckpointError where they are unreadable."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(
-            f"{file.name} in {file.parent.name} isn't readable JSON: save the model again."
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{file.name} in {file.parent.name} holds no settings: save the model again.")
-    return content

@@ -18,7 +18,8 @@ FAMILIES = {
     "": ("eva", "deit", "beit", "vision_transformer"),
 }
 WIDTHS = {"tiny": 192, "small": 384, "base": 768, "large": 1024, "so400m": 1152, "huge": 1280}
-HEADS = ("head.", "head_dist.", "fc_norm.", "norm.")  # depend on the task, not on the family
+# What depends on the task or served training alone, not on the family.
+HEADS = ("head.", "head_dist.", "fc_norm.", "norm.", "mask_token", "local_cls_norm.")
 Shapes = frozenset[tuple[str, tuple[int, ...]]]
 
 
