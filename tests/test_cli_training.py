@@ -141,6 +141,12 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, data, base, capsys, arg
     assert error.startswith("error: ") and error.count("\n") == 1 and words in error
 
 
+def test_lists_and_help_do_not_wait_for_torch():
+    code = "import sys; from explorer.cli import build_parser; build_parser(); import explorer.training.jobs; "
+    code += "assert not {'torch', 'timm', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_digits_are_built_in(tmp_path, base, monkeypatch):
     monkeypatch.setitem(SIZES, "digits", 60)
     where = ["--runs", str(tmp_path / "runs"), "--name", "digits"]

@@ -9,7 +9,7 @@ from explorer.errors import CheckpointError, ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.downloads import Progress, fetch
-from explorer.models.formats.reading import WEIGHT_SUFFIXES, read_config
+from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from explorer.errors import ExplorerError
 from explorer.models import downloads
-from explorer.models.formats.reading import WEIGHT_SUFFIXES, read_config
+from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
 
 _PROJECT = Path(__file__).resolve().parents[2] / "checkpoints"
 CHECKPOINTS = Path(os.environ.get("EXPLORER_CHECKPOINTS") or _PROJECT)  # where people and training put models

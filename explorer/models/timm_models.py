@@ -18,8 +18,9 @@ from explorer.models import layout
 from explorer.models.adapters import TimmAdapter
 from explorer.models.backbone import Model
 from explorer.models.downloads import WEIGHTS, Progress, fetch
+from explorer.models.formats.config import read_config
 from explorer.models.formats.fitting import fill, floats, left_out_note
-from explorer.models.formats.reading import first_line, read_config, read_weights_folder
+from explorer.models.formats.reading import first_line, read_weights_folder
 from explorer.models.preprocess import RESAMPLING
 
 # timm modules whose models keep one plain softmax(QK^T) over all tokens in every block.

@@ -12,8 +12,9 @@ from explorer.errors import CheckpointError, UnsupportedModelError
 from explorer.models import layout
 from explorer.models.adapters import TransformersAdapter
 from explorer.models.backbone import Model
+from explorer.models.formats.config import read_config, read_json
 from explorer.models.formats.fitting import check_finite, left_out_note
-from explorer.models.formats.reading import first_line, read_config, read_json, read_weights_folder
+from explorer.models.formats.reading import first_line, read_weights_folder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -5,7 +5,7 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -49,12 +49,10 @@ def plan_layout(split: Split, plan: Plan, images: int, views: int, key: str = ""
     """The cache that `images` images need: pooled features, tokens, or (where all blocks are trained) 8-bit pixels."""
     if split.kind == "pixels":
         return Layout(images, 1, (split.size, split.size, 3), "uint8", key)  # mirrored when read, at no cost
-    with torch.no_grad():
-        shape = tuple(split.prefix(torch.zeros(1, 3, split.size, split.size, device=split.device)).shape[1:])
-    layout = Layout(images, views, shape, "float32", key)
+    layout = Layout(images, views, split.row_shape, "float32", key)
     half = plan.cache_precision == "float16" or (plan.cache_precision == "auto" and layout.bytes > HALF_ABOVE)
     # Pooled features are small and go straight into the head: never halved.
-    return Layout(images, views, shape, "float16", key) if half and split.kind == "tokens" else layout
+    return replace(layout, dtype="float16") if half and split.kind == "tokens" else layout
 
 
 class PrefixCache:
@@ -123,13 +121,19 @@ def finish_cache(path: Path, layout: Layout) -> None:
     write_json(path.with_suffix(".json"), _as_json(layout))
 
 
-def cache_key(model: Model, plan: Plan, images: Sequence[ImageSource]) -> str:
-    """Names the images and the frozen weights that a cache was made from."""
-    digest = hashlib.sha256(f"{plan.train} {plan.image_size} {len(images)}".encode())
+def weights_key(model: Model) -> str:
+    """Names the weights of the model that a cache is made with."""
+    digest = hashlib.sha256()
+    for parameter in model.module.parameters():
+        digest.update(repr(float(parameter.detach().sum(dtype=torch.float64))).encode())
+    return digest.hexdigest()
+
+
+def cache_key(weights: str, plan: Plan, images: Sequence[ImageSource]) -> str:
+    """Names the images, the plan's part in it and the weights (weights_key) that a cache is made from."""
+    digest = hashlib.sha256(f"{weights} {plan.train} {plan.image_size} {len(images)}".encode())
     for image in images:
         digest.update(str(image).encode())
-    for parameter in model.module.parameters():
-        digest.update(repr(float(parameter.detach().double().sum())).encode())
     return digest.hexdigest()
 
 

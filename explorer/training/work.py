@@ -14,7 +14,7 @@ from explorer.models.backbone import Model
 from explorer.models.loading import load_model
 from explorer.training.baseline import measure_baseline
 from explorer.training.batches import AugmentedInputs, CachedInputs
-from explorer.training.cache import PrefixCache, build_cache, cache_key, finish_cache, plan_layout
+from explorer.training.cache import PrefixCache, build_cache, cache_key, finish_cache, plan_layout, weights_key
 from explorer.training.checkpoints import kept_bytes
 from explorer.training.evaluation import losses, scores
 from explorer.training.examples import Examples, check_disk, read_examples
@@ -95,9 +95,9 @@ class Work:
         wanted = {"val": (self.examples.val_images, 1)}
         if self.plan.augmentation != "full":
             wanted["train"] = (self.examples.train_images, self.plan.views)
-        layouts = {}
+        layouts, weights = {}, weights_key(self.model)
         for side, (images, views) in wanted.items():
-            key = cache_key(self.model, self.plan, images)
+            key = cache_key(weights, self.plan, images)
             layouts[side] = plan_layout(self.split, self.plan, len(images), views, key)
         if self.main:
             cached = sum(layout.bytes for layout in layouts.values())

@@ -8,7 +8,7 @@ import streamlit as st
 from explorer.errors import ExplorerError, ModelError, UntoldError
 from explorer.models import registry
 from explorer.models.backbone import Model
-from explorer.models.formats.reading import WEIGHT_SUFFIXES
+from explorer.models.formats.config import WEIGHT_SUFFIXES
 from explorer.ui import cached
 from explorer.ui.address import by_key, take, write_unless
 from explorer.ui.messages import plain, say, sentence_of

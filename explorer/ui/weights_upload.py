@@ -11,7 +11,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 import explorer
 from explorer.errors import ExplorerError
 from explorer.models import registry
-from explorer.models.formats.reading import WEIGHT_SUFFIXES
+from explorer.models.formats.config import WEIGHT_SUFFIXES
 from explorer.ui.messages import sentence_of
 from explorer.ui.uploads import let_go
 
