@@ -40,6 +40,16 @@ def test_worked_values():
     assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.5, 0.5])) == pytest.approx(0.311278, abs=1e-6)
 
 
+def test_it_lies_between_0_and_1_bit():
+    rng = np.random.default_rng(0)
+    p, q = (rng.gamma(0.05, size=(200, 50)) + 1e-12 for _ in range(2))  # from nearly flat to nearly one-hot
+    bits = jensen_shannon(p, q)
+    assert bits.min() >= 0 and bits.max() <= 1 and np.ptp(bits) > 0.5
+    for tokens in (2, 197, 3601):  # nothing in common is one bit, whatever the number of tokens
+        half = np.arange(tokens) < tokens // 2
+        assert jensen_shannon(half.astype(float), (~half).astype(float)) == pytest.approx(1, abs=1e-12)
+
+
 def test_every_head_equals_scipy_over_all_tokens(first, second):
     result = divergence(first, second, query=(2, 3))
     assert result.table.shape == (3, 4) and result.heads == (0, 1, 2, 3)

@@ -97,6 +97,12 @@ def test_progress_counts_every_image_and_can_stop(recording):
         evidence(recording, spot_map(), progress=stop)
 
 
+def test_area_of_a_curve_by_hand():
+    # trapezoids: (1 + .5) / 2 * .25 + (.5 + .1) / 2 * .75
+    curve = Curve("map", "deletion", np.array([0, 0.25, 1]), np.array([1, 0.5, 0.1]))
+    assert curve.area == pytest.approx(0.1875 + 0.225)
+
+
 def test_area_of_a_straight_line():
     shares = np.linspace(0, 1, 5)
     assert Curve("map", "deletion", shares, 1 - shares).area == pytest.approx(0.5)

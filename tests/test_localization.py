@@ -58,6 +58,17 @@ def test_pointing_looks_at_the_pixel_in_the_middle_of_the_highest_patch():
     assert score_map(heatmap, patch_mask(mask, (8, 8))).pointing == 0
 
 
+def test_tied_peaks_count_by_their_share_on_the_object():
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, :16] = 255  # the left quarter
+    counts = patch_mask(mask, (8, 8))
+    flat = score_map(np.full((8, 8), 0.3, np.float32), counts)
+    assert (flat.pointing, flat.auc, flat.iou) == (0.25, 0.5, pytest.approx(0.25))
+    two = np.zeros((8, 8), np.float32)
+    two[0, 0] = two[7, 7] = 1
+    assert score_map(two, counts).pointing == 0.5
+
+
 def test_every_layer_and_head_is_ranked(recording):
     scores = rank_heads(recording, random_mask())
     assert {(s.layer, s.head) for s in scores} == {

@@ -73,6 +73,32 @@ def test_a_row_of_the_rollout_sums_to_one_over_all_tokens(recording):
         assert float(row.sum()) == pytest.approx(1, abs=1e-5) and (row >= 0).all()
 
 
+def test_rows_are_normalised_and_columns_are_not(recording):
+    for fusion in ("max", "min"):  # fused so, the rows of A itself do not add up to 1
+        tokens = range(len(recording.tokens))
+        product = torch.stack([rollout(recording, [token], fusion) for token in tokens]).double()
+        np.testing.assert_allclose(product.sum(dim=1), 1, atol=1e-5)
+        assert (product.sum(dim=0) - 1).abs().max() > 0.1
+
+
+def test_two_tokens_by_hand():
+    """A = [[.9, .1], [.4, .6]] and [[.2, .8], [.5, .5]]: A' = (A + I) / 2, R = A'_2 A'_1."""
+    model = tiny_model(depth=2, patch_size=64)
+    recording = explorer.record(model, photo())
+    calls = []
+    for call, pattern in zip(recording.calls, ([[0.9, 0.1], [0.4, 0.6]], [[0.2, 0.8], [0.5, 0.5]]), strict=True):
+        scores = torch.tensor(pattern).log()  # softmax gives them back: their rows add up to 1
+        shape = call.q.shape
+        q, k = torch.zeros(shape), torch.zeros(shape)
+        q[:, :, :2], k[:, :, :2] = scores, torch.eye(2)
+        calls.append(replace(call, q=q, k=k, scale=1.0))
+    recording = replace(recording, calls=calls)
+    np.testing.assert_allclose(recording.matrix(1, 0), [[0.2, 0.8], [0.5, 0.5]], atol=1e-6)
+    # row cls of A'_2 is (.6, .4); A'_1 is ((.95, .05), (.2, .8)): .6 * .05 + .4 * .8 = .35 on the one patch
+    assert recording.rollout("cls").item() == pytest.approx(0.35, abs=1e-6)
+    assert recording.rollout((0, 0)).item() == pytest.approx(0.25 * 0.05 + 0.75 * 0.8, abs=1e-6)
+
+
 def test_a_bias_goes_into_the_rollout():
     module = create_timm("vit_relpos_small_patch16_224", depth=2, embed_dim=64, num_heads=4, img_size=64)
     model = wrap_timm(module, "relpos")

@@ -26,7 +26,7 @@ class Score:
     head: int | str  # index, "mean" over heads, or the prior's name
     auc: float  # pixel AUC of object against background
     iou: float  # at the best threshold
-    pointing: float  # 1 where the map's peak lies on the object, 0 else; a share over many images
+    pointing: float  # 1 where the map's peak lies on the object, 0 else; a share over tied peaks and over images
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,19 @@ def patch_mask(mask: np.ndarray, grid: tuple[int, int]) -> PatchMask:
 
 
 def score_map(heatmap: np.ndarray, mask: PatchMask, layer: int | None = None, head: int | str = "mean") -> Score:
-    """Pixel AUC, best IoU and pointing game of one map (rows, cols), each patch weighted by its pixels."""
+    """Pixel AUC, best IoU and pointing game of one map (rows, cols), each patch weighted by its pixels.
+
+    Ties: in the AUC a tied pair counts half, as always; where several patches share the highest value, pointing is the
+    share of them on the object, so a flat map gains nothing from the corner that comes first.
+    """
     values = np.concatenate([heatmap.ravel()] * 2)
     labels = np.repeat([1, 0], heatmap.size)
     weights = np.concatenate([mask.objects.ravel(), mask.background.ravel()])
     false, true, _ = roc_curve(labels, values, sample_weight=weights, drop_intermediate=False)
     objects, background = mask.objects.sum(), mask.background.sum()
     iou = (true * objects / (objects + false * background)).max()
-    return Score(layer, head, float(auc(false, true)), float(iou), float(mask.centre.ravel()[heatmap.argmax()]))
+    pointing = mask.centre[heatmap == heatmap.max()].mean()
+    return Score(layer, head, float(auc(false, true)), float(iou), float(pointing))
 
 
 def rank_heads(recording: "Recording", mask: np.ndarray, query: "Query | None" = None) -> list[Score]:

@@ -118,6 +118,6 @@ def _table(scores: list[Score]) -> None:
         "Head": [str(score.head) for score in scores],
         "AUC": [score.auc for score in scores],
         "IoU": [score.iou for score in scores],
-        "Peak": [score.pointing > 0 for score in scores],
+        "Peak": [score.pointing >= 0.5 for score in scores],
     }
     st.dataframe(table, column_config=columns, hide_index=True, width="stretch", height=420)
