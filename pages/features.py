@@ -20,9 +20,9 @@ def features(now: Current) -> None:
     """Colours and likeness of both photos; a fragment, so that a click redraws it and not the sidebar."""
     with show_errors():
         second = second_recording(now)
-        st.subheader("Alike tokens have alike colours", anchor=False)
+        st.header("Alike tokens have alike colours", anchor=False)
         features_view.colours(now.recording, second)
-        st.subheader("Which patches are like this one?", anchor=False)
+        st.header("Which patches are like this one?", anchor=False)
         features_view.likeness(now.recording, second)
 
 

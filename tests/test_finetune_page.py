@@ -143,7 +143,7 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
 
     app = show("two", "result")
     assert [metric.label.split(" (")[0] for metric in app.metric] == ["Accuracy", "F1, macro", "F1, weighted"]
-    assert {"Sample predictions", "Worst mistakes", "Attention before and after"} == {s.value for s in app.subheader}
+    assert {"Sample predictions", "Worst mistakes", "Attention before and after"} == {s.value for s in app.header}
     assert "Open in Attention" in buttons(app)
     assert not app.error, words(app.error)
 

@@ -104,16 +104,17 @@ def differences(view: View, pair: Pair) -> None:
     result = divergence(first, second, view.query)
     map_at, table_at = st.columns([2, 3], gap="large")
     with map_at:
-        st.subheader("Where it changed", anchor=False)
+        st.header("Where it changed", anchor=False)
         image = first.image.resize((first.image.width * 2, first.image.height * 2))
         change = difference_map(view, first, second)
-        st.image(paint_difference(image, change), width="stretch")
+        words = "The photo in grey, orange where the second looks more, blue where less"
+        st.image(paint_difference(image, change), alt=words, width="stretch")
         st.caption(
             ":orange[Orange]: the second looks there more; :blue[blue]: less. Each patch counts as a share of its own "
             f"map; the largest change is {abs(change).max():.1%}."
         )
     with table_at:
-        st.subheader("Which heads changed", anchor=False)
+        st.header("Which heads changed", anchor=False)
         figure = divergence_figure(result)
         st.plotly_chart(figure, key="divergence", width="stretch", config=PLAIN)
         st.caption(f"Jensen-Shannon divergence from {query_name(view.query or first.default_query)}. {_how(result)}")

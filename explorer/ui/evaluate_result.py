@@ -22,7 +22,7 @@ LIKELIEST = 5  # classes of the chosen image
 
 def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: DatasetReport | None) -> None:
     """Everything the page has to say about one upload; report: what was found in a zip."""
-    st.subheader(plain(given.title), anchor=False)
+    st.header(plain(given.title), anchor=False)
     for note in evaluation.notes:
         st.info(plain(note), icon=":material/folder_off:")
     if evaluation.metrics:
@@ -31,7 +31,7 @@ def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: 
     _left_out(evaluation, report)
     if not evaluation.rows:
         return
-    st.subheader("Predictions", anchor=False)
+    st.header("Predictions", anchor=False)
     table, chosen = st.columns([3, 2], gap="large")
     with table:
         row = _table(given, evaluation)

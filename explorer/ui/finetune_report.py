@@ -31,7 +31,7 @@ SIDES: dict[Split, str] = {"train": "Train", "val": "Validation"}
 
 def show_report(report: DatasetReport, title: str) -> None:
     """Everything there is to know before training."""
-    st.subheader(plain(title), anchor=False)
+    st.header(plain(title), anchor=False)
     facts(_numbers(report))
     st.caption(sizes_line(report))
     if report.imbalance() >= IMBALANCED:

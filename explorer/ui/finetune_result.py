@@ -69,13 +69,13 @@ def _buttons(run: Run, key: str) -> None:
 
 
 def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -> None:
-    st.subheader("Sample predictions", anchor=False)
+    st.header("Sample predictions", anchor=False)
     samples = random.Random(0).sample(rows, min(SHOWN, len(rows)))
     for place, row in zip(_places(len(samples), CELL), samples, strict=True):
         with place, show_errors():
             st.image(plain_picture(row["image"]))
             _verdict(row)
-    st.subheader("Worst mistakes", anchor=False)
+    st.header("Worst mistakes", anchor=False)
     mistakes = [row for row in rows if row["actual"] != row["predicted"]][:SHOWN]
     if not mistakes:
         st.success("None: every validation image was told rightly.")
@@ -106,7 +106,7 @@ def _verdict(row: dict[str, Any]) -> None:
 
 
 def _attention_change(base: Model, trained: Model, rows: list[dict[str, Any]], plan: Plan) -> None:
-    st.subheader("Attention before and after", anchor=False)
+    st.header("Attention before and after", anchor=False)
     if plan.train == "head":
         st.caption("Only the head was trained, so the attention can't change: both pictures are the same.")
     else:
