@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,17 @@ from explorer.attention.artefacts import artefact_mask
 from explorer.attention.divergence import divergence
 from explorer.attention.evidence import evidence
 from explorer.attention.features import pca_colours, similarity
+from explorer.attention.history import epoch_divergence
 from explorer.attention.localization import rank_heads
 from explorer.data.samples import sample_photo
 from explorer.data.video import pan
+from explorer.rendering.comparison import difference_map
 from explorer.rendering.figures import figure
 from explorer.rendering.gif import layers_gif
 from explorer.rendering.html import live_page
+from explorer.rendering.script import python_script
 from explorer.rendering.video import gif, mp4, painted_frames, record_clip
-from explorer.rendering.view import View, png, save_npz
+from explorer.rendering.view import View, png, save_npz, shown_heads
 
 
 def resident() -> float:
@@ -73,6 +77,7 @@ def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
     mask = np.zeros(recording.grid, dtype=bool)
     mask[recording.grid[0] // 4 : -recording.grid[0] // 4, recording.grid[1] // 4 : -recording.grid[1] // 4] = True
     view = View(model=model.source, image="sample:cat", layer=9)
+    hidden = replace(view, hide_artefacts=True)
     heatmap = recording.attention(9)
     clip = pan(photo, frames=8)
     film = record_clip(model, clip, view)
@@ -85,11 +90,15 @@ def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
         "rollout": lambda: recording.rollout(),
         "evidence, 10 steps (65 images)": lambda: evidence(recording, heatmap, steps=10),
         "rank all heads against a mask": lambda: rank_heads(recording, mask),
-        "artefact tokens": lambda: artefact_mask(recording),
-        "divergence of all heads": lambda: divergence(recording, second),
+        "artefact tokens: which they are": lambda: artefact_mask(recording),
+        "all heads without them": lambda: shown_heads(hidden, recording),
+        "compare: divergence of all heads": lambda: divergence(recording, second),
+        "compare: difference map": lambda: difference_map(view, recording, second),
+        "compare: one epoch from the start": lambda: epoch_divergence(recording, explorer.record(model, photo, size)),
         "PCA colours, one image": lambda: pca_colours([recording]),
         "similarity of a patch": lambda: similarity(recording, (0, 0)),
         "video, 8 frames looked at": lambda: record_clip(model, clip, view),
+        "video, 8 frames by relevance": lambda: record_clip(model, clip, replace(view, kind="relevance")),
         "video, 8 frames to MP4": lambda: mp4(frames, 8),
         "video, 8 frames to GIF": lambda: gif(frames, 8),
         "PNG": lambda: png(view, recording, zoom=4),
@@ -97,6 +106,8 @@ def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
         "figure of all heads, SVG": lambda: figure(view, recording).svg(),
         "figure of all heads, PDF": lambda: figure(view, recording).pdf(),
         "GIF through the layers": lambda: layers_gif(view, recording),
+        "relevance as NPZ": lambda: save_npz(replace(view, kind="relevance"), recording),
+        "Python script": lambda: python_script(view),
         "live page": lambda: live_page(view, recording),
     }
 
