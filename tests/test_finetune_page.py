@@ -1,7 +1,9 @@
 """The Fine-tune page without a browser: what it says of data, plans and runs in every state."""
 
 import io
+import json
 import os
+import shutil
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +15,10 @@ from streamlit.testing.v1 import AppTest
 from explorer.data.datasets import read_dataset
 from explorer.errors import DataError
 from explorer.models import registry
+from explorer.training import jobs
 from explorer.training.estimate import Estimate
 from explorer.training.folder import RunFolder, State, write_json
-from explorer.training.options import Options, write_config
+from explorer.training.options import Options, read_config, write_config
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
 from explorer.ui.finetune_charts import confusion_figure, most_confused
@@ -25,6 +28,7 @@ from explorer.ui.finetune_runs import trained_words
 from explorer.ui.finetune_train import duration, progress_line, thinned
 from explorer.ui.finetune_uploads import data_suffix, keep_upload, trim, uploads_folder
 from tests.digits import digit_files, digits_zip
+from tests.test_jobs import wait_for
 from tests.training_help import make_base, own_queue  # noqa: F401
 from tests.zips import picture, write_folder
 
@@ -126,6 +130,7 @@ def finished(tmp_path_factory) -> Path:
     os.environ["EXPLORER_QUEUE"] = str(home / "queue")
     finetune(home / "digits", str(home / "checkpoints" / "base"), Plan("last-1", epochs=2), home / "runs" / "two")
     os.environ.update({name: value for name, value in old.items() if value})
+    shutil.copytree(home / "runs" / "two", home / "kept")
     return home
 
 
@@ -152,6 +157,70 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     app.button(key="delete_run").click().run()
     assert not (finished / "runs" / "two").exists()
     assert (finished / "checkpoints" / "two").is_dir()
+
+
+PLAN = """
+from pathlib import Path
+import streamlit as st
+from explorer.data.datasets import read_dataset
+from explorer.models.loading import load_model
+from explorer.ui.finetune_data import Dataset
+from explorer.ui.finetune_plan import choose_plan
+from explorer.ui.photos import samples
+from explorer.ui.state import Choice
+weights, data = st.query_params["weights"], Path(st.query_params["data"])
+model = load_model(weights, device="cpu", num_heads=4)
+choose_plan(Choice(model, weights, None, 4, samples()[0], 32, "crop"), Dataset(data, "digits", read_dataset(data)))
+"""
+
+
+def test_what_the_sidebar_says_of_a_weights_file_reaches_the_run(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path / "checkpoints"))  # for the trainer's own process
+    write_folder(tmp_path / "digits", digit_files(3))
+    weights = make_base(tmp_path / "base") / "model.safetensors"
+    app = AppTest.from_string(PLAN, default_timeout=60)
+    app.query_params["weights"], app.query_params["data"] = str(weights), str(tmp_path / "digits")
+    app.run()
+    app.number_input(key="plan_keep_epochs").set_value(10).run()
+    assert "3 epochs are kept beside the result" in words(app.markdown)
+    app.button(key="start").click().run()
+    (name,) = (path.name for path in runs.iterdir())
+    try:
+        wait_for(lambda: (runs / name / "config.json").is_file(), "the trainer's config")
+    finally:
+        jobs.stop(name, runs)
+        wait_for(lambda: not RunFolder(runs / name).read_state().active, "the end")
+    options, plan = read_config(RunFolder(runs / name))
+    assert (options.num_heads, options.arch, plan.keep_epochs) == (4, None, 10)
+
+
+def test_of_a_deleted_model_the_numbers_stay(finished, monkeypatch, tmp_path):
+    monkeypatch.setenv("EXPLORER_RUNS", str(finished / "runs"))
+    monkeypatch.setattr(registry, "CHECKPOINTS", tmp_path)
+    folder = RunFolder(finished / "runs" / "kept")
+    shutil.copytree(finished / "kept", folder.path)
+    state = json.loads(folder.state.read_text())
+    write_json(folder.state, {**state, "checkpoint": str(tmp_path / "deleted")})
+    app = show("kept", "result")
+    assert "The model checkpoints/deleted was deleted" in words(app.info).replace("\\", "")
+    assert [metric.label.split(" (")[0] for metric in app.metric] == ["Accuracy", "F1, macro", "F1, weighted"]
+    assert not app.error and not {"Open in Attention", "Make ONNX"} & set(buttons(app))
+
+
+def test_a_damaged_run_hides_no_other_and_can_be_deleted(runs):
+    make_run(runs, "good", status="stopped")
+    for name, file, content in (
+        ("bad", "state.json", "{"),
+        ("odd", "state.json", '{"x": 1}'),
+        ("worn", "metrics.json", "{"),
+    ):
+        (make_run(runs, name, status="finished").path / file).write_text(content)
+    app = show("good", "runs")
+    assert sorted(app.dataframe[0].value["Run"]) == ["bad", "good", "odd", "worn"]
+    assert "state.json of the run 'bad' can't be read" in words(show("bad").error)
+    app.selectbox(key="run_to_delete").set_value("odd").run()
+    app.button(key="delete_run").click().run()
+    assert not (runs / "odd").exists() and (runs / "bad").exists()
 
 
 def test_progress_line_tells_epoch_speed_and_time():
