@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 
 import pytest
 
@@ -80,6 +81,16 @@ def test_a_zip_without_a_good_image_is_one_sentence(model, tmp_path):
     path = write_zip(tmp_path / "bad.zip", {"a/1.png": b"no image", "a/2.png": b"none"})
     with pytest.raises(DataError, match=r"None of the 2 images in 'my.zip' can be used; 'a/1.png': The image is no"):
         evaluated(model, Given(zip=("my.zip", path)))
+
+
+def test_the_same_zip_sent_again_is_not_unpacked_again_but_one_whose_images_went_is(model, tmp_path):
+    content = digits_zip(tmp_path / "digits.zip", per_class=2).read_bytes()
+    for number in range(3):
+        evaluated(model, keep([Upload("digits.zip", content)]))  # type: ignore[list-item]
+        (unpacked,) = uploads_folder().glob("*.images")
+        assert len(list(unpacked.rglob("*.png"))) == 6
+        if number:
+            shutil.rmtree(unpacked)
 
 
 def test_of_a_hostile_zip_nothing_is_kept(model):

@@ -75,7 +75,10 @@ class RunFolder:
         """The run's state now, interrupted where its process is gone; TrainingError where there is no run."""
         if not self.state.is_file():
             raise TrainingError(f"There is no run named {self.name!r} in {self.path.parent}.")
-        state = State(**read_json(self.state))
+        try:
+            state = State(**read_json(self.state))
+        except TypeError as error:
+            raise TrainingError(f"state.json of the run {self.name!r} is damaged ({error}).") from error
         if state.status == "starting" and self.process.is_file():
             state = replace(state, **read_json(self.process))  # the trainer hasn't written anything itself yet
         if not state.active or is_alive(state.pid, state.process_started):

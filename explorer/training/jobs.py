@@ -59,13 +59,18 @@ def start(
     folder = RunFolder(run_path(name, runs))
     if folder.path.exists() or default_checkpoint(folder.path).exists():
         raise TrainingError(f"There is already a run or checkpoint named {name!r}; choose another name.")
-    folder.path.mkdir(parents=True)
     data = Path(data).resolve() if Path(data).exists() else data  # the process starts in another folder
     arguments = [str(data), "--model", model, "--name", name, "--runs", str(runs), *plan_arguments(plan)]
     arguments += ["--onnx"] * onnx + ["--tensorboard"] * tensorboard
     arguments += ["--arch", arch] if arch else []
     arguments += ["--num-heads", str(num_heads)] if num_heads else []
-    _launch(folder, arguments)
+    try:
+        folder.path.mkdir(parents=True)
+        _launch(folder, arguments)
+    except OSError as error:
+        if not isinstance(error, FileExistsError):  # that one is a run which another window began just now
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise TrainingError(f"The run {name!r} can't be started in {runs} ({error.strerror}).") from error
     return folder
 
 
@@ -87,7 +92,7 @@ def stop(name: str, runs: Path = RUNS) -> None:
 
 def delete(name: str, runs: Path = RUNS) -> None:
     """Delete a run's folder, never its checkpoint; raises TrainingError while it is active."""
-    run = read_run(name, runs)
+    run = _read_damaged(run_path(name, runs))
     if run.state.active:
         raise TrainingError(f"The run {name!r} is {run.state.status}; stop it before deleting it.")
     shutil.rmtree(run.folder.path)
@@ -108,12 +113,21 @@ def read_run(name: str, runs: Path = RUNS) -> Run:
 
 
 def list_runs(runs: Path = RUNS) -> list[Run]:
-    """All runs, newest first."""
+    """All runs, newest first; one whose files are damaged as failed, so that it hides no other and can be deleted."""
     if not runs.is_dir():
         return []
     found = [path for path in runs.iterdir() if (path / "state.json").is_file() and not path.is_symlink()]
     found.sort(key=lambda path: path.stat().st_ctime, reverse=True)
-    return [read_run(path.name, runs) for path in found]
+    return [_read_damaged(path) for path in found]
+
+
+def _read_damaged(path: Path) -> Run:
+    try:
+        return read_run(path.name, path.parent)
+    except TrainingError as error:
+        if not (path / "state.json").is_file():
+            raise
+        return Run(RunFolder(path), State("failed", error=str(error)), None, None, None)
 
 
 def run_path(name: str, runs: Path = RUNS) -> Path:

@@ -148,17 +148,18 @@ def _reports() -> OrderedDict[tuple[str, str, float], DatasetReport]:
 
 
 def read_once(path: Path, title: str, read: Reader = read_dataset) -> DatasetReport:
-    """What is in a data set, read once while its file stays as it is.
+    """What is in a data set, read once while its file, and what was unpacked from it, stay as they are.
 
     DataError where it can't be used: then nothing that was unpacked from it is kept, nor the file if it was uploaded.
     """
     reports = _reports()
     try:
-        key = (read.__name__, str(path), path.stat().st_mtime)
+        # An upload is named by its content, so the same one sent again need not be unpacked again.
+        key = (read.__name__, str(path), path.stat().st_mtime if path.parent != uploads_folder() else 0.0)
     except OSError as error:
         raise DataError(f"'{title}' is no longer on the server: choose it again.") from error
-    if key not in reports:
-        out = uploads_folder() / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.images"
+    out = uploads_folder() / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.images"
+    if key not in reports or not (path.is_dir() or out.is_dir()):
         try:
             reports[key] = _read_with_progress(read, path, out)
         except DataError as error:

@@ -12,8 +12,11 @@ from explorer.ui import cached
 FILES = {"epochs.csv": "text/csv", "curves.html": "text/html", "metrics.json": "application/json"}
 
 
-def downloads(run: Run, key: str) -> None:
-    """A button for each file that the run left, and one that makes and then gives the ONNX file."""
+def downloads(run: Run, key: str | None) -> None:
+    """A button for each file that the run left, and one that makes and then gives the ONNX file.
+
+    key: the model that was made; None where it is gone.
+    """
     for name, kind in FILES.items():
         path = run.folder.path / name
         if path.is_file():
@@ -21,6 +24,8 @@ def downloads(run: Run, key: str) -> None:
                 name, lambda path=path: path.read_bytes(), f"{run.name}-{name}", kind, on_click="ignore",
                 icon=":material/download:", key=f"file_{name}",
             )  # fmt: skip
+    if key is None:
+        return
     onnx = resolve(key) / "model.onnx"
     if onnx.is_file():
         st.download_button(

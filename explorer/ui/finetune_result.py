@@ -10,6 +10,7 @@ from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.training.folder import State, read_json
 from explorer.training.jobs import Run
+from explorer.training.options import Options
 from explorer.training.plan import Plan
 from explorer.ui import cached
 from explorer.ui.attention_pictures import attention_picture, open_in_attention, plain_picture
@@ -31,7 +32,8 @@ def show_result(run: Run) -> None:
         return
     key = model_key(Path(run.state.checkpoint))
     st.markdown(_which_weights(run.metrics["best_epoch"], run.state))
-    _buttons(run, key)
+    there = Path(run.state.checkpoint).exists()
+    _buttons(run, key if there else None)
     show_scores(run.metrics)
     left, right = st.columns(2, gap="medium")
     with left:
@@ -39,12 +41,23 @@ def show_result(run: Run) -> None:
     with right:
         show_confusion(run.metrics, f"after_{run.name}", "Confusion after training")
     per_class_table(run.metrics)
+    if there:
+        _pictures(run, run.options, run.plan, key)
+    else:
+        st.info(f"The model {plain(key)} was deleted, so there is nothing to look with: only the numbers are left.")
+
+
+def _pictures(run: Run, options: Options, plan: Plan, key: str) -> None:
+    """What needs the trained model and the validation images."""
     with show_errors():
-        rows = read_json(run.folder.predictions)
+        predicted = read_json(run.folder.predictions)
+        rows = [row for row in predicted if Path(row["image"]).is_file()]
+        if len(rows) < len(predicted):
+            st.info(f"{len(predicted) - len(rows):,} of the {len(predicted):,} validation images are no longer there.")
         trained = cached.load_model(key)
-        _predictions(rows, trained, run.plan.image_size)
-        base = cached.load_model(run.options.model, run.options.arch, run.options.num_heads)
-        _attention_change(base, trained, rows, run.plan)
+        _predictions(rows, trained, plan.image_size)
+        base = cached.load_model(options.model, options.arch, options.num_heads)
+        _attention_change(base, trained, rows, plan)
 
 
 def _which_weights(best: int, state: State) -> str:
@@ -59,10 +72,12 @@ def model_key(checkpoint: Path) -> str:
     return key if registry.resolve(key).resolve() == checkpoint.resolve() else str(checkpoint)
 
 
-def _buttons(run: Run, key: str) -> None:
+def _buttons(run: Run, key: str | None) -> None:
     with st.container(horizontal=True):
-        if key.startswith("checkpoints/") and st.button(
-            "Open in Attention", type="primary", icon=":material/my_location:", key=f"open_{run.name}"
+        if (
+            key
+            and key.startswith("checkpoints/")
+            and st.button("Open in Attention", type="primary", icon=":material/my_location:", key=f"open_{run.name}")
         ):
             open_in_attention(key)
         downloads(run, key)
