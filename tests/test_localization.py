@@ -8,6 +8,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 import explorer
+from benchmarks.masks import score_centre
 from explorer.attention.localization import (
     Score,
     average,
@@ -141,3 +142,8 @@ def test_real_photos_give_the_known_figures(shared_data):
     expected = [0.2955, 0.6808, 0.7412, 0.7797, 0.7988, 0.8246, 0.8739, 0.8781, 0.8768, 0.9100, 0.8203, 0.7794]
     assert [means[layer].auc for layer in range(12)] == pytest.approx(expected, abs=6e-5)
     assert means[7].pointing == pytest.approx(25 / 29) and means[11].pointing == pytest.approx(5 / 29)
+
+
+def test_the_benchmarks_centre_prior_gives_the_known_figures(shared_data):
+    (prior,) = score_centre(shared_data / "masks")
+    assert (prior.auc, prior.pointing) == (pytest.approx(0.864, abs=5e-4), pytest.approx(0.79, abs=5e-3))
