@@ -84,6 +84,6 @@ def _no_backbone(contents: Contents, file: str) -> str:
             f"{file} looks like a convolutional network ({some}, …) without patch embedding: give a Vision Transformer."
         )
     return (
-        f"{file} holds no Vision Transformer whose names the explorer knows ({some}, …): give the folder that it was saved "
-        "in by timm or transformers, with its config.json."
+        f"{file} holds no Vision Transformer whose names the explorer knows ({some}, …): give the folder that it was "
+        "saved in by timm or transformers, with its config.json."
     )
