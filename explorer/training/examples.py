@@ -78,6 +78,10 @@ def check_disk(folder: RunFolder, needed: int) -> None:
     free = shutil.disk_usage(folder.path).free + there
     if free < needed + SPARE:
         raise TrainingError(
-            f"The cache needs {needed / 1e9:.1f} GB of disk but only {free / 1e9:.1f} GB are free; free some space, "
+            f"The run needs {_disk(needed + SPARE)} of disk but only {_disk(free)} are free; free some space, "
             "use fewer images a class, or train the head only."
         )
+
+
+def _disk(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
