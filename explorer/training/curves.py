@@ -51,7 +51,8 @@ def compare_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str = "
     figure = _figure(COMPARED[key], percent=key != "val_loss")
     for name, events in runs.items():
         epochs = [event for event in events if event["type"] == "epoch"]
-        figure.add_scatter(x=[e["epoch"] for e in epochs], y=[e[key] for e in epochs], name=name, mode="lines+markers")
+        x, y = [event["epoch"] for event in epochs], [event[key] for event in epochs]
+        figure.add_scatter(x=x, y=y, name=name, mode=_mode(x))
     return figure
 
 
@@ -86,5 +87,9 @@ def _add(figure: go.Figure, epochs, key: str, name: str, colour: str, dash: str 
     if start is not None:
         x, y = [0, *x], [start, *y]
     if x:
-        mode = "lines+markers" if len(x) < 40 else "lines"
-        figure.add_scatter(x=x, y=y, name=name, mode=mode, line={"color": colour, "dash": dash})
+        figure.add_scatter(x=x, y=y, name=name, mode=_mode(x), line={"color": colour, "dash": dash})
+
+
+def _mode(x: Sequence[float]) -> str:
+    """With many points the marks would hide the line."""
+    return "lines+markers" if len(x) < 40 else "lines"
