@@ -5,13 +5,14 @@ import io
 import numpy as np
 import pytest
 from playwright.sync_api import expect
+from safetensors.torch import save_file
 
 import explorer
 from explorer.data.samples import sample_photo
 from explorer.rendering.html import live_page
-from explorer.rendering.view import View
+from explorer.rendering.view import View, shown_map
 from tests.browser.conftest import TINY
-from tests.tiny import photo, tiny_model
+from tests.tiny import photo, tiny_model, with_artefacts
 
 LINK = f"/attention?model=checkpoints%2F{TINY}&photo=cat"
 
@@ -78,3 +79,64 @@ def test_share_gives_the_script_and_the_live_page(page, app, tiny):
         stored = np.load(io.BytesIO(file.read()))
     recording = explorer.record(tiny, sample_photo("cat"))
     np.testing.assert_allclose(stored["map"], recording.attention(2), rtol=1e-5)
+
+
+def test_a_shared_map_outlives_a_change_of_page_and_opens_from_its_link(page, app, browser):
+    page.goto(f"{app}{LINK}&tab=Share&map=relevance&class=3")
+    expect(page.get_by_text("target=3")).to_be_visible()
+    page.get_by_role("checkbox", name="Patch grid").check()
+    page.wait_for_url("**grid=1**")
+    assert {"map=relevance", "class=3", "tab=Share"} <= set(page.url.split("?")[1].split("&"))
+
+    page.get_by_test_id("stTopNavLink").filter(has_text="Features").click()
+    expect(page.get_by_role("heading", name="What the tokens hold")).to_be_visible()
+    page.get_by_test_id("stTopNavLink").filter(has_text="Attention").click()
+    page.get_by_role("tab", name="Share").click()
+    expect(page.get_by_text("target=3")).to_be_visible()
+    page.wait_for_url("**class=3**")
+
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    other = context.new_page()
+    other.goto(page.url)
+    expect(other.get_by_text("target=3")).to_be_visible()
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def marked(app_folder):
+    """A recording by a model in the server's checkpoints whose patch (2, 5) is an artefact token on every photo."""
+    path = app_folder / "checkpoints" / "marked.safetensors"
+    save_file(with_artefacts(tiny_model(), (2, 5)).module.state_dict(), path)
+    return explorer.record(explorer.load_model(path, num_heads=4, device="cpu"), sample_photo("cat"))
+
+
+def test_artefact_tokens_leave_canvas_tab_address_and_npz_together(page, app, marked):
+    shown, hidden = (shown_map(View("m", "i", layer=2, hide_artefacts=hide), marked) for hide in (False, True))
+    page.goto(f"{app}/attention?model=checkpoints%2Fmarked.safetensors&heads=4&photo=cat&layer=2&tab=Artefact+tokens")
+    root = page.locator(".live[data-layer]")
+    root.wait_for()
+
+    def canvas_shows(expected):
+        for _ in range(200):
+            weights = root.evaluate("(root) => Array.from(root.view?.shown?.weights ?? [])")
+            if len(weights) == 64 and np.allclose(weights, expected.ravel(), atol=1e-5):
+                return
+            page.wait_for_timeout(200)
+        np.testing.assert_allclose(weights, expected.ravel(), atol=1e-5)
+
+    canvas_shows(shown)
+    page.get_by_text("Take them out of every map of this page").click()
+    canvas_shows(hidden)
+    expect(page.get_by_role("checkbox", name="Hide artefact tokens (1)")).to_be_checked()
+    page.wait_for_url("**hide_artefacts=**")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Maps (NPZ)").click()
+    with np.load(download.value.path()) as stored:
+        np.testing.assert_allclose(stored["map"], hidden, atol=1e-5)
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    canvas_shows(hidden)
+    page.get_by_role("checkbox", name="Hide artefact tokens (1)").uncheck()
+    canvas_shows(shown)
+    expect(page.get_by_role("switch", name="Take them out of every map of this page")).not_to_be_checked()
