@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from explorer.errors import TrainingError
 from explorer.models import registry
 from explorer.training import jobs
 from explorer.training.estimate import Estimate
@@ -270,3 +271,13 @@ def test_of_many_classes_the_pairs_confused_most_are_told():
     metrics = {"confusion_matrix": [[5, 0, 3], [1, 2, 0], [0, 4, 9]], "class_names": ["ant", "bee", "cat"]}
     rows = most_confused(metrics, count=2)
     assert [tuple(row.values()) for row in rows] == [("cat", "bee", 4), ("ant", "cat", 3)]
+
+
+def test_a_run_that_can_not_be_started_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match=r"'new' can't be started in .*file \(Not a directory\)"):
+        jobs.start("digits.zip", "bundled", Plan(), "new", tmp_path / "file")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "nowhere"))
+    with pytest.raises(TrainingError, match="can't be started"):
+        jobs.start("digits.zip", "bundled", Plan(), "new", tmp_path / "runs")
+    assert not (tmp_path / "runs" / "new").exists()
