@@ -20,7 +20,7 @@ def look(page: Page) -> None:
 def test_an_uploaded_clip_is_looked_at_and_plays(page, app, tmp_path):
     page.goto(app + LINK)
     clip = {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": mp4([photo(seed=seed) for seed in range(5)], 8)}
-    page.locator("section input[type=file]").last.set_input_files(files=[clip])
+    page.get_by_test_id("stMain").locator("input[type=file]").set_input_files(files=[clip])
     expect(page.get_by_role("button", name="Look at 5 frames")).to_be_visible()
     look(page)
     # The film has a size only once the browser could decode it.
@@ -42,5 +42,5 @@ def test_without_a_clip_it_pans_over_the_photo(page, app):
 def test_what_is_no_clip_gets_one_sentence(page, app):
     page.goto(app + LINK)
     file = {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": b"nothing"}
-    page.locator("section input[type=file]").last.set_input_files(files=[file])
+    page.get_by_test_id("stMain").locator("input[type=file]").set_input_files(files=[file])
     expect(page.get_by_text("This is no MP4, WebM or GIF file")).to_be_visible()
