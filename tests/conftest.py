@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from explorer.models import registry
+from tests.tiny import save_weights
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
@@ -17,3 +20,17 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the folder ../shared/data with real weights and photos is absent")
     return SHARED_DATA
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoints folder with the tiny model, in place of the project's own."""
+    save_weights(tmp_path)
+    monkeypatch.setattr(registry, "CHECKPOINTS", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def own_queue(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests stand in a line of their own, not behind a training that a person runs on this machine."""
+    monkeypatch.setenv("EXPLORER_QUEUE", str(tmp_path_factory.mktemp("queue")))

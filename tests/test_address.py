@@ -4,7 +4,8 @@ import pytest
 
 from explorer.models import registry
 from explorer.ui.address import by_key, number
-from tests.app import TINY, checkpoints, open_app, save_tiny, sentences  # noqa: F401
+from tests.app import TINY, open_app, sentences
+from tests.tiny import save_weights
 
 
 def test_a_key_and_a_label_read_as_the_key():
@@ -22,8 +23,8 @@ def test_a_number_of_the_wrong_kind_reads_as_none():
     assert number(float, 0, 1)("nan") is None
 
 
-def test_the_address_names_models_and_fit_by_key(checkpoints):  # noqa: F811
-    save_tiny(checkpoints, "other.safetensors", seed=1)
+def test_the_address_names_models_and_fit_by_key(checkpoints):
+    save_weights(checkpoints, "other.safetensors", seed=1)
     app = open_app("compare", fit="Squash")  # the label, as older links have it
     assert not app.exception and not sentences(app)
     assert app.query_params["model"] == TINY and app.query_params["fit"] == "squash"
@@ -32,18 +33,18 @@ def test_the_address_names_models_and_fit_by_key(checkpoints):  # noqa: F811
 
 
 @pytest.mark.parametrize("text", [TINY, "tiny.safetensors"])
-def test_a_link_may_name_a_model_by_key_or_label(checkpoints, text):  # noqa: F811
+def test_a_link_may_name_a_model_by_key_or_label(checkpoints, text):
     assert open_app(model=text).session_state["choice"].source == TINY
 
 
-def test_a_link_with_a_label_that_is_no_more_says_so(checkpoints):  # noqa: F811
+def test_a_link_with_a_label_that_is_no_more_says_so(checkpoints):
     app = open_app(model="DINO of Old")
     assert not app.exception
     assert [sentence for sentence in sentences(app) if "'DINO of Old' is no model id" in sentence]
     assert app.session_state["choice"].source == registry.default_source()
 
 
-def test_the_second_photo_of_a_link_is_a_samples_name(checkpoints):  # noqa: F811
+def test_the_second_photo_of_a_link_is_a_samples_name(checkpoints):
     app = open_app("features", second="rocket")
     assert app.selectbox(key="second").value == "sample:rocket"
     app.selectbox(key="second").set_value("sample:flower").run()
@@ -54,8 +55,8 @@ def test_the_second_photo_of_a_link_is_a_samples_name(checkpoints):  # noqa: F81
     assert [s for s in sentences(open_app("features", second="unicorn")) if "second “unicorn”" in s]
 
 
-def test_the_second_model_takes_architecture_and_heads(checkpoints):  # noqa: F811
-    save_tiny(checkpoints, "bare.safetensors", seed=1)
+def test_the_second_model_takes_architecture_and_heads(checkpoints):
+    save_weights(checkpoints, "bare.safetensors", seed=1)
     app = open_app("compare", **{"with": "checkpoints/bare.safetensors", "with_heads": "4", "heads": "4"})
     assert not app.exception and not sentences(app)
     assert app.query_params["with_heads"] == "4"

@@ -13,7 +13,7 @@ from explorer.training.export import export_onnx
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
 from tests.tiny import tiny_model
-from tests.training_help import make_dataset, make_model, own_queue  # noqa: F401
+from tests.training_help import make_dataset, make_model
 
 NAMES = ["blue", "green", "red"]
 

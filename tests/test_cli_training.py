@@ -17,7 +17,7 @@ from explorer.cli import main
 from explorer.models import registry
 from explorer.models.loading import load_model
 from explorer.training.examples import SIZES
-from tests.training_help import make_base, make_dataset, own_queue  # noqa: F401
+from tests.training_help import make_base, make_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 

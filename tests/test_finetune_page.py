@@ -24,7 +24,7 @@ from explorer.ui.finetune_runs import trained_words
 from explorer.ui.finetune_train import duration, progress_line, thinned
 from tests.digits import digit_files
 from tests.test_jobs import wait_for
-from tests.training_help import make_base, own_queue  # noqa: F401
+from tests.training_help import make_base
 from tests.zips import write_folder
 
 PAGE = """

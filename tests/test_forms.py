@@ -19,7 +19,7 @@ from explorer.training.plan import Plan
 from explorer.training.run import finetune
 from explorer.training.split import split_model
 from tests.test_families import small_size, small_timm
-from tests.training_help import make_dataset, own_queue  # noqa: F401
+from tests.training_help import make_dataset
 
 SIZE: dict[str, Any] = {
     "hidden_size": 32,

@@ -14,8 +14,9 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 
-from tests.app import TINY, save_tiny
+from tests.app import TINY
 from tests.conftest import REPOSITORY
+from tests.tiny import save_weights
 
 PATIENCE = 90  # seconds for the slowest machine
 
@@ -24,7 +25,7 @@ PATIENCE = 90  # seconds for the slowest machine
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a server with the tiny model."""
     folder: Path = tmp_path_factory.mktemp("checkpoints")
-    save_tiny(folder)
+    save_weights(folder)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]

@@ -19,7 +19,7 @@ from explorer.training import jobs
 from explorer.training.folder import RunFolder, State, is_alive, write_json
 from explorer.training.plan import Plan
 from explorer.training.queue import MachineQueue
-from tests.training_help import make_base, make_dataset, own_queue  # noqa: F401
+from tests.training_help import make_base, make_dataset
 
 PATIENCE = 240  # seconds for a process to get somewhere on a busy machine
 

@@ -22,7 +22,7 @@ from explorer.training.loop import Trainer, adamw, class_weights, cosine
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
 from explorer.training.split import split_model
-from tests.training_help import make_base, make_dataset, make_model, own_queue  # noqa: F401
+from tests.training_help import make_dataset, make_model
 
 NAMES = ["blue", "green", "red"]
 CPU = torch.device("cpu")

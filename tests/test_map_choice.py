@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from explorer.ui.map_choice import class_labels
-from tests.app import checkpoints, open_app, save_tiny, sentences  # noqa: F401
+from tests.app import open_app, sentences
 from tests.test_pages import png
+from tests.tiny import save_weights
 
 pytestmark = pytest.mark.usefixtures("checkpoints")
 
@@ -49,8 +50,8 @@ def test_a_shared_relevance_names_its_class():
     assert "target=" not in code(app) and "class" not in app.query_params
 
 
-def test_a_likeness_to_another_photo_is_in_script_and_link(checkpoints):  # noqa: F811
-    save_tiny(checkpoints, "mute.safetensors", num_classes=0)
+def test_a_likeness_to_another_photo_is_in_script_and_link(checkpoints):
+    save_weights(checkpoints, "mute.safetensors", num_classes=0)
     address = {"tab": "Share", "map": "relevance", "like": "photo", "like_photo": "rocket"}
     app = open_app("attention", model="checkpoints/mute.safetensors", **address)
     assert not app.exception and not sentences(app)
@@ -59,8 +60,8 @@ def test_a_likeness_to_another_photo_is_in_script_and_link(checkpoints):  # noqa
     assert not [caption for caption in app.caption if "a link can't hold" in caption.value]
 
 
-def test_what_a_link_cannot_hold_is_said(checkpoints):  # noqa: F811
-    save_tiny(checkpoints, "mute.safetensors", num_classes=0)
+def test_what_a_link_cannot_hold_is_said(checkpoints):
+    save_weights(checkpoints, "mute.safetensors", num_classes=0)
     app = open_app("attention", model="checkpoints/mute.safetensors", tab="Share", map="relevance", like="photo")
     app.file_uploader[0].set_value([("mine.png", png(), "image/png"), ("other.png", png(9, 9, "blue"), "image/png")])
     app.run()
@@ -73,8 +74,8 @@ def test_what_a_link_cannot_hold_is_said(checkpoints):  # noqa: F811
 
 
 @pytest.mark.parametrize("classes", [5, 0])
-def test_video_offers_relevance(checkpoints, classes):  # noqa: F811
-    save_tiny(checkpoints, "model.safetensors", num_classes=classes)
+def test_video_offers_relevance(checkpoints, classes):
+    save_weights(checkpoints, "model.safetensors", num_classes=classes)
     app = open_app("video", model="checkpoints/model.safetensors", video_map="relevance", fps="2")
     assert not app.exception and not sentences(app)
     if classes:

@@ -10,8 +10,9 @@ from timm.models.vision_transformer import VisionTransformer
 
 from explorer.models import registry
 from explorer.ui.navigation import FOLDER, PAGES, entries
-from tests.app import TINY, checkpoints, open_app, save_tiny, sentences  # noqa: F401
+from tests.app import TINY, open_app, sentences
 from tests.conftest import REPOSITORY
+from tests.tiny import save_weights
 
 NAMES = [entry.name for entry in PAGES]
 pytestmark = pytest.mark.usefixtures("checkpoints")
@@ -106,7 +107,7 @@ def test_a_link_to_a_model_that_is_not_there_opens_the_default_with_a_sentence()
     assert app.session_state["choice"].source == registry.default_source()
 
 
-def test_a_checkpoint_that_is_removed_stays_in_use_with_a_sentence(checkpoints):  # noqa: F811
+def test_a_checkpoint_that_is_removed_stays_in_use_with_a_sentence(checkpoints):
     app = open_app()
     in_use = app.session_state["choice"].model
     (checkpoints / "tiny.safetensors").unlink()
@@ -159,8 +160,8 @@ def test_an_input_too_long_to_keep_its_shape_leaves_the_last_picture():
     assert [s for s in sentences(app) if "use fit crop or squash" in s and "last picture that worked" in s]
 
 
-def test_another_patch_size_moves_the_input_size_to_its_nearest_multiple(checkpoints):  # noqa: F811
-    save_tiny(checkpoints, "coarse.safetensors", patch_size=16)
+def test_another_patch_size_moves_the_input_size_to_its_nearest_multiple(checkpoints):
+    save_weights(checkpoints, "coarse.safetensors", patch_size=16)
     app = open_app(size="104")
     app.session_state["model_next"] = {"model": "checkpoints/coarse.safetensors"}
     app.run()
@@ -185,7 +186,7 @@ def save_odd(folder):
     save_file(module.state_dict(), folder / "odd.safetensors")
 
 
-def test_a_file_that_cannot_tell_its_heads_keeps_the_field_to_say_them(checkpoints):  # noqa: F811
+def test_a_file_that_cannot_tell_its_heads_keeps_the_field_to_say_them(checkpoints):
     save_odd(checkpoints)
     app = open_app()
     app.session_state["model_next"] = {"model": "checkpoints/odd.safetensors"}
@@ -201,7 +202,7 @@ def test_a_file_that_cannot_tell_its_heads_keeps_the_field_to_say_them(checkpoin
     assert (choice.source, choice.model.num_heads) == ("checkpoints/odd.safetensors", 3)
 
 
-def test_a_link_to_a_file_that_cannot_tell_its_heads_shows_the_default_and_the_field(checkpoints):  # noqa: F811
+def test_a_link_to_a_file_that_cannot_tell_its_heads_shows_the_default_and_the_field(checkpoints):
     save_odd(checkpoints)
     app = open_app(model="checkpoints/odd.safetensors")
     assert not app.exception and [s for s in sentences(app) if "say how many heads" in s]

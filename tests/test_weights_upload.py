@@ -10,7 +10,8 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from explorer.ui.weights_upload import safe_name
-from tests.app import TINY, checkpoints, open_app, save_tiny, sentences  # noqa: F401
+from tests.app import TINY, open_app, sentences
+from tests.tiny import save_weights
 
 
 class RunsCode:
@@ -34,8 +35,8 @@ def upload(name: str, content: bytes, **fields) -> AppTest:
     return app
 
 
-def test_a_model_is_kept_and_shown(checkpoints, tmp_path_factory):  # noqa: F811
-    content = save_tiny(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes()
+def test_a_model_is_kept_and_shown(checkpoints, tmp_path_factory):
+    content = save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes()
     app = upload("../my model!.safetensors", content, heads=8)
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]
@@ -43,9 +44,9 @@ def test_a_model_is_kept_and_shown(checkpoints, tmp_path_factory):  # noqa: F811
     assert (checkpoints / "my-model-.safetensors").read_bytes() == content
 
 
-def test_a_second_file_of_the_same_name_gets_a_name_of_its_own(checkpoints, tmp_path_factory):  # noqa: F811
+def test_a_second_file_of_the_same_name_gets_a_name_of_its_own(checkpoints, tmp_path_factory):
     before = (checkpoints / "tiny.safetensors").read_bytes()
-    app = upload("tiny.safetensors", save_tiny(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes())
+    app = upload("tiny.safetensors", save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes())
     assert app.session_state["choice"].source == "checkpoints/tiny-2.safetensors"
     assert (checkpoints / "tiny.safetensors").read_bytes() == before
 
@@ -64,7 +65,7 @@ def other_zip(folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("make", [pickle_bomb, other_zip, lambda folder: b"", lambda folder: b"\xff" * 64])
-def test_anything_else_is_explained_and_leaves_no_trace(checkpoints, tmp_path_factory, make):  # noqa: F811
+def test_anything_else_is_explained_and_leaves_no_trace(checkpoints, tmp_path_factory, make):
     outside = tmp_path_factory.mktemp("outside")
     app = upload("evil.pth", make(outside))
     assert not app.exception

@@ -7,6 +7,7 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from timm.models import save_for_hf
 from timm.models.vision_transformer import VisionTransformer
 
@@ -72,3 +73,10 @@ def save_tiny(folder: Path, seed: int = 0, patch_size: int = 8) -> str:
     labels = ["ant", "bee", "crow"]
     save_for_hf(module, str(folder), model_config={"label_names": labels}, model_args=settings, safe_serialization=True)
     return str(folder)
+
+
+def save_weights(folder: Path, name: str = "tiny.safetensors", **settings) -> Path:
+    """A weights file of a tiny ViT with 8-pixel patches, 64 pixels a side, three layers of one head."""
+    path = folder / name
+    save_file(tiny_model(**settings).module.state_dict(), path)
+    return path

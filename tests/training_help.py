@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import timm
 import torch
 from PIL import Image
@@ -40,9 +39,3 @@ def make_base(folder: Path, **settings) -> Path:
 
 def make_model(folder: Path, **settings) -> Model:
     return load_model(make_base(folder, **settings), device="cpu")
-
-
-@pytest.fixture(autouse=True)
-def own_queue(tmp_path_factory, monkeypatch):
-    """Tests stand in a line of their own, not behind a training that a person runs on this machine."""
-    monkeypatch.setenv("EXPLORER_QUEUE", str(tmp_path_factory.mktemp("queue")))
