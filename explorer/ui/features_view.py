@@ -24,8 +24,11 @@ def colours(first: Recording, second: Recording) -> None:
     found = coloured((first, second), together, foreground)
     columns = st.columns(4)
     for index, (rec, colouring) in enumerate(zip((first, second), found, strict=True)):
-        columns[2 * index].image(rec.image, width="stretch")
-        columns[2 * index + 1].image(colour_picture(colouring, rec.image.size), width="stretch")
+        which = ("Photo", "Second photo")[index]
+        columns[2 * index].image(rec.image, alt=which, width="stretch")
+        columns[2 * index + 1].image(
+            colour_picture(colouring, rec.image.size), alt=f"{which}: its patches in colours", width="stretch"
+        )
         if not colouring.foreground.any():
             columns[2 * index + 1].caption(
                 "Beside the other photo all of this one is background: they share too little."

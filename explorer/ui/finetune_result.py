@@ -88,7 +88,7 @@ def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -
     samples = random.Random(0).sample(rows, min(SHOWN, len(rows)))
     for place, row in zip(_places(len(samples), CELL), samples, strict=True):
         with place, show_errors():
-            st.image(plain_picture(row["image"]))
+            st.image(plain_picture(row["image"]), alt=row["name"])
             _verdict(row)
     st.header("Worst mistakes", anchor=False)
     mistakes = [row for row in rows if row["actual"] != row["predicted"]][:SHOWN]
@@ -98,7 +98,7 @@ def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -
     st.caption(f"The highest losses, with the new model's attention in layer {default_layer(trained)}, mean of heads.")
     for place, row in zip(_places(len(mistakes), CELL), mistakes, strict=True):
         with place, show_errors():
-            st.image(attention_picture(trained, row["image"], size))
+            st.image(attention_picture(trained, row["image"], size), alt=f"{row['name']} with its attention")
             _verdict(row)
             if trained.source.startswith("checkpoints/") and st.button(
                 "Open", icon=":material/my_location:", type="tertiary", key=f"mistake_{row['name']}"
