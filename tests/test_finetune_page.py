@@ -3,15 +3,18 @@
 import json
 import os
 import shutil
+import zipfile
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from explorer.errors import TrainingError
+from explorer.errors import CheckpointError, TrainingError
 from explorer.models import registry
+from explorer.models.loading import load_model
 from explorer.training import jobs
 from explorer.training.estimate import Estimate
 from explorer.training.folder import RunFolder, State, write_json
@@ -19,6 +22,7 @@ from explorer.training.options import Options, read_config, write_config
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
 from explorer.ui.finetune_charts import confusion_figure, most_confused
+from explorer.ui.finetune_files import model_zip
 from explorer.ui.finetune_plan import cost_line
 from explorer.ui.finetune_runs import trained_words
 from explorer.ui.finetune_train import duration, progress_line, thinned
@@ -134,7 +138,7 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     app = show("two")
     assert "Finished after epoch 2 of 2" in words(app.success)
     assert [metric.label for metric in app.metric] == [
-        "Untrained head",
+        "Untrained classifier",
         "Nearest neighbours",
         "Last epoch",
         "Kept weights",
@@ -144,6 +148,8 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     assert [metric.label.split(" (")[0] for metric in app.metric] == ["Accuracy", "F1, macro", "F1, weighted"]
     assert {"Sample predictions", "Worst mistakes", "Attention before and after"} == {s.value for s in app.header}
     assert "Open in Attention" in buttons(app)
+    assert "Saved as **checkpoints/two**" in words(app.markdown).replace("\\", "")
+    assert "Model (zip)" in [button.proto.label for button in app.get("download_button")]
     assert not app.error, words(app.error)
 
     app = show("two", "runs")
@@ -151,6 +157,20 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     app.button(key="delete_run").click().run()
     assert not (finished / "runs" / "two").exists()
     assert (finished / "checkpoints" / "two").is_dir()
+
+
+def test_the_zip_of_a_model_opens_elsewhere_and_holds_no_kept_epochs(tmp_path):
+    folder = make_base(tmp_path / "pets")
+    (folder / "README.md").write_text("card")
+    shutil.copytree(folder, folder / "epochs" / "001")
+    with zipfile.ZipFile(BytesIO(model_zip(folder))) as file:
+        assert set(file.namelist()) == {"pets/config.json", "pets/model.safetensors", "pets/README.md"}
+        file.extractall(tmp_path / "elsewhere")
+    opened = load_model(tmp_path / "elsewhere" / "pets", device="cpu")
+    assert opened.class_names == load_model(folder, device="cpu").class_names
+    (folder / "README.md").unlink()
+    with pytest.raises(CheckpointError, match="README.md of pets can't be read"):
+        model_zip(folder)
 
 
 PLAN = """
@@ -221,6 +241,17 @@ def test_progress_line_tells_epoch_speed_and_time():
     state = State("running", "training", epoch=2, epochs=10, images_per_second=123.4, seconds_left=200)
     assert progress_line(state) == "Training, epoch 3 of 10 · 123 images a second · 3 min left"
     assert progress_line(State("running", "reading")) == "Reading the images"
+    assert progress_line(State("running", "reading", progress=0.4)) == "Reading the images · 40% of them"
+    caching = State("running", "caching", progress=0.25, images_per_second=50, seconds_left=30)
+    assert progress_line(caching) == (
+        "Running the frozen blocks, once an image · 25% of them · 50 images a second · 30 s left"
+    )
+
+
+def test_a_run_that_starts_says_what_takes_its_time(runs):
+    make_run(runs, "new", status="starting")
+    (bar,) = show("new").get("progress")
+    assert bar.proto.text == "Starting the training: loading PyTorch takes a few seconds"
 
 
 @pytest.mark.parametrize("seconds, text", [(0.2, "1 s"), (45, "45 s"), (200, "3 min"), (7500, "2 h 05 min")])
@@ -230,7 +261,7 @@ def test_duration(seconds, text):
 
 @pytest.mark.parametrize(
     "train, text",
-    [("head", "head only"), ("last-1", "last block"), ("last-3", "last 3 blocks"), ("all", "all blocks")],
+    [("head", "classifier only"), ("last-1", "last block"), ("last-3", "last 3 blocks"), ("all", "all blocks")],
 )
 def test_what_was_trained_is_said_in_words(train, text):
     assert trained_words(train) == text
@@ -247,6 +278,7 @@ def test_thinned_keeps_every_epoch_and_the_newest_step():
 def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():
     cost = Estimate(before_seconds=12, epoch_seconds=3, epochs=10, cache_bytes=97_000_000, kept_bytes=11_400_000)
     line = cost_line(cost, Plan("last-2"), 74_600_000_000)
+    assert "longer if the computer is busy" in line
     assert "**42 s**" in line and "12 s of it" in line and "**97 MB**" in line and "74.6 GB free" in line
     head = cost_line(
         Estimate(before_seconds=40, epoch_seconds=0.1, epochs=10, cache_bytes=10**6, kept_bytes=0), Plan(), 10**9

@@ -79,7 +79,7 @@ def check_disk(folder: RunFolder, needed: int) -> None:
     if free < needed + SPARE:
         raise TrainingError(
             f"The run needs {_disk(needed + SPARE)} of disk but only {_disk(free)} are free; free some space, "
-            "use fewer images a class, or train the head only."
+            "use fewer images a class, or train the classifier only (--train head)."
         )
 
 

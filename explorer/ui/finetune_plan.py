@@ -22,7 +22,7 @@ from explorer.ui.messages import plain
 from explorer.ui.state import Choice
 
 TRAIN = {
-    "head": ("Head only", "Seconds to minutes. The attention stays as it is."),
+    "head": ("Classifier only (the head)", "Seconds to minutes. The attention stays as it is."),
     "last": ("Last blocks", "Minutes. The attention of those blocks learns too."),
     "all": ("All blocks", "The slowest. Every weight learns."),
 }
@@ -151,8 +151,8 @@ def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
     nearly = cost.before_seconds >= NEARLY * cost.seconds
     before = "nearly all" if nearly else duration(cost.before_seconds)
     line = (
-        f"About **{duration(cost.seconds)}**, {before} of it before the first epoch, "
-        f"and **{disk(cost.cache_bytes)}** of disk while it runs ({disk(free)} free)."
+        f"About **{duration(cost.seconds)}**, {before} of it before the first epoch; longer if the computer is busy. "
+        f"It takes **{disk(cost.cache_bytes)}** of disk while it runs ({disk(free)} free)."
     )
     kept = sum(plan.keeps(epoch) for epoch in range(1, plan.epochs + 1))
     if kept:

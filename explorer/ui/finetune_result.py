@@ -33,6 +33,8 @@ def show_result(run: Run) -> None:
     key = model_key(Path(run.state.checkpoint))
     st.markdown(_which_weights(run.metrics["best_epoch"], run.state))
     there = Path(run.state.checkpoint).exists()
+    if there:
+        st.markdown(f"Saved as **{plain(key)}**.")
     _buttons(run, key if there else None)
     show_scores(run.metrics)
     left, right = st.columns(2, gap="medium")
@@ -123,7 +125,9 @@ def _verdict(row: dict[str, Any]) -> None:
 def _attention_change(base: Model, trained: Model, rows: list[dict[str, Any]], plan: Plan) -> None:
     st.header("Attention before and after", anchor=False)
     if plan.train == "head":
-        st.caption("Only the head was trained, so the attention can't change: both pictures are the same.")
+        st.caption(
+            "Only the classifier (the head) was trained, so the attention can't change: both pictures are the same."
+        )
     else:
         st.caption("The last layer's attention, mean of heads, on the same photos.")
     chosen = random.Random(1).sample(rows, min(COMPARED, len(rows)))

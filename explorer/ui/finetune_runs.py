@@ -70,9 +70,9 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def trained_words(train: str) -> str:
-    """What a plan trains: "head only", "last 2 blocks", "all blocks"."""
+    """What a plan trains: "classifier only", "last 2 blocks", "all blocks"."""
     if not train.startswith("last-"):
-        return {"head": "head only", "all": "all blocks"}[train]
+        return {"head": "classifier only", "all": "all blocks"}[train]
     count = int(train.removeprefix("last-"))
     return "last block" if count == 1 else f"last {count} blocks"
 

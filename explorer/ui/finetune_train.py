@@ -19,11 +19,12 @@ NEIGHBOURS = (
     "Each validation image takes the class of the training images most like it, by the features of the model before "
     "training: what it knows already."
 )
+STARTING = "Starting the training: loading PyTorch takes a few seconds"
 PHASES = {
     "reading": "Reading the images",
     "loading": "Loading the model",
     "caching": "Running the frozen blocks, once an image",
-    "baseline": "Measuring the untrained head",
+    "baseline": "Measuring the untrained classifier",
     "training": "Training",
     "saving": "Saving",
 }
@@ -69,7 +70,7 @@ def _status(folder: RunFolder, state: State) -> None:
     elif state.status == "queued":
         st.info(f"Waiting in line, place {state.place}: one training at a time runs on this machine.")
     elif state.status == "starting":
-        st.progress(0.0, "Starting")
+        st.progress(0.0, STARTING)
     elif state.status == "finished":
         st.success(f"Finished after {epochs}.")
     elif state.status == "stopped":
@@ -82,10 +83,12 @@ def _status(folder: RunFolder, state: State) -> None:
 
 
 def progress_line(state: State) -> str:
-    """ "Training, epoch 3 of 10 · 120 images a second · 8 s left"."""
-    parts = [PHASES.get(state.phase, "Starting")]
+    """ "Training, epoch 3 of 10 · 120 images a second · 8 s left", "Reading the images · 40% of them"."""
+    parts = [PHASES.get(state.phase, STARTING)]
     if state.phase == "training":
         parts[0] += f", epoch {min(state.epoch + 1, state.epochs)} of {state.epochs}"
+    if state.phase in ("reading", "caching") and state.progress:
+        parts.append(f"{state.progress:.0%} of them")
     if state.images_per_second and state.phase in ("caching", "training"):
         parts.append(f"{state.images_per_second:,.0f} images a second")
     if state.seconds_left is not None and state.phase in ("caching", "training"):
@@ -129,7 +132,7 @@ def _numbers(baseline: dict[str, Any], events: list[dict[str, Any]]) -> None:
     epochs = [event for event in events if event["type"] == "epoch"]
     kept = next((event for event in reversed(epochs) if event["best"]), None)
     figures = {
-        "Untrained head": (baseline["metrics"]["accuracy"], "Before the first epoch."),
+        "Untrained classifier": (baseline["metrics"]["accuracy"], "Before the first epoch."),
         "Nearest neighbours": (baseline["knn_accuracy"], NEIGHBOURS),
         "Last epoch": (epochs[-1]["val_accuracy"] if epochs else None, "After the last finished epoch."),
         "Kept weights": (

@@ -67,7 +67,7 @@ def epochs_shown(page: Page) -> int:
 
 def test_curves_grow_in_place_survive_a_reload_and_end_in_attention(page, app, app_folder, data):
     start_run(page, app, data, "grow")
-    expect(page.get_by_text("Untrained head")).to_be_visible(timeout=TRAINING)
+    expect(page.get_by_text("Untrained classifier")).to_be_visible(timeout=TRAINING)
     wait_for_epochs(page, 3, 3)
     expect(
         page.get_by_text(re.compile(r"Training, epoch \d+ of 1000 · [\d,]+ images a second · .+ left"))
