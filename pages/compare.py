@@ -6,7 +6,6 @@ from explorer.ui import compare_epochs, compare_view
 from explorer.ui.address import by_key, take, write_unless
 from explorer.ui.attention_settings import default_layer
 from explorer.ui.messages import show_errors
-from explorer.ui.second import pick_second_model
 from explorer.ui.state import Current, current
 
 SIDES = {"model": "Another model", "epochs": "Epochs of a training"}
@@ -20,7 +19,10 @@ def pick_side(trained: dict[str, str]) -> str:
     )
     write_unless("side", "model")
     if side == "epochs" and not trained:
-        st.info("No training kept its epochs yet: on the Fine-tune page, set **Keep epochs, one in** to 1 and train.")
+        st.info(
+            "No training kept its epochs yet. On the Fine-tune page, in the step Plan, open **More settings**, set "
+            "**Keep one epoch in** to 1, and train."
+        )
         st.stop()
     return str(side)
 
@@ -34,7 +36,10 @@ def compare(now: Current) -> None:
         if pick_side(trained) == "epochs":
             pair, key = compare_epochs.pick_epochs(now, trained)
         else:
-            second = compare_view.second_recording(now, pick_second_model("Compare with", "with", now.source))
+            second = compare_view.pick_second(now)
+            if second is None:
+                compare_view.alone(now)
+                return
             pair = compare_view.Pair(now.recording, second, now.settings)
         # Training changes the last layer first; two models are held to each other where both mark the object.
         view = compare_view.pick_view(pair, pair.first.depth - 1 if key else default_layer(pair.first))

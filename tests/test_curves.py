@@ -34,3 +34,10 @@ def test_divergence_has_layers_across_and_heads_down(recording):
     (heat,) = divergence_figure(result).data
     np.testing.assert_array_equal(np.array(heat.z), result.table.T)  # type: ignore[attr-defined]
     assert list(heat.x) == ["0", "1 / 0", "2 / 1"] and list(heat.y) == ["0", "1", "2", "3"]  # type: ignore[attr-defined]
+    assert (heat.zmin, heat.zmax) == (0, result.table.max())  # type: ignore[attr-defined]
+
+
+def test_divergence_of_a_model_from_itself_has_no_colours_below_zero(recording):
+    (heat,) = divergence_figure(divergence(recording, recording)).data
+    assert not np.array(heat.z).any()  # type: ignore[attr-defined]
+    assert 0 == heat.zmin < heat.zmax  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from explorer.rendering.colormaps import lookup_table
 NAMES = {"map": "this map", "random": "random order", "centre": "centre first"}
 COLOURS = {"map": "#ea580c", "random": "#78716c", "centre": "#2563eb"}
 DASHES = {"map": "solid", "random": "dot", "centre": "dash"}
+LEAST_BITS = 1e-3  # upper end of the scale where nothing differs more
 GAMES = {"deletion": "Deletion: lower is better", "insertion": "Insertion: higher is better"}
 
 
@@ -49,7 +50,8 @@ def divergence_figure(result: Divergence) -> go.Figure:
         x=layers,
         y=heads,
         colorscale="Viridis",
-        zmin=0,
+        zmin=0,  # counts only beside a zmax; without, a table of zeros would go from -0.5 to 0.5
+        zmax=max(float(result.table.max()), LEAST_BITS),
         colorbar={"title": "bits", "thickness": 12},
         hovertemplate="layer %{x} · head %{y}<br>%{z:.4f} bits<extra></extra>",
         xgap=1,

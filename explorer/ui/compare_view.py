@@ -1,5 +1,6 @@
 """The parts of the Compare page: the second recording, the linked canvases, the difference, what changed most."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,19 +8,63 @@ import streamlit as st
 
 from explorer.attention.divergence import Divergence, divergence
 from explorer.attention.recording import Query, Recording
+from explorer.errors import ExplorerError
 from explorer.rendering.comparison import difference_map, paint_difference, second_view
 from explorer.rendering.curves import divergence_figure
 from explorer.rendering.payload import canvas_payload
-from explorer.rendering.view import View
+from explorer.rendering.view import View, picture
 from explorer.ui import cached
-from explorer.ui.attention_settings import FUSIONS, head_name, head_options, parse_query, query_name, query_text
+from explorer.ui.attention_settings import (
+    FUSIONS,
+    default_layer,
+    head_name,
+    head_options,
+    parse_query,
+    query_name,
+    query_text,
+)
 from explorer.ui.components.linked import linked_canvases
+from explorer.ui.messages import plain, sentence_of
 from explorer.ui.model_picker import Picked
+from explorer.ui.second import pick_second_model
 from explorer.ui.state import Current
 
 CANVASES, QUERY, SEQ = "linked", "query", "linked_seq"
 PLAIN = {"displayModeBar": False}
 SHOWN_CHANGES = 12
+IN_USE = "second_in_use"  # the newest second model that could be recorded
+SAME = "Both are the same model: pick another one, upload weights, or fine-tune one first."
+
+
+def pick_second(now: Current) -> Recording | None:
+    """The picked second model's recording; where there is none, a sentence and that of the last one that worked.
+
+    None where no second model worked in this session yet.
+    """
+    try:
+        second = pick_second_model("Compare with", "with", now.source)
+        recording = second_recording(now, second)
+    except ExplorerError as error:
+        kept: Picked | None = st.session_state.get(IN_USE)
+        recording = None
+        if kept:
+            with suppress(ExplorerError):  # it may not take this photo's shape
+                recording = second_recording(now, kept)
+        instead = f" Shown instead: {plain(kept.model.name)}." if kept and recording else ""
+        st.error(sentence_of(error) + instead, icon=":material/error:")
+        return recording
+    if (second.model.source, second.model.num_heads) == (now.model.source, now.model.num_heads):
+        st.info(SAME)
+    st.session_state[IN_USE] = second
+    return recording
+
+
+def alone(now: Current) -> None:
+    """The first model's picture, where nothing can stand beside it."""
+    layer = default_layer(now.recording)
+    words = f"{now.model.name}: layer {layer}, mean of heads"
+    shown = picture(View(**now.settings, layer=layer), now.recording, zoom=2)
+    st.columns(2)[0].image(shown, caption=words, alt=words, width="stretch")
 
 
 def second_recording(now: Current, second: Picked) -> Recording:

@@ -1,0 +1,44 @@
+"""The Compare page where the second model is the first again, or can't be loaded."""
+
+import pytest
+
+from explorer.ui.compare_view import SAME
+from tests.app import TINY, open_app, sentences
+from tests.tiny import save_weights
+
+pytestmark = pytest.mark.usefixtures("checkpoints")
+SECOND = "checkpoints/second.safetensors"
+
+
+def said(app) -> list[str]:
+    return [element.value for element in app.info]
+
+
+def test_the_same_model_twice_is_named(checkpoints):
+    save_weights(checkpoints, "second.safetensors", depth=2)
+    app = open_app("compare", **{"with": TINY})
+    assert not app.exception and not sentences(app) and said(app) == [SAME]
+    app.selectbox(key="with").set_value(SECOND).run()
+    assert not app.exception and not said(app)
+
+
+def test_a_second_model_that_cannot_be_loaded_leaves_the_first(checkpoints):
+    app = open_app("compare", **{"with": "no_such_model"})
+    assert not app.exception
+    assert len([s for s in sentences(app) if "timm has no model named no_such_model" in s]) == 1
+    assert "mean of heads" in str([image.proto for image in app.get("image")])
+
+
+def test_a_second_model_that_cannot_be_loaded_leaves_the_last_one_that_worked(checkpoints):
+    save_weights(checkpoints, "second.safetensors", depth=2)
+    (checkpoints / "torn.safetensors").write_bytes(b"torn")
+    app = open_app("compare", **{"with": SECOND})
+    app.selectbox(key="with").set_value("checkpoints/torn.safetensors").run()
+    assert not app.exception
+    assert [s for s in sentences(app) if "torn.safetensors" in s and "Shown instead: second" in s]
+    assert "Which heads changed" in [header.value for header in app.header]
+
+
+def test_without_kept_epochs_the_setting_is_named():
+    app = open_app("compare", side="epochs")
+    assert not app.exception and "**Keep one epoch in** to 1" in said(app)[0]
