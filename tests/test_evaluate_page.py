@@ -7,8 +7,10 @@ import shutil
 import pytest
 
 from explorer.errors import DataError, ModelError
+from explorer.ui.attention_settings import default_layer
 from explorer.ui.evaluate_data import Given, as_csv, class_names, evaluated, keep
 from explorer.ui.finetune_uploads import uploads_folder
+from tests.app import open_app
 from tests.digits import NAMES, digit_files, digits_zip
 from tests.tiny import tiny_model
 from tests.zips import picture, write_zip
@@ -119,3 +121,21 @@ def test_a_model_without_classifier_is_one_sentence():
 def test_an_upload_that_went_away_is_one_sentence(model, tmp_path):
     with pytest.raises(DataError, match=r"'mine.zip' is no longer on the server"):
         evaluated(model, Given(zip=("mine.zip", tmp_path / "gone.zip")))
+
+
+@pytest.mark.usefixtures("checkpoints")
+def test_open_in_attention_shows_the_map_that_was_clicked(tmp_path):
+    (tmp_path / "a.png").write_bytes(picture(1))
+    app = open_app("attention", query="1,2", layer="0", head="1", tab="Matrix")
+    before = app.session_state["canvas_settings"]["query"], app.slider(key="layer").value
+    assert before == ("1,2", 0) and app.session_state["tab"] == "Matrix"
+    app.session_state["evaluate_given"] = Given(images=(("a.png", tmp_path / "a.png"),))
+    app.switch_page("../pages/evaluate.py").run()
+    app.button(key="open_row").click().run()
+    assert not app.exception and not app.error
+    model = app.session_state["choice"].model
+    assert app.session_state["choice"].photo.title == "a.png"
+    assert app.session_state["canvas_settings"]["query"] is None
+    assert app.slider(key="layer").value == default_layer(model) and app.select_slider(key="head").value == "mean"
+    assert app.session_state["tab"] == "Layers × heads"
+    assert not {"query", "layer", "head", "tab"} & set(app.query_params)

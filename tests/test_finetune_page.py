@@ -169,7 +169,7 @@ def test_the_zip_of_a_model_opens_elsewhere_and_holds_no_kept_epochs(tmp_path):
     opened = load_model(tmp_path / "elsewhere" / "pets", device="cpu")
     assert opened.class_names == load_model(folder, device="cpu").class_names
     (folder / "README.md").unlink()
-    with pytest.raises(CheckpointError, match="README.md of pets can't be read"):
+    with pytest.raises(CheckpointError, match=r"README\.md of pets can't be read"):
         model_zip(folder)
 
 

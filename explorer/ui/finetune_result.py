@@ -125,9 +125,7 @@ def _verdict(row: dict[str, Any]) -> None:
 def _attention_change(base: Model, trained: Model, rows: list[dict[str, Any]], plan: Plan) -> None:
     st.header("Attention before and after", anchor=False)
     if plan.train == "head":
-        st.caption(
-            "Only the classifier (the head) was trained, so the attention can't change: both pictures are the same."
-        )
+        st.caption("Only the classifier was trained, so the attention can't change: both pictures are the same.")
     else:
         st.caption("The last layer's attention, mean of heads, on the same photos.")
     chosen = random.Random(1).sample(rows, min(COMPARED, len(rows)))
