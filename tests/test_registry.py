@@ -1,5 +1,6 @@
 """The table of models agrees with timm, checkpoints/ is looked through, and the default needs no network."""
 
+import json
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -100,11 +101,28 @@ def test_checkpoints_are_listed_and_open(checkpoints):
     (checkpoints / ".hidden.pth").write_text("no model")
     entries = {entry.key: entry for entry in registry.local_entries()}
     assert list(entries) == ["checkpoints/loose.pth", "checkpoints/mine", "checkpoints/runs/first"]
-    assert entries["checkpoints/mine"].about == "test_vit folder"
+    assert entries["checkpoints/mine"].about == "a checkpoint of yours: test_vit"
     assert all(registry.is_cached(entry) for entry in entries.values())
     model = explorer.load_model("checkpoints/mine", device="cpu")
     assert (model.name, model.class_names) == ("mine", ["ant", "bee"])
     assert explorer.load_model("checkpoints/loose.pth", device="cpu", num_heads=1).source == "checkpoints/loose.pth"
+
+
+@pytest.mark.parametrize(
+    "base, names, about",
+    [
+        ("bundled", ["ants", "bees"], "fine-tuned from Bundled ViT: ants, bees"),
+        ("checkpoints/mine", ["ants", "bees"], "fine-tuned from mine: ants, bees"),
+        ("hf:org/other", list("abcdef"), "fine-tuned from hf:org/other: a, b, c, d and 2 more"),
+        ("timm:vit_small_patch8_224.dino", None, "fine-tuned from DINO ViT-S/8"),
+    ],
+)
+def test_a_fine_tuned_checkpoint_says_what_it_was_made_from(checkpoints, base, names, about):
+    folder = checkpoints / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"architecture": "test_vit", "label_names": names}))
+    (folder / "README.md").write_text(f"# mine\n\nA Vision Transformer fine-tuned from `{base}` to tell 9 images")
+    assert [entry.about for entry in registry.local_entries()] == [about]
 
 
 def test_kept_epochs_are_found_for_comparing_and_stay_out_of_the_list(checkpoints):

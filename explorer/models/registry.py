@@ -1,6 +1,7 @@
 """The models on offer: one table, data only, and what lies in checkpoints/."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
 _PROJECT = Path(__file__).resolve().parents[2] / "checkpoints"
 CHECKPOINTS = Path(os.environ.get("EXPLORER_CHECKPOINTS") or _PROJECT)  # where people and training put models
 BUNDLED = "bundled"
+NAMED = 4  # classes in the line about a checkpoint
+CARD_START = 4_000  # characters of a model card in which it says what the model was made from
+_FROM = re.compile(r"fine-tuned from `([^`\n]+)`")
 EPOCHS = "epochs"  # folder inside a checkpoint: one model folder an epoch that its training kept, named by its number
 
 
@@ -136,7 +140,28 @@ def _about(path: Path) -> str:
         config = read_config(path)
     except ExplorerError as error:
         return str(error)
-    return f"{config.get('architecture') or config.get('model_type') or 'unknown'} folder"
+    base = _base_of(path)
+    if base is None:
+        return f"a checkpoint of yours: {config.get('architecture') or config.get('model_type') or 'unknown'}"
+    names = config.get("label_names")
+    if not isinstance(names, list) or not names:
+        return f"fine-tuned from {base}"
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"fine-tuned from {base}: {', '.join(map(str, names[:NAMED]))}{more}"
+
+
+def _base_of(path: Path) -> str | None:
+    """What the model card that training writes says the model was made from; None without such a card."""
+    try:
+        with (path / "README.md").open(encoding="utf-8", errors="replace") as card:
+            found = _FROM.search(card.read(CARD_START))
+    except OSError:
+        return None
+    if not found:
+        return None
+    # Not find(): that lists checkpoints/, which leads here again.
+    listed = (entry.title for entry in REGISTRY if found[1] in (entry.key, entry.source))
+    return next(listed, found[1].removeprefix("checkpoints/"))
 
 
 def saved_epochs(source: str | Path) -> list[tuple[int, Path]]:
