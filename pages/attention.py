@@ -5,6 +5,7 @@ import streamlit as st
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View
 from explorer.ui.attention_live import below, canvas, layer_and_head
+from explorer.ui.attention_settings import lead
 from explorer.ui.attention_tabs import tabs
 from explorer.ui.messages import show_errors
 from explorer.ui.state import current
@@ -21,4 +22,5 @@ def attention(recording: Recording, base: View) -> None:
 
 st.title("Where every token looks", anchor=False)
 now = current()
+st.markdown(lead(now.recording))
 attention(now.recording, View(**now.settings))

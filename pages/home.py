@@ -54,7 +54,7 @@ def at_rest(now: Current, layer: int) -> str:
     who = (
         "the patches look on average"
         if query == "mean"
-        else f"**{query}** looks, the token that gathers the whole photo"
+        else f"**{query}** (class token) looks, the token that gathers the whole photo"
     )
     return (
         f"Where {who}. This is layer {layer} (of 0 to {now.model.depth - 1}), the mean of its heads: bright patches "

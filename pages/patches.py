@@ -3,6 +3,7 @@
 import streamlit as st
 
 from explorer.models.tokens import make_tokens
+from explorer.ui.attention_settings import change_settings
 from explorer.ui.components.patch_picker import patch_picker
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.navigation import page_named
@@ -56,8 +57,8 @@ def show_steps(now: Current) -> None:
         patch_picker(image, grid, patch, PICKER, keep_patch)
 
     why = (
-        f"One learnt linear map, the same for every patch, turns its {pixels:,} pixel values into {model.width:,} "
-        "numbers that the layers can compare."
+        f"One learnt linear projection, the same for every patch, turns its {pixels:,} pixel values into "
+        f"{model.width:,} numbers that the layers can compare."
     )
     shape = {"patches": count, "pixel values": pixels}, {"patches": count, "numbers": model.width}
     with step(2, "Every patch becomes a vector", shape, why):
@@ -77,6 +78,14 @@ def show_steps(now: Current) -> None:
     )
 
 
+def look() -> None:
+    """Go to the Attention page; a patch that was picked is its query."""
+    if patch := st.query_params.get(PATCH):
+        change_settings(query=patch)
+    # Without query_params Streamlit would refuse, since it may not clear those that are bound to widgets.
+    st.switch_page(page_named("attention"), query_params={})
+
+
 st.title("How a photo becomes tokens", anchor=False)
 st.markdown(
     "A Vision Transformer never gets the photo itself, only a list of vectors, its **tokens**. Click a patch and "
@@ -85,4 +94,5 @@ st.markdown(
 now = current()
 with show_errors():
     show_steps(now)
-st.page_link(page_named("attention"), label="See where they look", icon=":material/arrow_forward:")
+if st.button("See where they look", type="tertiary", icon=":material/arrow_forward:"):
+    look()

@@ -180,6 +180,17 @@ def test_patch_of_the_address():
     assert "patch" not in app.query_params
 
 
+def test_the_picked_patch_is_the_query_on_the_attention_page():
+    app = open_app("attention", query="1,1")
+    app.switch_page("../pages/patches.py").run()
+    app.query_params["patch"] = "2,3"
+    app.run()
+    next(button for button in app.button if button.label == "See where they look").click().run()
+    assert not app.exception and not sentences(app)
+    assert [title.value for title in app.title] == ["Where every token looks"]
+    assert app.query_params["query"] == "2,3"
+
+
 def save_odd(folder):
     """A weights file of a width that no 64 divides."""
     module = VisionTransformer(img_size=64, patch_size=8, embed_dim=96, depth=2, num_heads=3, num_classes=5)

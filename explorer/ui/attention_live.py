@@ -23,7 +23,10 @@ def layer_and_head(rec: Recording) -> tuple[int, str]:
         "Layer", 0, rec.depth - 1, settings.default_layer(rec), key="layer", bind="query-params",
         help="0 is the first block after the patches, the highest number the last.",
     )  # fmt: skip
-    head = head_at.select_slider("Head", settings.head_options(rec), "mean", key="head", bind="query-params")
+    head = head_at.select_slider(
+        "Head", settings.head_options(rec), "mean", key="head", bind="query-params",
+        help="One head by its number, or all heads of the layer together: their mean, max or min.",
+    )  # fmt: skip
     return layer, str(head)
 
 
@@ -64,7 +67,7 @@ def top_classes(rec: Recording, logits: np.ndarray) -> None:
 
 def downloads(rec: Recording, view: View, png_at: DeltaGenerator, npz_at: DeltaGenerator) -> None:
     """What is shown as PNG and NPZ, each in its place; made only when clicked."""
-    name = f"{rec.model_name}-layer{view.layer}-{view.head}".replace("/", "-")
+    name = settings.download_name(rec, view)
     png_at.download_button(
         "Picture (PNG)", lambda: png(view, rec, zoom=4), f"{name}.png", "image/png", on_click="ignore", width="stretch",
         help="The picture at four times the model's input size, every setting inside.",

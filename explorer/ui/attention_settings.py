@@ -1,6 +1,8 @@
 """What the Attention page shows, as its sliders, its canvas and its address say; the address mirrors every change."""
 
+import re
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 import streamlit as st
@@ -10,7 +12,7 @@ from explorer.errors import QueryError
 from explorer.models.backbone import Model
 from explorer.rendering.colormaps import COLORMAPS
 from explorer.rendering.payload import LOOK
-from explorer.rendering.view import View
+from explorer.rendering.view import SAMPLE, View
 
 CANVAS = "canvas"  # key of the live canvas
 SETTINGS = "canvas_settings"  # what a person last chose in it; outlives a change of page
@@ -47,6 +49,30 @@ def query_name(query: Query) -> str:
 def head_name(head: int | str) -> str:
     """A head in words: head 3, mean of heads."""
     return f"head {head}" if isinstance(head, int) else f"{head} of heads"
+
+
+def lead(rec: Recording) -> str:
+    """What heads and the query are, for someone who never met them."""
+    asks = "the mean of all patches" if rec.default_query == "mean" else f"{rec.default_query} (class token)"
+    return (
+        "A layer has several **heads**; each is a separate way of looking. "
+        f"The **query** is the token that asks: {asks}, or the patch you click."
+    )
+
+
+def download_name(rec: Recording, view: View) -> str:
+    """A name for files of this view, without ending: cat-Bundled-ViT-layer9-mean-cls, letters of any file system."""
+    query = view.query or rec.default_query
+    asked = query if isinstance(query, str) else f"patch{query[0]}-{query[1]}"
+    head = f"head{view.head}" if isinstance(view.head, int) else view.head
+    what = {"raw": f"layer{view.layer}-{head}-{asked}", "rollout": f"rollout-{asked}"}.get(view.kind, view.kind)
+    image = str(view.image)
+    photo = image.removeprefix(SAMPLE) if image.startswith(SAMPLE) else PurePath(image).stem
+    return "-".join([_safe(photo) or "photo", _safe(rec.model_name) or "model", what])
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")
 
 
 def settings() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from explorer.ui.state import Current
 
 Shape = Mapping[str, int]  # what each axis counts, and how many
 ROLES = {  # of prefix tokens, by the first letters of their names
-    "cls": "cls gathers what the whole photo shows",
+    "cls": "cls (class token) gathers what the whole photo shows",
     "dist": "dist does the same with a teacher's help",
     "reg": "registers (reg1 …) give the layers a place for notes of their own",
 }
@@ -78,7 +78,8 @@ def show_vectors(now: Current, tokens: Tokens, patch: tuple[int, int]) -> None:
     with right:
         _picture(
             marked_map(norms, patch),
-            f"How long every patch's vector is: {norms.min():.3g} (dark) to {norms.max():.3g} (bright).",
+            "How long every patch's vector is, its L2 norm (the root of the sum of its squares): "
+            f"{norms.min():.3g} (dark) to {norms.max():.3g} (bright).",
         )
 
 
@@ -90,8 +91,8 @@ def _show_filters(now: Current) -> None:
         return
     _picture(
         sheet,
-        "What the map looks for in a patch, most important first: each number of a vector is a mixture of how well "
-        "these patterns fit (principal components of the map's kernel).",
+        "What the linear projection looks for in a patch, most important first: each number of a vector is a mixture "
+        "of how well these patterns fit (principal components of the projection's kernel).",
     )
 
 

@@ -11,6 +11,7 @@ from explorer.rendering.gif import layers_gif
 from explorer.rendering.html import live_page
 from explorer.rendering.script import python_script
 from explorer.rendering.view import SAMPLE, View, png, save_npz
+from explorer.ui.attention_settings import download_name
 from explorer.ui.map_choice import MAPS, Shown, pick_map
 
 
@@ -30,8 +31,7 @@ def share_tab(rec: Recording, view: View) -> None:
     shown = pick_map(rec, view)
     if shown is None:
         return
-    place = f"layer{view.layer}-{view.head}" if shown.view.kind == "raw" else shown.view.kind
-    name = f"{rec.model_name}-{place}".replace("/", "-")
+    name = download_name(rec, shown.view)
     st.caption(f"The address of this page brings this view back{_not_in_link(shown.view)}. To take it elsewhere:")
     columns = st.columns(4)
     files = [file for file in _files(rec, shown) if shown.view.kind in file.kinds]
