@@ -2,13 +2,15 @@
 
 import csv
 import io
+import json
 import shutil
 
 import pytest
 
 from explorer.errors import DataError, ModelError
+from explorer.models import registry
 from explorer.ui.attention_settings import default_layer
-from explorer.ui.evaluate_data import Given, as_csv, class_names, evaluated, keep
+from explorer.ui.evaluate_data import Given, as_csv, class_names, evaluated, keep, knowing
 from explorer.ui.finetune_uploads import uploads_folder
 from tests.app import open_app
 from tests.digits import NAMES, digit_files, digits_zip
@@ -70,6 +72,24 @@ def test_a_folder_that_is_no_class_of_the_model_is_named_and_predicted_only(mode
     assert report and report.class_names == ("zebra", "zero")
     rows = list(csv.DictReader(io.StringIO(as_csv(evaluation).decode())))
     assert {row["image"].split("/")[0]: row["actual"] for row in rows} == {"zero": "zero", "zebra": ""}
+
+
+@pytest.mark.usefixtures("checkpoints")
+def test_for_unknown_classes_the_checkpoint_that_knows_them_is_named(tmp_path):
+    for name, labels in (("animals", ["zebra", "ant"]), ("digits", list(NAMES)), ("zebra", ["zebra"])):
+        folder = registry.CHECKPOINTS / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"architecture": "test_vit", "label_names": labels}))
+    (registry.CHECKPOINTS / "damaged").mkdir()
+    (registry.CHECKPOINTS / "damaged" / "config.json").write_text("{")
+    path = digits_zip(tmp_path / "other.zip", per_class=1, names=("ant", "zebra"))
+    app = open_app()
+    app.session_state["evaluate_given"] = Given(zip=("other.zip", path))
+    app.switch_page("../pages/evaluate.py").run()
+    (note,) = app.info
+    assert "predicted but not scored" in note.value
+    assert note.value.endswith(" To score them, pick **animals** in the sidebar.")
+    assert knowing(["one"]) == ["digits"] and knowing(["ox"]) == knowing([]) == []
 
 
 def test_a_zip_of_images_alone_is_predicted(model, tmp_path):

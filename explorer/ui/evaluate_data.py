@@ -1,6 +1,7 @@
 """What the Evaluate page is given: single images, or a zip of class folders; and what a model makes of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,8 +12,11 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from explorer.data.datasets import read_images
 from explorer.data.layout import SUFFIXES
 from explorer.data.report import DatasetReport
-from explorer.errors import DataError
+from explorer.errors import CheckpointError, DataError
+from explorer.models import registry
 from explorer.models.backbone import Model
+from explorer.models.formats.config import read_config
+from explorer.training.class_match import match_classes
 from explorer.training.classify import Evaluation, Predictions, class_names_of, evaluate, predict, write_predictions
 from explorer.ui import cached
 from explorer.ui.finetune_data import LARGEST, read_once
@@ -117,6 +121,19 @@ def evaluated(model: Model, given: Given) -> tuple[Evaluation, DatasetReport | N
         return _predicted(key, model, given), None
     report = read_once(given.zip[1], given.zip[0], read_images)
     return _scored(key, model, report), report
+
+
+def knowing(folders: Iterable[str]) -> list[str]:
+    """The titles of the checkpoints whose classes are called like all of these folders."""
+    wanted = set(folders)
+    found = []
+    for entry in registry.local_entries():
+        with suppress(CheckpointError):  # a damaged one is no help, but the page can do without it
+            names = read_config(Path(entry.source)).get("label_names")
+            names = list(map(str, names)) if isinstance(names, list) else []
+            if wanted and names and len(match_classes(wanted, names, len(names))) == len(wanted):
+                found.append(entry.title)
+    return found
 
 
 def as_csv(evaluation: Evaluation) -> bytes:

@@ -9,7 +9,7 @@ from explorer.models.backbone import Model
 from explorer.training.classify import Evaluation
 from explorer.ui.attention_pictures import attention_picture, open_in_attention
 from explorer.ui.attention_settings import default_layer
-from explorer.ui.evaluate_data import Given, as_csv
+from explorer.ui.evaluate_data import Given, as_csv, knowing
 from explorer.ui.finetune_charts import per_class_table, show_confusion, show_scores
 from explorer.ui.finetune_report import show_left_out, show_passed_over, thumbnail
 from explorer.ui.messages import plain, show_errors
@@ -24,7 +24,7 @@ def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: 
     """Everything the page has to say about one upload; report: what was found in a zip."""
     st.header(plain(given.title), anchor=False)
     for note in evaluation.notes:
-        st.info(plain(note), icon=":material/folder_off:")
+        st.info(f"{plain(note)}{_better(report)}", icon=":material/folder_off:")
     if evaluation.metrics:
         _side(evaluation, report)
         _scores(evaluation.metrics)
@@ -41,6 +41,14 @@ def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: 
         )  # fmt: skip
     with chosen, show_errors():
         _one_image(model, evaluation, row)
+
+
+def _better(report: DatasetReport | None) -> str:
+    """Which checkpoints know all classes of the zip, as a sentence; "" where none does."""
+    titles = knowing(report.class_names) if report else []
+    if not titles:
+        return ""
+    return f" To score them, pick {' or '.join(f'**{plain(title)}**' for title in titles[:FEW])} in the sidebar."
 
 
 def _side(evaluation: Evaluation, report: DatasetReport | None) -> None:
