@@ -14,6 +14,7 @@ from explorer.ui.address import by_key, take, write_unless
 from explorer.ui.messages import plain, say, sentence_of
 from explorer.ui.weights_upload import upload_weights
 
+DOWNLOAD = " · download "
 _IN_USE = "model_in_use"  # the newest Picked that could be loaded
 _NEXT = "model_next"  # settings that the next run begins with
 _ID = re.compile(r"(timm:|hf:)?(hf-hub:)?\w[\w.-]*(/\w[\w.-]*)?")
@@ -49,15 +50,28 @@ def pick_model() -> Picked:
 
 def model_box(label: str, key: str, default: str) -> str:
     """The box itself: the key of an entry, or what was typed. Its choice is in the session, not yet in the address."""
-    labels = {entry.key: entry.title for entry in registry.entries()}
-    read = by_key(labels)
-    take(key, lambda text: read(text) or text.strip() or None, default)
+    entries = registry.entries()
+    labels = box_labels(entries)
+    read = by_key({entry.key: entry.title for entry in entries})
+    # The browser keeps the label that was picked, also after the download that takes its end away.
+    take(key, lambda text: read(text.partition(DOWNLOAD)[0]) or text.strip() or None, default)
     picked = st.selectbox(
         label, list(labels), key=key, accept_new_options=True, persist_state="session", filter_mode="contains",
         format_func=lambda name: labels.get(name, str(name)),
         help="Pick one, or type any timm or Hugging Face id: vit_base_patch16_siglip_224, facebook/dinov2-base …",
     )  # fmt: skip
     return str(picked)
+
+
+def box_labels(entries: list[registry.Entry]) -> dict[str, str]:
+    """Key -> what the box shows: first what is on this machine, then what must be downloaded, with about how much."""
+    here = {entry.key: entry.title for entry in entries if registry.is_cached(entry)}
+    return here | {entry.key: entry.title + _download(entry) for entry in entries if entry.key not in here}
+
+
+def _download(entry: registry.Entry) -> str:
+    """Its end of a label; float32 weights take 4 MB for a million parameters."""
+    return f"{DOWNLOAD}{round(4 * entry.parameters, -1)} MB" if entry.repo_id and entry.parameters else ""
 
 
 def _describe(entry: registry.Entry | None) -> None:
