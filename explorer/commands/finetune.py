@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from explorer.training.plan import Plan
 
 if TYPE_CHECKING:
-    from explorer.training.folder import State
     from explorer.training.run import Result
 
 ASKED = ("resume", "stop_after", "onnx", "tensorboard", "arch", "num_heads")  # what finetune() takes as it is typed
@@ -68,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from explorer.errors import TrainingError
     from explorer.training.folder import RunFolder
     from explorer.training.jobs import RUNS, free_name, run_path
+    from explorer.training.progress import Bar
 
     runs = args.runs or RUNS
     plan = Plan(**{entry.name: getattr(args, entry.name) for entry in fields(Plan)})
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
     with stop_on_signals(folder.stop_request):
         if int(os.environ.get("RANK", 0)):  # another process of a launch: the first one talks
-            finetune(args.data or "", args.model, plan, folder.path, **asked)
+            finetune(args.data or "", args.model, plan, folder.path, progress=False, **asked)
             return 0
         with Bar(name) as bar:
             result = finetune(args.data or "", args.model, plan, folder.path, progress=bar.show, **asked)
@@ -108,32 +108,6 @@ def stop_on_signals(request: Path) -> Iterator[None]:
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
-
-
-class Bar:
-    """A progress bar for the phases of a run; silent where stderr is no terminal."""
-
-    def __init__(self, name: str):
-        from tqdm import tqdm
-
-        shape = "{desc} {percentage:3.0f}%|{bar:30}|{postfix}"
-        self._bar = tqdm(total=1.0, desc=name, bar_format=shape, disable=None, leave=False)
-
-    def show(self, state: "State") -> None:
-        place = f"place {state.place} in the queue" if state.place else ""
-        epoch = f"epoch {state.epoch} of {state.epochs}" if state.phase == "training" else ""
-        rate = f"{state.images_per_second:,.0f} images/s" if state.images_per_second else ""
-        left = f"{state.seconds_left:,.0f} s left" if state.seconds_left is not None else ""
-        self._bar.set_description_str(state.phase or state.status, refresh=False)
-        self._bar.set_postfix_str(", ".join(part for part in (place, epoch, rate, left) if part), refresh=False)
-        self._bar.n = state.progress
-        self._bar.update(0)
-
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
 
 
 def summary(result: "Result") -> str:

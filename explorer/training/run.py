@@ -21,6 +21,7 @@ from explorer.training.folder import RunFolder, State
 from explorer.training.loop import Stopped
 from explorer.training.options import Options, default_checkpoint, read_config, write_config
 from explorer.training.plan import Plan
+from explorer.training.progress import told
 from explorer.training.queue import MachineQueue
 from explorer.training.reporter import Progress, Reporter
 from explorer.training.saves import saved_epochs
@@ -53,15 +54,16 @@ def finetune(
     tensorboard: bool = False,
     arch: str | None = None,
     num_heads: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool = True,
 ) -> Result:
     """Fine-tune a Vision Transformer on a zip or folder of class folders.
 
     source: what load_model takes, with arch and num_heads, or a loaded Model. run_dir: a new folder for the run, or
     with resume=True one that was stopped, interrupted or failed. checkpoint: the folder to make; by default
-    checkpoints/<name> beside the folder "runs" that holds run_dir, else run_dir/checkpoint. stop_after: stop, as if
-    asked to, after so many epochs.
-    progress: called with the State as it changes. Waits while another job runs on this machine.
+    checkpoints/<name> beside the folder "runs" that holds run_dir, else run_dir/checkpoint. Result.checkpoint is its
+    path, and explorer.load_model(result.checkpoint) opens it. stop_after: stop, as if asked to, after so many epochs.
+    progress: True shows a bar on stderr, or lines where that is no terminal; False nothing; a function is called with
+    the State as it changes. Waits while another job runs on this machine.
     Raises DataError, ModelError or PlanError for bad input, TrainingError for a full disk or lost memory.
     """
     folder, main = RunFolder(run_dir), int(os.environ.get("RANK", 0)) == 0
@@ -74,7 +76,8 @@ def finetune(
     if main:
         _open_folder(folder, options, plan, resume)
     with recorded_failures(folder, main), ExitStack() as stack:
-        reporter = Reporter(folder, main, plan.epochs, progress, options.tensorboard)
+        show = stack.enter_context(told(folder.name, progress)) if main else None
+        reporter = Reporter(folder, main, plan.epochs, show, options.tensorboard)
         stack.callback(reporter.close)
         stop = folder.stop_request.exists
         try:

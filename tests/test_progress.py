@@ -1,0 +1,64 @@
+"""What finetune() tells a person in Python: a bar on a terminal, else lines, and nothing where that isn't wanted."""
+
+import io
+import sys
+
+import pytest
+
+import explorer
+from explorer.training.folder import State
+from explorer.training.plan import Plan
+from explorer.training.progress import numbers, told
+from explorer.training.run import finetune
+from tests.training_help import make_dataset, make_model
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("data"), per_class=6)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("base"))
+
+
+def test_without_a_terminal_every_phase_and_epoch_is_a_line_on_stderr(tmp_path, data, model, capsys):
+    result = finetune(data, model, Plan(epochs=2), tmp_path / "runs" / "mine")
+    output = capsys.readouterr()
+    lines = output.err.splitlines()
+    assert output.out == "" and all(line.startswith("mine: ") for line in lines)
+    phases = [line.removeprefix("mine: ").split(",")[0] for line in lines]
+    assert list(dict.fromkeys(phases)) == [
+        "reading", "loading", "caching", "baseline", "training", "saving", "finished",
+    ]  # fmt: skip
+    assert lines[-1].endswith(f"saved as {result.checkpoint}")
+    assert any("epoch 2 of 2" in line and "images/s" in line for line in lines)
+    assert explorer.load_model(result.checkpoint, device="cpu").class_names == ["blue", "green", "red"]  # type: ignore[arg-type]
+
+
+def test_it_can_be_told_to_be_silent(tmp_path, data, model, capsys):
+    finetune(data, model, Plan(epochs=1), tmp_path / "run", progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_terminal_it_is_a_bar(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with told("mine", True) as show:
+        assert show
+        show(State("running", "caching", progress=1.0))
+        show(State("running", "training", progress=0.5, epoch=1, epochs=2))  # less than before, as in every new phase
+    assert "caching 100%|" in terminal.getvalue() and "training  50%|" in terminal.getvalue()
+    assert "\n" not in terminal.getvalue()
+
+
+def test_numbers_of_a_waiting_and_a_training_run():
+    assert numbers(State("queued", place=2)) == "place 2 in the queue"
+    state = State("running", "training", epoch=3, epochs=10, images_per_second=120.4, seconds_left=8)
+    assert numbers(state) == "epoch 3 of 10, 120 images/s, 8 s left"
