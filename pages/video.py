@@ -9,14 +9,13 @@ from explorer.ui.state import chosen
 st.title("Attention over a clip", anchor=False)
 st.markdown("Every frame is looked at on its own, then all are coloured in one scale, so that they compare.")
 choice = chosen()
-fps = st.select_slider("Frames a second", [2, 4, 8, 12, 24], 8, key="fps", bind="query-params")
-picked = video_view.pick_clip(choice, fps)
+picked = video_view.pick_clip(choice)
 with show_errors():
     shown = video_view.pick_view(choice)
     beside = st.toggle("Show the clip beside it", True, key="beside", bind="query-params")
     if picked is not None:
         name, clip = picked
-        asked = (name, fps, shown.view, beside)
+        asked = (name, shown.view, beside)
         if st.button(f"Look at {len(clip.frames)} frames", type="primary", icon=":material/play_arrow:"):
             video_view.run(choice, clip, shown, beside, asked)
         video_view.result(shown, asked)

@@ -191,6 +191,18 @@ def test_the_picked_patch_is_the_query_on_the_attention_page():
     assert app.query_params["query"] == "2,3"
 
 
+def test_features_names_the_picked_patch():
+    app = open_app("features", patch="2,3")
+    assert "Patch (2, 3) is picked; click another." in [caption.value for caption in app.caption]
+
+
+def test_the_stand_in_for_a_clip_is_shown_and_described():
+    app = open_app("video", fps="2")
+    assert [caption for caption in app.caption if caption.value.startswith("Until you drop one in: a pan over Cat.")]
+    assert "The first frame of a pan over Cat" in str([image.proto for image in app.get("image")])
+    assert "Look at 4 frames" in [button.label for button in app.button]
+
+
 def save_odd(folder):
     """A weights file of a width that no 64 divides."""
     module = VisionTransformer(img_size=64, patch_size=8, embed_dim=96, depth=2, num_heads=3, num_classes=5)

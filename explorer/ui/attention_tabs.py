@@ -95,7 +95,11 @@ def _numbers(rec: Recording, view: View) -> None:
     number = st.column_config.NumberColumn
     columns = {
         "head": number("Head"),
-        "entropy": number("Entropy (nats)", format="%.2f", help="0: all on one token; ln(tokens): spread evenly"),
+        "entropy": number(
+            "Entropy (nats)",
+            format="%.2f",
+            help="How widely it looks. 0: all on one token; ln(tokens): spread evenly. 1 nat is 1.44 bits.",
+        ),
         "distance": number("Mean distance (pixels)", format="%.1f", help="How far patches look, weighted by attention"),
         "prefix": st.column_config.ProgressColumn(
             "On prefix tokens", format="percent", min_value=0, max_value=1, help="Share that lands on cls and registers"

@@ -101,18 +101,36 @@ def masked(image: Image.Image, mask: np.ndarray) -> Image.Image:
     return Image.fromarray((np.array(image) * shade).astype(np.uint8))
 
 
-def _table(scores: list[Score]) -> None:
+def verdict(scores: list[Score]) -> str:
+    """The best head, and whether a map that knows no photo does better."""
     best = next(score for score in scores if score.layer is not None)
-    where = f"layer {best.layer}, {head_name(best.head)}"
-    st.markdown(f"Best: **{where}** with AUC {best.auc:.3f}")
+    said = f"Best: **layer {best.layer}, {head_name(best.head)}** with AUC {best.auc:.3f}."
+    prior = max((score.auc for score in scores if score.layer is None), default=0.0)
+    if prior <= best.auc:
+        return said
+    return (
+        f"{said} The centre prior, a bright spot in the middle of any photo, beats every head with AUC {prior:.3f}, so "
+        "this mask doesn't show that a head found the object."
+    )
+
+
+def _table(scores: list[Score]) -> None:
+    st.markdown(verdict(scores))
     bar = st.column_config.ProgressColumn
     columns = {
         "Layer": st.column_config.TextColumn("Layer", width=50),
         "Head": st.column_config.TextColumn("Head", width=95),
-        "AUC": bar("Pixel AUC", format="%.3f", min_value=0, max_value=1),
-        "IoU": bar("Best IoU", format="%.3f", min_value=0, max_value=1),
+        "AUC": bar(
+            "Pixel AUC", format="%.3f", min_value=0, max_value=1,
+            help="How often a pixel of the object has a higher value than one of the background: 1 always, 0.5 chance.",
+        ),
+        "IoU": bar(
+            "Best IoU", format="%.3f", min_value=0, max_value=1,
+            help="Intersection over union: what the map, cut at its best threshold, and the object share, as part of "
+            "all that either covers.",
+        ),
         "Peak": st.column_config.CheckboxColumn("Peak on object"),
-    }
+    }  # fmt: skip
     table = {
         "Layer": ["" if score.layer is None else str(score.layer) for score in scores],
         "Head": [str(score.head) for score in scores],

@@ -36,8 +36,8 @@ def colours(first: Recording, second: Recording) -> None:
     named = zip(("red", "green", "blue"), found[0].explained, strict=False)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in named)
     st.caption(
-        "The first component of all patches, cut in two, splits foreground from background; three more colour the "
-        f"foreground, as in DINOv2 (Oquab et al. 2023). Of its variance they show: {shares}."
+        "What is foreground is a guess by the first component of all patches, cut in two; three more colour it, as in "
+        f"DINOv2 (Oquab et al. 2023). Of its variance they show: {shares}."
         if foreground
         else f"The first three principal components of all patches. Of their variance they show: {shares}."
     )
@@ -64,7 +64,7 @@ def likeness(first: Recording, second: Recording) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         clickable_picture(painted(first, here, low), here, patch, PICTURE, _keep_patch)
-        st.caption("Click a patch.")
+        st.caption(f"Patch {patch} is picked; click another.")
     with right:
         clickable_picture(painted(second, there, low), there, None, "similarity_second", lambda: None)
         row, col = np.unravel_index(int(there.argmax()), there.shape)

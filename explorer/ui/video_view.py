@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from explorer.data.video import LIMITS, Clip, pan, read_clip
 from explorer.models.backbone import Model
@@ -32,16 +33,29 @@ class Film:
     frames: int
 
 
-def pick_clip(choice: Choice, fps: float) -> tuple[Any, Clip] | None:
+def pick_clip(choice: Choice) -> tuple[Any, Clip] | None:
     """(what names the clip, the clip): an uploaded file, or a pan over the sidebar's photo while there is none."""
     kinds = ["mp4", "m4v", "mov", "webm", "gif"]
     file = st.file_uploader(f"Clip (MP4, WebM or GIF; {LIMITS})", kinds, max_upload_size=LARGEST)
-    if file is None:
-        st.caption(f"Until you drop one in: a pan over {choice.photo.title}.")
-        return choice.photo.key, pan(choice.photo.image, frames=round(2 * fps), fps=fps)
-    with show_errors():
-        return file.file_id, read_clip(file.getvalue(), fps)
+    place = st.container()
+    fps = st.select_slider("Frames a second", [2, 4, 8, 12, 24], 8, key="fps", bind="query-params")
+    with place, show_errors():
+        if file:
+            return (file.file_id, fps), read_clip(file.getvalue(), fps)
+        clip = pan(choice.photo.image, frames=round(2 * fps), fps=fps)
+        _show_pan(clip, choice.photo.title)
+        return (choice.photo.key, fps), clip
     return None
+
+
+def _show_pan(clip: Clip, title: str) -> None:
+    """What stands in for a clip."""
+    frame_at, words_at = st.columns([1, 6], vertical_alignment="center")
+    frame_at.image(clip.frames[0], alt=f"The first frame of a pan over {title}", width="stretch")
+    words_at.caption(
+        f"Until you drop one in: a pan over {title}. A square window moves from the photo's upper left to its lower "
+        "right; this is the first frame."
+    )
 
 
 def pick_view(choice: Choice) -> Shown:
@@ -84,11 +98,17 @@ def run(choice: Choice, clip: Clip, shown: Shown, beside: bool, asked: tuple) ->
     st.button("Cancel", key="video_cancel", icon=":material/stop:")
     with progress_bar("Frames looked at") as progress:
         maps = record_clip(choice.model, clip, shown.view, progress, shown.second)
-    with progress_bar("Frames written") as progress:
+    # Words, not a bar: writing is so quick that a bar's own movement would lag far behind the numbers.
+    with st.spinner("Writing the film …"):
+        place = st.empty()
         frames = list(painted_frames(maps, shown.view, beside))
-        film = mp4(frames, maps.fps, progress, total=len(frames))
-    st.session_state[KEPT] = Film(asked, film, gif(frames, maps.fps), len(frames))
+        film = mp4(frames, maps.fps, lambda done, total: _written(place, done, total), total=len(frames))
+        st.session_state[KEPT] = Film(asked, film, gif(frames, maps.fps), len(frames))
     st.rerun()
+
+
+def _written(place: DeltaGenerator, done: int, total: int) -> None:
+    place.caption(f"{done} of {total} frames")
 
 
 def result(shown: Shown, asked: tuple) -> None:

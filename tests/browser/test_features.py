@@ -31,7 +31,7 @@ def test_likeness_to_the_patch_of_the_address_and_to_a_clicked_one(page, app, ti
 
 def test_colours_can_be_shared_and_shown_without_a_background(page, app):
     page.goto(app + LINK)
-    expect(page.get_by_text("splits foreground from background")).to_be_visible()
+    expect(page.get_by_text("What is foreground is a guess by the first component")).to_be_visible()
     page.get_by_text("Foreground only").click()
     expect(page.get_by_text("The first three principal components of all patches.")).to_be_visible()
     page.get_by_text("One set of colours for both photos").click()
