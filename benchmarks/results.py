@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--train", nargs="+", choices=EPOCHS, default=list(EPOCHS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--all-images", action="store_true", help="train on every image, which takes hours on a laptop")
+    parser.add_argument("--all-images", action="store_true", help="train on every image, which takes about an hour")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["EXPLORER_QUEUE"] = scratch
