@@ -37,8 +37,3 @@ def test_a_second_model_that_cannot_be_loaded_leaves_the_last_one_that_worked(ch
     assert not app.exception
     assert [s for s in sentences(app) if "torn.safetensors" in s and "Shown instead: second" in s]
     assert "Which heads changed" in [header.value for header in app.header]
-
-
-def test_without_kept_epochs_the_setting_is_named():
-    app = open_app("compare", side="epochs")
-    assert not app.exception and "**Keep one epoch in** to 1" in said(app)[0]
