@@ -85,7 +85,7 @@ def test_video_offers_relevance(checkpoints, classes):
     next(button for button in app.button if button.label.startswith("Look at")).click().run()
     assert not app.exception
     film = app.session_state["video_kept"]
-    view = film.asked[2]
+    view = film.asked[1]
     assert (view.kind, view.target, view.similar_to) == (
         ("relevance", 3, None) if classes else ("relevance", None, "sample:rocket")
     )
