@@ -34,7 +34,7 @@ def sabotaged(attend) -> nn.Module:
         block_fn=SabotagedBlock,
     )  # fmt: skip
     for block in module.blocks:
-        block.attend = attend  # type: ignore[assignment]
+        block.attend = attend
     return module
 
 

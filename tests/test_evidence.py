@@ -63,7 +63,7 @@ def test_every_step_removes_the_map_s_highest_patches(recording):
     pixels = np.where(np.kron(keep.reshape(8, 8), np.ones((8, 8), bool))[..., None], np.array(recording.image),
                       np.array(filled_image(recording.image, "mean", 8)))  # fmt: skip
     logits = explorer.record(recording.model, pixels.astype(np.uint8)).logits
-    expected = torch.from_numpy(logits).double().softmax(0)[2]  # type: ignore[arg-type]
+    expected = torch.from_numpy(logits).double().softmax(0)[2]
     curve = result.curve("map", "deletion")
     assert curve.probabilities[1] == pytest.approx(float(expected), rel=1e-4)
     np.testing.assert_allclose(curve.shares, [0, 0.25, 0.5, 0.75, 1])

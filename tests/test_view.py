@@ -51,7 +51,7 @@ def test_png_is_the_overlay_and_carries_its_settings(recording):
     picture = Image.open(io.BytesIO(png(VIEW, recording)))
     expected = explorer.overlay(recording.image, recording.attention(1, 2, (1, 3)))
     np.testing.assert_array_equal(np.array(picture), np.array(expected))
-    assert View.from_json(picture.info["explorer"]) == VIEW  # type: ignore[attr-defined]
+    assert View.from_json(picture.info["explorer"]) == VIEW
     assert Image.open(io.BytesIO(png(VIEW, recording, zoom=3))).size == (192, 192)
 
 
