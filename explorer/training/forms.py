@@ -12,9 +12,7 @@ from typing import Any
 import torch
 
 from explorer.errors import CheckpointError
-from explorer.models.formats.dialects import Tensors
-
-Rules = tuple[tuple[str, str], ...]
+from explorer.models.formats.dialects import Rules, Tensors, rename
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def timm_form(module: Any, base: str) -> tuple[str, dict[str, Any], Tensors] | N
     if base and form is BEIT:
         tensors |= {f"head.{key}": value for key, value in module.classifier.state_dict().items()}
         settings["num_classes"] = module.config.num_labels
-    tensors = form.finish(_joined(_renamed(tensors, form.rules), form.separate))
+    tensors = form.finish(_joined(rename(tensors, form.rules), form.separate))
     return form.architecture, settings, tensors
 
 
@@ -61,14 +59,6 @@ def _shape(config: Any) -> dict[str, Any]:
         "num_heads": config.num_attention_heads,
         "mlp_ratio": config.intermediate_size / config.hidden_size,
     }
-
-
-def _renamed(tensors: Tensors, rules: Rules) -> Tensors:
-    found: Tensors = {}
-    for key, tensor in tensors.items():
-        pattern, replacement = next((rule for rule in rules if re.fullmatch(rule[0], key)), (key, key))
-        found[re.sub(pattern, replacement, key)] = tensor
-    return found
 
 
 def _joined(tensors: Tensors, separate: bool) -> Tensors:
@@ -192,7 +182,7 @@ def _finish_dinov3(tensors: Tensors) -> Tensors:
     """up_proj is fc1, or fc1_x where the MLP is gated."""
     gated = any(".fc1_g." in key for key in tensors)
     rule = (DINO_LAYER + r"\.mlp\.up_proj\.(.+)", rf"blocks.\1.mlp.{'fc1_x' if gated else 'fc1'}.\2")
-    return _renamed(tensors, (rule,))
+    return rename(tensors, (rule,))
 
 
 def _finish_beit(tensors: Tensors) -> Tensors:

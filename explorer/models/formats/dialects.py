@@ -10,6 +10,7 @@ from torch import Tensor
 from explorer.errors import CheckpointError
 
 Tensors = dict[str, Tensor]
+Rules = tuple[tuple[str, str], ...]  # regular expression of a key, its replacement
 # Parts of keys that only timm's relatives of VisionTransformer have (EVA, BEiT, rotary and relative positions).
 RELATIVES = (".relative_position_bias_table", ".rel_pos.", ".q_bias", ".fc1_g.", ".q_proj.", "rope.")
 
@@ -24,7 +25,7 @@ class Dialect:
     epsilon: float | None = None  # None: timm's
 
 
-def _rename(tensors: Tensors, rules: tuple[tuple[str, str], ...]) -> Tensors:
+def rename(tensors: Tensors, rules: Rules) -> Tensors:
     """Each key by the first rule (regular expression, replacement) that matches it whole; other keys as they are."""
     renamed = {}
     for key, tensor in tensors.items():
@@ -40,7 +41,7 @@ def _from_timm(tensors: Tensors) -> Tensors:
     """timm, DINO, DeiT and MAE as they are; the chunked blocks, registers and SwiGLU names of DINOv2 and 3 turned."""
     if any(re.match(r"blocks\.\d+\.\d+\.", key) for key in tensors):
         tensors = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", key): value for key, value in tensors.items()}
-    tensors = _rename(
+    tensors = rename(
         tensors,
         (
             (r"(blocks\.\d+\.mlp)\.w12\.(weight|bias)", r"\1.fc1.\2"),
@@ -48,7 +49,7 @@ def _from_timm(tensors: Tensors) -> Tensors:
         ),
     )
     if plain(tensors):  # DeiT III's own files; EVA and BEiT keep these names
-        tensors = _rename(tensors, ((r"(blocks\.\d+)\.gamma_([12])", r"\1.ls\2.gamma"),))
+        tensors = rename(tensors, ((r"(blocks\.\d+)\.gamma_([12])", r"\1.ls\2.gamma"),))
     if "storage_tokens" in tensors:
         return _from_dinov3(tensors)
     if "register_tokens" in tensors:
@@ -67,7 +68,7 @@ def plain(tensors: Tensors) -> bool:
 
 def _from_dinov3(tensors: Tensors) -> Tensors:
     """timm computes the rotary periods, and has no biases where they are zero, as in most, nor those of k, masked."""
-    tensors = _rename(
+    tensors = rename(
         {key: tensor for key, tensor in tensors.items() if not key.endswith((".periods", ".bias_mask"))},
         ((r"storage_tokens", "reg_token"), (r"(blocks\.\d+)\.ls([12])\.gamma", r"\1.gamma_\2")),
     )
@@ -80,7 +81,7 @@ def _from_dinov3(tensors: Tensors) -> Tensors:
 
 def _from_torchvision(tensors: Tensors) -> Tensors:
     layer = r"encoder\.layers\.encoder_layer_(\d+)"
-    return _rename(
+    return rename(
         tensors,
         (
             (r"class_token", "cls_token"),
@@ -99,7 +100,7 @@ def _from_torchvision(tensors: Tensors) -> Tensors:
 
 def _from_sovit(tensors: Tensors) -> Tensors:
     layer = r"transformer\.layers\.(\d+)"
-    return _rename(
+    return rename(
         tensors,
         (
             (r"pos_embedding", "pos_embed"),
@@ -120,7 +121,7 @@ def _from_transformers(tensors: Tensors) -> Tensors:
     """ViT, DeiT and Dinov2 of transformers, in the key names of its releases before and since 5."""
     layer = r"(?:encoder\.)?layers?\.(\d+)"
     attention = layer + r"\.attention\.(?:attention\.)?"
-    renamed = _rename(
+    renamed = rename(
         tensors,
         (
             (r"embeddings\.(cls_token|mask_token)", r"\1"),
