@@ -77,7 +77,7 @@ def head_only(args: argparse.Namespace, model: Model, examples: Examples, scratc
         plain = seconds(lambda: [model.module(part) for whole in passes for part in whole.split(32)])
     plan = Plan(epochs=70, images_per_class=args.images_per_class)
     began = time.perf_counter()
-    finetune(args.data, model, plan, scratch / "head")
+    finetune(args.data, model, plan, scratch / "head", progress=False)
     ours = time.perf_counter() - began
     row("head only, whole job of 70 epochs, s", ours, plain, ours / plain, "<= 1.5", ours <= 1.5 * plain)
 
@@ -189,7 +189,7 @@ def memory_of_a_run(model: str, folder: Path) -> float:
     """Peak resident memory of this process in GB, after one epoch on that folder."""
     import resource
 
-    finetune(folder, model, Plan(train="last-2", epochs=1), folder.parent / "memory")
+    finetune(folder, model, Plan(train="last-2", epochs=1), folder.parent / "memory", progress=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e9 if sys.platform == "darwin" else 1e6)
 

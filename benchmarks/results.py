@@ -70,7 +70,7 @@ def plan_for(data: str, train: str, seed: int, args: argparse.Namespace) -> Plan
 
 def measure(data: Path, model: Model, plan: Plan, scratch: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        return finetune(data, model, plan, Path(folder) / "run").metrics
+        return finetune(data, model, plan, Path(folder) / "run", progress=False).metrics
 
 
 def line(data: str, model: str, train: str, found: Sequence[dict[str, Any]]) -> str:
