@@ -10,6 +10,15 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 from tests.browser.conftest import PATIENCE, TINY
 from tests.browser.server import FLAGS, chromium_path
 
+NOTE_THE_SIZE_SENT = """
+const send = XMLHttpRequest.prototype.send;
+XMLHttpRequest.prototype.send = function (body) {
+    if (body instanceof FormData)
+        for (const part of body.values())
+            if (part instanceof Blob) createImageBitmap(part).then((photo) => (window.sent = [photo.width, photo.height]));
+    return send.call(this, body);
+};
+"""
 LINK = f"/?model=checkpoints%2F{TINY}"
 
 
@@ -68,13 +77,17 @@ def test_the_camera_takes_photos_one_after_another(browser: Browser, app: str):
     with_camera = browser.browser_type.launch(executable_path=chromium_path(), args=flags)
     page = with_camera.new_page(viewport={"width": 1400, "height": 1000})
     page.set_default_timeout(PATIENCE)
+    page.add_init_script(NOTE_THE_SIZE_SENT)
     picture = open_home(page, app).locator("[data-part=picture]")
     page.get_by_test_id("stSidebar").get_by_text("Camera", exact=True).click()
     for number in (1, 2):
         before = picture.evaluate("(canvas) => canvas.toDataURL()")
+        # The button can be pressed a moment before the camera's first frame, and then does nothing.
+        page.wait_for_function("() => document.querySelector('video')?.currentTime > 0")
         page.get_by_role("button", name="Take Photo").click()
         expect(thumbnail(page, f"camera-{number}.jpg")).to_have_attribute("aria-checked", "true")
         wait_for_change(picture, before)
+        assert page.evaluate("window.sent") == [1280, 720]
     with_camera.close()
 
 
