@@ -15,7 +15,8 @@ const send = XMLHttpRequest.prototype.send;
 XMLHttpRequest.prototype.send = function (body) {
     if (body instanceof FormData)
         for (const part of body.values())
-            if (part instanceof Blob) createImageBitmap(part).then((photo) => (window.sent = [photo.width, photo.height]));
+            if (part instanceof Blob)
+                createImageBitmap(part).then((photo) => (window.sent = [photo.width, photo.height]));
     return send.call(this, body);
 };
 """
