@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 
 from explorer.errors import TrainingError
 from explorer.training import jobs
-from explorer.training.folder import RunFolder, State, is_alive, write_json
+from explorer.training.folder import RunFolder, State, is_alive, read_json, write_json
 from explorer.training.plan import Plan
 from explorer.training.queue import MachineQueue
 from tests.training_help import make_base, make_dataset
@@ -101,6 +102,48 @@ def test_bad_input_of_a_job_is_a_failed_state_with_its_sentence(tmp_path, base):
     state = folder.read_state()
     assert state.status == "failed" and "nothing.zip" in (state.error or "")
     assert "Traceback" not in folder.log.read_text()
+
+
+def test_an_ended_job_is_no_zombie(tmp_path, base):
+    folder = jobs.start(tmp_path / "nothing.zip", str(base), Plan(), "bad", tmp_path / "runs")
+    pid = read_json(folder.process)["pid"]
+    assert psutil.Process(pid).ppid() == os.getpid()
+    wait_for(lambda: not psutil.pid_exists(pid), "the end of the process, which no one but its starter can bury")
+    assert status(folder) == "failed"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if sys.platform != "linux" or os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted by root on Linux alone")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free."""
+    with (disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return disk / "filler"
+
+
+def test_on_a_full_disk_start_and_resume_are_one_sentence_and_lose_nothing(small_disk):
+    runs = small_disk / "runs"
+    failed = ended_run(runs, "failed", "failed")
+    write_json(failed.state, {**read_json(failed.state), "error": "The disk is full.", "epoch": 3})
+    before = {path.name: path.read_bytes() for path in failed.path.iterdir()}
+    fill(small_disk)
+    with pytest.raises(TrainingError, match=r"'failed' can't be resumed \(No space left on device\); nothing of it is"):
+        jobs.resume("failed", runs)
+    with pytest.raises(TrainingError, match=r"'new' can't be started in .* \(No space left on device\)"):
+        jobs.start("digits.zip", "bundled", Plan(), "new", runs)
+    assert {path.name: path.read_bytes() for path in failed.path.iterdir()} == before
+    assert [run.name for run in jobs.list_runs(runs)] == ["failed"] and not (runs / "new").exists()
 
 
 def test_what_a_weights_file_can_not_tell_reaches_the_job(tmp_path, data, base):

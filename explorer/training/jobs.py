@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,10 @@ def resume(name: str, runs: Path = RUNS) -> RunFolder:
     run = read_run(name, runs)
     if run.state.active or run.state.status == "finished":
         raise TrainingError(f"The run {name!r} is {run.state.status}; only one that stopped early can be resumed.")
-    _launch(run.folder, ["--name", name, "--runs", str(runs), "--resume"], keep_state=True)
+    try:
+        _launch(run.folder, ["--name", name, "--runs", str(runs), "--resume"], keep_state=True)
+    except OSError as error:  # the disk that ended it may still be full
+        raise TrainingError(f"The run {name!r} can't be resumed ({error.strerror}); nothing of it is lost.") from error
     return run.folder
 
 
@@ -185,4 +189,10 @@ def _launch(folder: RunFolder, arguments: list[str], keep_state: bool = False) -
             start_new_session=True,
         )
     started = psutil.Process(process.pid).create_time()
-    write_json(folder.process, {"pid": process.pid, "process_started": started})
+    try:
+        write_json(folder.process, {"pid": process.pid, "process_started": started})
+    except OSError:
+        process.kill()  # no one could watch it
+        raise
+    finally:  # an ended process that no one waits for stays in the system's table as a zombie
+        threading.Thread(target=process.wait, daemon=True).start()
