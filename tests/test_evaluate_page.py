@@ -10,9 +10,10 @@ import pytest
 from explorer.errors import DataError, ModelError
 from explorer.models import registry
 from explorer.ui.attention_settings import default_layer
-from explorer.ui.evaluate_data import Given, as_csv, class_names, evaluated, keep, knowing
+from explorer.ui.evaluate_data import as_csv, class_names, evaluated, knowing
+from explorer.ui.evaluate_uploads import GONE, Given, keep, recall, remember, zips_before
 from explorer.ui.finetune_uploads import uploads_folder
-from tests.app import open_app
+from tests.app import open_app, sentences
 from tests.digits import NAMES, digit_files, digits_zip
 from tests.tiny import tiny_model
 from tests.zips import picture, write_zip
@@ -120,6 +121,29 @@ def test_of_a_hostile_zip_nothing_is_kept(model):
     with pytest.raises(DataError, match=r"leads out of the zip"):
         evaluated(model, Given(zip=("evil.zip", evil)))
     assert not list(uploads_folder().iterdir())
+
+
+def test_uploads_are_found_again_by_name_until_they_are_gone():
+    photos = keep([Upload("Ä b.png", picture(1)), Upload("c.png", picture(2))])  # type: ignore[list-item]
+    archive = keep([Upload("été.zip", b"PK")])  # type: ignore[list-item]
+    for given in (photos, archive):
+        remember(given)
+        assert recall(given.name) == given
+    assert zips_before() == {archive.name: "été.zip"}
+    archive.files[0][1].unlink()
+    assert zips_before() == {}
+    for name in (archive.name, "0" * 16, "../" + photos.name, ""):
+        with pytest.raises(DataError, match=GONE):
+            recall(name)
+
+
+@pytest.mark.usefixtures("checkpoints")
+def test_an_address_whose_images_are_gone_says_so_and_is_mended():
+    app = open_app()
+    app.query_params["images"] = "0123456789abcdef"
+    app.switch_page("../pages/evaluate.py").run()
+    assert sentences(app) == [GONE]
+    assert "images" not in app.query_params
 
 
 def test_a_strangers_file_name_names_no_file_here():

@@ -1,16 +1,13 @@
 """What the Evaluate page is given: single images, or a zip of class folders; and what a model makes of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.datasets import read_images
-from explorer.data.layout import SUFFIXES
 from explorer.data.report import DatasetReport
 from explorer.errors import CheckpointError, DataError
 from explorer.models import registry
@@ -19,33 +16,51 @@ from explorer.models.formats.config import read_config
 from explorer.training.class_match import match_classes
 from explorer.training.classify import Evaluation, Predictions, class_names_of, evaluate, predict, write_predictions
 from explorer.ui import cached
+from explorer.ui.evaluate_uploads import Given, keep, recall, remember, zips_before
 from explorer.ui.finetune_data import LARGEST, read_once
-from explorer.ui.finetune_uploads import keep_upload
 from explorer.ui.messages import show_errors
 from explorer.ui.uploads import let_go
 
 _GIVEN = "evaluate_given"
-_REFUSED = "evaluate_refused"  # why the newest uploads can't be used
+_REFUSED = "evaluate_refused"  # why the newest uploads, or those of the address, can't be used
 _UPLOADS = "evaluate_uploads"  # number of the uploader's newest generation: a new key empties it
-
-
-@dataclass(frozen=True)
-class Given:
-    """Uploaded images as (name, path), or one zip."""
-
-    images: tuple[tuple[str, Path], ...] = ()
-    zip: tuple[str, Path] | None = None
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        if self.zip:
-            return self.zip[0]
-        return self.images[0][0] if len(self.images) == 1 else f"{len(self.images):,} images"
+IMAGES = "images"  # names what is evaluated in the address, so that a reload finds it again
+UPLOAD, BEFORE = "Upload", "Zip used before"
 
 
 def choose_images() -> Given | None:
-    """The uploader; what was uploaded last, kept on disk."""
+    """The chooser; what was chosen last, kept on disk and named by the address."""
+    _restore()
+    before = zips_before()
+    kind: str | None = UPLOAD
+    if before:
+        kind = st.segmented_control(
+            "Images from", [UPLOAD, BEFORE], default=UPLOAD, key="evaluate_source", required=True,
+            persist_state="session",
+        )  # fmt: skip
+    if kind == BEFORE:
+        _used_before(before)
+    else:
+        _upload()
+    with show_errors():
+        if _REFUSED in st.session_state:
+            raise DataError(st.session_state[_REFUSED])
+    given = st.session_state.get(_GIVEN)
+    if given:
+        st.query_params[IMAGES] = given.name
+    return given
+
+
+def _restore() -> None:
+    """After a reload the address still names the images."""
+    linked = st.query_params.get(IMAGES)
+    if linked and _GIVEN not in st.session_state:
+        _use(lambda: recall(linked))
+        if _GIVEN not in st.session_state:
+            del st.query_params[IMAGES]
+
+
+def _upload() -> None:
     generation = st.session_state.setdefault(_UPLOADS, 0)
     # Any kind of file is let in: open_image says what is wrong with it and what would work, the browser would not.
     files = st.file_uploader(
@@ -54,54 +69,29 @@ def choose_images() -> Given | None:
     )  # fmt: skip
     if files:
         st.session_state[_UPLOADS] = generation + 1
-        _take(files)
+        _use(lambda: keep(files))
         let_go(files)
         st.rerun()
-    with show_errors():
-        if _REFUSED in st.session_state:
-            raise DataError(st.session_state[_REFUSED])
-    return st.session_state.get(_GIVEN)
 
 
-def _take(files: Sequence[UploadedFile]) -> None:
-    """Look at the uploads from now on, or keep the ones before and say why not."""
+def _used_before(titles: dict[str, str]) -> None:
+    name = st.selectbox("The newest first", list(titles), format_func=titles.__getitem__, key="evaluate_before")
+    if name and st.button("Use these images", key="use_evaluate"):
+        _use(lambda: recall(name))
+
+
+def _use(find: Callable[[], Given]) -> None:
+    """Look at what `find` gives from now on, or keep what was there before and say why not."""
     try:
-        given = keep(files)
+        given = find()
         if given.zip:
             read_once(given.zip[1], given.zip[0], read_images)
+        remember(given)
     except DataError as error:
         st.session_state[_REFUSED] = str(error)
     else:
         st.session_state[_GIVEN] = given
         st.session_state.pop(_REFUSED, None)
-
-
-def keep(files: Sequence[UploadedFile]) -> Given:
-    """The uploads on disk; DataError where a zip didn't come alone."""
-    zips = [file for file in files if file.name.lower().endswith(".zip")]
-    if zips and len(files) > 1:
-        raise DataError("Drop either one zip or single images, not both at once.")
-    if zips:
-        return Given(zip=(zips[0].name, keep_upload(zips[0], ".zip")))
-    names = _distinct([file.name for file in files])
-    paths = [keep_upload(file, _suffix(file.name)) for file in files]
-    return Given(images=tuple(zip(names, paths, strict=True)))
-
-
-def _suffix(name: str) -> str:
-    suffix = Path(name).suffix.lower()
-    return suffix if suffix in SUFFIXES else ".file"  # a stranger's words don't name files here
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, with a number after those that came before."""
-    found: list[str] = []
-    for name in names:
-        number, free = 2, name
-        while free in found:
-            number, free = number + 1, f"{name} ({number})"
-        found.append(free)
-    return found
 
 
 def class_names(model: Model) -> list[str]:

@@ -9,7 +9,8 @@ from explorer.models.backbone import Model
 from explorer.training.classify import Evaluation
 from explorer.ui.attention_pictures import attention_picture, open_in_attention
 from explorer.ui.attention_settings import default_layer
-from explorer.ui.evaluate_data import Given, as_csv, knowing
+from explorer.ui.evaluate_data import as_csv, knowing
+from explorer.ui.evaluate_uploads import Given
 from explorer.ui.finetune_charts import per_class_table, show_confusion, show_scores
 from explorer.ui.finetune_report import show_left_out, show_passed_over, thumbnail
 from explorer.ui.messages import plain, show_errors

@@ -56,6 +56,31 @@ def test_a_zip_is_scored_and_a_row_opens_in_attention(page, app, classifier, tmp
     expect(page.get_by_role("combobox", name=re.compile("Model"))).to_have_value(NAME)
 
 
+def test_a_reload_and_another_page_keep_the_upload(page, app, classifier, tmp_path):
+    page.goto(app + LINK)
+    upload(page, digits_zip(tmp_path / "my digits.zip", per_class=4))
+    expect(page.get_by_text("On 12 images")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="my digits.zip")).to_be_visible()
+    expect(page.get_by_text("On 12 images")).to_be_visible()
+
+    photos = [tmp_path / "Ä 1.png", tmp_path / "2.png"]
+    for path, content in zip(photos, digit_files(1).values(), strict=False):
+        path.write_bytes(content)
+    upload(page, *photos)
+    expect(page.get_by_role("heading", name="2 images")).to_be_visible()
+    page.get_by_role("link", name="Patches").click()
+    page.wait_for_url(re.compile("/patches"))
+    page.go_back()
+    expect(page.get_by_role("heading", name="2 images")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="2 images")).to_be_visible()
+
+    page.get_by_role("radio", name="Zip used before").click()
+    page.get_by_role("button", name="Use these images").click()
+    expect(page.get_by_text("On 12 images")).to_be_visible()
+
+
 def test_what_cannot_be_evaluated_is_said_in_words_and_the_page_goes_on(page, app, classifier, tmp_path):
     page.goto(app + LINK)
     upload(page, digits_zip(tmp_path / "other.zip", 3, ("zero", "zebra")))
