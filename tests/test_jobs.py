@@ -114,10 +114,10 @@ def test_an_ended_job_is_no_zombie(tmp_path, base):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 2 MB."""
+    """A file system of 8 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
     if sys.platform != "linux" or os.geteuid() or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("a small file system can be mounted by root on Linux alone")
     yield disk
@@ -195,6 +195,34 @@ def test_full_disk_ends_as_failed_and_resumes(tmp_path, data, base):
     assert (earlier / "kept").is_file()
     result = finetune(data, load_model(str(base), device="cpu"), run_dir=folder.path, resume=True)
     assert result.status == "finished"
+
+
+@pytest.mark.parametrize("phase, epoch", [("caching", 0), ("training", 0), ("training", 3), ("saving", 5)])
+def test_a_disk_that_fills_up_ends_as_failed_and_resumes_to_the_unbroken_result(
+    small_disk, tmp_path, data, base, monkeypatch, phase, epoch
+):
+    from explorer.models.loading import load_model
+    from explorer.training.run import finetune
+
+    monkeypatch.setattr("explorer.training.examples.SPARE", 0)
+    plan, model = Plan(train="last-1", epochs=5, batch_size=8), load_model(str(base), device="cpu")
+    whole = finetune(data, model, plan, tmp_path / "runs" / "whole", progress=False)
+    earlier = shutil.copytree(base, small_disk / "checkpoints" / "earlier")
+    folder = RunFolder(small_disk / "runs" / "full")
+
+    def watch(state: State) -> None:
+        if (state.phase, state.epoch) == (phase, epoch):
+            fill(small_disk)
+
+    with pytest.raises(TrainingError, match="The disk is full; free some space, then resume the run"):
+        finetune(data, model, plan, folder.path, progress=watch)
+    assert "disk is full" in (folder.read_state().error or "") and folder.read_state().status == "failed"
+    assert [path.name for path in (small_disk / "checkpoints").iterdir()] == ["earlier"]
+    assert all((earlier / path.name).read_bytes() == path.read_bytes() for path in base.iterdir())
+    assert not list(folder.path.glob(".*"))
+    (small_disk / "filler").unlink()
+    result = finetune(data, model, run_dir=folder.path, resume=True, progress=False)
+    assert result.status == "finished" and result.metrics == whole.metrics
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets limits as Linux has them")

@@ -40,10 +40,15 @@ def save_checkpoint(
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    save_model(partial, module, model, size, names)
-    for epoch, file in sorted(epochs.items()):
-        save_model(partial / EPOCHS / f"{epoch:03}", module, model, size, names, load_file(file))
-    (partial / "README.md").write_text(model_card(folder.name, model, size, plan, examples, metrics), encoding="utf-8")
+    try:
+        save_model(partial, module, model, size, names)
+        for epoch, file in sorted(epochs.items()):
+            save_model(partial / EPOCHS / f"{epoch:03}", module, model, size, names, load_file(file))
+        card = model_card(folder.name, model, size, plan, examples, metrics)
+        (partial / "README.md").write_text(card, encoding="utf-8")
+    except OSError:  # a full disk: leave none of it occupied
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     return partial.rename(folder)
 

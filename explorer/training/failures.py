@@ -1,6 +1,7 @@
 """How a run ends when it can't go on: a failed state with one clear sentence, and everything saved before kept."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ LOST_MEMORY = (
     "could not create a primitive",
     "could not create a memory",
 )
+RESERVE = 2**16  # bytes that a run holds on the disk, so that there is room to say that it is full
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_MEMORY = (
     "There is not enough memory for this plan; use a smaller batch size or image size, train fewer blocks, "
@@ -32,8 +34,10 @@ def recorded_failures(folder: RunFolder, main: bool) -> Iterator[None]:
 
     main: whether this process writes the run folder (of several in one launch, only one does).
     """
-    sentence = UNEXPECTED
+    sentence, reserve = UNEXPECTED, folder.path / ".reserve"
     try:
+        if main:
+            reserve.write_bytes(os.urandom(RESERVE))  # zeros take no room on some disks
         yield
         sentence = ""
     except ExplorerError as error:
@@ -51,6 +55,8 @@ def recorded_failures(folder: RunFolder, main: bool) -> Iterator[None]:
         sentence = NO_MEMORY
         raise TrainingError(sentence) from error
     finally:
+        if main:
+            reserve.unlink(missing_ok=True)
         if sentence and main:
             _write(folder, sentence)
 

@@ -1,13 +1,16 @@
 """What a run keeps after every epoch, so that a killed one goes on to the same result as an unbroken one."""
 
 import os
+import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -52,7 +55,7 @@ def kept_epochs(folder: RunFolder) -> dict[int, Path]:
 def save_epoch(folder: RunFolder, saved: Saved, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
     """One file for weights, optimizer, schedule and place: after a kill they always belong to the same epoch."""
     content = {**asdict(saved), "weights": weights, "state": state}
-    _replace(folder.resume, lambda partial: torch.save(content, partial))
+    _replace(folder.resume, lambda partial: _save_pickled(partial, content))
 
 
 def save_last(folder: RunFolder, weights: dict[str, Tensor]) -> None:
@@ -75,11 +78,34 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """A safetensors file with the rights of any new file: the library's own is readable by its owner alone."""
     path.touch()
     rights = stat.S_IMODE(path.stat().st_mode)
-    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    with _system_errors():
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, metadata={"format": "pt"})
     path.chmod(rights)
+
+
+def _save_pickled(path: Path, content: dict[str, Any]) -> None:
+    with _system_errors(), path.open("wb") as file:  # with a mere path torch would not say why it failed
+        torch.save(content, file)
+
+
+@contextmanager
+def _system_errors() -> Iterator[None]:
+    """Raise the system's own error, such as a full disk, which torch and safetensors wrap in errors of theirs."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        told, cause = re.search(r"\(os error (\d+)\)", str(error)), error.__context__
+        number = int(told[1]) if told else cause.errno if isinstance(cause, OSError) else None
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number)) from error
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    os.replace(partial, path)
+    try:
+        write(partial)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
