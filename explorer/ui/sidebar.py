@@ -11,6 +11,7 @@ from explorer.ui.messages import check_link
 from explorer.ui.model_picker import pick_model
 from explorer.ui.photo_picker import pick_photo
 from explorer.ui.state import Choice, choose
+from explorer.ui.widgets import script
 
 PATCHES = 4, 64  # the least and the most patches along the short side that the size slider offers
 FITS = {"crop": "Crop", "squash": "Squash", "keep": "Keep"}
@@ -25,6 +26,7 @@ def sidebar() -> None:
         picked = pick_model()
         size = _pick_size(picked.model)
         fit = _pick_fit()
+        script()
     choose(Choice(picked.model, picked.source, picked.arch, picked.num_heads, photo, size, fit))
 
 

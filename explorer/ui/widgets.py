@@ -18,6 +18,11 @@ def style() -> None:
     st.html(f"<style>{asset('app.css')}</style>")
 
 
+def script() -> None:
+    """Have Back lead to the page before; drawn last in the sidebar, where the empty element takes no room."""
+    st.html(f"<script>{asset('history.js')}</script>", unsafe_allow_javascript=True)
+
+
 def facts(items: Mapping[str, str]) -> None:
     """Labels and short values side by side, as many in a row as fit."""
     cells = "".join(

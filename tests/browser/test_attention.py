@@ -150,3 +150,15 @@ def test_a_tile_of_the_mosaic_picks_layer_and_head(page, app):
     page.mouse.move(box["x"] + 18, box["y"] + 18)
     page.mouse.click(box["x"] + 20, box["y"] + 20)
     shows(page, 1, "2", "cls")
+
+
+def test_back_leads_to_the_page_before_however_often_something_was_clicked(page, app):
+    page.goto(app + LINK.replace("/attention", "/patches"))
+    page.get_by_role("heading", name="How a photo becomes tokens").wait_for()
+    page.get_by_role("link", name="Attention").first.click()
+    page.locator(".live[data-layer]").wait_for()
+    for col in (1, 4, 6):
+        page.mouse.click(*centre(page, 2, col))
+        page.wait_for_url(f"**query=2%2C{col}**")
+    page.go_back()
+    page.get_by_role("heading", name="How a photo becomes tokens").wait_for()
