@@ -1,13 +1,19 @@
 """The Fine-tune page on the real server: upload, start, watch, reload, stop, look at the result, queue."""
 
+import json
+import os
 import re
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from explorer.training import jobs
 from explorer.training.folder import RunFolder
+from explorer.training.options import read_config
 from tests.browser.conftest import TINY
 from tests.browser.server import running_app
 from tests.digits import digits_zip
@@ -34,8 +40,8 @@ def second_page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def start_run(page: Page, app: str, data: Path, name: str) -> None:
-    """From the empty page to a run of the last block that would go on for long."""
+def start_run(page: Page, app: str, data: Path, name: str, epochs: int = 1000) -> None:
+    """From the empty page to a run of the last blocks, which by default would go on for long."""
     page.goto(app + LINK)
     page.locator("[data-testid=stMain] input[type=file]").set_input_files(data)
     expect(page.get_by_text("48", exact=True)).to_be_visible()
@@ -43,7 +49,7 @@ def start_run(page: Page, app: str, data: Path, name: str) -> None:
     page.get_by_text("Last blocks").click()
     expect(page.get_by_text("Blocks to train")).to_be_visible()
     expect(page.get_by_label("Name of the new model")).to_have_value(re.compile("digits-last-2"))
-    for label, value in (("Epochs", "1000"), ("Name of the new model", name)):
+    for label, value in (("Epochs", str(epochs)), ("Name of the new model", name)):
         field = page.get_by_label(label, exact=True)
         field.fill(value)
         field.press("Enter")
@@ -122,6 +128,36 @@ def test_of_two_sessions_the_second_waits_in_line(page, second_page, app, app_fo
     expect(second_page.get_by_text("the best so far is kept")).to_be_visible(timeout=TRAINING)
     for name in ("first", "second"):
         assert RunFolder(app_folder / "runs" / name).read_state().status == "stopped"
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    end = time.monotonic() + TRAINING / 1000
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_killed_run_is_resumed_by_a_click_to_the_unbroken_result(page, app, app_folder, data, monkeypatch):
+    folder, epochs = RunFolder(app_folder / "runs" / "killed"), 80
+    start_run(page, app, data, folder.name, epochs)
+    wait_until(lambda: folder.read_state().epoch >= 2)
+    os.kill(folder.read_state().pid or 0, signal.SIGKILL)
+    expect(
+        page.get_by_text(re.compile(r"Interrupted after epoch \d+ of 80\. The training process is gone"))
+    ).to_be_visible()
+    assert 2 <= folder.read_state().epoch < epochs
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("Finished after epoch 150 of 80.")).to_be_visible(timeout=TRAINING)
+    page.get_by_role("button", name="See the result").click()
+    expect(page.get_by_role("heading", name="Attention before and after")).to_be_visible()
+
+    for name in ("CHECKPOINTS", "QUEUE"):
+        monkeypatch.setenv(f"EXPLORER_{name}", str(app_folder / name.lower()))
+    options, plan = read_config(folder)
+    whole = jobs.start(options.data, options.model, plan, "unbroken", app_folder / "runs")
+    wait_until(lambda: not whole.read_state().active)
+    assert json.loads(folder.metrics.read_text()) == json.loads(whole.metrics.read_text())
+    assert folder.best.read_bytes() == whole.best.read_bytes()
 
 
 def test_a_hostile_zip_is_one_sentence_and_the_page_goes_on(page, app, data, tmp_path):
