@@ -84,7 +84,7 @@ def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
     heatmap = recording.attention(9)
     clip = pan(photo, frames=8)
     film = record_clip(model, clip, view)
-    frames = list(painted_frames(film, view, beside=True))
+    frames = painted_frames(film, view, beside=True)
     return {
         "plain forward pass": lambda: model.forward(model.preprocess(photo, size)),
         "recorded pass": lambda: explorer.record(model, photo, size),

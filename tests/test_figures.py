@@ -78,6 +78,17 @@ def test_svg_holds_the_photo_every_head_and_the_mean(recording):
     assert words[1:7] == ["image", "head 0", "head 1", "head 2", "head 3", "mean"]
 
 
+def test_tiles_over_the_photo_are_sharp_and_keep_its_aspect():
+    whole = photo(400, 200)
+    rec = explorer.record(tiny_model(), whole, fit="squash")
+    drawing = figure(replace(VIEW, fit="squash"), rec, photo=whole)
+    tile = drawing.items[1]
+    assert isinstance(tile, Picture) and tile.width / tile.height == pytest.approx(2)
+    dots = round(tile.width / 72 * 300)
+    expected = whole.resize((dots, round(dots / 2)), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(np.array(tile.image), np.array(expected))
+
+
 def test_pdf_holds_the_same_pictures_and_words(recording):
     drawing = figure(VIEW, recording)
     file = PdfFile(drawing.pdf())

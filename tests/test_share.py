@@ -11,13 +11,12 @@ import torch
 from PIL import Image
 
 import explorer
-from explorer.data.samples import sample_photo
 from explorer.errors import QueryError
 from explorer.rendering.gif import captioned, layers_gif
 from explorer.rendering.html import live_page
 from explorer.rendering.payload import canvas_script
 from explorer.rendering.script import python_script
-from explorer.rendering.view import View, paint, png, save_npz
+from explorer.rendering.view import View, paint, photo_of, png, save_npz
 from tests.conftest import REPOSITORY
 from tests.tiny import photo, save_tiny, tiny_model
 
@@ -42,7 +41,7 @@ def saved(tmp_path_factory):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"layer": 0, "head": 1, "query": (2, 5), "size": 48, "fit": "keep", "mass": 0.6, "colormap": "viridis"},
+        {"layer": 0, "head": 1, "query": (2, 5), "size": 48, "fit": "keep", "mass": 0.6, "width": 333},
         {"kind": "rollout", "discard_ratio": 0.2, "start_layer": 1, "scale": "raw", "image": "sample:cat"},
         {"kind": "relevance", "target": 2, "hide_artefacts": True},
         {"kind": "relevance", "similar_to": "sample:coffee"},
@@ -55,7 +54,7 @@ def test_the_script_reproduces_png_and_npz_byte_for_byte(saved, tmp_path, settin
     view = replace(view, **settings)
     if view.similar_to == "second.png":
         view = replace(view, similar_to=str(saved / "second.png"))
-    image = sample_photo("cat") if view.image == "sample:cat" else view.image
+    image = photo_of(view.image)
     recording = explorer.record(model, image, view.size, view.fit)
     (tmp_path / "view.py").write_text(python_script(view))
     run = subprocess.run(
@@ -64,7 +63,7 @@ def test_the_script_reproduces_png_and_npz_byte_for_byte(saved, tmp_path, settin
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "view.npz").read_bytes() == save_npz(view, recording)
-    assert (tmp_path / "view.png").read_bytes() == png(view, recording)
+    assert (tmp_path / "view.png").read_bytes() == png(view, recording, photo=image)
 
 
 def test_the_script_names_only_what_differs():

@@ -10,7 +10,7 @@ from PIL import Image
 
 import explorer
 from explorer.data import video
-from explorer.data.video import Clip, pan, read_clip
+from explorer.data.video import Clip, Frames, pan, read_clip
 from explorer.errors import VideoError
 from explorer.rendering.video import ClipMaps, gif, mp4, painted_frames, record_clip, side_by_side
 from explorer.rendering.view import View
@@ -61,8 +61,20 @@ def test_odd_sides_lose_a_row_and_a_column():
     assert read_clip(mp4(grey_frames(2, (63, 49)), 5)).frames[0].size == (62, 48)
 
 
-def test_large_frames_are_made_smaller():
-    assert read_clip(mp4(grey_frames(1, (1600, 1440)), 5)).frames[0].size == (800, 720)
+def test_frames_keep_the_clips_size():
+    assert read_clip(mp4(grey_frames(1, (1600, 1440)), 5)).frames[0].size == (1600, 1440)
+
+
+def test_frames_are_made_when_asked_for_and_made_again():
+    made = []
+    frames = Frames(3, lambda: (made.append(n) or Image.new("L", (n + 1, 1)) for n in range(3)))
+    assert len(frames) == 3 and not made
+    steps = iter(frames)
+    assert next(steps).width == 1 and made == [0]  # one at a time
+    assert [frame.width for frame in frames] == [1, 2, 3]
+    assert frames[-1].width == 3
+    with pytest.raises(IndexError):
+        frames[3]
 
 
 @pytest.mark.parametrize("data", [b"", b"#EXTM3U\nhttp://example.org/a.ts", b"\x89PNG\r\n\x1a\n" + bytes(50)])
@@ -96,20 +108,67 @@ def test_maps_are_those_of_each_frame_alone():
     model, frames = tiny_model(), [photo(80, 64, seed=seed) for seed in range(3)]
     seen = []
     clip = record_clip(model, Clip(frames, 8.0), VIEW, progress=lambda done, total: seen.append((done, total)))
-    for frame, heatmap, image in zip(frames, clip.maps, clip.images, strict=True):
-        alone = explorer.record(model, frame)
-        np.testing.assert_array_equal(heatmap, alone.attention(1, 0))
-        np.testing.assert_array_equal(np.array(image), np.array(alone.image))
+    for frame, heatmap in zip(frames, clip.maps, strict=True):
+        np.testing.assert_array_equal(heatmap, explorer.record(model, frame).attention(1, 0))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_one_colour_scale_holds_for_all_frames():
-    image = Image.new("RGB", (16, 16))
+    clip = Clip([Image.new("RGB", (16, 16))] * 2, 8.0)
     maps = np.array([[[0.0, 0.2], [0.2, 0.2]], [[1.0, 0.2], [0.2, 0.2]]], np.float32)
     view = View(model="m", image="i", opacity=1.0, colormap="grey", resample="nearest")
-    first, second = (np.array(frame) for frame in painted_frames(ClipMaps([image] * 2, maps, 8.0), view))
+    first, second = (np.array(frame) for frame in painted_frames(ClipMaps(clip, maps, (16, 16)), view))
     assert first[0, 0, 0] == 0 and second[0, 0, 0] == 255
     assert first[15, 15, 0] == second[15, 15, 0] == 51  # 0.2 of the clip's range in both
+
+
+@pytest.mark.parametrize(
+    ("fit", "settings", "largest", "size"),
+    [
+        ("crop", {}, 1080, (240, 240)),  # what a crop cuts off stays cut
+        ("squash", {}, 1080, (400, 240)),  # the clip's own aspect
+        ("keep", {}, 200, (200, 120)),
+        ("keep", {"width": 100}, 1080, (100, 60)),
+    ],
+)
+def test_films_are_drawn_at_the_clips_own_size(fit, settings, largest, size):
+    frames = [photo(400, 240, seed=seed) for seed in range(2)]
+    view = View(model="tiny", image="clip.mp4", layer=1, head=0, fit=fit, opacity=0.0, **settings)
+    clip = record_clip(tiny_model(), Clip(frames, 8.0), view)
+    painted = list(painted_frames(clip, view, largest=largest))
+    assert [frame.size for frame in painted] == [size] * 2
+    kept = frames[1].crop((80, 0, 320, 240)) if fit == "crop" else frames[1]
+    expected = kept if size == kept.size else kept.resize(size, Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(np.array(painted[1]), np.array(expected))
+
+
+def test_tiny_frames_are_enlarged_to_what_the_model_saw():
+    clip = record_clip(tiny_model(), Clip([photo(20, 20)], 8.0), VIEW)
+    (frame,) = painted_frames(clip, VIEW)
+    assert frame.size == (64, 64)
+
+
+def test_a_long_film_holds_one_frame_at_a_time():
+    alive = most = 0
+
+    class Counted(Image.Image):
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    def frames():
+        nonlocal alive, most
+        for _ in range(6):
+            frame = photo(64, 48)
+            frame.__class__ = Counted
+            alive += 1
+            most = max(most, alive)
+            yield frame
+            del frame
+
+    clip = record_clip(tiny_model(), Clip(Frames(6, frames), 8.0), VIEW)
+    assert len(read_clip(mp4(painted_frames(clip, VIEW), 8)).frames) == 6
+    assert most <= 2
 
 
 def test_progress_can_stop_the_work():

@@ -1,6 +1,7 @@
 """What a view names is what its PNG and NPZ hold."""
 
 import io
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +54,23 @@ def test_png_is_the_overlay_and_carries_its_settings(recording):
     np.testing.assert_array_equal(np.array(picture), np.array(expected))
     assert View.from_json(picture.info["explorer"]) == VIEW
     assert Image.open(io.BytesIO(png(VIEW, recording, zoom=3))).size == (192, 192)
+
+
+@pytest.mark.parametrize(("fit", "part"), [("crop", (50, 0, 150, 100)), ("squash", None), ("keep", None)])
+def test_a_picture_over_the_photo_has_its_pixels_and_the_same_map(fit, part):
+    whole = photo(200, 100)
+    rec = explorer.record(tiny_model(), whole, fit=fit)
+    view = replace(VIEW, fit=fit)
+    expected = explorer.overlay(whole.crop(part) if part else whole, rec.attention(1, 2, (1, 3)))
+    np.testing.assert_array_equal(np.array(picture(view, rec, photo=whole)), np.array(expected))
+    assert picture(replace(view, width=50), rec, photo=whole).width == 50
+    assert save_npz(view, rec) == save_npz(view, rec) and load(save_npz(view, rec))["image"].shape[0] == 64
+
+
+def test_settings_of_before_a_field_was_added_are_read():
+    settings = json.loads(VIEW.to_json())
+    del settings["width"]
+    assert View.from_json(json.dumps(settings)) == VIEW
 
 
 def test_scales(recording):
@@ -109,7 +127,7 @@ def test_a_second_image_is_recorded_or_given(tmp_path):
     np.testing.assert_array_equal(likeness, recording.relevance(similar_to=coffee))
 
 
-@pytest.mark.parametrize("settings", [{"kind": "saliency"}, {"scale": "log"}])
+@pytest.mark.parametrize("settings", [{"kind": "saliency"}, {"scale": "log"}, {"width": 0}, {"width": 9000}])
 def test_unknown_settings_are_refused(settings):
     with pytest.raises(QueryError):
         View(model="m", image="i", **settings)

@@ -68,7 +68,7 @@ def test_relevance_of_a_named_class(folder, tmp_path, capsys):
     run("relevance", image, "--model", folder / "model", "--class", "BEE", "--out", tmp_path, "--npz")
     expected = explorer.record(model_of(folder), image).relevance(1)
     np.testing.assert_array_equal(np.load(tmp_path / "one_relevance.npz")["map"], expected)
-    assert Image.open(tmp_path / "one_relevance.png").size == (64, 64)
+    assert Image.open(tmp_path / "one_relevance.png").size == (70, 70)  # the photo's own pixels
     assert "bee (" in capsys.readouterr().out
 
 
@@ -141,8 +141,21 @@ def test_compare_lists_the_heads_that_changed_most(folder, tmp_path, capsys):
     recordings = [explorer.record(explorer.load_model(folder / name), image) for name in ("model", "other")]
     table = divergence(recordings[0], recordings[1]).table
     assert [float(row["bits"]) for row in rows] == pytest.approx(sorted(table.ravel(), reverse=True), abs=5e-5)
-    assert Image.open(tmp_path / "c.png").size == (3 * 64 + 2 * 8, 64)
+    assert Image.open(tmp_path / "c.png").size == (3 * 70 + 2 * 8, 70)
     assert f"mean {table.mean():.4f} bits" in capsys.readouterr().out
+
+
+def test_a_picture_is_as_wide_as_asked_and_so_is_its_scripts(folder, tmp_path):
+    image = folder / "images" / "one.png"
+    for name in ("one.png", "one.py"):
+        run("figure", image, "--model", folder / "model", "--width", "300", "--out", tmp_path / name)
+    assert Image.open(tmp_path / "one.png").size == (300, 300)
+    assert (
+        "    width=300,\n" in (tmp_path / "one.py").read_text() and "photo=photo" in (tmp_path / "one.py").read_text()
+    )
+    run("compare", image, "--model", folder / "model", "--with", folder / "other", "--width", "100",
+        "--out", tmp_path / "c.png")  # fmt: skip
+    assert Image.open(tmp_path / "c.png").size == (3 * 100 + 2 * 8, 100)
 
 
 @pytest.mark.parametrize(("kind", "width"), [("mp4", 64), ("gif", 136)])
@@ -166,6 +179,7 @@ def test_video_has_a_frame_for_every_one_looked_at(folder, tmp_path, kind, width
     [
         ("figure {f}/images/one.png --out {t}/x.doc", "must end in"),
         ("figure {f}/images/one.png --model {f}/model --layer 9 --out {t}/x.png", "layers 0 to 1"),
+        ("figure {f}/images/one.png --model {f}/model --width 9 --out {t}/x.png", "16 to 8192 pixels wide"),
         ("figure {f}/images/one.png --model {f}/model --head most --out {t}/x.png", "most"),
         ("relevance {f}/images/one.png --model {f}/model --class cat --out {t}", "no class 'cat'"),
         ("score {f}/images {f}/model --model {f}/model", "no mask for one.png"),

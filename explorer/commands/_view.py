@@ -49,12 +49,13 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_look_options(parser: argparse.ArgumentParser) -> None:
-    """--hide-artefacts, --colormap, --opacity, --resample, --scale."""
+    """--hide-artefacts, --colormap, --opacity, --resample, --scale, --width."""
     parser.add_argument("--hide-artefacts", action="store_true", help="take patches of outlying norm out of the map")
     parser.add_argument("--colormap", default="inferno", help="inferno, viridis, cividis, turbo or grey")
     parser.add_argument("--opacity", type=float, default=0.6)
     parser.add_argument("--resample", choices=("bicubic", "nearest"), default="bicubic")
     parser.add_argument("--scale", choices=("map", "shared", "raw"), default="map", help="range of the colours")
+    parser.add_argument("--width", type=int, help="of a picture in pixels (default: the photo's own, up to 2048)")
 
 
 def head(text: str) -> int | str:

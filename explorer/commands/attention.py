@@ -58,7 +58,7 @@ def draw(model: "Model", image: Path, view: "View", stem: Path, npz: bool) -> li
     from explorer.rendering.view import png, save_npz
 
     recording = record(model, image, view.size, view.fit)
-    contents = {".png": png(view, recording)} | ({".npz": save_npz(view, recording)} if npz else {})
+    contents = {".png": png(view, recording, photo=image)} | ({".npz": save_npz(view, recording)} if npz else {})
     files = []
     for suffix, data in contents.items():
         files.append(stem.with_name(stem.name + suffix))

@@ -58,7 +58,7 @@ def _two(args: argparse.Namespace) -> int:
     _write_csv(args.csv, table)
     if args.out:
         view = _view.view_of(args, args.image)
-        comparison_picture(view, first, second).save(_view.writable(args.out, (".png", ".jpg")))
+        comparison_picture(view, first, second, args.image).save(_view.writable(args.out, (".png", ".jpg")))
     print(f"{first.model_name} against {second.model_name}, mean {result.table.mean():.4f} bits\n")
     _show(table[: args.top + 1])
     return 0
@@ -79,7 +79,9 @@ def _epochs(args: argparse.Namespace) -> int:
     result = history(start, _record_each(args, view, kept, maps), args.query)
     _write_csv(args.csv, [("epoch", "layer", "head", "bits"), *((*row[:3], f"{row[3]:.4f}") for row in result.rows())])
     if args.out:
-        picture = epochs_picture(view, start, [(epoch, maps[epoch]) for epoch in spread(result.epochs, PANELS)])
+        picture = epochs_picture(
+            view, start, [(epoch, maps[epoch]) for epoch in spread(result.epochs, PANELS)], args.image
+        )
         picture.save(_view.writable(args.out, (".png", ".jpg")))
     print(f"{args.epochs} against its start, {start.model_name}: mean bits over the heads of each layer\n")
     _show(_by_layer(result))

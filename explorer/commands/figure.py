@@ -34,10 +34,10 @@ def _contents(args: argparse.Namespace, kind: str) -> bytes:
         return script.python_script(shown).encode()
     recording = _view.recorded(args, _view.open_model(args), args.image)
     if kind in (".svg", ".pdf"):
-        drawing = figures.figure(shown, recording, "layers" if args.all_layers else "heads")
+        drawing = figures.figure(shown, recording, "layers" if args.all_layers else "heads", photo=args.image)
         return drawing.svg() if kind == ".svg" else drawing.pdf()
     if kind == ".gif":
-        return gif.layers_gif(shown, recording)
+        return gif.layers_gif(shown, recording, photo=args.image)
     if kind == ".html":
         return html.live_page(shown, recording).encode()
-    return view.png(shown, recording) if kind == ".png" else view.save_npz(shown, recording)
+    return view.png(shown, recording, photo=args.image) if kind == ".png" else view.save_npz(shown, recording)

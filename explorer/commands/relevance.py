@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 def _explain(view: "View", recording: "Recording", second: "Recording | None", out: Path, npz: bool) -> None:
     from explorer.rendering.view import png, save_npz
 
-    out.write_bytes(png(view, recording, second=second))
+    out.write_bytes(png(view, recording, second=second, photo=view.image))
     if npz:
         out.with_suffix(".npz").write_bytes(save_npz(view, recording, second))
     print(f"{out}: {_score(view, recording)}")

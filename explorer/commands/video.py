@@ -21,14 +21,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Record frame after frame, progress on stderr; Ctrl-C stops and leaves no file."""
     from explorer.data.video import read_clip
-    from explorer.rendering.video import gif, mp4, painted_frames, record_clip
+    from explorer.rendering.video import LARGEST_GIF, gif, mp4, painted_frames, record_clip
 
     out = _view.writable(args.out, (".mp4", ".gif"))
     clip = read_clip(args.clip, args.fps)
     view = _view.view_of(args, args.clip)
     maps = record_clip(_view.open_model(args), clip, view, _show_progress)
-    frames = painted_frames(maps, view, args.beside)
-    out.write_bytes(mp4(frames, maps.fps) if out.suffix.lower() == ".mp4" else gif(frames, maps.fps))
+    if out.suffix.lower() == ".gif":
+        out.write_bytes(gif(painted_frames(maps, view, args.beside, LARGEST_GIF), maps.fps))
+    else:
+        out.write_bytes(mp4(painted_frames(maps, view, args.beside), maps.fps))
     print(out)
     return 0
 

@@ -72,14 +72,29 @@ def target_sides(width: int, height: int, size: int, patch_size: int, fit: Fit) 
 def _resize_and_crop(image: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
     """The centre of the resized image, rounded to whole pixels as torchvision's Resize and CenterCrop round it."""
     # A box makes only the part that is kept: a 3000x4 image never becomes 168,000 px wide.
-    short = min(image.size)
+    return image.resize((size, size), resampling, box=_centre(image.size, size))
+
+
+def _centre(sides: tuple[int, int], size: int) -> tuple[float, float, float, float]:
+    """What a crop to `size` keeps, as (left, upper, right, lower) in the photo's own pixels."""
     start, end = [], []
-    for side in image.size:
-        resized = int(size * side / short)
+    for side in sides:
+        resized = int(size * side / min(sides))
         first = round((resized - size) / 2)
         start.append(first * side / resized)
         end.append((first + size) * side / resized)
-    return image.resize((size, size), resampling, box=(*start, *end))
+    return start[0], start[1], end[0], end[1]
+
+
+def seen_part(image: ImageSource, size: int, fit: Fit = "crop") -> Image.Image:
+    """The part of a photo that fit_image keeps, at the photo's own resolution and aspect; of a crop a square."""
+    image = open_image(image)
+    if fit != "crop":
+        return image
+    left, upper, right, lower = _centre(image.size, size)
+    side = min(image.size)  # the kept part is that long and wide to within a pixel of the fitted image
+    left, upper = round((left + right - side) / 2), round((upper + lower - side) / 2)
+    return image.crop((left, upper, left + side, upper + side))
 
 
 def to_pixels(image: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 
 from explorer.attention.divergence import check_same_view, difference, matching_query, same_depth
+from explorer.data.images import ImageSource
+from explorer.rendering.backdrop import backdrop
 from explorer.rendering.gif import captioned
 from explorer.rendering.overlay import enlarge
 from explorer.rendering.video import side_by_side
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 # Blue where the second looks less, orange where it looks more: any colour vision tells them apart.
 LESS, MORE = np.array([33, 102, 220]), np.array([240, 120, 20])
+PANEL = 720  # pixels of a panel's longer side, where no width is asked for
 
 
 def second_view(view: View, first: "Recording", second: "Recording") -> View:
@@ -44,21 +47,30 @@ def paint_difference(image: Image.Image, change: np.ndarray, opacity: float = 0.
     return Image.fromarray((grey * (1 - alpha) + colors * alpha).clip(0, 255).astype(np.uint8))
 
 
-def comparison_picture(view: View, first: "Recording", second: "Recording") -> Image.Image:
-    """The first map, the second map and their difference in a row, all at the first's size."""
+def comparison_picture(
+    view: View, first: "Recording", second: "Recording", photo: ImageSource | None = None
+) -> Image.Image:
+    """The first map, the second map and their difference in a row, over what the first saw of the photo.
+
+    Each is view.width pixels wide, else as wide as the photo, up to PANEL.
+    """
+    image = backdrop(first.image, photo, view.fit, view.width, largest=PANEL)
     panels = []
     for recording, shown in ((first, view), (second, second_view(view, first, second))):
         heatmap = shown_map(shown, recording)
-        painted = paint(shown, first.image, heatmap, *limits(shown, recording, heatmap), shown_mask(shown, heatmap))
+        painted = paint(shown, image, heatmap, *limits(shown, recording, heatmap), shown_mask(shown, heatmap))
         panels.append(painted)
-    return side_by_side([*panels, paint_difference(first.image, difference_map(view, first, second))])
+    return side_by_side([*panels, paint_difference(image, difference_map(view, first, second))])
 
 
-def epochs_picture(view: View, start: "Recording", maps: Sequence[tuple[int, np.ndarray]]) -> Image.Image:
-    """The map at each (epoch, map) in a row, each in its own range and named; 0 is the start."""
+def epochs_picture(
+    view: View, start: "Recording", maps: Sequence[tuple[int, np.ndarray]], photo: ImageSource | None = None
+) -> Image.Image:
+    """The map at each (epoch, map) in a row, each in its own range and named; 0 is the start; sizes as above."""
+    image = backdrop(start.image, photo, view.fit, view.width, largest=PANEL)
     panels = []
     for epoch, heatmap in maps:
         low, high = (0.0, 1.0) if view.scale == "raw" else (float(heatmap.min()), float(heatmap.max()))
-        painted = paint(view, start.image, heatmap, low, high, shown_mask(view, heatmap))
+        painted = paint(view, image, heatmap, low, high, shown_mask(view, heatmap))
         panels.append(captioned(painted, f"epoch {epoch}" if epoch else "start"))
     return side_by_side(panels)

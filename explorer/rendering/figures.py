@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
+from explorer.data.images import ImageSource
 from explorer.errors import QueryError
+from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import colorize
 from explorer.rendering.vector import Drawing, Picture, Text
 from explorer.rendering.view import SAMPLE, View, cleaned, paint, shown_map, shown_mask
@@ -37,11 +39,12 @@ def figure(
     recording: "Recording",
     of: Literal["heads", "layers"] = "heads",
     second: "Recording | None" = None,
+    photo: ImageSource | None = None,
 ) -> Drawing:
     """of "heads": the photo, every head of the view's layer and their mean; "layers": every layer x head.
 
-    A rollout or relevance view gives the photo and that one map; second as in shown_map. Raises QueryError as the maps
-    do.
+    A rollout or relevance view gives the photo and that one map; second as in shown_map; photo: what the recording was
+    made of, for sharp tiles. Raises QueryError as the maps do.
     """
     if of not in ("heads", "layers"):
         raise QueryError(f"A figure shows heads or layers, not {of!r}.")
@@ -59,7 +62,7 @@ def figure(
             for tile in head_tiles(replace(view, layer=layer), recording)
         ]
         columns = recording.num_heads + 1
-    return _lay_out(view, recording, tiles, columns, title(view, recording, of))
+    return _lay_out(view, recording, tiles, columns, title(view, recording, of), photo)
 
 
 def head_tiles(view: View, recording: "Recording") -> list[Tile]:
@@ -102,11 +105,14 @@ def _limits(view: View, tiles: Sequence[Tile]) -> tuple[float, float] | None:
     return (0.0, 1.0) if view.scale == "raw" else (float(np.min(maps)), float(np.max(maps)))
 
 
-def _lay_out(view: View, recording: "Recording", tiles: list[Tile], columns: int, text: str) -> Drawing:
+def _lay_out(
+    view: View, recording: "Recording", tiles: list[Tile], columns: int, text: str, photo: ImageSource | None
+) -> Drawing:
     largest = LARGEST if len(tiles) <= 3 * COLUMNS else LARGEST_OF_MANY
     side = min((WIDTH - 2 * MARGIN - GAP * (columns - 1)) / columns, largest)
+    image = _tile_photo(view, recording, photo, side)
     width = 2 * MARGIN + columns * side + GAP * (columns - 1)
-    height = side * recording.image.height / recording.image.width
+    height = side * image.height / image.width
     label = min(LABEL, side / 7)
     step = height + label * 1.5 + GAP
     limits, top = _limits(view, tiles), MARGIN + TITLE * 1.6
@@ -114,20 +120,21 @@ def _lay_out(view: View, recording: "Recording", tiles: list[Tile], columns: int
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
         x, y = MARGIN + column * (side + GAP), top + row * step
-        items.append(Picture(_tile_image(view, recording, tile, limits, side), x, y, side, height))
+        items.append(Picture(_tile_image(view, image, tile, limits), x, y, side, height))
         items.append(Text(tile.label, x + side / 2, y + height + label * 1.2, label, "middle"))
     bottom = top + math.ceil(len(tiles) / columns) * step
     items += _scale(view, limits, width, bottom)
     return Drawing(width, bottom + 2 * LABEL, tuple(items), text, view.to_json())
 
 
-def _tile_image(
-    view: View, recording: "Recording", tile: Tile, limits: tuple[float, float] | None, side: float
-) -> Image.Image:
-    """The painted tile, enlarged to about 300 dots an inch where the model saw fewer."""
-    image = recording.image
-    zoom = max(1, round(side / 72 * DPI / image.width))
-    image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.BICUBIC)
+def _tile_photo(view: View, recording: "Recording", photo: ImageSource | None, side: float) -> Image.Image:
+    """What the tiles are painted on, at about 300 dots an inch and no smaller than what the model saw."""
+    dots, seen = side / 72 * DPI, recording.image
+    width = seen.width * max(1, round(dots / seen.width)) if photo is None else max(seen.width, round(dots))
+    return backdrop(seen, photo, view.fit, width)
+
+
+def _tile_image(view: View, image: Image.Image, tile: Tile, limits: tuple[float, float] | None) -> Image.Image:
     if tile.map is None:
         return image
     low, high = limits or (float(tile.map.min()), float(tile.map.max()))

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from explorer.data.images import ImageSource
 from explorer.errors import QueryError
+from explorer.rendering.backdrop import backdrop
 from explorer.rendering.video import gif
 from explorer.rendering.view import View, paint, shown_map, shown_mask
 
@@ -14,8 +16,12 @@ if TYPE_CHECKING:
     from explorer.attention.recording import Recording
 
 
-def layers_gif(view: View, recording: "Recording", fps: float = 2.0, zoom: int = 2) -> bytes:
-    """The view's head and query in layer 0, 1, … as an endless GIF, `zoom` times the size that the model saw.
+def layers_gif(
+    view: View, recording: "Recording", fps: float = 2.0, zoom: int = 2, photo: ImageSource | None = None
+) -> bytes:
+    """The view's head and query in layer 0, 1, … as an endless GIF over the photo, where it is given.
+
+    It is `zoom` times as wide as what the model saw, or view.width pixels.
 
     With scale "shared" or "raw" all layers have one colour scale. Raises QueryError for a view of kind relevance,
     which has no layers; a rollout is shown as it starts at layer 0, 1, ….
@@ -28,7 +34,7 @@ def layers_gif(view: View, recording: "Recording", fps: float = 2.0, zoom: int =
     steps = [replace(view, layer=layer, start_layer=layer) for layer in range(recording.depth)]
     maps = np.stack([shown_map(step, recording) for step in steps])
     common = {"map": None, "shared": (float(maps.min()), float(maps.max())), "raw": (0.0, 1.0)}[view.scale]
-    image = recording.image.resize([side * zoom for side in recording.image.size], Image.Resampling.BICUBIC)
+    image = backdrop(recording.image, photo, view.fit, view.width or zoom * recording.image.width)
     frames = []
     for layer, heatmap in enumerate(maps):
         low, high = common or (float(heatmap.min()), float(heatmap.max()))

@@ -22,12 +22,13 @@ def python_script(view: View) -> str:
         *(f"    {name}={value!r}," for name, value in _settings(view).items()),
         ")",
         "model = explorer.load_model(view.model, arch=view.arch, num_heads=view.num_heads)",
-        f"recording = {_record('view.image', view.image)}",
-        *([f"other = {_record('view.similar_to', str(view.similar_to))}"] if second else []),
+        f"photo = {_photo('view.image', view.image)}",
+        f"recording = {_record('photo')}",
+        *([f"other = {_record(_photo('view.similar_to', str(view.similar_to)))}"] if second else []),
         f"heatmap = {_call(view, second)}  # (rows, cols) float32",
         'print(heatmap.shape, "from", heatmap.min(), "to", heatmap.max())',
         "",
-        f'Path("view.png").write_bytes(png(view, recording{also}))',
+        f'Path("view.png").write_bytes(png(view, recording{also}, photo=photo))',
         f'Path("view.npz").write_bytes(save_npz(view, recording{also}))',
         "",
     ]
@@ -40,10 +41,13 @@ def _imports(view: View) -> list[str]:
     return [*lines, "from explorer.data.samples import sample_photo"] if samples else lines
 
 
-def _record(name: str, image: str) -> str:
-    """explorer.record of an image that the view holds under that name."""
-    source = f"sample_photo({image.removeprefix(SAMPLE)!r})" if image.startswith(SAMPLE) else name
-    return f"explorer.record(model, {source}, size=view.size, fit=view.fit)"
+def _photo(name: str, image: str) -> str:
+    """What record() takes for an image that the view holds under that name."""
+    return f"sample_photo({image.removeprefix(SAMPLE)!r})" if image.startswith(SAMPLE) else name
+
+
+def _record(photo: str) -> str:
+    return f"explorer.record(model, {photo}, size=view.size, fit=view.fit)"
 
 
 def _settings(view: View) -> dict[str, object]:

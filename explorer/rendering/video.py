@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from explorer.attention.recording import record
-from explorer.data.video import Clip
+from explorer.data.video import Clip, Frames
 from explorer.errors import VideoError
+from explorer.rendering.backdrop import backdrop
 from explorer.rendering.view import View, paint, second_recording, shown_map, shown_mask
 
 if TYPE_CHECKING:
@@ -23,41 +24,55 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # frames done, frames in all; raise from it to stop
 # VP9 is what OpenCV's wheels can write everywhere and browsers play; their H.264 encoder exists on few machines.
 CODEC = "vp09"
+LARGEST, LARGEST_GIF = 1080, 480  # pixels of a frame's longer side; a GIF takes about a byte for each pixel
 PALETTE_FRAMES = 12  # frames that a GIF's colours are chosen from
 GAP = 8  # pixels between photo and attention
 
 
 @dataclass(frozen=True)
 class ClipMaps:
-    """One map a frame, and the frames as the model saw them."""
+    """A clip with one map a frame."""
 
-    images: list[Image.Image]
+    clip: Clip
     maps: np.ndarray  # (frames, rows, cols) float32
-    fps: float
+    seen: tuple[int, int]  # (width, height) of a frame as the model saw it
+
+    @property
+    def fps(self) -> float:
+        return self.clip.fps
 
 
 def record_clip(
     model: "Model", clip: Clip, view: View, progress: Progress | None = None, second: "Recording | None" = None
 ) -> ClipMaps:
-    """The view's map of every frame; of each frame only the map and the fitted image stay in memory.
+    """The view's map of every frame; of each frame only the map stays in memory.
 
     second: the recording of the image in view.similar_to, where there is one already; else it is made once.
     """
-    images, maps = [], []
+    maps, seen = [], (0, 0)
     second = second or second_recording(view, model)
     for frame in clip.frames:
         recording = record(model, frame, view.size, view.fit)
-        images.append(recording.image)
+        seen = recording.image.size
         maps.append(shown_map(view, recording, second))
         if progress:
             progress(len(maps), len(clip.frames))
-    return ClipMaps(images, np.stack(maps), clip.fps)
+    return ClipMaps(clip, np.stack(maps), seen)
 
 
-def painted_frames(clip: ClipMaps, view: View, beside: bool = False) -> Iterable[Image.Image]:
-    """Every frame with its map, lowest to highest of the whole clip in one colour scale; beside: after the photo."""
+def painted_frames(clip: ClipMaps, view: View, beside: bool = False, largest: int = LARGEST) -> Frames:
+    """Every frame with its map, in the clip's own size with a longer side of at most `largest`, or view.width wide.
+
+    Lowest to highest of the whole clip in one colour scale; beside: after the frame itself. The frames are painted
+    each time they are gone through.
+    """
+    return Frames(len(clip.maps), lambda: _paint(clip, view, beside, largest))
+
+
+def _paint(clip: ClipMaps, view: View, beside: bool, largest: int) -> Iterator[Image.Image]:
     low, high = (0.0, 1.0) if view.scale == "raw" else (float(clip.maps.min()), float(clip.maps.max()))
-    for image, heatmap in zip(clip.images, clip.maps, strict=True):
+    for frame, heatmap in zip(clip.clip.frames, clip.maps, strict=True):
+        image = backdrop(Image.new("RGB", clip.seen), frame, view.fit, view.width, largest=largest)
         painted = paint(view, image, heatmap, low, high, shown_mask(view, heatmap))
         yield side_by_side([image, painted]) if beside else painted
 
@@ -99,14 +114,14 @@ def _writer(path: Path, fps: float, width: int, height: int) -> cv2.VideoWriter:
     return writer
 
 
-def gif(frames: Iterable[Image.Image], fps: float) -> bytes:
-    """The frames as an endless GIF; all share one palette, so that nothing flickers."""
-    pictures = list(frames)
-    some = [pictures[index] for index in np.linspace(0, len(pictures) - 1, PALETTE_FRAMES).astype(int)]
-    palette = side_by_side(some, gap=0).quantize(255)
-    paletted = [picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for picture in pictures]
+def gif(frames: Sequence[Image.Image], fps: float) -> bytes:
+    """The frames as an endless GIF; all share one palette, so that nothing flickers. They are gone through twice."""
+    places = np.linspace(0, len(frames) - 1, PALETTE_FRAMES).astype(int).tolist()
+    some = {place: frame for place, frame in enumerate(frames) if place in places}
+    palette = side_by_side([some[place] for place in places], gap=0).quantize(255)
+    paletted = (frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames)
     file = io.BytesIO()
-    paletted[0].save(
-        file, "GIF", save_all=True, append_images=paletted[1:], duration=round(100 / fps) * 10, loop=0, disposal=1
+    next(paletted).save(
+        file, "GIF", save_all=True, append_images=paletted, duration=round(100 / fps) * 10, loop=0, disposal=1
     )
     return file.getvalue()

@@ -17,6 +17,7 @@ from explorer.data.images import ImageSource
 from explorer.data.samples import sample_photo
 from explorer.errors import QueryError
 from explorer.models.preprocess import Fit
+from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import colorize
 from explorer.rendering.overlay import blend, enlarge, normalize
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Kind = Literal["raw", "rollout", "relevance"]
 Scale = Literal["map", "shared", "raw"]
 SAMPLE = "sample:"  # an image of a view that begins so is one of the photos that come along
+WIDEST = 8192  # pixels of a picture
 SHADE = 0.45  # what stays of the light outside a mass mask
 
 
@@ -55,12 +57,15 @@ class View:
     opacity: float = 0.6
     resample: str = "bicubic"
     scale: Scale = "map"  # "map": its own range; "shared": the range over all heads of the layer; "raw": 0 to 1
+    width: int | None = None  # of a picture in pixels; None: as the photo
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise QueryError(f"A view's kind must be one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
         if self.scale not in get_args(Scale):
             raise QueryError(f"A view's scale must be one of {', '.join(get_args(Scale))}, not {self.scale!r}.")
+        if self.width is not None and not 16 <= self.width <= WIDEST:
+            raise QueryError(f"A picture is 16 to {WIDEST} pixels wide, not {self.width}.")
 
     def to_json(self) -> str:
         """All settings as one line of JSON."""
@@ -68,13 +73,14 @@ class View:
 
     @classmethod
     def from_json(cls, text: str) -> "View":
-        """The view that to_json wrote; QueryError where the text is none."""
+        """The view that to_json wrote, now or before a setting was added; QueryError where the text is none."""
         try:
-            settings: dict[str, Any] = json.loads(text)
+            settings: dict[str, Any] = dict(json.loads(text))
             for name in ("query", "similar_to"):
-                settings[name] = tuple(settings[name]) if isinstance(settings[name], list) else settings[name]
-            return cls(**{field.name: settings[field.name] for field in fields(cls)})
-        except (ValueError, KeyError, TypeError) as error:
+                value = settings.get(name)
+                settings[name] = tuple(value) if isinstance(value, list) else value
+            return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
+        except (ValueError, TypeError) as error:
             raise QueryError(f"These are not the settings of a view ({error}).") from error
 
 
@@ -145,20 +151,35 @@ def paint(
     return Image.fromarray(np.where(inside, np.array(picture), dark))
 
 
-def picture(view: View, recording: "Recording", zoom: int = 1, second: "Recording | None" = None) -> Image.Image:
-    """The view as an image, `zoom` times the size that the model saw; second as in shown_map."""
+def picture(
+    view: View,
+    recording: "Recording",
+    zoom: int = 1,
+    second: "Recording | None" = None,
+    photo: ImageSource | None = None,
+) -> Image.Image:
+    """The view as an image: over the photo at its own resolution, up to 2048 pixels, or view.width pixels wide.
+
+    photo: what the recording was made of; without it the picture is drawn over what the model saw. zoom: at least that
+    many times the size that the model saw; second as in shown_map.
+    """
     heatmap = shown_map(view, recording, second)
-    width, height = recording.image.size
-    image = recording.image.resize((width * zoom, height * zoom), Image.Resampling.BICUBIC)
+    image = backdrop(recording.image, photo, view.fit, view.width, zoom)
     return paint(view, image, heatmap, *limits(view, recording, heatmap), shown_mask(view, heatmap))
 
 
-def png(view: View, recording: "Recording", zoom: int = 1, second: "Recording | None" = None) -> bytes:
-    """The view as a PNG file, with every setting in its text entry "explorer"; second as in shown_map."""
+def png(
+    view: View,
+    recording: "Recording",
+    zoom: int = 1,
+    second: "Recording | None" = None,
+    photo: ImageSource | None = None,
+) -> bytes:
+    """What picture() draws as a PNG file, with every setting in its text entry "explorer"."""
     settings = PngInfo()
     settings.add_itxt("explorer", view.to_json())
     file = io.BytesIO()
-    picture(view, recording, zoom, second).save(file, "PNG", pnginfo=settings, optimize=True)
+    picture(view, recording, zoom, second, photo).save(file, "PNG", pnginfo=settings, optimize=True)
     return file.getvalue()
 
 

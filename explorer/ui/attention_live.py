@@ -9,6 +9,7 @@ from explorer.rendering.payload import canvas_payload
 from explorer.rendering.view import View, png, save_npz
 from explorer.ui import attention_settings as settings
 from explorer.ui.canvas import live_canvas
+from explorer.ui.state import shown_photo
 
 SHOWN_CLASSES = 5
 
@@ -67,10 +68,10 @@ def top_classes(rec: Recording, logits: np.ndarray) -> None:
 
 def downloads(rec: Recording, view: View, png_at: DeltaGenerator, npz_at: DeltaGenerator) -> None:
     """What is shown as PNG and NPZ, each in its place; made only when clicked."""
-    name = settings.download_name(rec, view)
+    name, photo = settings.download_name(rec, view), shown_photo().image
     png_at.download_button(
-        "Picture (PNG)", lambda: png(view, rec, zoom=4), f"{name}.png", "image/png", on_click="ignore", width="stretch",
-        help="The picture at four times the model's input size, every setting inside.",
+        "Picture (PNG)", lambda: png(view, rec, zoom=4, photo=photo), f"{name}.png", "image/png", on_click="ignore",
+        width="stretch", help="The map over the photo in its own resolution, every setting inside.",
     )  # fmt: skip
     npz_at.download_button(
         "Maps (NPZ)", lambda: save_npz(view, rec), f"{name}.npz", "application/octet-stream", on_click="ignore",

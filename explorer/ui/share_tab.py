@@ -1,6 +1,7 @@
 """The Share tab: the view as files that leave the app, made only when clicked."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import streamlit as st
@@ -13,6 +14,7 @@ from explorer.rendering.script import python_script
 from explorer.rendering.view import SAMPLE, View, png, save_npz
 from explorer.ui.attention_settings import download_name
 from explorer.ui.map_choice import MAPS, Shown, pick_map
+from explorer.ui.state import shown_photo
 
 
 class File(NamedTuple):
@@ -39,7 +41,7 @@ def share_tab(rec: Recording, view: View) -> None:
         columns[index % 4].download_button(
             label, make, f"{name}.{ending}", mime, on_click="ignore", width="stretch", help=about, key=f"share_{ending}"
         )
-    st.markdown("**This view as Python**: the script writes the same maps (NPZ), and the picture as the model saw it.")
+    st.markdown("**This view as Python**: the script writes the same maps (NPZ), and the picture.")
     st.code(python_script(shown.view), language="python")
     if own := own_photos(shown.view):
         st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
@@ -57,26 +59,28 @@ def _not_in_link(view: View) -> str:
 
 
 def _files(rec: Recording, shown: Shown) -> tuple[File, ...]:
-    view, second = shown.view, shown.second
+    view, second, photo = shown.view, shown.second, shown_photo().image
     raw = view.kind == "raw"
     drawn = "All heads of the layer, labelled." if raw else "Photo and map, labelled."
     moving = "This head, layer after layer." if raw else "As it starts at each layer."
+    heads, layers = (partial(figure, view, rec, of, second, photo) for of in ("heads", "layers"))
     return (
-        File("Figure (SVG)", "svg", "image/svg+xml", lambda: figure(view, rec, second=second).svg(), drawn),
-        File("Figure (PDF)", "pdf", "application/pdf", lambda: figure(view, rec, second=second).pdf(), drawn),
+        File("Figure (SVG)", "svg", "image/svg+xml", lambda: heads().svg(), drawn),
+        File("Figure (PDF)", "pdf", "application/pdf", lambda: heads().pdf(), drawn),
         File(
-            "Every layer × head (PDF)", "all.pdf", "application/pdf", lambda: figure(view, rec, "layers").pdf(),
-            "One page.", ("raw",),
+            "Every layer × head (PDF)", "all.pdf", "application/pdf", lambda: layers().pdf(), "One page.", ("raw",),
         ),
         File(
-            "Through the layers (GIF)", "gif", "image/gif", lambda: layers_gif(view, rec), moving, ("raw", "rollout"),
+            "Through the layers (GIF)", "gif", "image/gif", lambda: layers_gif(view, rec, photo=photo), moving,
+            ("raw", "rollout"),
         ),
         File(
             "Live page (HTML)", "html", "text/html", lambda: live_page(view, rec),
             "One file; hovering works offline.", ("raw",),
         ),
         File(
-            "Picture (PNG)", "png", "image/png", lambda: png(view, rec, 4, second), "Four times the model's input size."
+            "Picture (PNG)", "png", "image/png", lambda: png(view, rec, 4, second, photo),
+            "In the photo's own resolution.",
         ),
         File(
             "Maps (NPZ)", "npz", "application/octet-stream", lambda: save_npz(view, rec, second),

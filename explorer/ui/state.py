@@ -94,6 +94,11 @@ def current() -> Current:
     return now
 
 
+def shown_photo() -> Photo:
+    """The photo of the newest current()."""
+    return st.session_state[_GOOD].photo
+
+
 def _recorded(choice: Choice) -> Current:
     recording = cached.record(
         choice.model, choice.photo, choice.size, choice.fit, arch=choice.arch, num_heads=choice.num_heads

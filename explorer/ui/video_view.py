@@ -8,7 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from explorer.data.video import LIMITS, Clip, pan, read_clip
 from explorer.models.backbone import Model
-from explorer.rendering.video import gif, mp4, painted_frames, record_clip
+from explorer.rendering.video import LARGEST, LARGEST_GIF, gif, mp4, painted_frames, record_clip
 from explorer.rendering.view import View
 from explorer.ui import cached
 from explorer.ui.address import by_key, take, write_unless
@@ -19,7 +19,7 @@ from explorer.ui.progress import progress_bar
 from explorer.ui.state import Choice
 
 KEPT = "video_kept"
-LARGEST = 500  # MB
+LARGEST_UPLOAD = 500  # MB
 KINDS = {"raw": "Attention", "rollout": "Rollout", "relevance": "Relevance"}
 
 
@@ -36,7 +36,7 @@ class Film:
 def pick_clip(choice: Choice) -> tuple[Any, Clip] | None:
     """(what names the clip, the clip): an uploaded file, or a pan over the sidebar's photo while there is none."""
     kinds = ["mp4", "m4v", "mov", "webm", "gif"]
-    file = st.file_uploader(f"Clip (MP4, WebM or GIF; {LIMITS})", kinds, max_upload_size=LARGEST)
+    file = st.file_uploader(f"Clip (MP4, WebM or GIF; {LIMITS})", kinds, max_upload_size=LARGEST_UPLOAD)
     place = st.container()
     fps = st.select_slider("Frames a second", [2, 4, 8, 12, 24], 8, key="fps", bind="query-params")
     with place, show_errors():
@@ -101,9 +101,9 @@ def run(choice: Choice, clip: Clip, shown: Shown, beside: bool, asked: tuple) ->
     # Words, not a bar: writing is so quick that a bar's own movement would lag far behind the numbers.
     with st.spinner("Writing the film …"):
         place = st.empty()
-        frames = list(painted_frames(maps, shown.view, beside))
+        frames, small = (painted_frames(maps, shown.view, beside, side) for side in (LARGEST, LARGEST_GIF))
         film = mp4(frames, maps.fps, lambda done, total: _written(place, done, total), total=len(frames))
-        st.session_state[KEPT] = Film(asked, film, gif(frames, maps.fps), len(frames))
+        st.session_state[KEPT] = Film(asked, film, gif(small, maps.fps), len(frames))
     st.rerun()
 
 
