@@ -16,7 +16,7 @@ from explorer.attention.divergence import (
     resample,
 )  # fmt: skip
 from explorer.errors import QueryError
-from tests.tiny import photo, tiny_model
+from tests.tiny import photo, tiny_model, with_artefacts
 
 
 def record(**settings):
@@ -139,3 +139,34 @@ def test_the_difference_is_one_of_shares_on_the_finer_grid():
     assert got.shape == (4, 4) and got.dtype == np.float32
     assert got[0, 0] == pytest.approx(15 / 16) and got.sum() == pytest.approx(0, abs=1e-6)
     np.testing.assert_allclose(got.ravel()[1:], -1 / 16, rtol=1e-5)
+
+
+def test_hidden_artefacts_of_either_are_out_of_both_and_the_rest_is_normalised():
+    pair = [
+        explorer.record(with_artefacts(tiny_model(seed=seed), at), photo()) for seed, at in ((0, (2, 5)), (1, (6, 1)))
+    ]
+    kept = np.ones(65, bool)
+    kept[[1 + 2 * 8 + 5, 1 + 6 * 8 + 1]] = False
+    result, counted = divergence(*pair, query=(3, 3), hide_artefacts=True), divergence(*pair, query=(3, 3))
+    for layer in range(3):
+        for head in range(4):
+            p, q = (np.float64(rec.rows(layer, (3, 3))[head, kept]) for rec in pair)
+            assert result.table[layer, head] == pytest.approx(jensenshannon(p, q, base=2) ** 2, abs=1e-9)
+    assert abs(result.table - counted.table).max() > 0.01
+
+
+def test_hidden_artefacts_on_grids_of_other_patch_sizes():
+    fine = explorer.record(with_artefacts(tiny_model(), (2, 5)), photo())
+    coarse = record(patch_size=16, seed=2)
+    hidden = np.zeros((8, 8), bool)
+    hidden[2, 5] = True
+    result = divergence(fine, coarse, hide_artefacts=True)
+    p = np.float64(fine.heads(1)[2])[~hidden]
+    q = np.kron(np.float64(coarse.heads(1)[2]), np.ones((2, 2)))[~hidden]
+    assert result.table[1, 2] == pytest.approx(jensenshannon(p, q, base=2) ** 2, abs=1e-9)
+
+
+def test_a_map_without_any_weight_is_no_number_that_is_missing():
+    nothing, some = np.zeros(4), np.ones(4)
+    assert jensen_shannon(nothing, nothing) == 0
+    assert jensen_shannon(nothing, some) == jensen_shannon(some, nothing) == 1

@@ -98,7 +98,7 @@ def test_the_command_goes_over_the_epochs(project, tmp_path, capsys):
     bits = np.array([float(row["bits"]) for row in rows]).reshape(3, 3, 2)
     np.testing.assert_allclose(bits, expected(project), atol=5e-5)
     assert [rows[0]["epoch"], rows[-1]["epoch"], rows[-1]["layer"], rows[-1]["head"]] == ["0", "2", "2", "1"]
-    assert Image.open(tmp_path / "e.png").size == (3 * 32 + 2 * 8, 32 + 24)
+    assert Image.open(tmp_path / "e.png").size == (3 * 70 + 2 * 8, 70 + 24)  # the photo and a caption
     printed = capsys.readouterr().out.splitlines()
     assert "against its start" in printed[0] and printed[2].split() == [
         "epoch",

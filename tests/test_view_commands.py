@@ -158,6 +158,22 @@ def test_a_picture_is_as_wide_as_asked_and_so_is_its_scripts(folder, tmp_path):
     assert Image.open(tmp_path / "c.png").size == (3 * 100 + 2 * 8, 100)
 
 
+def test_compare_hides_artefacts_in_its_numbers_too(tmp_path):
+    for name, seed in (("one", 0), ("two", 1)):
+        save_file(with_artefacts(tiny_model(seed=seed), (2, 5)).module.state_dict(), tmp_path / f"{name}.safetensors")
+    photo().save(tmp_path / "photo.png")
+    weights = [tmp_path / "one.safetensors", "--with", tmp_path / "two.safetensors"]
+    heads = ["--num-heads", "4", "--with-num-heads", "4"]
+    run("compare", tmp_path / "photo.png", "--model", *weights, *heads, "--csv", tmp_path / "c.csv", "--hide-artefacts")
+    with (tmp_path / "c.csv").open(newline="") as file:
+        bits = [float(row["bits"]) for row in csv.DictReader(file)]
+    models = [explorer.load_model(tmp_path / f"{name}.safetensors", num_heads=4) for name in ("one", "two")]
+    pair = [explorer.record(model, tmp_path / "photo.png") for model in models]
+    hidden, counted = (np.sort(divergence(*pair, hide_artefacts=hide).table.ravel())[::-1] for hide in (True, False))
+    np.testing.assert_allclose(bits, hidden, atol=5e-5)
+    assert abs(hidden - counted).max() > 0.01
+
+
 @pytest.mark.parametrize(("kind", "width"), [("mp4", 64), ("gif", 136)])
 def test_video_has_a_frame_for_every_one_looked_at(folder, tmp_path, kind, width):
     out = tmp_path / f"out.{kind}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import rel_entr
 
+from explorer.attention.artefacts import artefact_mask
 from explorer.errors import QueryError
 
 if TYPE_CHECKING:
@@ -43,20 +44,36 @@ class Divergence:
 
 
 def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """JS(p, q) = (KL(p, m) + KL(q, m)) / 2 with m = (p + q) / 2 over the last axis, in bits; p and q are normalised."""
-    p, q = (a.astype(np.float64) / a.sum(axis=-1, keepdims=True, dtype=np.float64) for a in (p, q))
+    """JS(p, q) = (KL(p, m) + KL(q, m)) / 2 with m = (p + q) / 2 over the last axis, in bits; p and q are normalised.
+
+    Where all entries of one are 0 there is nothing to normalise: 1 bit, or 0 where the other is empty too.
+    """
+    p, q = (normalised(a) for a in (p, q))
     m = (p + q) / 2
     nats = (rel_entr(p, m).sum(axis=-1) + rel_entr(q, m).sum(axis=-1)) / 2
-    return np.clip(nats / np.log(2), 0, 1)
+    bits = np.clip(nats / np.log(2), 0, 1)
+    return np.where(p.any(axis=-1) == q.any(axis=-1), bits, 1.0)
 
 
-def divergence(first: "Recording", second: "Recording", query: "Query | None" = None) -> Divergence:
+def normalised(weights: np.ndarray) -> np.ndarray:
+    """Weights over their sum along the last axis, float64; zeros where all are zero."""
+    weights = weights.astype(np.float64)
+    total = weights.sum(axis=-1, keepdims=True)
+    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+
+
+def divergence(
+    first: "Recording", second: "Recording", query: "Query | None" = None, hide_artefacts: bool = False
+) -> Divergence:
     """Divergence of every head of two recordings of the same photo, from one query (a patch is one of `first`).
 
     With the same grid and prefix tokens, over all tokens; otherwise over the patches, on the image. Models with other
-    numbers of heads are compared by their head means, with other depths at the same relative depth.
+    numbers of heads are compared by their head means, with other depths at the same relative depth. hide_artefacts:
+    the artefact tokens of either are taken out of both, and the rest is normalised; QueryError where their norms aren't
+    known.
     """
     check_same_view(first, second)
+    hidden = (artefact_mask(first), artefact_mask(second)) if hide_artefacts else None
     query = first.default_query if query is None else query
     other_query = matching_query(query, first.grid, second.grid)
     by_head = first.num_heads == second.num_heads
@@ -65,15 +82,31 @@ def divergence(first: "Recording", second: "Recording", query: "Query | None" = 
     for layer, other_layer in layers:
         if _over_tokens(first, second):
             p, q = first.rows(layer, query), second.rows(other_layer, other_query)
+            if hidden:
+                p, q = (_without(row, hidden[0] | hidden[1]) for row in (p, q))
         else:
             maps = on_common_cells(first.heads(layer, query), second.heads(other_layer, other_query))
             p, q = (heads.reshape(len(heads), -1) for heads in maps)
+            if hidden:
+                p, q = (_without(cells, _hidden_cells(*hidden)) for cells in (p, q))
         rows.append(jensen_shannon(p, q) if by_head else jensen_shannon(p.mean(axis=0), q.mean(axis=0))[None])
     return Divergence(np.array(rows), layers, tuple(range(first.num_heads)) if by_head else ("mean",))
 
 
 def _over_tokens(first: "Recording", second: "Recording") -> bool:
     return first.grid == second.grid and first.prefix_tokens == second.prefix_tokens
+
+
+def _without(weights: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Weights "head token" or "head cell" with 0 at the hidden ones, which are the last of them where tokens lead."""
+    kept = weights.copy()
+    kept[:, -hidden.size :][:, hidden.ravel()] = 0
+    return kept
+
+
+def _hidden_cells(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Which of the common cells lie in a hidden patch of either grid, bool."""
+    return np.logical_or(*(cells > 1e-9 for cells in on_common_cells(first.astype(float), second.astype(float))))
 
 
 def same_depth(layer: int, depth: int, other_depth: int) -> int:

@@ -30,19 +30,26 @@ class History:
         return [(self.epochs[at], layer, head, float(bits)) for (at, layer, head), bits in np.ndenumerate(self.table)]
 
 
-def history(start: "Recording", epochs: Iterable[tuple[int, "Recording"]], query: "Query | None" = None) -> History:
+def history(
+    start: "Recording",
+    epochs: Iterable[tuple[int, "Recording"]],
+    query: "Query | None" = None,
+    hide_artefacts: bool = False,
+) -> History:
     """Every epoch's recording of the same photo held to the start's, from one query; one recording is used at a time.
 
-    Raises QueryError where an epoch is of another architecture than the start.
+    hide_artefacts as in divergence. Raises QueryError where an epoch is of another architecture than the start.
     """
     numbers, tables = [0], [np.zeros((start.depth, start.num_heads))]
     for epoch, recording in epochs:
         numbers.append(epoch)
-        tables.append(epoch_divergence(start, recording, query))
+        tables.append(epoch_divergence(start, recording, query, hide_artefacts))
     return History(tuple(numbers), np.stack(tables))
 
 
-def epoch_divergence(start: "Recording", recording: "Recording", query: "Query | None" = None) -> np.ndarray:
+def epoch_divergence(
+    start: "Recording", recording: "Recording", query: "Query | None" = None, hide_artefacts: bool = False
+) -> np.ndarray:
     """ "layer head" divergence of one epoch from the start, in bits."""
     shapes = [(rec.depth, rec.num_heads, rec.patch_size) for rec in (start, recording)]
     if shapes[0] != shapes[1]:
@@ -51,4 +58,4 @@ def epoch_divergence(start: "Recording", recording: "Recording", query: "Query |
             f"{recording.model_name} has {texts[1]}, its start {start.model_name} {texts[0]}: give the model that its "
             "training began with."
         )
-    return divergence(start, recording, query).table
+    return divergence(start, recording, query, hide_artefacts).table

@@ -52,7 +52,7 @@ def _two(args: argparse.Namespace) -> int:
     first = _view.recorded(args, _view.open_model(args), args.image)
     other = load_model(args.other, arch=args.with_arch, num_heads=args.with_num_heads)
     second = _view.recorded(args, other, args.image)
-    result = divergence(first, second, args.query)
+    result = divergence(first, second, args.query, args.hide_artefacts)
     rows = [(change.layer, change.other_layer, change.head, f"{change.bits:.4f}") for change in result.most_changed()]
     table = [("layer", "other layer", "head", "bits"), *rows]
     _write_csv(args.csv, table)
@@ -76,7 +76,7 @@ def _epochs(args: argparse.Namespace) -> int:
     args.size = args.size or model.input_size  # of all epochs, whatever size the training used
     start = _view.recorded(args, model, args.image)
     maps = {0: shown_map(view, start)}
-    result = history(start, _record_each(args, view, kept, maps), args.query)
+    result = history(start, _record_each(args, view, kept, maps), args.query, args.hide_artefacts)
     _write_csv(args.csv, [("epoch", "layer", "head", "bits"), *((*row[:3], f"{row[3]:.4f}") for row in result.rows())])
     if args.out:
         picture = epochs_picture(

@@ -18,6 +18,7 @@ from explorer.ui import cached
 from explorer.ui.address import number, take, write
 from explorer.ui.attention_settings import query_name
 from explorer.ui.compare_view import PLAIN, Pair, second_recording
+from explorer.ui.messages import check_link
 from explorer.ui.model_picker import Picked
 from explorer.ui.progress import progress_bar
 from explorer.ui.state import Current
@@ -34,12 +35,14 @@ def trained_models() -> dict[str, str]:
 def pick_epochs(now: Current, trained: dict[str, str]) -> tuple[Pair, str]:
     """A checkpoint and one of its epochs, beside the start; and the checkpoint's key."""
     run_at, epoch_at = st.columns([2, 3], gap="large")
+    check_link(RUN, trained.__contains__, f"one of {', '.join(trained)}")
     take(RUN, lambda text: text if text in trained else None, next(iter(trained)))
     key = run_at.selectbox("Training", list(trained), format_func=trained.__getitem__, key=RUN, persist_state="session")
     write(RUN, key)
     kept = dict(registry.saved_epochs(key))
     epochs = [0, *kept]
     within = number(int, 0, max(kept))
+    check_link(EPOCH, lambda text: within(text) in epochs, f"one of {', '.join(map(str, epochs))}")
     take(EPOCH, lambda text: epoch if (epoch := within(text)) in epochs else None, max(kept))
     epoch = epoch_at.select_slider("Epoch (0: before training)", epochs, key=EPOCH, persist_state="session")
     write(EPOCH, str(epoch))
@@ -86,7 +89,8 @@ def _history(view: View, start: Recording, now: Current, key: str) -> History:
     tables, image = [], now.photo.image  # read here: it asks Streamlit's cache, which is not for other threads
     with progress_bar("Epochs looked at") as progress:
         for done, (_, folder) in enumerate(epochs, start=1):
-            mark = (folder, cached.stamp(str(folder)), view.model, now.photo.key, start.image.size, now.fit, view.query)
+            asked = (view.model, view.query, view.hide_artefacts, now.photo.key, start.image.size, now.fit)
+            mark = (folder, cached.stamp(str(folder)), asked)
             if mark not in shelf:
                 shelf[mark] = cached.aside(lambda folder=folder: _divergence(folder, image, now.fit, start, view))
                 progress(done, len(epochs))
@@ -99,4 +103,4 @@ def _history(view: View, start: Recording, now: Current, key: str) -> History:
 
 def _divergence(folder: Path, image: Image.Image, fit: Fit, start: Recording, view: View) -> np.ndarray:
     recording = explorer.record(explorer.load_model(folder), image, min(start.image.size), fit)
-    return epoch_divergence(start, recording, view.query)
+    return epoch_divergence(start, recording, view.query, view.hide_artefacts)

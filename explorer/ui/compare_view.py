@@ -14,17 +14,22 @@ from explorer.rendering.curves import divergence_figure
 from explorer.rendering.payload import canvas_payload
 from explorer.rendering.view import View, picture
 from explorer.ui import cached
+from explorer.ui.address import write
 from explorer.ui.attention_settings import (
     FUSIONS,
+    change_settings,
+    check_layer_and_head,
+    check_query,
+    checked_query,
     default_layer,
     head_name,
     head_options,
-    parse_query,
     query_name,
     query_text,
+    settings,
 )
 from explorer.ui.components.linked import linked_canvases
-from explorer.ui.messages import plain, sentence_of
+from explorer.ui.messages import check_switch, plain, sentence_of
 from explorer.ui.model_picker import Picked
 from explorer.ui.second import pick_second_model
 from explorer.ui.state import Current
@@ -88,9 +93,10 @@ class Pair:
 def pick_view(pair: Pair, default: int) -> View:
     """Layer (at first `default`) and head of the first; heads only where the second has as many."""
     first, second = pair.first, pair.second
+    options = head_options(first) if first.num_heads == second.num_heads else list(FUSIONS)
+    check_layer_and_head(first, options)
     layer_at, head_at = st.columns([3, 2], gap="large")
     layer = layer_at.slider("Layer", 0, first.depth - 1, default, key="layer", bind="query-params")
-    options = head_options(first) if first.num_heads == second.num_heads else list(FUSIONS)
     if st.session_state.get("head") not in (None, *options):
         st.session_state["head"] = "mean"
     head = str(head_at.select_slider("Head", options, "mean", key="head", bind="query-params"))
@@ -102,21 +108,21 @@ def pick_view(pair: Pair, default: int) -> View:
 def _pick_artefacts(pair: Pair) -> bool:
     """Whether each map is shown without its own model's artefact tokens; not where token norms aren't known."""
     known = pair.first.norms is not None and pair.second.norms is not None
+    check_switch("without_artefacts")
     hide = st.toggle(
         "Hide artefact tokens", key="without_artefacts", bind="query-params", disabled=not known,
-        help="Take the patches whose token norm is an outlier out of both maps and their difference. The divergences "
-        "of heads count all tokens.",
+        help="Take the patches whose token norm is an outlier out of both maps, their difference and the divergences.",
     )  # fmt: skip
     return hide and known
 
 
 def _query(rec: Recording) -> Query:
-    """The query in the address, where this recording has it."""
-    text = st.query_params.get(QUERY)
-    if text is None:
-        return rec.default_query
-    query = parse_query(text)
-    rec.rows(0, query)  # raises the QueryError that the page shows
+    """The query that was clicked here or on Attention; the default, with a sentence, where this recording lacks it."""
+    check_query(rec)
+    query, complaint = checked_query(rec)
+    if complaint:
+        st.warning(complaint)
+    write(QUERY, settings()["query"])
     return query
 
 
@@ -124,7 +130,7 @@ def _take_change() -> None:
     change = st.session_state[CANVASES].get("view")
     if change:
         query = change["query"]
-        st.query_params[QUERY] = query_text(query if isinstance(query, str) else tuple(query))
+        change_settings(query=query_text(query if isinstance(query, str) else tuple(query)))
         st.session_state[SEQ] = change["seq"]
 
 
@@ -146,7 +152,7 @@ def canvases(view: View, pair: Pair) -> None:
 def differences(view: View, pair: Pair) -> None:
     """Where the second looks more or less, and which heads look elsewhere."""
     first, second = pair.first, pair.second
-    result = divergence(first, second, view.query)
+    result = divergence(first, second, view.query, view.hide_artefacts)
     map_at, table_at = st.columns([2, 3], gap="large")
     with map_at:
         st.header("Where it changed", anchor=False)
