@@ -161,8 +161,8 @@ def test_hidden_artefacts_on_grids_of_other_patch_sizes():
     hidden = np.zeros((8, 8), bool)
     hidden[2, 5] = True
     result = divergence(fine, coarse, hide_artefacts=True)
-    p = np.float64(fine.heads(1)[2])[~hidden]
-    q = np.kron(np.float64(coarse.heads(1)[2]), np.ones((2, 2)))[~hidden]
+    p = fine.heads(1)[2].astype(np.float64)[~hidden]
+    q = np.kron(coarse.heads(1)[2].astype(np.float64), np.ones((2, 2)))[~hidden]
     assert result.table[1, 2] == pytest.approx(jensenshannon(p, q, base=2) ** 2, abs=1e-9)
 
 
