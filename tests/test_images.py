@@ -27,7 +27,7 @@ ODD_FILES: dict[str, tuple[tuple[int, int], tuple[float, float, float]] | str] =
     "exif_samples/33-type_error.jpg": ((2560, 1600), (105, 111, 116)),
     "exif_samples/image01551.jpg": ((61, 58), (192, 87, 88)),
     "exif_samples/image02206.jpg": ((65, 65), (114, 128, 148)),
-    "exif_samples/samplefilehub.heif": "HEIC or HEIF photo",
+    "exif_samples/samplefilehub.heif": "is a HEIC photo",
     "made_here/bomb_20000x20000_1bit.png": "over 100 million pixels",
     "made_here/cmyk_red.jpg": ((96, 64), (255, 0, 0)),
     "made_here/empty.jpg": "empty",
@@ -40,7 +40,7 @@ ODD_FILES: dict[str, tuple[tuple[int, int], tuple[float, float, float]] | str] =
     "pillow/16bit.cropped.tif": ((64, 64), (1.4, 1.4, 1.4)),
     "pillow/apng_mode_16bit.png": ((128, 64), (255, 0, 0)),
     "pillow/apng_mode_palette_alpha.png": ((128, 64), (255, 0, 0)),
-    "pillow/avif_hopper.heif": "HEIC or HEIF photo",
+    "pillow/avif_hopper.heif": "is a HEIC photo",
     "pillow/bmp_b_badwidth.bmp": "over 100 million pixels",
     "pillow/bmp_b_reallybig.bmp": "over 100 million pixels",
     "pillow/broken_data_stream.png": "damaged",
@@ -313,3 +313,35 @@ def test_damaged_bytes_never_escape_as_another_error(kind):
             refused += 1
             assert "The image" in str(error)
     assert refused > 30
+
+
+def ftyp(*brands: bytes) -> bytes:
+    """The first box of a file of that main brand and these others."""
+    return struct.pack(">I4s4sI", 16 + 4 * len(brands[1:]), b"ftyp", brands[0], 0) + b"".join(brands[1:])
+
+
+@pytest.mark.parametrize(
+    ("brands", "said"),
+    [
+        ((b"heic", b"mif1", b"heic"), "is a HEIC photo.*export it as JPEG"),
+        ((b"heix", b"mif1"), "is a HEIC photo"),
+        ((b"mif1", b"mif1", b"heic", b"miaf"), "is a HEIC photo"),
+        ((b"msf1", b"hevc"), "is a HEIC photo"),
+        ((b"avif", b"mif1", b"miaf"), "is an AVIF photo, but damaged"),
+        ((b"mif1", b"miaf", b"avif"), "is an AVIF photo, but damaged"),
+        ((b"crx ", b"crx ", b"isom"), "camera's raw file.*JPEG"),
+        ((b"isom", b"isom", b"mp42"), "is a video or another kind of file, not an image"),
+    ],
+)
+def test_the_brands_of_a_file_tell_what_it_is(brands, said):
+    with pytest.raises(ImageError, match=said):
+        open_image(ftyp(*brands) + bytes(60))
+
+
+@pytest.mark.parametrize("main", [b"avif", b"mif1"])
+def test_avif_opens(main):
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(file, "AVIF")
+    data = file.getvalue()
+    opened = open_image(data[:8] + main + data[12:])
+    assert opened.size == (64, 48) and abs(np.array(opened).astype(int) - (200, 30, 30)).max() < 6

@@ -19,7 +19,11 @@ ImageSource = str | PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM")
 READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and PPM files work"
 MAX_PIXELS = 100_000_000
+# What files that begin with an "ftyp" box say they are; phones' HEIC photos call themselves mif1, too, as AVIF may.
+AVIF_BRANDS = {b"avif", b"avis"}
+HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"}
 
+HEAD = 256  # bytes that tell the kind of a file
 # What Pillow's decoders raise on damaged data; none of it says anything but "this file is broken".
 _BROKEN = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError),
@@ -172,15 +176,28 @@ def _why_unidentified(source: str | PathLike[str] | IO[bytes], name: str) -> str
     if not head:
         return f"{name} is empty (0 bytes); {READABLE}."
     if head[4:8] == b"ftyp":
-        return f"{name} is a HEIC or HEIF photo, which can't be read here; export it as JPEG or PNG and try again."
+        return _why_not_avif(head, name)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return f"{name} is a zip archive, not an image; {READABLE}."
     return f"{name} is no image, or of a kind that can't be read here; {READABLE}."
 
 
+def _why_not_avif(head: bytes, name: str) -> str:
+    """Of a file that begins with an "ftyp" box: its size, "ftyp", the main brand, a version, then all brands."""
+    box = head[8 : int.from_bytes(head[:4], "big")]
+    brands = {box[:4], *(box[at : at + 4] for at in range(8, len(box), 4))}
+    if brands & AVIF_BRANDS:
+        return f"{name} is an AVIF photo, but damaged or cut short; export or copy it again."
+    if brands & HEIC_BRANDS:
+        return f"{name} is a HEIC photo, the kind that iPhones take, which can't be read here; export it as JPEG."
+    if b"crx " in brands:
+        return f"{name} is a camera's raw file, which can't be read here; export it as JPEG."
+    return f"{name} is a video or another kind of file, not an image; {READABLE}."
+
+
 def _head(source: str | PathLike[str] | IO[bytes]) -> bytes:
     if isinstance(source, (str, PathLike)):
         with open(source, "rb") as file:
-            return file.read(16)
+            return file.read(HEAD)
     source.seek(0)
-    return source.read(16)
+    return source.read(HEAD)
