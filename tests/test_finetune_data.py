@@ -12,11 +12,12 @@ from explorer.data.datasets import read_dataset
 from explorer.errors import DataError
 from explorer.training.options import Options, write_config
 from explorer.training.plan import Plan
+from explorer.ui.finetune_data import read_once
 from explorer.ui.finetune_report import copies_line, thumbnail
 from explorer.ui.finetune_uploads import data_suffix, keep_upload, trim, uploads_folder
 from tests.digits import digit_files, digits_zip
 from tests.test_finetune_page import make_run, words
-from tests.zips import picture, write_folder
+from tests.zips import picture, write_folder, write_zip
 
 
 @pytest.fixture
@@ -111,8 +112,22 @@ def test_of_a_refused_data_set_nothing_is_kept_and_the_one_in_use_stays(runs, tm
     app.segmented_control(key="finetune_source").set_value("Used before").run()
     app.selectbox(key="finetune_before").set_value(one_class).run()
     app.button(key="use_before").click().run()
-    assert "only one class, 'zero'" in words(app.error) and words(app.text) == "good.zip: 6"
+    assert "'bad.zip' has only one class, 'zero'" in words(app.error).replace("\\", "")
+    assert words(app.text) == "good.zip: 6"
     assert set(uploads_folder().iterdir()) == kept
+
+
+@pytest.mark.parametrize(
+    "files, sentence",
+    [
+        ({"a/1.txt": b"x"}, "'my.zip' holds no images; "),
+        ({"a/1.png": picture(1), "a/b.zip": b"PK"}, "'my.zip' was refused because 'a/b.zip' is an archive"),
+        ({"a/1.png": picture(1), "b/1.png": picture(2), "b/2.png": picture(3)}, "In 'my.zip': Class 'a' has only one"),
+    ],
+)
+def test_what_is_wrong_with_a_zip_is_said_by_its_name(runs, tmp_path, files, sentence):
+    with pytest.raises(DataError, match=f"^{sentence}"):
+        read_once(write_zip(tmp_path / "0123456789abcdef.zip", files), "my.zip")
 
 
 def test_a_disk_that_is_full_is_one_sentence_and_leaves_no_half_file(runs, tmp_path):

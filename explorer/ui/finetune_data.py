@@ -165,10 +165,19 @@ def read_once(path: Path, title: str, read: Reader = read_dataset) -> DatasetRep
         except DataError as error:
             forget_upload(path)
             shutil.rmtree(out, ignore_errors=True)
-            raise DataError(str(error).replace(f"'{path.name}'", f"'{title}'")) from error  # as the person knows it
+            raise DataError(_as_known(str(error), path, title)) from error
     while len(reports) > KEPT_REPORTS:
         reports.popitem(last=False)
     return reports[key]
+
+
+def _as_known(sentence: str, path: Path, title: str) -> str:
+    """The sentence about the data set by the name that the person knows: another one may stand on the page as well."""
+    sentence = sentence.replace(f"'{path.name}'", f"'{title}'")
+    for words in ("The data set ", "The zip "):
+        if sentence.startswith(words):
+            return f"'{title}' {sentence.removeprefix(words)}"
+    return sentence if f"'{title}'" in sentence else f"In '{title}': {sentence}"
 
 
 def _read_with_progress(read: Reader, path: Path, out: Path) -> DatasetReport:
