@@ -9,7 +9,7 @@ sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry or
 
 import streamlit as st  # noqa: E402
 
-from explorer.ui.messages import show_messages  # noqa: E402
+from explorer.ui.messages import open_link, show_link, show_messages  # noqa: E402
 from explorer.ui.navigation import pages  # noqa: E402
 from explorer.ui.sidebar import sidebar  # noqa: E402
 from explorer.ui.widgets import style  # noqa: E402
@@ -18,6 +18,8 @@ ICON = _HERE / "ui" / "icon.png"  # a Material icon would be fetched from the ne
 st.set_page_config(page_title="Vision Transformer explorer", page_icon=str(ICON), layout="wide")
 style()
 page = st.navigation(pages(), position="top")
+open_link(page.url_path)
 sidebar()
-show_messages()
+place = show_messages()
 page.run()
+show_link(place)

@@ -5,7 +5,7 @@ import streamlit as st
 from explorer.ui import compare_epochs, compare_view
 from explorer.ui.address import by_key, take, write_unless
 from explorer.ui.attention_settings import default_layer
-from explorer.ui.messages import show_errors
+from explorer.ui.messages import check_link, show_errors
 from explorer.ui.state import Current, current
 
 SIDES = {"model": "Another model", "epochs": "Epochs of a training"}
@@ -13,6 +13,7 @@ SIDES = {"model": "Another model", "epochs": "Epochs of a training"}
 
 def pick_side(trained: dict[str, str]) -> str:
     """What stands on the right; epochs only where a training kept some."""
+    check_link("side", lambda text: by_key(SIDES)(text) is not None, f"one of {', '.join(SIDES)}")
     take("side", by_key(SIDES), "model")
     side = st.segmented_control(
         "Beside it", list(SIDES), format_func=SIDES.__getitem__, required=True, key="side", persist_state="session"

@@ -3,9 +3,10 @@
 import streamlit as st
 
 from explorer.models.tokens import make_tokens
+from explorer.ui.address import read_patch
 from explorer.ui.attention_settings import change_settings
 from explorer.ui.components.patch_picker import patch_picker
-from explorer.ui.messages import plain, show_errors
+from explorer.ui.messages import check_link, link_is_new, plain, show_errors
 from explorer.ui.navigation import page_named
 from explorer.ui.patch_steps import show_positions, show_prefix, show_vectors, step, why_positions, why_prefix
 from explorer.ui.state import Current, current
@@ -15,19 +16,16 @@ PICKER, PATCH = "patch_picker", "patch"  # the component's key; the setting in t
 
 def picked_patch(grid: tuple[int, int]) -> tuple[int, int]:
     """The patch that the address names, or the middle one, with a sentence where the address names none of the grid."""
-    text = st.query_params.get(PATCH)
+    text, read = st.query_params.get(PATCH), read_patch(grid)
     middle = (grid[0] // 2, grid[1] // 2)
-    if text is None:
-        return middle
-    row, _, col = text.partition(",")
-    if row.isdecimal() and col.isdecimal() and int(row) < grid[0] and int(col) < grid[1]:
-        return int(row), int(col)
+    rows = f"{grid[0]} rows and {grid[1]} columns, counted from 0"
+    check_link(PATCH, lambda text: read(text) is not None, f"row,col of the {rows}")
+    patch = middle if text is None else read(text)
+    if patch is not None:
+        return patch
     del st.query_params[PATCH]
-    st.warning(
-        f"Patch {plain(text)} isn't one of this photo's {grid[0]} rows and {grid[1]} columns, counted from 0: "
-        f"patch {middle} is shown instead.",
-        icon=":material/link_off:",
-    )
+    if not link_is_new():
+        st.warning(f"Patch {plain(str(text))} isn't one of this photo's {rows}: patch {middle} is shown instead.")
     return middle
 
 

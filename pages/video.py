@@ -3,7 +3,7 @@
 import streamlit as st
 
 from explorer.ui import video_view
-from explorer.ui.messages import show_errors
+from explorer.ui.messages import check_switch, show_errors
 from explorer.ui.state import chosen
 
 st.title("Attention over a clip", anchor=False)
@@ -12,6 +12,7 @@ choice = chosen()
 picked = video_view.pick_clip(choice)
 with show_errors():
     shown = video_view.pick_view(choice)
+    check_switch("beside")
     beside = st.toggle("Show the clip beside it", True, key="beside", bind="query-params")
     if picked is not None:
         name, clip = picked

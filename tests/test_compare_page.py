@@ -22,6 +22,22 @@ def test_the_same_model_twice_is_named(checkpoints):
     assert not app.exception and not said(app)
 
 
+def test_a_query_that_another_photo_size_lacks_becomes_the_default_with_a_sentence(checkpoints):
+    save_weights(checkpoints, "second.safetensors", depth=2)
+    app = open_app("compare", query="7,7", **{"with": SECOND})
+    assert not sentences(app) and app.query_params["query"] == "7,7"
+    app.select_slider(key="size").set_value(48).run()
+    assert [s for s in sentences(app) if "outside the grid of 6 rows and 6 columns. Shown instead: cls." in s]
+    assert "Which heads changed" in [header.value for header in app.header] and "query" not in app.query_params
+
+
+def test_a_patch_pinned_on_attention_is_the_query_here(checkpoints):
+    app = open_app("attention", query="3,4")
+    app.switch_page("../pages/compare.py").run()
+    assert app.query_params["query"] == "3,4"
+    assert [caption for caption in app.caption if "divergence from patch (3, 4)" in caption.value]
+
+
 def test_a_second_model_that_cannot_be_loaded_leaves_the_first(checkpoints):
     app = open_app("compare", **{"with": "no_such_model"})
     assert not app.exception

@@ -49,7 +49,8 @@ def test_model_photo_size_and_fit_are_those_of_the_address():
     choice = app.session_state["choice"]
     assert (choice.photo.source, choice.size, choice.fit) == ("sample:coffee", 96, "squash")
     assert choice.settings == {
-        "model": TINY, "arch": None, "num_heads": 8, "image": "sample:coffee", "size": 96, "fit": "squash",
+        "model": TINY, "arch": None, "num_heads": 8, "grid": None, "image": "sample:coffee", "size": 96,
+        "fit": "squash",
     }  # fmt: skip
     assert choice.model.num_heads == 8
     assert app.query_params == {
@@ -77,6 +78,38 @@ def test_a_value_in_the_address_that_cannot_be_used_is_named_and_the_default_sho
     assert [s for s in sentences(app) if f"{key} “{value}”" in s and expected in s]
     choice = app.session_state["choice"]
     assert (choice.photo.source, choice.size % 8, choice.fit) == ("sample:cat", 0, "crop")
+
+
+WRONG = {
+    "attention": {
+        "layer": "77", "head": "9", "query": "99,99", "colormap": "jet", "opacity": "7", "mass": "0", "scale": "log",
+        "resample": "cubic", "grid": "maybe", "tab": "Nope", "map": "x", "class": "unicorn", "fusion": "sum",
+        "discard_ratio": "5", "start_layer": "9", "like": "you",
+    },
+    "features": {"patch": "99,1", "second": "unicorn", "together": "maybe", "foreground": "2"},
+    "compare": {"side": "left", "layer": "-1", "head": "foo", "query": "a,b", "without_artefacts": "maybe"},
+    "video": {"fps": "5", "video_map": "x", "layer": "99", "head": "77", "beside": "maybe", "fusion": "sum"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", WRONG)
+def test_all_that_a_link_asks_for_in_vain_is_named_in_one_sentence(page):
+    wrong = WRONG[page]
+    app = open_app(page, **wrong)
+    assert not app.exception
+    (sentence,) = [s for s in sentences(app) if "The link asks for" in s]
+    assert all(f"{key} “{value}”" in sentence for key, value in wrong.items()), sentence
+    assert sentence.endswith(", which can't be used. Shown instead: the defaults.")
+    app.switch_page("../pages/home.py").run()
+    assert not [s for s in sentences(app) if "The link asks for" in s]
+
+
+def test_what_a_person_sets_is_no_longer_said_of_the_link():
+    app = open_app(size="97", fit="stretch")
+    app.select_slider(key="size").set_value(96).run()
+    assert [s for s in sentences(app) if "fit “stretch”" in s and "size" not in s]
+    app.switch_page("../pages/patches.py").run()
+    assert not sentences(app)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,18 @@ def number(kind: Callable[[str], T], low: float, high: float) -> Read[T]:
     return read
 
 
+def read_patch(grid: tuple[int, int]) -> Read[tuple[int, int]]:
+    """Reads a patch, "row,col", of that grid."""
+
+    def read(text: str) -> tuple[int, int] | None:
+        row, _, col = text.partition(",")
+        if row.isdecimal() and col.isdecimal() and int(row) < grid[0] and int(col) < grid[1]:
+            return int(row), int(col)
+        return None
+
+    return read
+
+
 def take(key: str, read: Read[T], default: T) -> str | None:
     """Give the widget of that key its value: what this session has, else what the address says, else the default.
 

@@ -1,6 +1,7 @@
 """What the Attention page shows, as its sliders, its canvas and its address say; the address mirrors every change."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -13,6 +14,7 @@ from explorer.models.backbone import Model
 from explorer.rendering.colormaps import COLORMAPS
 from explorer.rendering.payload import LOOK
 from explorer.rendering.view import SAMPLE, View
+from explorer.ui.messages import check_link, link_is_new
 
 CANVAS = "canvas"  # key of the live canvas
 SETTINGS = "canvas_settings"  # what a person last chose in it; outlives a change of page
@@ -21,6 +23,9 @@ DEFAULTS: dict[str, Any] = {
     "query": None, "colormap": "inferno", "opacity": 0.6, "resample": "bicubic", "scale": "map", "mass": None,
     "hide_artefacts": False, "grid": False,
 }  # fmt: skip
+CHOICES = {"colormap": tuple(COLORMAPS), "resample": ("bicubic", "nearest"), "scale": ("map", "shared", "raw")}
+LOWEST = {"opacity": 0.0, "mass": 0.05}  # of settings up to 1
+SWITCHES, ON = ("grid", "hide_artefacts"), ("1", "true")
 
 
 def parse_query(text: str) -> Query:
@@ -75,6 +80,37 @@ def _safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")
 
 
+def check_layer_and_head(rec: Recording | Model, heads: Sequence[str]) -> None:
+    """Name a layer and head of a link that there aren't; call it before their sliders mend the address."""
+    check_link("layer", lambda text: text.isdecimal() and int(text) < rec.depth, f"from 0 to {rec.depth - 1}")
+    check_link("head", heads.__contains__, f"one of {', '.join(heads)}")
+
+
+def check_query(rec: Recording) -> None:
+    """Name a query of a link that the recording lacks."""
+    tokens = ", ".join([*rec.prefix_tokens, "mean"])
+    grid = f"{rec.grid[0]} rows and {rec.grid[1]} columns"
+    check_link("query", lambda text: _can_ask(rec, text), f"{tokens}, or a patch as row,col of the {grid}")
+
+
+def _can_ask(rec: Recording, text: str) -> bool:
+    try:
+        rec.rows(0, parse_query(text))
+    except QueryError:
+        return False
+    return True
+
+
+def check_look() -> None:
+    """Name what a link asks of the canvas in vain."""
+    for name, choices in CHOICES.items():
+        check_link(name, (*choices, str(DEFAULTS[name])).__contains__, f"one of {', '.join(choices)}")
+    for name, lowest in LOWEST.items():
+        check_link(name, lambda text, low=lowest: _within(text, low) is not None, f"from {lowest:g} to 1")
+    for name in SWITCHES:
+        check_link(name, (*ON, "0", "false").__contains__, "1 or 0")
+
+
 def settings() -> dict[str, Any]:
     """The canvas' settings of this session; on the first run those of the address."""
     if SETTINGS not in st.session_state:
@@ -86,24 +122,23 @@ def _from_address() -> dict[str, Any]:
     """The settings that the address holds and that make sense; the query is checked against a recording later."""
     found: dict[str, Any] = {}
     params = st.query_params
-    for name, choices in (("colormap", COLORMAPS), ("resample", ("bicubic", "nearest")), ("scale", ("shared", "raw"))):
+    for name, choices in CHOICES.items():
         if params.get(name) in choices:
             found[name] = params[name]
-    for name, lowest in (("opacity", 0.0), ("mass", 0.05)):
-        number = _number(params.get(name))
-        if number is not None and lowest <= number <= 1:
+    for name, lowest in LOWEST.items():
+        if (number := _within(params.get(name, ""), lowest)) is not None:
             found[name] = number
-    for name in ("grid", "hide_artefacts"):
-        if params.get(name) in ("1", "true"):
+    for name in SWITCHES:
+        if params.get(name) in ON:
             found[name] = True
     if "query" in params:
         found["query"] = params["query"]
     return found
 
 
-def _number(text: str | None) -> float | None:
+def _within(text: str, lowest: float) -> float | None:
     try:
-        return None if text is None else float(text)
+        return number if lowest <= (number := float(text)) <= 1 else None
     except ValueError:
         return None
 
@@ -140,7 +175,10 @@ def mirror_in_address() -> None:
 
 
 def checked_query(rec: Recording) -> tuple[Query, str | None]:
-    """The query to show, and one sentence where the wanted one isn't in the recording and the default is shown."""
+    """The query to show, and one sentence where the wanted one isn't in the recording and the default is shown.
+
+    No sentence where a link asks for it: the message above the page names it.
+    """
     text = settings()["query"]
     if text is None:
         return rec.default_query, None
@@ -149,12 +187,18 @@ def checked_query(rec: Recording) -> tuple[Query, str | None]:
         rec.rows(0, query)
     except QueryError as error:
         settings()["query"] = None
-        return rec.default_query, f"{error} Shown instead: {query_name(rec.default_query)}."
+        said = None if link_is_new() else f"{error} Shown instead: {query_name(rec.default_query)}."
+        return rec.default_query, said
     return query, None
 
 
 def unknown_in_address(rec: Recording) -> str | None:
-    """One sentence where the address asks for a layer or head that the model lacks, before the sliders mend it."""
+    """One sentence where another model than before lacks the layer or head in the address; before the sliders mend it.
+
+    None where it comes from a link: the message above the page names it.
+    """
+    if link_is_new():
+        return None
     layer, head = st.query_params.get("layer"), st.query_params.get("head")
     if layer is not None and not (layer.isdigit() and int(layer) < rec.depth):
         return f"This model has layers 0 to {rec.depth - 1}; {layer!r} is none of them."

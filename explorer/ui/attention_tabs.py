@@ -18,17 +18,7 @@ PLAIN = {"displayModeBar": False}
 
 def tabs(rec: Recording, view: View) -> None:
     """More of what the canvas shows: all layers, what it means for a class, whether it matters, and files of it."""
-    drawn = {
-        "Layers × heads": _mosaic,
-        "Rollout": _rollout,
-        "Relevance": relevance_tab,
-        "Evidence": evidence_tab,
-        "Artefact tokens": artefacts_tab,
-        "Matrix": _matrix,
-        "Numbers": _numbers,
-        "Share": share_tab,
-    }
-    for tab, draw in zip(st.tabs(list(drawn), key="tab", bind="query-params"), drawn.values(), strict=True):
+    for tab, draw in zip(st.tabs(list(TABS), key="tab", bind="query-params"), TABS.values(), strict=True):
         if tab.open:
             with tab:
                 draw(rec, view)
@@ -107,3 +97,15 @@ def _numbers(rec: Recording, view: View) -> None:
         "highest": number("Highest weight on a patch", format="%.4f"),
     }
     st.dataframe(table, column_config=columns, hide_index=True, width="stretch")
+
+
+TABS = {
+    "Layers × heads": _mosaic,
+    "Rollout": _rollout,
+    "Relevance": relevance_tab,
+    "Evidence": evidence_tab,
+    "Artefact tokens": artefacts_tab,
+    "Matrix": _matrix,
+    "Numbers": _numbers,
+    "Share": share_tab,
+}

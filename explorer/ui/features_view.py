@@ -9,8 +9,9 @@ from PIL import Image
 from explorer.attention.features import Colours, pca_colours, similarity
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, paint
-from explorer.ui.attention_settings import parse_query
+from explorer.ui.address import read_patch
 from explorer.ui.clickable import clickable_picture, clicked_patch
+from explorer.ui.messages import check_link, check_switch
 
 PATCH, PICTURE = "patch", "similarity_picture"
 LOOK = View(model="", image="", opacity=0.75, colormap="viridis", resample="nearest")
@@ -18,6 +19,8 @@ LOOK = View(model="", image="", opacity=0.75, colormap="viridis", resample="near
 
 def colours(first: Recording, second: Recording) -> None:
     """Both photos, and their tokens' first three principal components as red, green and blue."""
+    check_switch("foreground")
+    check_switch("together")
     together_at, foreground_at = st.columns(2)
     foreground = foreground_at.toggle("Foreground only", True, key="foreground", bind="query-params")
     together = together_at.toggle("One set of colours for both photos", False, key="together", bind="query-params")
@@ -79,12 +82,12 @@ def painted(rec: Recording, values: np.ndarray, low: float) -> Image.Image:
 
 def _patch(grid: tuple[int, int]) -> tuple[int, int]:
     """The patch in the address where this photo has it, else the middle one."""
-    text = st.query_params.get(PATCH, "")
-    if "," in text:
-        query = parse_query(text)
-        if isinstance(query, tuple) and all(0 <= at < count for at, count in zip(query, grid, strict=True)):
-            return query
-    return grid[0] // 2, grid[1] // 2
+    read = read_patch(grid)
+    check_link(PATCH, lambda text: read(text) is not None, f"row,col of the {grid[0]} rows and {grid[1]} columns")
+    patch = read(st.query_params.get(PATCH, ""))
+    if patch is None:
+        st.query_params.pop(PATCH, None)
+    return patch or (grid[0] // 2, grid[1] // 2)
 
 
 def _keep_patch() -> None:

@@ -4,6 +4,7 @@ Several tabs draw these widgets, one at a time; all share their values, and the 
 """
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from explorer.rendering.view import View
 from explorer.ui import cached
 from explorer.ui.address import by_key, number, take, write_unless
 from explorer.ui.attention_settings import FUSIONS, query_name
+from explorer.ui.messages import check_link
 from explorer.ui.second import pick_second_photo
 
 MAPS = {"raw": "Attention above", "rollout": "Rollout", "relevance": "Relevance"}
@@ -32,6 +34,26 @@ class Shown:
     view: View
     title: str  # what relevance is for; "" for other maps
     second: Recording | None = None
+
+
+def check_map(rec: Recording) -> None:
+    """Name what a link asks of these widgets in vain; they may be drawn only later."""
+    check_link("map", _key(MAPS), f"one of {', '.join(MAPS)}")
+    check_rollout(rec.depth)
+    check_link("like", _key(LIKE), f"one of {', '.join(LIKE)}")
+    if rec.logits is not None:
+        check_link("class", _key(class_labels(rec)), "the name or number of one of the model's classes")
+
+
+def check_rollout(depth: int) -> None:
+    """The same of a rollout's three settings."""
+    check_link("fusion", FUSIONS.__contains__, f"one of {', '.join(FUSIONS)}")
+    check_link("discard_ratio", lambda text: number(float, 0, 0.95)(text) is not None, "from 0 to 0.95")
+    check_link("start_layer", lambda text: number(int, 0, depth - 1)(text) is not None, f"from 0 to {depth - 1}")
+
+
+def _key(labels: Mapping[str, str]) -> Callable[[str], bool]:
+    return lambda text: by_key(labels)(text) is not None
 
 
 def pick_map(rec: Recording, view: View) -> Shown | None:

@@ -1,15 +1,35 @@
 """What the app says when something can't be done: one sentence, never a traceback."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from explorer.errors import ExplorerError
 
 _MESSAGES = "messages"  # of this run, or of one that ended with a rerun
-_LINK = "link_problems"  # setting -> (the sentence, the value used instead), until a person changes that setting
+_LINK = "link"  # what is wrong with the address of this page
 _MARKUP = "\\`*_[]$#<>|~:"
+
+
+@dataclass
+class _Wrong:
+    """A setting of a link that can't be used."""
+
+    wanted: str
+    expected: str
+    used: str | None = None  # the value used instead
+
+
+@dataclass
+class _Link:
+    """What is wrong with the address, until the page is left or a person changes that setting."""
+
+    page: str
+    read: set[str]  # pages that have read the address in this session
+    wrong: dict[str, _Wrong] = field(default_factory=dict)
 
 
 @contextmanager
@@ -36,27 +56,68 @@ def say(sentence: str) -> None:
     st.session_state.setdefault(_MESSAGES, []).append(sentence)
 
 
+def open_link(page: str) -> None:
+    """Begin a run of that page; Home.py calls it before anything reads the address."""
+    link: _Link | None = st.session_state.get(_LINK)
+    if link is None or link.page != page:
+        st.session_state[_LINK] = _Link(page, link.read if link else set())
+
+
+def link_is_new() -> bool:
+    """Whether this page reads the address for the first time, so that a wrong value in it comes from a link."""
+    link: _Link = st.session_state[_LINK]
+    return link.page not in link.read
+
+
 def check_link(key: str, usable: Callable[[str], bool], expected: str) -> None:
-    """Have a sentence shown where the address holds a value of the sidebar's setting `key` that can't be used.
+    """Have the message above the page name the setting `key` where a link holds a value that can't be used.
 
     Call it before the widget bound to that key is made: Streamlit takes such values out of the address in silence.
     expected: what would work, as in "a multiple of 16 from 64 to 1024".
     """
     wanted = st.query_params.get(key)
-    if wanted is not None and not usable(wanted):
-        sentence = f"The link asks for {key} “{wanted}”, which can't be used: it must be {expected}."
-        st.session_state.setdefault(_LINK, {})[key] = (sentence, None)
+    if wanted is not None and link_is_new() and not usable(wanted):
+        st.session_state[_LINK].wrong[key] = _Wrong(wanted, expected)
 
 
-def show_messages() -> None:
-    """Everything said so far, above the page."""
+def check_switch(key: str) -> None:
+    """check_link for a toggle."""
+    check_link(key, lambda text: text.lower() in ("true", "false"), "true or false")
+
+
+def show_messages() -> DeltaGenerator:
+    """Everything said so far, above the page; the place of what is wrong with the link, for show_link."""
     for sentence in st.session_state.pop(_MESSAGES, []):
         st.error(sentence, icon=":material/error:")
-    problems = st.session_state.get(_LINK, {})
-    for key, (sentence, used) in list(problems.items()):
-        now = str(st.session_state.get(key))
-        if used not in (None, now):
-            del problems[key]
-            continue
-        problems[key] = (sentence, now)
-        st.warning(plain(sentence), icon=":material/link_off:")
+    place = st.empty()
+    _draw(place)
+    return place
+
+
+def show_link(place: DeltaGenerator) -> None:
+    """Name what the page found wrong, too, once it has read the address."""
+    link: _Link = st.session_state[_LINK]
+    link.read.add(link.page)
+    for key, wrong in link.wrong.items():
+        wrong.used = wrong.used or str(st.session_state.get(key))
+    _draw(place)
+
+
+def _draw(place: DeltaGenerator) -> None:
+    link: _Link = st.session_state[_LINK]
+    # What a person has set since then no longer needs the sentence.
+    link.wrong = {
+        key: wrong for key, wrong in link.wrong.items() if wrong.used in (None, str(st.session_state.get(key)))
+    }
+    if link.wrong:
+        place.warning(plain(link_sentence(link.wrong)), icon=":material/link_off:")
+
+
+def link_sentence(wrong: Mapping[str, "_Wrong"]) -> str:
+    """One sentence that names every wrong value, and for a single one what would work."""
+    named = [f"{key} “{value.wanted}”" for key, value in wrong.items()]
+    if len(named) == 1:
+        expected = next(iter(wrong.values())).expected
+        return f"The link asks for {named[0]}, which can't be used: it must be {expected}. Shown instead: the default."
+    listed = f"{', '.join(named[:-1])} and {named[-1]}"
+    return f"The link asks for {listed}, which can't be used. Shown instead: the defaults."

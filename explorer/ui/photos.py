@@ -16,7 +16,7 @@ from explorer.data.samples import SAMPLES, sample_photo
 from explorer.errors import ImageError
 
 CHUNK = 2**20
-FOLDER_LIMIT = 2 * 2**30  # bytes of dropped photos on disk, over all sessions; the oldest go first
+FOLDER_LIMIT = 2 * 2**30  # bytes of dropped photos and clips on disk, over all sessions; the oldest go first
 THUMBNAIL = 112  # pixels
 _MINE = "my_photos"
 
@@ -55,7 +55,7 @@ def add_photo(file: IO[bytes], name: str) -> Photo:
 
     Raises ImageError, and keeps nothing, where it is none.
     """
-    digest, path = _copy(file)
+    digest, path = copy_to_disk(file)
     photo = Photo(digest, Path(name).name, Path(name).name)
     try:
         with open(path, "rb") as stored:
@@ -63,7 +63,6 @@ def add_photo(file: IO[bytes], name: str) -> Photo:
     except ImageError:
         path.unlink(missing_ok=True)
         raise
-    _trim()
     mine = my_photos()
     st.session_state[_MINE] = [*(old for old in mine if old.key != digest), photo]
     return photo
@@ -87,15 +86,17 @@ def _folder() -> TemporaryDirectory:
     return TemporaryDirectory(prefix="vit-explorer-photos-")
 
 
-def _copy(file: IO[bytes]) -> tuple[str, Path]:
-    """(digest, path) of the file's copy; it goes through memory one chunk at a time."""
+def copy_to_disk(file: IO[bytes]) -> tuple[str, Path]:
+    """(digest, path) of the copy of a photo or clip; it goes through memory one chunk at a time."""
     digest, folder = hashlib.sha256(), Path(_folder().name)
     part = folder / f"{id(file)}.part"
     with open(part, "wb") as copy:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
             copy.write(chunk)
-    return digest.hexdigest()[:20], part.replace(folder / digest.hexdigest()[:20])
+    path = part.replace(folder / digest.hexdigest()[:20])
+    _trim()
+    return path.name, path
 
 
 def _trim() -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 from explorer.data.samples import SAMPLES
 from explorer.models import registry
 from explorer.ui.address import by_key, take, write
-from explorer.ui.messages import plain
+from explorer.ui.messages import check_link
 from explorer.ui.model_picker import Picked, load_picked, model_box
 from explorer.ui.photos import Photo, my_photos, samples
 
@@ -32,9 +32,8 @@ def pick_second_photo(label: str, key: str, first: str) -> Photo:
         for name, photo in photos.items()
     }
     default = next((name for name, photo in photos.items() if photo.source != first), next(iter(photos)))
-    unknown = take(key, lambda text: _read(labels, text), default)
-    if unknown:
-        st.warning(plain(f"The link asks for {key} “{unknown}”; samples are {', '.join(SAMPLES)}."))
+    check_link(key, lambda text: _read(labels, text) is not None, f"one of {', '.join(SAMPLES)}")
+    take(key, lambda text: _read(labels, text), default)
     photo = photos[st.selectbox(label, list(photos), key=key, format_func=labels.__getitem__, persist_state="session")]
     sample = photo.source.removeprefix("sample:")
     write(key, sample if sample in SAMPLES and photo.key != default else None)

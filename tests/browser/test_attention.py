@@ -1,6 +1,7 @@
 """The Attention page on the real server: what the canvas shows is what the library says, and links bring it back."""
 
 import io
+import re
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -122,10 +123,10 @@ def test_a_copied_link_opens_the_same_view(page, app):
 
 
 def test_what_a_link_asks_for_in_vain_is_said_and_the_default_shown(page, app):
-    open_page(page, app, LINK + "&layer=40&query=99,3")
+    open_page(page, app, LINK + "&size=97&layer=40&query=99,3")
     shows(page, 2, "mean", "cls")
-    expect(page.get_by_text("This model has layers 0 to 2; '40' is none of them.")).to_be_visible()
-    expect(page.get_by_text("Patch 99, 3 lies outside the grid of 8 rows and 8 columns.")).to_be_visible()
+    said = "The link asks for size “97”, layer “40” and query “99,3”, which can't be used. Shown instead: the defaults."
+    expect(page.get_by_role("alert")).to_have_text([re.compile(said)])
 
 
 def test_every_tab_opens(page, app):

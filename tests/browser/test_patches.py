@@ -93,6 +93,6 @@ def test_patches_part_by_themselves_and_under_the_slider(page: Page, grid: Locat
 def test_a_patch_outside_the_grid_gets_a_sentence_and_the_middle_is_shown(page: Page, app: str):
     page.goto(f"{app}{LINK}&patch=70,2")
     expect(
-        page.get_by_role("alert").filter(has_text="70,2 isn't one of this photo's 8 rows and 8 columns")
+        page.get_by_role("alert").filter(has_text="patch “70,2”, which can't be used: it must be row,col of the 8 rows")
     ).to_be_visible()
     expect(page.get_by_text("The vector of patch (4, 4): 64 numbers")).to_be_visible()

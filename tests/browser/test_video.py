@@ -6,6 +6,7 @@ from playwright.sync_api import Page, expect
 
 from explorer.data.video import read_clip
 from explorer.rendering.video import mp4
+from explorer.ui.video_view import PREVIEW
 from tests.browser.conftest import TINY
 from tests.tiny import photo
 
@@ -30,6 +31,22 @@ def test_an_uploaded_clip_is_looked_at_and_plays(page, app, tmp_path):
     download.value.save_as(tmp_path / "film.gif")
     frames = read_clip(tmp_path / "film.gif", fps=60).frames
     assert len(frames) == 5 and frames[0].size == (136, 64)
+    page.get_by_role("link", name="Home").first.click()
+    page.get_by_role("heading", name="See where a Vision Transformer looks").wait_for()
+    page.get_by_role("link", name="Video").first.click()
+    page.locator("video").wait_for()
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("Until you drop one in")).to_be_visible()
+    expect(page.locator("video")).to_have_count(0)
+
+
+def test_the_first_frame_is_small_on_a_phone_too(page, app):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(app + LINK)
+    frame = page.get_by_role("img", name="The first frame of a pan over Cat")
+    frame.wait_for()
+    box = frame.bounding_box()
+    assert box and box["width"] == PREVIEW
 
 
 def test_without_a_clip_it_pans_over_the_photo(page, app):
