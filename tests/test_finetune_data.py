@@ -14,7 +14,7 @@ from explorer.training.options import Options, write_config
 from explorer.training.plan import Plan
 from explorer.ui.finetune_data import read_once
 from explorer.ui.finetune_report import copies_line, thumbnail
-from explorer.ui.finetune_uploads import data_suffix, keep_upload, trim, uploads_folder
+from explorer.ui.finetune_uploads import data_suffix, data_title, keep_upload, trim, uploads_folder
 from tests.digits import digit_files, digits_zip
 from tests.test_finetune_page import make_run, words
 from tests.zips import picture, write_folder, write_zip
@@ -92,6 +92,9 @@ def test_a_data_set_is_found_again_by_the_address_and_in_a_list(runs, tmp_path):
     app.button(key="use_before").click().run()
     assert words(app.text) == "My-digits.zip: 9" and app.query_params["data"] == name
     assert words(data_step(data=name).text) == "My-digits.zip: 9", "a reload"
+    assert [data_title(path) for path in (f"/a/{name}", "b/digits-100", "c/pets.zip")] == [
+        "My-digits.zip", "digits-100", "pets.zip",
+    ]  # fmt: skip
     (uploads_folder() / name).unlink()
     app.run()
     assert "no longer on the server" in words(app.error)

@@ -28,7 +28,7 @@ def test_scores_are_drawn_in_percent():
     figure = score_figure(EVENTS, BASELINE)
     assert lines(figure)["accuracy, validation"] == ([0, 1, 2], [0.25, 3.1, 3.2])
     assert lines(figure)["F1 macro, train"] == ([1, 2], [4.1, 4.2])
-    assert figure.layout.yaxis.tickformat == ".0%" and figure.layout.yaxis.title.text == "accuracy and F1"
+    assert figure.layout.yaxis.tickformat == ".2~%" and figure.layout.yaxis.title.text == "accuracy and F1"
 
 
 def test_before_the_first_step_there_are_only_the_baselines():
@@ -41,4 +41,4 @@ def test_runs_are_compared_by_one_line_each(key):
     values = [event[key] for event in EPOCHS]
     assert lines(figure) == {"one": ([1, 2], values), "two": ([1], values[:1])}
     assert figure.layout.yaxis.title.text == COMPARED[key]
-    assert (figure.layout.yaxis.tickformat == ".0%") == (key != "val_loss")
+    assert (figure.layout.yaxis.tickformat == ".2~%") == (key != "val_loss")

@@ -79,7 +79,7 @@ def _figure(title: str, percent: bool = False) -> go.Figure:
     layout = {"xaxis_title": "epoch", "yaxis_title": title, "legend_orientation": "h", "legend_y": 1.12}
     return go.Figure(
         layout={**layout, "margin": {"l": 50, "r": 10, "t": 30, "b": 40}, "uirevision": "run"}
-    ).update_yaxes(tickformat=".0%" if percent else None)
+    ).update_yaxes(tickformat=".2~%" if percent else None)  # of a narrow range, ".0%" writes the same number twice
 
 
 def _add(figure: go.Figure, epochs, key: str, name: str, colour: str, dash: str = "solid", start=None) -> None:

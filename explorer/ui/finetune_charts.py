@@ -1,6 +1,7 @@
 """What the Fine-tune and Evaluate pages both show of a classifier: its scores, its confusion, its classes."""
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -67,7 +68,7 @@ def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
     """
     shown = occurring(metrics)
     counts = np.array(metrics["confusion_matrix"])[np.ix_(shown, shown)]
-    names = [metrics["class_names"][index] for index in shown]
+    names = [escape(metrics["class_names"][index]) for index in shown]  # Plotly would take <b> for bold
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ink = {"size": 13, "color": INK.get(st.context.theme.type or "light")}
     figure = go.Figure(

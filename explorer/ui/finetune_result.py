@@ -17,6 +17,8 @@ from explorer.ui.attention_pictures import attention_picture, open_in_attention,
 from explorer.ui.attention_settings import default_layer
 from explorer.ui.finetune_charts import per_class_table, show_confusion, show_scores
 from explorer.ui.finetune_files import downloads
+from explorer.ui.finetune_runs import model_title, trained_words
+from explorer.ui.finetune_uploads import data_title
 from explorer.ui.messages import plain, show_errors
 
 SHOWN = 6  # pictures of a kind
@@ -34,7 +36,7 @@ def show_result(run: Run) -> None:
     st.markdown(_which_weights(run.metrics["best_epoch"], run.state))
     there = Path(run.state.checkpoint).exists()
     if there:
-        st.markdown(f"Saved as **{plain(key)}**.")
+        st.markdown(f"Saved as **{plain(key)}**: {plain(_origin(run.options, run.plan))}.")
     _buttons(run, key if there else None)
     show_scores(run.metrics)
     left, right = st.columns(2, gap="medium")
@@ -58,7 +60,7 @@ def _pictures(run: Run, options: Options, plan: Plan, key: str) -> None:
             st.info(f"{len(predicted) - len(rows):,} of the {len(predicted):,} validation images are no longer there.")
         trained = cached.load_model(key)
         _predictions(rows, trained, plan.image_size)
-        base = cached.load_model(options.model, options.arch, options.num_heads)
+        base = cached.load_model(options.model, options.arch, options.num_heads, options.grid)
         _attention_change(base, trained, rows, plan)
 
 
@@ -66,6 +68,11 @@ def _which_weights(best: int, state: State) -> str:
     if best == 0:
         return "Stopped in the first epoch: these are the weights up to there."
     return f"Weights of epoch **{best}** of {state.epoch}, the one with the lowest validation loss."
+
+
+def _origin(options: Options, plan: Plan) -> str:
+    """ "Bundled ViT, last 2 blocks trained on pets.zip"."""
+    return f"{model_title(options.model)}, {trained_words(plan.train)} trained on {data_title(options.data)}"
 
 
 def model_key(checkpoint: Path) -> str:

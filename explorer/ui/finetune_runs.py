@@ -10,6 +10,7 @@ from explorer.training.jobs import Run, delete, list_runs
 from explorer.training.options import runs_folder
 from explorer.ui.finetune_charts import SCORES
 from explorer.ui.finetune_steps import RUN
+from explorer.ui.finetune_uploads import data_title
 from explorer.ui.messages import plain
 
 COLUMNS = {title: st.column_config.NumberColumn(format="%.1f%%") for title in SCORES.values()}
@@ -62,6 +63,7 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         "Run": run.name,
         "State": run.state.status,
+        "Data": data_title(run.options.data) if run.options else "",
         "Model": model_title(run.options.model) if run.options else "",
         "Trained": trained_words(run.plan.train) if run.plan else "",
         "Epochs": f"{run.state.epoch} of {run.state.epochs}",

@@ -32,8 +32,14 @@ def uploads_folder() -> Path:
 def used_before() -> dict[str, str]:
     """{file name: title} of the data sets that lie there and were read in before, the newest first."""
     paths = sorted(uploads_folder().iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    titles = {path.name: DATA_SET.fullmatch(path.name) for path in paths}
-    return {name: match["zip"] or match["builtin"] for name, match in titles.items() if match}
+    return {path.name: data_title(path.name) for path in paths if DATA_SET.fullmatch(path.name)}
+
+
+def data_title(path: str) -> str:
+    """What people call the data set at that path."""
+    name = Path(path).name
+    match = DATA_SET.fullmatch(name)
+    return (match["zip"] or match["builtin"]) if match else name
 
 
 def data_suffix(title: str) -> str:
