@@ -148,13 +148,13 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     assert [metric.label.split(" (")[0] for metric in app.metric] == ["Accuracy", "F1, macro", "F1, weighted"]
     assert {"Sample predictions", "Worst mistakes", "Attention before and after"} == {s.value for s in app.header}
     assert "Open in Attention" in buttons(app)
-    assert "Saved as **checkpoints/two**" in words(app.markdown).replace("\\", "")
+    assert "Saved as **checkpoints/two**: base, last block trained on digits." in words(app.markdown).replace("\\", "")
     assert registry.find("checkpoints/two").about == "fine-tuned from base: one, two, zero"  # type: ignore[union-attr]
     assert "Model (zip)" in [button.proto.label for button in app.get("download_button")]
     assert not app.error, words(app.error)
 
     app = show("two", "runs")
-    assert app.dataframe[0].value["Run"].tolist() == ["two"]
+    assert app.dataframe[0].value[["Run", "Data", "Trained"]].values.tolist() == [["two", "digits", "last block"]]
     app.button(key="delete_run").click().run()
     assert not (finished / "runs" / "two").exists()
     assert (finished / "checkpoints" / "two").is_dir()
@@ -185,7 +185,7 @@ from explorer.ui.photos import samples
 from explorer.ui.state import Choice
 weights, data = st.query_params["weights"], Path(st.query_params["data"])
 model = load_model(weights, device="cpu", num_heads=4)
-choose_plan(Choice(model, weights, None, 4, samples()[0], 32, "crop"), Dataset(data, "digits", read_dataset(data)))
+choose_plan(Choice(model, weights, None, 4, None, samples()[0], 32, "crop"), Dataset(data, "digits", read_dataset(data)))
 """
 
 
@@ -293,9 +293,9 @@ def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():
 
 
 def test_confusion_figure_leaves_out_classes_that_do_not_occur():
-    metrics = {"confusion_matrix": [[3, 0, 1], [0, 0, 0], [0, 0, 2]], "class_names": ["ant", "bee", "cat"]}
+    metrics = {"confusion_matrix": [[3, 0, 1], [0, 0, 0], [0, 0, 2]], "class_names": ["ant", "bee", "<b>"]}
     heat: Any = confusion_figure(metrics).data[0]
-    assert list(heat.x) == ["ant", "cat"]
+    assert list(heat.x) == ["ant", "&lt;b&gt;"]
     assert heat.text.tolist() == [[3, 1], [0, 2]]
     assert heat.z.tolist() == [[0.75, 0.25], [0, 1]]
 

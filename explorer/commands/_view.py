@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 def add_model_options(parser: argparse.ArgumentParser, fit: str = "crop") -> None:
-    """--model, --arch, --num-heads, --size, --fit."""
+    """--model, --arch, --num-heads, --grid, --size, --fit."""
     parser.add_argument("--model", default="bundled", help="registry key, timm:<id>, hf:<org/name>, file or folder")
     parser.add_argument("--arch", help="timm name of the architecture, where a weights file can't tell")
     parser.add_argument("--num-heads", type=int, help="where a weights file can't tell")
+    parser.add_argument("--grid", metavar="ROWSxCOLS", help="of a weights file's position embeddings, where no square")
     parser.add_argument("--size", type=int, help="input size in pixels, a multiple of the patch (default: the model's)")
     parser.add_argument("--fit", choices=("crop", "squash", "keep"), default=fit, help=f"default: {fit}")
 
@@ -87,10 +88,10 @@ def view_of(args: argparse.Namespace, image: Path | str) -> "View":
 
 
 def open_model(args: argparse.Namespace) -> "Model":
-    """The model of --model, --arch and --num-heads."""
+    """The model of --model, --arch, --num-heads and --grid."""
     from explorer import load_model
 
-    return load_model(args.model, arch=args.arch, num_heads=args.num_heads)
+    return load_model(args.model, arch=args.arch, num_heads=args.num_heads, grid=args.grid)
 
 
 def recorded(args: argparse.Namespace, model: "Model", image: Path | str) -> "Recording":

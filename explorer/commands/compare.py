@@ -27,6 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                        "held to the model that it began with")  # fmt: skip
     parser.add_argument("--with-arch", help="--arch of the second model")
     parser.add_argument("--with-num-heads", type=int, help="--num-heads of the second model")
+    parser.add_argument("--with-grid", metavar="ROWSxCOLS", help="--grid of the second model")
     parser.add_argument("--layer", type=int, default=-1, help="of the pictures (default: the last)")
     parser.add_argument("--head", type=_view.head, default="mean", help="of the pictures (default: mean)")
     parser.add_argument("--query", type=_view.query, help="cls, another prefix token, mean, or a patch as ROW,COL")
@@ -50,7 +51,7 @@ def _two(args: argparse.Namespace) -> int:
 
     args.model = args.model or "bundled"
     first = _view.recorded(args, _view.open_model(args), args.image)
-    other = load_model(args.other, arch=args.with_arch, num_heads=args.with_num_heads)
+    other = load_model(args.other, arch=args.with_arch, num_heads=args.with_num_heads, grid=args.with_grid)
     second = _view.recorded(args, other, args.image)
     result = divergence(first, second, args.query, args.hide_artefacts)
     rows = [(change.layer, change.other_layer, change.head, f"{change.bits:.4f}") for change in result.most_changed()]
@@ -110,7 +111,7 @@ def _begin_with(args: argparse.Namespace) -> None:
     options = options_of(args.epochs)
     if options is None:
         raise QueryError(f"No run of this machine made {args.epochs}: name the model that it began with by --model.")
-    args.model, args.arch, args.num_heads = options.model, options.arch, options.num_heads
+    args.model, args.arch, args.num_heads, args.grid = options.model, options.arch, options.num_heads, options.grid
 
 
 def _record_each(

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.loading import load_model
     from explorer.training.classify import evaluate, find_source, write_predictions
 
-    model = load_model(find_source(args.checkpoint), arch=args.arch, num_heads=args.num_heads)
+    model = load_model(find_source(args.checkpoint), arch=args.arch, num_heads=args.num_heads, grid=args.grid)
     with tempfile.TemporaryDirectory() as folder:
         data = read_images(args.data, out=folder)
         made = evaluate(model, data)

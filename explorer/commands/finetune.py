@@ -14,7 +14,15 @@ from explorer.training.plan import Plan
 if TYPE_CHECKING:
     from explorer.training.run import Result
 
-ASKED = ("resume", "stop_after", "onnx", "tensorboard", "arch", "num_heads")  # what finetune() takes as it is typed
+ASKED = (
+    "resume",
+    "stop_after",
+    "onnx",
+    "tensorboard",
+    "arch",
+    "num_heads",
+    "grid",
+)  # what finetune() takes as it is typed
 # torch's threads spin for milliseconds when they wait for one another. Beside any other busy program that doubled the
 # processor time of a pass and made it slower; so short a wait still bridges the gaps inside a layer.
 SPINS = "10000"
@@ -38,9 +46,10 @@ def add_parser(subparsers: Any) -> None:
 
 
 def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
-    """--arch and --num-heads, for bare weights files."""
+    """--arch, --num-heads and --grid, for bare weights files."""
     parser.add_argument("--arch", metavar="ID", help="timm name of the architecture, where a weights file can't tell")
     parser.add_argument("--num-heads", type=int, metavar="N", help="where a weights file can't tell")
+    parser.add_argument("--grid", metavar="ROWSxCOLS", help="of a weights file's position embeddings, where no square")
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:

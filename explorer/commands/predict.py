@@ -24,7 +24,9 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.loading import load_model
     from explorer.training.classify import find_source, predict, write_predictions
 
-    found = predict(load_model(find_source(args.checkpoint), arch=args.arch, num_heads=args.num_heads), args.images)
+    found = predict(
+        load_model(find_source(args.checkpoint), arch=args.arch, num_heads=args.num_heads, grid=args.grid), args.images
+    )
     for index, image in enumerate(found.images):
         likely = ", ".join(f"{name} {probability:.3f}" for name, probability in found.top(index, args.top))
         print(f"{image}: {likely}")

@@ -1,5 +1,6 @@
 """Which tokens a model puts before its patches, and how its patches lie: found in the model, never guessed silently."""
 
+import re
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -40,6 +41,20 @@ def prefix_tokens(embeddings: nn.Module, count: int | None = None) -> tuple[str,
 def _numbered(name: str, tokens: int) -> list[str]:
     """["cls"], or ["cls", "cls2", ...] for the few models with more than one."""
     return [name if i == 0 else f"{name}{i + 1}" for i in range(tokens)]
+
+
+def read_grid(grid: tuple[int, int] | str | None) -> tuple[int, int] | None:
+    """(rows, cols) of a grid given so or as "ROWSxCOLS"; ModelError for anything else."""
+    parts = re.split(r"[x×,]", grid.strip()) if isinstance(grid, str) else grid
+    if not parts:
+        return None
+    try:
+        rows, cols = (int(part) for part in parts)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"A grid is ROWSxCOLS, such as 6x10, not {grid!r}.") from error
+    if rows < 1 or cols < 1:
+        raise ModelError(f"A grid has at least 1 row and 1 column, not {rows}x{cols}.")
+    return rows, cols
 
 
 def patch_side(patch_size: int | tuple[int, ...]) -> int:

@@ -10,6 +10,7 @@ from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.downloads import Progress, fetch
 from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
+from explorer.models.layout import read_grid
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,22 @@ def load_model(
     arch: str | None = None,
     num_heads: int | None = None,
     *,
-    grid: tuple[int, int] | None = None,
+    grid: tuple[int, int] | str | None = None,
     prefix_tokens: tuple[str, ...] | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """A Vision Transformer in eval mode, ready to be recorded.
 
     source: a registry key ("bundled"), "timm:<id>", "hf:<org/name>", a weights file, or a folder written by timm or
-    transformers. arch (a timm id), num_heads, grid (rows, cols) and prefix_tokens: what a bare state dict can't tell.
+    transformers. arch (a timm id), num_heads, grid and prefix_tokens: what a bare state dict can't tell; grid is
+    that of its position embeddings, (rows, cols) or "ROWSxCOLS".
     pretrained=False: random weights and no download. progress: called with (bytes done, bytes in all) of a download.
     Raises ModelError, CheckpointError or UnsupportedModelError with one sentence.
     """
     if num_heads is not None and num_heads < 1:
         raise ModelError(f"A model has one head or more, not {num_heads}: give the right num_heads, or none.")
     entry = registry.find(str(source))
-    hints = Hints(arch, num_heads, grid, prefix_tokens)
+    hints = Hints(arch, num_heads, read_grid(grid), prefix_tokens)
     target = _device(device)
     model = _load(entry.source if entry else str(source), pretrained, hints, progress)
     if entry:

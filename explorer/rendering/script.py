@@ -9,6 +9,7 @@ def python_script(view: View) -> str:
     """The code that opens the view's model and image, computes its map and saves PNG and NPZ beside itself."""
     second = view.kind == "relevance" and isinstance(view.similar_to, str)
     also = ", second=other" if second else ""
+    grid = ", grid=view.grid" if view.grid else ""
     lines = [
         '"""One view of the explorer. Run it where the explorer package can be imported."""',
         "",
@@ -21,7 +22,7 @@ def python_script(view: View) -> str:
         "view = explorer.View(",
         *(f"    {name}={value!r}," for name, value in _settings(view).items()),
         ")",
-        "model = explorer.load_model(view.model, arch=view.arch, num_heads=view.num_heads)",
+        f"model = explorer.load_model(view.model, arch=view.arch, num_heads=view.num_heads{grid})",
         f"photo = {_photo('view.image', view.image)}",
         f"recording = {_record('photo')}",
         *([f"other = {_record(_photo('view.similar_to', str(view.similar_to)))}"] if second else []),

@@ -38,8 +38,9 @@ class View:
 
     model: str  # what load_model takes
     image: str  # a path, or "sample:<name>"
-    arch: str | None = None  # load_model's arch and num_heads
+    arch: str | None = None  # load_model's arch, num_heads and grid
     num_heads: int | None = None
+    grid: str | None = None  # "ROWSxCOLS"
     size: int | None = None  # None: the model's own
     fit: Fit = "crop"
     kind: Kind = "raw"

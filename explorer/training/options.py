@@ -14,7 +14,7 @@ from explorer.training.plan import Plan
 class Options:
     """data and model as finetune takes them; checkpoint: the folder to make; onnx and tensorboard: also write these.
 
-    arch and num_heads: what a bare weights file can't tell, as load_model takes them.
+    arch, num_heads and grid ("ROWSxCOLS"): what a bare weights file can't tell, as load_model takes them.
     """
 
     data: str
@@ -24,6 +24,7 @@ class Options:
     tensorboard: bool = False
     arch: str | None = None
     num_heads: int | None = None
+    grid: str | None = None
 
 
 def runs_folder() -> Path:

@@ -54,12 +54,13 @@ def finetune(
     tensorboard: bool = False,
     arch: str | None = None,
     num_heads: int | None = None,
+    grid: str | None = None,
     progress: Progress | bool = True,
 ) -> Result:
     """Fine-tune a Vision Transformer on a zip or folder of class folders.
 
-    source: what load_model takes, with arch and num_heads, or a loaded Model. run_dir: a new folder for the run, or
-    with resume=True one that was stopped, interrupted or failed. checkpoint: the folder to make; by default
+    source: what load_model takes, with arch, num_heads and grid, or a loaded Model. run_dir: a new folder for the run,
+    or with resume=True one that was stopped, interrupted or failed. checkpoint: the folder to make; by default
     checkpoints/<name> beside the folder "runs" that holds run_dir, else run_dir/checkpoint. Result.checkpoint is its
     path, and explorer.load_model(result.checkpoint) opens it. stop_after: stop, as if asked to, after so many epochs.
     progress: True shows a bar on stderr, or lines where that is no terminal; False nothing; a function is called with
@@ -70,7 +71,7 @@ def finetune(
     plan = (plan or Plan()).resolved()
     model_name = source.source if isinstance(source, Model) else str(source)
     target = str(checkpoint or default_checkpoint(folder.path))
-    options = Options(str(path), model_name, target, onnx, tensorboard, arch, num_heads)
+    options = Options(str(path), model_name, target, onnx, tensorboard, arch, num_heads, grid)
     if resume:
         options, plan = read_config(folder)
     if main:

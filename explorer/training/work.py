@@ -82,7 +82,8 @@ class Work:
 
     def _load(self) -> Model:
         options = self.options
-        return load_model(options.model, device="cpu", arch=options.arch, num_heads=options.num_heads)
+        hints = {"arch": options.arch, "num_heads": options.num_heads, "grid": options.grid}
+        return load_model(options.model, device="cpu", **hints)
 
     def _size(self) -> int:
         size = self.plan.image_size or self.model.input_size

@@ -27,12 +27,12 @@ M_MMAP_THRESHOLD = -3  # as in malloc.h
 LARGE = 5 * 2**20  # bytes; ViT-S/8's tensors at 224 px are smaller, so that such a pass takes no longer
 
 
-def load_model(source: str, arch: str | None = None, num_heads: int | None = None) -> Model:
+def load_model(source: str, arch: str | None = None, num_heads: int | None = None, grid: str | None = None) -> Model:
     """explorer.load_model, kept; a file or folder that changed on disk is read again.
 
     Until the model is there, a bar shows the bytes of its download where this is called.
     """
-    job = _loader().job(source, arch, num_heads)
+    job = _loader().job(source, arch, num_heads, grid)
     if not job.future.done():
         _show_progress(job)
     return job.future.result()
@@ -47,7 +47,8 @@ def record(
     num_heads: int | None = None,
 ) -> Recording:
     """explorer.record, kept; arch and num_heads are those the model was loaded with."""
-    key = (model.source, arch, num_heads, stamp(model.source), photo.key, size, fit)
+    # One file loaded in two ways gives two models; a kept recording keeps its own, so that no other gets its id.
+    key = (id(model), arch, num_heads, stamp(model.source), photo.key, size, fit)
     shelf = _shelf()
     kept = shelf.find(key)
     if kept:
@@ -146,26 +147,26 @@ class _Loader:
     lock: Lock = field(default_factory=Lock)
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "load-model"))
 
-    def job(self, source: str, arch: str | None, num_heads: int | None) -> _Job:
+    def job(self, source: str, arch: str | None, num_heads: int | None, grid: str | None) -> _Job:
         """The job of that model; one that failed is tried again."""
-        key = (source, arch, num_heads, stamp(source))
+        key = (source, arch, num_heads, grid, stamp(source))
         with self.lock:
             job = self.jobs.get(key)
             if job is None or (job.future.done() and job.future.exception()):
-                job = self.jobs[key] = self._start(source, arch, num_heads)
+                job = self.jobs[key] = self._start(source, arch, num_heads, grid)
             self.jobs.move_to_end(key)
             while len(self.jobs) > MODELS:
                 self.jobs.popitem(last=False)
         return job
 
-    def _start(self, source: str, arch: str | None, num_heads: int | None) -> _Job:
+    def _start(self, source: str, arch: str | None, num_heads: int | None, grid: str | None) -> _Job:
         job = _Job(Future())
 
         def progress(done: int, total: int) -> None:
             job.done, job.total = done, total
 
         def load() -> Model:
-            model = explorer.load_model(source, arch=arch, num_heads=num_heads, progress=progress)
+            model = explorer.load_model(source, arch=arch, num_heads=num_heads, grid=grid, progress=progress)
             give_memory_back()
             return model
 

@@ -53,7 +53,12 @@ def pick_epochs(now: Current, trained: dict[str, str]) -> tuple[Pair, str]:
         after = second_recording(now, Picked(cached.load_model(source), source))
     else:
         after = before
-    settings = now.settings | {"model": start.source, "arch": start.arch, "num_heads": start.num_heads}
+    settings = now.settings | {
+        "model": start.source,
+        "arch": start.arch,
+        "num_heads": start.num_heads,
+        "grid": start.grid,
+    }
     return Pair(before, after, settings), key
 
 
@@ -62,9 +67,9 @@ def _start(now: Current, key: str) -> Picked:
     options = options_of(key)
     if options is None:
         st.info("The run of this model is gone, so its start isn't known: the sidebar's model stands for it.")
-        return Picked(now.model, now.source, now.arch, now.num_heads)
-    model = cached.load_model(options.model, options.arch, options.num_heads)
-    return Picked(model, options.model, options.arch, options.num_heads)
+        return Picked(now.model, now.source, now.arch, now.num_heads, now.grid)
+    told = (options.arch, options.num_heads, options.grid)
+    return Picked(cached.load_model(options.model, *told), options.model, *told)
 
 
 def course(view: View, pair: Pair, now: Current, key: str) -> None:

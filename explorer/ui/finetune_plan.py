@@ -45,7 +45,7 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
         folder = start(
             dataset.path, model.source, plan, (name or "").strip(), runs_folder(), onnx=onnx,
-            arch=choice.arch, num_heads=choice.num_heads,
+            arch=choice.arch, num_heads=choice.num_heads, grid=choice.grid,
         )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
 

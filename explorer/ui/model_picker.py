@@ -15,6 +15,7 @@ from explorer.ui.messages import plain, say, sentence_of
 from explorer.ui.weights_upload import upload_weights
 
 DOWNLOAD = " · download "
+GRID = "patch_grid"  # key of the grid's field; "grid" in an address is the canvas' lines
 _IN_USE = "model_in_use"  # the newest Picked that could be loaded
 _NEXT = "model_next"  # settings that the next run begins with
 _ID = re.compile(r"(timm:|hf:)?(hf-hub:)?\w[\w.-]*(/\w[\w.-]*)?")
@@ -28,6 +29,7 @@ class Picked:
     source: str
     arch: str | None = None
     num_heads: int | None = None
+    grid: str | None = None  # "ROWSxCOLS"
 
 
 def pick_model() -> Picked:
@@ -43,7 +45,8 @@ def pick_model() -> Picked:
     _describe(registry.find(source))
     added = upload_weights()
     if added:
-        st.session_state[_NEXT] = {"model": added.key, "arch": added.arch, "heads": added.num_heads}
+        told = {"arch": added.arch, "heads": added.num_heads, GRID: added.grid}
+        st.session_state[_NEXT] = {"model": added.key, **told}
         st.rerun()
     return picked
 
@@ -94,21 +97,25 @@ def source_of(text: str) -> str:
 
 
 def load_picked(source: str, prefix: str = "") -> Picked:
-    """The model of a registry key or of what was typed; a bare weights file gets two fields of settings.
+    """The model of a registry key or of what was typed; a bare weights file gets three fields of settings.
 
     prefix: begins the fields' keys. Raises ExplorerError where the model can't be loaded.
     """
     source = source if registry.find(source) else source_of(source)
-    arch, num_heads = _file_settings(prefix) if source.endswith(WEIGHT_SUFFIXES) else (None, None)
-    return Picked(cached.load_model(source, arch, num_heads), source, arch, num_heads)
+    told = _file_settings(prefix) if source.endswith(WEIGHT_SUFFIXES) else (None, None, None)
+    return Picked(cached.load_model(source, *told), source, *told)
 
 
-def _file_settings(prefix: str) -> tuple[str | None, int | None]:
-    """What a weights file can't tell, and a person may."""
-    left, right = st.columns([2, 1])
-    arch = left.text_input("Architecture", key=f"{prefix}arch", bind="query-params", placeholder="found from the file")
-    heads = right.number_input("Heads", 1, 64, None, key=f"{prefix}heads", bind="query-params", placeholder="auto")
-    return arch.strip() or None, heads
+def _file_settings(prefix: str) -> tuple[str | None, int | None, str | None]:
+    """What a weights file can't tell, and a person may: architecture, heads and grid."""
+    arch = st.text_input("Architecture", key=f"{prefix}arch", bind="query-params", placeholder="found from the file")
+    left, right = st.columns(2)
+    heads = left.number_input("Heads", 1, 64, None, key=f"{prefix}heads", bind="query-params", placeholder="auto")
+    grid = right.text_input(
+        "Grid", key=f"{prefix}{GRID}", bind="query-params", placeholder="square",
+        help="Rows and columns of the patches that the model was trained on, such as 6x10, where they form no square.",
+    )  # fmt: skip
+    return arch.strip() or None, heads, grid.strip() or None
 
 
 def _keep_model_in_use(error: ExplorerError, wanted: str) -> Picked:
@@ -120,12 +127,13 @@ def _keep_model_in_use(error: ExplorerError, wanted: str) -> Picked:
     say(sentence_of(error))
     if in_use and in_use.source == wanted:  # its file is gone, but it is still in memory
         return in_use
-    told = st.session_state.get("arch") or st.session_state.get("heads")
+    told = any(st.session_state.get(key) for key in ("arch", "heads", GRID))
     if wanted.endswith(WEIGHT_SUFFIXES) and (told or isinstance(error, UntoldError)):
         return in_use or load_picked(default)  # the fields below the picker stay: there the person can say it
-    st.session_state[_NEXT] = (
-        {"model": in_use.source, "arch": in_use.arch or "", "heads": in_use.num_heads} if in_use else {"model": default}
-    )
+    st.session_state[_NEXT] = {"model": default}
+    if in_use:
+        told = {"arch": in_use.arch or "", "heads": in_use.num_heads, GRID: in_use.grid or ""}
+        st.session_state[_NEXT] = {"model": in_use.source, **told}
     st.rerun()
 
 

@@ -27,7 +27,7 @@ def sidebar() -> None:
         size = _pick_size(picked.model)
         fit = _pick_fit()
         script()
-    choose(Choice(picked.model, picked.source, picked.arch, picked.num_heads, photo, size, fit))
+    choose(Choice(picked.model, picked.source, picked.arch, picked.num_heads, picked.grid, photo, size, fit))
 
 
 def _pick_size(model: Model) -> int:

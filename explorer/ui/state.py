@@ -9,7 +9,7 @@ A page begins with one of two calls:
     now.recording              # explorer.Recording, kept between reruns and shared by all pages
     now.model                  # explorer.Model
     now.photo.image            # PIL, the whole photo; now.photo.title for people
-    View(**now.settings)       # model, arch, num_heads, image, size, fit: the base of any View
+    View(**now.settings)       # model, arch, num_heads, grid, image, size, fit: the base of any View
 
 Where the newest choice can't be recorded, current() says why in one sentence above the page and gives the last one that
 could, so the last good picture stays; a page needs no code for that. To record something else, a second model say:
@@ -43,9 +43,10 @@ class Choice:
     """A model, a photo and how the photo is fitted to it."""
 
     model: Model
-    source: str  # what load_model took, with arch and num_heads
+    source: str  # what load_model took, with arch, num_heads and grid
     arch: str | None
     num_heads: int | None
+    grid: str | None
     photo: Photo
     size: int
     fit: Fit
@@ -57,6 +58,7 @@ class Choice:
             "model": self.source,
             "arch": self.arch,
             "num_heads": self.num_heads,
+            "grid": self.grid,
             "image": self.photo.source,
             "size": self.size,
             "fit": self.fit,

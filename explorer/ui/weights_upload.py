@@ -27,6 +27,7 @@ class Added:
     key: str
     arch: str
     num_heads: int | None
+    grid: str
 
 
 def upload_weights() -> Added | None:
@@ -41,21 +42,22 @@ def upload_weights() -> Added | None:
             "Heads, if the file's model has an unusual number", 1, 64, None, placeholder="width / 64"
         )
         arch = st.text_input("timm architecture, if you know it", placeholder="found from the file").strip()
+        grid = st.text_input("Grid, if its patches form no square", placeholder="rows x columns, such as 6x10").strip()
         sent = st.form_submit_button("Load it", type="primary", width="stretch")
         if not (sent and file):
             return None
         try:
             with st.spinner("Checking the file …"):
-                key = _add(file, arch or None, heads)
+                key = _add(file, arch or None, heads, grid or None)
         except ExplorerError as error:
             st.error(sentence_of(error))
             return None
     let_go([file])
     st.session_state[_UPLOADS] = generation + 1
-    return Added(key, arch, heads)
+    return Added(key, arch, heads, grid)
 
 
-def _add(file: UploadedFile, arch: str | None, num_heads: int | None) -> str:
+def _add(file: UploadedFile, arch: str | None, num_heads: int | None, grid: str | None) -> str:
     """The key of the file's new entry in checkpoints/; an ExplorerError, and nothing kept, where it is no model."""
     folder = registry.CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,7 @@ def _add(file: UploadedFile, arch: str | None, num_heads: int | None) -> str:
         with open(path, "wb") as copy:
             while chunk := file.read(CHUNK):
                 copy.write(chunk)
-        explorer.load_model(path, device="cpu", arch=arch, num_heads=num_heads)
+        explorer.load_model(path, device="cpu", arch=arch, num_heads=num_heads, grid=grid)
         name = _free_name(path)
         path.rename(folder / name)
     return f"checkpoints/{name}"

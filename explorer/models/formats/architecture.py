@@ -144,8 +144,14 @@ def _positions(tensors: dict[str, Tensor], patch_size: int, grid: tuple[int, int
     given = "" if grid is None else f" not {grid[0]} x {grid[1]}"
     raise UntoldError(
         f"pos_embed has {length} positions for {prefix} prefix tokens and a grid that is no square{given}: "
-        "say its rows and columns with grid=(rows, cols)."
+        f"say its rows and columns with grid, such as {_oblong(length - prefix)}."
     )
+
+
+def _oblong(patches: int) -> str:
+    """The grid of that many patches that is nearest to a square, as a person would type it."""
+    rows = next(rows for rows in range(math.isqrt(max(patches, 1)), 0, -1) if patches % rows == 0)
+    return f"{rows}x{patches // rows}"
 
 
 def _square(patches: int) -> tuple[int, int] | None:

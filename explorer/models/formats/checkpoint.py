@@ -49,7 +49,7 @@ def load_checkpoint(
     if arch is None and not plain(tensors):
         arch = recognise(tensors, path.name)
     if arch is not None:
-        return _load_named(arch, tensors, backbone, num_heads, path.name)
+        return _load_named(arch, tensors, backbone, num_heads, grid, path.name)
     heads = num_heads or _heads_in_file(contents.settings)
     return _load_plain(tensors, backbone, heads, grid, path.name)
 
@@ -64,10 +64,15 @@ def _convert(backbone: Backbone, file: str) -> Tensors:
         raise CheckpointError(f"{file}: shapes of its tensors disagree: {first_line(error)}.") from error
 
 
-def _load_named(arch: str, tensors: Tensors, backbone: Backbone, num_heads: int | None, file: str) -> Checkpoint:
+def _load_named(
+    arch: str, tensors: Tensors, backbone: Backbone, num_heads: int | None, grid: tuple[int, int] | None, file: str
+) -> Checkpoint:
     if ":" in arch:  # timm would look for these elsewhere, on the hub for one
         raise CheckpointError(f"{arch} is no architecture: give a timm name, such as vit_small_patch16_224.")
-    settings = {"num_heads": num_heads} if num_heads else {}
+    settings: dict[str, Any] = {"num_heads": num_heads} if num_heads else {}
+    patch = tensors.get("patch_embed.proj.weight")
+    if grid and patch is not None:
+        settings["img_size"] = (grid[0] * patch.shape[-2], grid[1] * patch.shape[-1])
     try:
         module = create_empty(arch, num_classes=len(tensors.get("head.weight", ())), **settings)
     except AssertionError as error:
