@@ -40,6 +40,14 @@ def test_lines_begin_with_the_prefix_and_mark_one_patch():
     assert [pixel(sheet, 3, 22 + 100 * line + 50)[3] for line in range(3)] == [0, 255, 0]
 
 
+def test_thousands_of_tokens_share_the_height_of_a_screen():
+    tokens = np.repeat([[1.0] * 4, [-1.0] * 4], 2000, axis=0)
+    sheet = token_lines(np.concatenate([np.zeros((1, 4)), tokens]), prefix=1, limit=1, marked=3001, height=400)
+    top, x = sheet.height - 800, sheet.width // 2
+    assert [pixel(sheet, x, top + y)[:3] for y in (200, 600)] == [POSITIVE, NEGATIVE]
+    assert pixel(sheet, 3, top + 600)[3] == 255 and pixel(sheet, 3, top + 580)[3] == 0
+
+
 def test_filters_stand_in_rows_with_clear_gaps():
     filters = np.zeros((5, 2, 2, 3), np.float32)
     filters[4] = 1

@@ -28,18 +28,21 @@ def token_lines(tokens: np.ndarray, prefix: int, limit: float, marked: int, heig
 
     The marked token has a bar at its left.
     """
-    zoom, line = _zoom(tokens.shape[1]), max(2, height // len(tokens))
+    zoom, count = _zoom(tokens.shape[1]), len(tokens) - prefix
+    # Whole lines where they fit; thousands of tokens share the pixels of twice that height.
+    lines = min(max(2, height // len(tokens)) * count, 2 * height)
     margin, tall = 18, 14  # a single prefix token must be seen beside hundreds of patches
     bars = Image.fromarray(signed_colors(tokens, limit))
     width, top = bars.width * zoom, prefix * tall + (8 if prefix else 0)
-    sheet = Image.new("RGBA", (margin + width, top + (len(tokens) - prefix) * line))
+    sheet = Image.new("RGBA", (margin + width, top + lines))
     for index in range(prefix):
         one = bars.crop((0, index, bars.width, index + 1)).resize((width, tall - 2), Image.Resampling.NEAREST)
         sheet.paste(one, (margin, index * tall))
     patches = bars.crop((0, prefix, bars.width, bars.height))
-    sheet.paste(patches.resize((width, patches.height * line), Image.Resampling.NEAREST), (margin, top))
-    at = top + (marked - prefix) * line
-    ImageDraw.Draw(sheet).rectangle((0, at - 2, margin - 6, at + line + 1), fill=POSITIVE)
+    resample = Image.Resampling.NEAREST if lines >= count else Image.Resampling.BOX
+    sheet.paste(patches.resize((width, lines), resample), (margin, top))
+    at, end = (top + (place - prefix) * lines // count for place in (marked, marked + 1))
+    ImageDraw.Draw(sheet).rectangle((0, at - 2, margin - 6, end + 1), fill=POSITIVE)
     return sheet
 
 

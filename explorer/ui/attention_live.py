@@ -61,8 +61,8 @@ def top_classes(rec: Recording, logits: np.ndarray) -> None:
     scores /= scores.sum()
     names = rec.model.class_names or [f"class {index}" for index in range(len(scores))]
     top = scores.argsort()[::-1][:SHOWN_CLASSES]
-    bars = st.column_config.ProgressColumn("Probability", format="percent", min_value=0, max_value=1)
-    table = {"Class": [names[index] for index in top], "Probability": scores[top]}
+    bars = st.column_config.ProgressColumn("Probability", format="%.1f %%", min_value=0, max_value=100)
+    table = {"Class": [names[index] for index in top], "Probability": 100 * scores[top]}
     st.dataframe(table, column_config={"Probability": bars}, hide_index=True, width="stretch")
 
 

@@ -79,7 +79,7 @@ def _numbers(rec: Recording, view: View) -> None:
         "head": list(range(rec.num_heads)),
         "entropy": head_entropy(rec, view.layer, view.query),
         "distance": mean_attention_distance(rec, view.layer),
-        "prefix": prefix_share(rec, view.layer, view.query),
+        "prefix": 100 * prefix_share(rec, view.layer, view.query),
         "highest": weights[:, len(rec.prefix_tokens) :].max(axis=1),
     }
     number = st.column_config.NumberColumn
@@ -92,7 +92,11 @@ def _numbers(rec: Recording, view: View) -> None:
         ),
         "distance": number("Mean distance (pixels)", format="%.1f", help="How far patches look, weighted by attention"),
         "prefix": st.column_config.ProgressColumn(
-            "On prefix tokens", format="percent", min_value=0, max_value=1, help="Share that lands on cls and registers"
+            "On prefix tokens",
+            format="%.1f %%",
+            min_value=0,
+            max_value=100,
+            help="What lands on cls and registers",
         ),
         "highest": number("Highest weight on a patch", format="%.4f"),
     }

@@ -10,15 +10,19 @@ from PIL import Image
 from explorer.attention.evidence import Evidence, evidence
 from explorer.attention.localization import Score, fit_mask, rank_heads, rectangle_mask
 from explorer.attention.recording import Recording
+from explorer.data.images import open_image
+from explorer.errors import ImageError
 from explorer.rendering.curves import evidence_figure
 from explorer.rendering.view import View, shown_map, shown_mask
 from explorer.ui.attention_settings import head_name
 from explorer.ui.map_choice import pick_class, pick_map
 from explorer.ui.progress import progress_bar
+from explorer.ui.state import chosen
 
 PLAIN = {"displayModeBar": False}
 MASKS = ("Rectangle", "Mass threshold", "Upload")
 KEPT = "evidence_kept"
+SLACK = 0.03  # of the shape of a mask beside its photo's: one of them may have been made smaller, in whole pixels
 
 
 def evidence_tab(rec: Recording, view: View) -> None:
@@ -80,7 +84,9 @@ def _rectangle(rec: Recording, view: View) -> np.ndarray:
 
 def _by_mass(rec: Recording, view: View) -> np.ndarray:
     mass = st.slider("Share of the attention above", 0.05, 0.95, 0.6, 0.05, key="mask_mass")
-    st.caption(f"The patches that hold it in layer {view.layer}, {head_name(view.head)}.")
+    st.caption(
+        f"The patches that hold it in layer {view.layer}, {head_name(view.head)}; that map itself fits them best."
+    )
     mask = shown_mask(replace(view, mass=mass), shown_map(view, rec))
     assert mask is not None  # a mass was given
     return mask
@@ -90,8 +96,20 @@ def _uploaded(rec: Recording, view: View) -> np.ndarray | None:
     file = st.file_uploader("Mask: white object, black background, grey (128) left out", ["png", "bmp", "tif"])
     if file is None:
         return None
-    size = min(rec.image.size)
-    return fit_mask(file.getvalue(), size, rec.patch_size, view.fit)
+    photo, mask = chosen().photo, open_image(file)
+    if photo.source == view.image:  # not while the last picture that worked stands for another
+        check_shape(mask, photo.image)
+    return fit_mask(mask, min(rec.image.size), rec.patch_size, view.fit)
+
+
+def check_shape(mask: Image.Image, photo: Image.Image) -> None:
+    """Raise ImageError where the mask can't lie on the photo; it may be larger or smaller."""
+    stretch = (mask.width / mask.height) / (photo.width / photo.height)
+    if abs(stretch - 1) > SLACK:
+        sizes = f"{mask.width} × {mask.height} pixels and the photo {photo.width} × {photo.height}"
+        raise ImageError(
+            f"The mask has {sizes}: it must have the photo's shape to lie on it; upload this photo's mask."
+        )
 
 
 def masked(image: Image.Image, mask: np.ndarray) -> Image.Image:

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import TINY
+from tests.tiny import photo
 
 LINK = f"/patches?model=checkpoints%2F{TINY}"
 
@@ -96,3 +97,15 @@ def test_a_patch_outside_the_grid_gets_a_sentence_and_the_middle_is_shown(page: 
         page.get_by_role("alert").filter(has_text="patch “70,2”, which can't be used: it must be row,col of the 8 rows")
     ).to_be_visible()
     expect(page.get_by_text("The vector of patch (4, 4): 64 numbers")).to_be_visible()
+
+
+def test_a_tall_photo_is_shown_whole_on_one_screen(page: Page, app: str, tmp_path):
+    photo(200, 1000).save(tmp_path / "tall.png")
+    page.goto(f"{app}{LINK}&fit=keep")
+    page.get_by_test_id("stSidebar").locator("input[type=file]").set_input_files(tmp_path / "tall.png")
+    expect(page.locator("[data-part=all]")).to_have_attribute("aria-label", re.compile("40 by 8 patches"))
+    for pictured in (page.locator("[data-part=all]"), page.get_by_role("img", name=re.compile("How long every"))):
+        box = pictured.bounding_box()
+        assert box and box["height"] <= 740
+    page.locator("[data-part=all]").click(position={"x": 1, "y": 700})
+    expect(page.locator("[data-part=readout]")).to_contain_text("patch (38, 0)")

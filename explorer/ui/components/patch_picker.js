@@ -3,6 +3,7 @@
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const OPENING = 0.3; // how far the patches come apart by themselves at first
 const APART = 0.55; // share of a patch's side that the widest gap takes
+const TALLEST = 720; // CSS pixels of a tall photo
 const views = new WeakMap();
 
 class Picker {
@@ -91,10 +92,11 @@ class Picker {
   }
 
   draw() {
-    const width = this.all.parentElement.clientWidth;
+    const [rows, cols] = this.grid ?? [1, 1];
+    const width = Math.min(this.all.parentElement.clientWidth, (TALLEST * cols) / rows);
     if (!this.image || !width) return;
     const ratio = window.devicePixelRatio || 1;
-    const [rows, cols] = this.grid;
+    this.all.style.width = `${width}px`;
     this.all.style.height = `${(width * rows) / cols}px`;
     this.all.width = Math.round(width * ratio);
     this.all.height = Math.round((width * ratio * rows) / cols);
