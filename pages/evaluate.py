@@ -5,10 +5,12 @@ import streamlit as st
 from explorer.ui.evaluate_data import choose_images, class_names, evaluated
 from explorer.ui.evaluate_result import show_evaluation
 from explorer.ui.messages import plain, show_errors
+from explorer.ui.sidebar import model_only
 from explorer.ui.state import chosen
 
 SHOWN = 8  # class names in the line about the model
 
+model_only()
 st.title("Evaluate", anchor=False)
 st.write("How often the sidebar's model is right on your images, where it errs, and where it looked.")
 with show_errors():

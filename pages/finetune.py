@@ -10,6 +10,7 @@ from explorer.ui.finetune_runs import pick_run, show_runs
 from explorer.ui.finetune_steps import go_to, steps
 from explorer.ui.finetune_train import show_run
 from explorer.ui.messages import show_errors
+from explorer.ui.sidebar import model_only
 from explorer.ui.state import chosen
 
 
@@ -51,6 +52,7 @@ def result_step() -> None:
         show_result(run)
 
 
+model_only()
 st.title("Fine-tune", anchor=False)
 st.write("Teach the sidebar's model your own classes: upload a zip, watch the curves, use the model.")
 for tab, draw in zip(steps(), (data_step, plan_step, train_step, result_step, show_runs), strict=True):

@@ -70,7 +70,7 @@ def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
     counts = np.array(metrics["confusion_matrix"])[np.ix_(shown, shown)]
     names = [escape(metrics["class_names"][index]) for index in shown]  # Plotly would take <b> for bold
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ink = {"size": 13, "color": INK.get(st.context.theme.type or "light")}
+    ink = written()
     figure = go.Figure(
         go.Heatmap(
             z=shares, x=names, y=names, text=counts, customdata=counts, zmin=0, zmax=1, showscale=False, xgap=2, ygap=2,
@@ -102,6 +102,11 @@ def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
         showgrid=False,
     )
     return figure
+
+
+def written() -> dict[str, Any]:
+    """The font of an axis: Streamlit's own grey is faint on a light page."""
+    return {"size": 13, "color": INK.get(st.context.theme.type or "light")}
 
 
 def per_class_table(metrics: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from explorer.models import registry
 from explorer.training.curves import COMPARED, compare_figure
 from explorer.training.jobs import Run, delete, list_runs
 from explorer.training.options import runs_folder
-from explorer.ui.finetune_charts import SCORES
+from explorer.ui.finetune_charts import SCORES, written
 from explorer.ui.finetune_steps import RUN
 from explorer.ui.finetune_uploads import data_title
 from explorer.ui.messages import plain
@@ -55,7 +55,10 @@ def _compare(runs: list[Run]) -> None:
     chosen = {run.name: run.events()[0] for run in runs if run.name in compared}
     events = {name: found for name, found in chosen.items() if any(event["type"] == "epoch" for event in found)}
     if events and by:
-        st.plotly_chart(compare_figure(events, by), key="compared_chart", config={"displaylogo": False})
+        figure = compare_figure(events, by)
+        for update in (figure.update_xaxes, figure.update_yaxes):
+            update(tickfont=written(), title_font=written())
+        st.plotly_chart(figure, key="compared_chart", config={"displaylogo": False}, alt=f"Runs by {COMPARED[by]}")
 
 
 def _row(run: Run) -> dict[str, Any]:

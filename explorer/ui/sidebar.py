@@ -22,12 +22,20 @@ _SIZED_FOR = "sized_for"  # (input size, patch size) of the model that the size 
 def sidebar() -> None:
     """Draw it, and tell explorer.ui.state what was chosen."""
     with st.sidebar:
-        photo = pick_photo()
+        with st.container(key="choose_photo"):
+            photo = pick_photo()
         picked = pick_model()
-        size = _pick_size(picked.model)
-        fit = _pick_fit()
+        with st.container(key="choose_view"):
+            size = _pick_size(picked.model)
+            fit = _pick_fit()
         script()
     choose(Choice(picked.model, picked.source, picked.arch, picked.num_heads, picked.grid, photo, size, fit))
+
+
+def model_only() -> None:
+    """Hide the photo, its size and its fit on a page where they have no effect; what was chosen stays chosen."""
+    if not st.session_state.get("camera_on"):  # a camera that is on must be seen
+        st.html("<style>.st-key-choose_photo, .st-key-choose_view { display: none; }</style>")
 
 
 def _pick_size(model: Model) -> int:

@@ -81,6 +81,23 @@ def test_a_reload_and_another_page_keep_the_upload(page, app, classifier, tmp_pa
     expect(page.get_by_text("On 12 images")).to_be_visible()
 
 
+def test_the_sidebar_has_the_model_alone_and_the_photo_again_on_other_pages(page, app, classifier):
+    page.goto(f"{app}/attention?model=checkpoints%2F{TINY}&size=96")
+    page.locator(".live[data-layer]").wait_for()
+    sidebar = page.get_by_test_id("stSidebar")
+    for name in ("Evaluate", "Fine-tune"):
+        page.get_by_role("link", name=name).click()
+        expect(page.get_by_role("heading", name=name)).to_be_visible()
+        expect(sidebar.get_by_role("combobox", name=re.compile("Model"))).to_be_visible()
+        for hidden in ("Your photos", "Camera", "Input size (pixels)", "Fit"):
+            expect(sidebar.get_by_text(hidden, exact=True)).to_be_hidden()
+    page.get_by_role("link", name="Attention").click()
+    page.locator(".live[data-layer]").wait_for()
+    for shown in ("Your photos", "Input size (pixels)", "Fit"):
+        expect(sidebar.get_by_text(shown, exact=True)).to_be_visible()
+    expect(sidebar.get_by_text("96", exact=True)).to_be_visible()
+
+
 def test_what_cannot_be_evaluated_is_said_in_words_and_the_page_goes_on(page, app, classifier, tmp_path):
     page.goto(app + LINK)
     upload(page, digits_zip(tmp_path / "other.zip", 3, ("zero", "zebra")))
