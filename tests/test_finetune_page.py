@@ -196,6 +196,7 @@ def test_what_the_sidebar_says_of_a_weights_file_reaches_the_run(runs, tmp_path,
     app = AppTest.from_string(PLAN, default_timeout=60)
     app.query_params["weights"], app.query_params["data"] = str(weights), str(tmp_path / "digits")
     app.run()
+    app.selectbox(key="plan_new_head").set_value("random").run()
     app.number_input(key="plan_keep_epochs").set_value(10).run()
     assert "3 epochs are kept beside the result" in words(app.markdown)
     app.button(key="start").click().run()
@@ -206,7 +207,7 @@ def test_what_the_sidebar_says_of_a_weights_file_reaches_the_run(runs, tmp_path,
         jobs.stop(name, runs)
         wait_for(lambda: not RunFolder(runs / name).read_state().active, "the end")
     options, plan = read_config(RunFolder(runs / name))
-    assert (options.num_heads, options.arch, plan.keep_epochs) == (4, None, 10)
+    assert (options.num_heads, options.arch, plan.keep_epochs, plan.new_head) == (4, None, 10, "random")
 
 
 def test_of_a_deleted_model_the_numbers_stay(finished, monkeypatch, tmp_path):

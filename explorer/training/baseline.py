@@ -1,5 +1,6 @@
 """What the model can do before any training: its untrained head, and neighbours among its frozen features."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,22 +13,32 @@ from explorer.training.evaluation import knn_accuracy, report
 if TYPE_CHECKING:
     from explorer.training.work import Work
 
-MOST_IMAGES = 2000  # training images that neighbours are looked for among: more take long and change little
+MOST_IMAGES = 2000  # training images that neighbours and probe learn from: more take long and change little
 
 
-def measure_baseline(work: "Work", logits: np.ndarray) -> tuple[dict[str, Any], float]:
-    """(metrics of the untrained head on the validation images, accuracy of neighbours on frozen features)."""
+@dataclass(frozen=True)
+class Features:
+    """Frozen features (image, width) of validation images and of a part of the training images, with its labels."""
+
+    train: np.ndarray
+    train_labels: np.ndarray
+    val: np.ndarray
+
+
+def frozen_features(work: "Work") -> Features:
+    """What the pretrained model makes of the images, before any training."""
     examples = work.examples
-    metrics = {**report(logits, examples.val_labels, examples.report.class_names), "best_epoch": 0}
     few = np.sort(np.random.default_rng(work.plan.seed).permutation(len(examples.train_labels))[:MOST_IMAGES])
-    val = np.arange(len(examples.val_labels))
-    accuracy = knn_accuracy(
-        _features(work, work.train_inputs, examples.train_images, few),
-        examples.train_labels[few],
-        _features(work, work.val_inputs, examples.val_images, val),
-        examples.val_labels,
-    )
-    return metrics, accuracy
+    train = _features(work, work.train_inputs, examples.train_images, few)
+    val = _features(work, work.val_inputs, examples.val_images, np.arange(len(examples.val_labels)))
+    return Features(train, examples.train_labels[few], val)
+
+
+def measure_baseline(work: "Work", logits: np.ndarray, features: Features) -> tuple[dict[str, Any], float]:
+    """(metrics of the untrained head on the validation images, accuracy of neighbours on frozen features)."""
+    labels = work.examples.val_labels
+    metrics = {**report(logits, labels, work.examples.report.class_names), "best_epoch": 0}
+    return metrics, knn_accuracy(features.train, features.train_labels, features.val, labels)
 
 
 @torch.no_grad()

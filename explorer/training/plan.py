@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 from explorer.errors import PlanError
 
 AUGMENTATIONS = ("none", "flip", "full")
+HEADS = ("probe", "random")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 CACHE_PRECISIONS = ("auto", "float32", "float16")
 # What trains steadily on sets of a few hundred to a few thousand photos: a fresh head alone can take large steps;
@@ -27,6 +28,7 @@ class Plan:
     """How to fine-tune. None means: the default that suits `train`. Raises PlanError for impossible values."""
 
     train: str = _setting("head", "what is trained: head, last-N (the last N blocks and the head) or all")
+    new_head: str = _setting("probe", "where a new head starts: a linear probe of the features, or random", HEADS)
     epochs: int = _setting(10, "passes over the training images")
     lr: float | None = _setting(None, "peak learning rate; default 5e-3 for head, 5e-4 for last-N, 2e-4 for all")
     layer_decay: float | None = _setting(None, "learning rate of each layer relative to the one above; default 0.75")

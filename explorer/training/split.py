@@ -21,13 +21,16 @@ class Split(nn.Module):
     """The trained part of `whole`, called on what `prefix` gives; its parameters are exactly the trained ones' modules.
 
     kind: "feature" (head only, pooled features "batch width"), "tokens" (the last blocks, tokens "batch token width")
-    or "pixels" (everything, or fresh pixels each epoch: normalised pixels "batch 3 height width").
+    or "pixels" (everything, or fresh pixels each epoch: normalised pixels "batch 3 height width"). new_head: whether
+    the head was drawn anew.
     """
 
     def __init__(
-        self, whole: nn.Module, kind: str, start: int, size: int, trained: list[nn.Module], arguments: list[Arguments]
-    ):
+        self, whole: nn.Module, kind: str, start: int, size: int, trained: list[nn.Module],
+        arguments: list[Arguments], new_head: bool = False,
+    ):  # fmt: skip
         super().__init__()
+        self.new_head = new_head
         self.kind, self.start, self.size, self.arguments = kind, start, size, arguments
         self.row_shape: tuple[int, ...] = ()  # of what prefix() gives for an image, found when the cut is checked
         self.trained = nn.ModuleList(trained)
@@ -87,24 +90,26 @@ def split_model(model: Model, plan: Plan, class_names: list[str], size: int, dev
     The head is kept where the model already knows exactly these classes, else it is new, drawn with the plan's seed.
     Raises PlanError where the model can't be cut, or the cut model computes something else than the whole one.
     """
-    whole = _with_head(model, plan, class_names, size).to(device)
+    whole, new_head = _with_head(model, plan, class_names, size)
+    whole.to(device)
     depth = len(blocks_of(whole))
     blocks = plan.trained_blocks(depth)
     start = depth - blocks
     trained = _freeze(whole, start, plan)
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
     if plan.full_passes:
-        return Split(whole, "pixels", start, size, trained, [])
-    split = Split(whole, "feature", start, size, trained, [])
+        return Split(whole, "pixels", start, size, trained, [], new_head)
+    split = Split(whole, "feature", start, size, trained, [], new_head)
     if blocks or isinstance(whole.get_classifier(), tuple) or not _agrees(split, pixels):
         # Heads that aren't one linear layer on the pooled feature (two tokens, two heads) train on tokens instead.
-        split = Split(whole, "tokens", start, size, trained, _block_arguments(whole, pixels)[start:])
+        split = Split(whole, "tokens", start, size, trained, _block_arguments(whole, pixels)[start:], new_head)
     if not _agrees(split, pixels):
         raise PlanError(f"{model.name} can't be cut after block {start} without changing its result: choose train all.")
     return split
 
 
-def _with_head(model: Model, plan: Plan, class_names: list[str], size: int) -> Any:
+def _with_head(model: Model, plan: Plan, class_names: list[str], size: int) -> tuple[Any, bool]:
+    """(the copy, whether its head was drawn anew)."""
     whole: Any = trainable_copy(model)
     if not all(hasattr(whole, name) for name in ("forward_head", "reset_classifier", "group_matcher")):
         raise PlanError(
@@ -113,13 +118,13 @@ def _with_head(model: Model, plan: Plan, class_names: list[str], size: int) -> A
         )
     if hasattr(whole, "encoder"):  # of a language model: some merge their tokens, which forward() tells
         model.forward(torch.zeros(1, 3, size, size, device=model.device))
-    if model.class_names != class_names or whole.num_classes != len(class_names):
+    if new := model.class_names != class_names or whole.num_classes != len(class_names):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
             whole.reset_classifier(len(class_names))
     if hasattr(whole, "set_input_size") and tuple(whole.patch_embed.img_size) != (size, size):
         whole.set_input_size((size, size))  # so that the saved model opens at the size it was trained at
-    return whole.eval()
+    return whole.eval(), new
 
 
 def _freeze(whole: Any, start: int, plan: Plan) -> list[nn.Module]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from explorer.errors import TrainingError
 from explorer.models.backbone import Model
 from explorer.models.loading import load_model
-from explorer.training.baseline import measure_baseline
+from explorer.training.baseline import frozen_features, measure_baseline
 from explorer.training.batches import AugmentedInputs, CachedInputs
 from explorer.training.cache import PrefixCache, build_cache, cache_key, finish_cache, plan_layout, weights_key
 from explorer.training.checkpoints import kept_bytes
@@ -22,6 +23,7 @@ from explorer.training.folder import RunFolder
 from explorer.training.loop import Stopped, Trainer
 from explorer.training.options import Options
 from explorer.training.plan import Plan
+from explorer.training.probe import share_head, start_head
 from explorer.training.reporter import Reporter
 from explorer.training.results import save_results
 from explorer.training.saves import Saved, keep_epoch, load_saved, save_best, save_epoch, save_last
@@ -144,12 +146,20 @@ class Work:
             return saved
         self.reporter.update(phase="baseline", progress=0.0)
         logits = self.trainer.logits(self.val_inputs)
-        baseline, knn = measure_baseline(self, logits) if self.main else ({}, 0.0)
+        baseline, knn = self._measure_and_start_head(logits) if self.main else ({}, 0.0)
         self.accelerator.wait_for_everyone()
+        share_head(self.split.whole)
         train, val = len(self.examples.train_images), len(self.examples.val_images)
         self.reporter.emit("start", train_images=train, val_images=val, steps_an_epoch=self.trainer.steps_an_epoch)
         self.reporter.emit("baseline", metrics=baseline, knn_accuracy=knn)
         return Saved(baseline=baseline, knn_accuracy=knn)
+
+    def _measure_and_start_head(self, logits: np.ndarray) -> tuple[dict[str, Any], float]:
+        """The untrained head's metrics and the neighbours' accuracy; only then is a new head set to the probe."""
+        features = frozen_features(self)
+        if self.split.new_head and self.plan.new_head == "probe":
+            start_head(self.split.whole, features.train, features.train_labels, self.plan.class_weights)
+        return measure_baseline(self, logits, features)
 
     def _train(self, stop_after: int | None) -> str:
         first = self.saved.epoch + 1

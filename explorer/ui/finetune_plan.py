@@ -28,6 +28,7 @@ TRAIN = {
 }
 AUGMENTATIONS = {"none": "None", "flip": "Mirrored images", "full": "Full: RandAugment, crops, mixup"}
 EPOCHS = {"head": 30, "last": 10, "all": 10}
+NEW_HEADS = {"probe": "as a linear probe", "random": "at random"}
 NEARLY = 0.9  # share of the time from which on people say "nearly all"
 KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another step
 
@@ -119,6 +120,11 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
             help="Keep the weights of every so many epochs, to see on the Compare page how the attention changed.",
         ),
         "label_smoothing": next(cells).slider("Label smoothing", 0.0, 0.5, 0.0, key="plan_label_smoothing", **KEPT),
+        "new_head": next(cells).selectbox(
+            "A new head starts", list(NEW_HEADS), format_func=NEW_HEADS.__getitem__, key="plan_new_head", **KEPT,
+            help="The probe is fitted to the pretrained model's features first, in about a second. A random head spends "
+            "the first epochs on that, and disturbs the blocks below meanwhile.",
+        ),
     }  # fmt: skip
     if kind != "head":
         settings["layer_decay"] = next(cells).slider(
