@@ -185,7 +185,8 @@ from explorer.ui.photos import samples
 from explorer.ui.state import Choice
 weights, data = st.query_params["weights"], Path(st.query_params["data"])
 model = load_model(weights, device="cpu", num_heads=4)
-choose_plan(Choice(model, weights, None, 4, None, samples()[0], 32, "crop"), Dataset(data, "digits", read_dataset(data)))
+choice = Choice(model, weights, None, 4, None, samples()[0], 32, "crop")
+choose_plan(choice, Dataset(data, "digits", read_dataset(data)))
 """
 
 

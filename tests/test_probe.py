@@ -62,7 +62,9 @@ def test_balanced_leans_to_the_rare_class():
 
 def test_a_class_without_images_keeps_its_row():
     features, labels = points(3)
-    whole: Any = timm.create_model("vit_tiny_patch16_224", img_size=16, embed_dim=6, depth=1, num_heads=2, num_classes=4)
+    whole: Any = timm.create_model(
+        "vit_tiny_patch16_224", img_size=16, embed_dim=6, depth=1, num_heads=2, num_classes=4
+    )
     weight, bias = whole.head.weight[3].clone(), whole.head.bias[3].clone()
     start_head(whole, features, labels)
     assert torch.equal(whole.head.weight[3], weight) and torch.equal(whole.head.bias[3], bias)

@@ -122,8 +122,8 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
         "label_smoothing": next(cells).slider("Label smoothing", 0.0, 0.5, 0.0, key="plan_label_smoothing", **KEPT),
         "new_head": next(cells).selectbox(
             "A new head starts", list(NEW_HEADS), format_func=NEW_HEADS.__getitem__, key="plan_new_head", **KEPT,
-            help="The probe is fitted to the pretrained model's features first, in about a second. A random head spends "
-            "the first epochs on that, and disturbs the blocks below meanwhile.",
+            help="The probe is fitted to the pretrained model's features first, in about a second. A random head "
+            "spends the first epochs on that, and disturbs the blocks below meanwhile.",
         ),
     }  # fmt: skip
     if kind != "head":
