@@ -147,3 +147,17 @@ def test_real_photos_give_the_known_figures(shared_data):
 def test_the_benchmarks_centre_prior_gives_the_known_figures(shared_data):
     (prior,) = score_centre(shared_data / "masks")
     assert (prior.auc, prior.pointing) == (pytest.approx(0.864, abs=5e-4), pytest.approx(0.79, abs=5e-3))
+
+
+def test_auc_and_iou_with_ties_and_left_out_pixels_equal_a_sweep_over_all_thresholds():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        rows, cols = (int(n) for n in rng.integers(2, 9, 2))
+        mask = rng.choice(np.array([0, 128, 255], np.uint8), (3 * rows, 3 * cols))
+        heatmap = rng.integers(0, 4, (rows, cols)).astype(np.float32)  # a few levels: many ties
+        score = score_map(heatmap, patch_mask(mask, (rows, cols)))
+        known, truth, values = mask.ravel() != 128, mask.ravel() == 255, np.kron(heatmap, np.ones((3, 3))).ravel()
+        assert score.auc == pytest.approx(roc_auc_score(truth[known], values[known]), abs=1e-12)
+        marked = [known & (values >= level) for level in np.unique(values)]
+        ious = [(chosen & truth).sum() / ((chosen | truth) & known).sum() for chosen in marked]
+        assert score.iou == pytest.approx(max(ious), abs=1e-12)
