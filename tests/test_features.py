@@ -1,5 +1,6 @@
 """Colours and similarities of patch tokens, on tokens whose principal components are known."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -121,3 +122,12 @@ def test_too_few_patches_are_refused(recording):
     small = explorer.record(recording.model, photo(), size=8)
     with pytest.raises(QueryError, match="larger input"):
         pca_colours([small])
+
+
+def test_shares_of_the_variance_are_numbers_also_where_all_tokens_are_alike():
+    tokens = np.random.default_rng(0).normal(size=(40, 6)) * [9, 4, 2, 1, 1, 1]
+    variances = np.linalg.svd(tokens - tokens.mean(axis=0), compute_uv=False) ** 2
+    assert components(tokens, 3)[1] == pytest.approx(variances[:3] / variances.sum(), abs=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # sklearn's own division by zero
+        assert components(np.ones((8, 6)), 3)[1] == (0.0, 0.0, 0.0)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 import explorer
-from explorer.attention.relevance import class_index, image_feature, kept_bytes, relevance
+from explorer.attention.relevance import _Attention, _Walk, class_index, image_feature, kept_bytes, relevance
 from explorer.errors import QueryError
 from tests.tiny import photo, tiny_model
 
@@ -236,3 +236,16 @@ def test_over_the_memory_budget_a_size_that_fits_is_offered(model, recording):
     with pytest.raises(QueryError, match="size 40 or less"):
         relevance(recording, budget=budget)
     assert relevance(explorer.record(model, photo(), size=40), budget=budget).shape == (26,)
+
+
+def test_the_rule_is_computed_in_full_precision_under_autocast():
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, weight = (torch.randn(1, 2, 20, 8, generator=generator) for _ in range(4))
+    walk = _Walk(torch.eye(20)[0])
+    out = _Attention.apply(q.requires_grad_(), k, v, None, 0.5, walk)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.autograd.grad(out, q, weight)
+    pattern = (q.detach().double() @ k.double().transpose(-2, -1) * 0.5).softmax(-1)
+    relevance_of_heads = (pattern * (weight.double() @ v.double().transpose(-2, -1))).clamp_min(0)[0].mean(0)
+    expected = torch.eye(20, dtype=torch.float64)[0] + relevance_of_heads[0]
+    torch.testing.assert_close(walk.rows[-1].double(), expected, atol=1e-6, rtol=1e-5)

@@ -60,7 +60,9 @@ def components(tokens: np.ndarray, count: int) -> tuple[np.ndarray, tuple[float,
     pca = PCA(min(count, *tokens.shape), svd_solver="full").fit(tokens)
     axes = np.asarray(pca.components_)
     signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
-    return pca.transform(tokens) * signs, tuple(float(share) for share in pca.explained_variance_ratio_)
+    total = float(tokens.var(axis=0, ddof=1).sum())  # sklearn's own ratio is NaN where all tokens are alike
+    shares = tuple(float(variance / total) if total else 0.0 for variance in pca.explained_variance_)
+    return pca.transform(tokens) * signs, shares
 
 
 def foreground_side(scores: np.ndarray, border: np.ndarray) -> np.ndarray:

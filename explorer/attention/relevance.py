@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from explorer.attention import maps
 from explorer.attention.recorder import additive
 from explorer.attention.switches import visible_attention
 from explorer.errors import QueryError, RecordingError
@@ -59,17 +60,18 @@ class _Attention(torch.autograd.Function):
         row = ctx.walk.rows[-1]
         pushed = torch.zeros_like(row)
         bias = None if ctx.bias is None else ctx.bias.expand(-1, q.shape[1], -1)
-        for start in range(0, q.shape[1], BLOCK):
-            block = slice(start, start + BLOCK)
-            scores = q[:, block] @ k.transpose(-2, -1) * ctx.scale
-            pattern = (scores if bias is None else scores + bias[:, block]).softmax(dim=-1)
-            pattern_grad = out_grad[:, block] @ v.transpose(-2, -1)
-            relevance = pattern * pattern_grad
-            scores_grad = relevance - pattern * relevance.sum(dim=-1, keepdim=True)
-            pushed += row[block] @ relevance.clamp_min(0).mean(dim=0)
-            q_grad[:, block] = scores_grad @ k * ctx.scale
-            k_grad += scores_grad.transpose(-2, -1) @ q[:, block] * ctx.scale
-            v_grad += pattern.transpose(-2, -1) @ out_grad[:, block]
+        with maps.full_precision(q.device):
+            for start in range(0, q.shape[1], BLOCK):
+                block = slice(start, start + BLOCK)
+                scores = q[:, block] @ k.transpose(-2, -1) * ctx.scale
+                pattern = (scores if bias is None else scores + bias[:, block]).softmax(dim=-1)
+                pattern_grad = out_grad[:, block] @ v.transpose(-2, -1)
+                relevance = pattern * pattern_grad
+                scores_grad = relevance - pattern * relevance.sum(dim=-1, keepdim=True)
+                pushed += row[block] @ relevance.clamp_min(0).mean(dim=0)
+                q_grad[:, block] = scores_grad @ k * ctx.scale
+                k_grad += scores_grad.transpose(-2, -1) @ q[:, block] * ctx.scale
+                v_grad += pattern.transpose(-2, -1) @ out_grad[:, block]
         ctx.walk.push(ctx.layer, pushed)
         return *(grad[None].to(grad_outputs[0].dtype) for grad in (q_grad, k_grad, v_grad)), None, None, None
 
