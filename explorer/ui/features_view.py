@@ -38,11 +38,12 @@ def colours(first: Recording, second: Recording) -> None:
             )
     named = zip(("red", "green", "blue"), found[0].explained, strict=False)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in named)
+    of = "Of its variance they show" if together else "Of its variance in the first photo they show"
     st.caption(
         "What is foreground is a guess by the first component of all patches, cut in two; three more colour it, as in "
-        f"DINOv2 (Oquab et al. 2023). Of its variance they show: {shares}."
+        f"DINOv2 (Oquab et al. 2023). {of}: {shares}."
         if foreground
-        else f"The first three principal components of all patches. Of their variance they show: {shares}."
+        else f"The first three principal components of all patches. {of.replace('its', 'their')}: {shares}."
     )
 
 
