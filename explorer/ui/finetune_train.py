@@ -32,16 +32,19 @@ PHASES = {
 
 def show_run(folder: RunFolder) -> None:
     """Status, progress, curves and buttons of a run; redrawn every second while it is active."""
-    active = folder.read_state().active
+    state = folder.read_state()
+    clock = 1.0 if state.active else None
     with st.container(key="live"):
-        st.fragment(_live, run_every=1.0 if active else None)(folder, active)
+        st.fragment(_status, run_every=clock)(folder)
+        with show_errors():
+            _buttons(folder, state)  # in no fragment: a click on a fragment that was just drawn anew can be lost
+        st.fragment(_live, run_every=clock)(folder, state.active)
     load_library()
 
 
 def _live(folder: RunFolder, was_active: bool) -> None:
     with show_errors():
         state = folder.read_state()
-        _status(folder, state)
         events = _events(folder)
         baseline = next((event for event in events if event["type"] == "baseline"), None)
         if baseline:
@@ -63,7 +66,12 @@ def _events(folder: RunFolder) -> list[dict[str, Any]]:
     return kept
 
 
-def _status(folder: RunFolder, state: State) -> None:
+def _status(folder: RunFolder) -> None:
+    with show_errors():
+        _tell(folder.read_state())
+
+
+def _tell(state: State) -> None:
     epochs = f"epoch {state.epoch} of {state.epochs}"
     if state.status == "running":
         st.progress(min(1.0, state.progress), progress_line(state))
@@ -79,7 +87,6 @@ def _status(folder: RunFolder, state: State) -> None:
         st.warning(f"Interrupted after {epochs}. {plain(state.error or '')}")
     else:
         st.error(plain(state.error or "The training failed."))
-    _buttons(folder, state)
 
 
 def progress_line(state: State) -> str:
