@@ -80,6 +80,15 @@ def test_a_value_in_the_address_that_cannot_be_used_is_named_and_the_default_sho
     assert (choice.photo.source, choice.size % 8, choice.fit) == ("sample:cat", 0, "crop")
 
 
+def test_the_files_to_share_keep_their_order_where_columns_lie_one_below_the_other():
+    app = open_app("attention", tab="Share")
+    labels = [button.proto.label for button in app.get("download_button")][2:]
+    assert labels == [
+        "Figure (SVG)", "Figure (PDF)", "Every layer × head (PDF)", "Through the layers (GIF)", "Live page (HTML)",
+        "Picture (PNG)", "Maps (NPZ)",
+    ]  # fmt: skip
+
+
 WRONG = {
     "attention": {
         "layer": "77", "head": "9", "query": "99,99", "colormap": "jet", "opacity": "7", "mass": "0", "scale": "log",

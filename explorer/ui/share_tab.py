@@ -16,6 +16,8 @@ from explorer.ui.attention_settings import download_name
 from explorer.ui.map_choice import MAPS, Shown, pick_map
 from explorer.ui.state import shown_photo
 
+A_ROW = 4  # files side by side
+
 
 class File(NamedTuple):
     """One form of a view."""
@@ -35,16 +37,21 @@ def share_tab(rec: Recording, view: View) -> None:
         return
     name = download_name(rec, shown.view)
     st.caption(f"The address of this page brings this view back{_not_in_link(shown.view)}. To take it elsewhere:")
-    columns = st.columns(4)
-    files = [file for file in _files(rec, shown) if shown.view.kind in file.kinds]
-    for index, (label, ending, mime, make, about, _) in enumerate(files):
-        columns[index % 4].download_button(
-            label, make, f"{name}.{ending}", mime, on_click="ignore", width="stretch", help=about, key=f"share_{ending}"
-        )
+    _buttons(name, [file for file in _files(rec, shown) if shown.view.kind in file.kinds])
     st.markdown("**This view as Python**: the script writes the same maps (NPZ), and the picture.")
     st.code(python_script(shown.view), language="python")
     if own := own_photos(shown.view):
         st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
+
+
+def _buttons(name: str, files: list[File]) -> None:
+    """Row after row, so that they keep their order on a phone, where columns lie one below the other."""
+    for start in range(0, len(files), A_ROW):
+        for place, file in zip(st.columns(A_ROW), files[start : start + A_ROW], strict=False):
+            place.download_button(
+                file.label, file.make, f"{name}.{file.ending}", file.mime, on_click="ignore", width="stretch",
+                help=file.about, key=f"share_{file.ending}",
+            )  # fmt: skip
 
 
 def own_photos(view: View) -> list[str]:
