@@ -9,7 +9,7 @@ import pytest
 
 from explorer.errors import DataError, ModelError
 from explorer.models import registry
-from explorer.ui.attention_settings import default_layer
+from explorer.ui.attention_settings import DEFAULTS, default_layer
 from explorer.ui.evaluate_data import as_csv, class_names, evaluated, knowing
 from explorer.ui.evaluate_uploads import GONE, Given, keep, recall, remember, zips_before
 from explorer.ui.finetune_uploads import uploads_folder
@@ -170,16 +170,21 @@ def test_an_upload_that_went_away_is_one_sentence(model, tmp_path):
 @pytest.mark.usefixtures("checkpoints")
 def test_open_in_attention_shows_the_map_that_was_clicked(tmp_path):
     (tmp_path / "a.png").write_bytes(picture(1))
-    app = open_app("attention", query="1,2", layer="0", head="1", tab="Matrix")
+    look = {"colormap": "grey", "resample": "nearest", "scale": "shared", "opacity": "0.2", "mass": "0.5", "grid": "1"}
+    place = {"query": "1,2", "layer": "0", "head": "1", "tab": "Share", "map": "rollout", "hide_artefacts": "1"}
+    app = open_app("attention", size="48", fit="keep", **place, **look)
     before = app.session_state["canvas_settings"]["query"], app.slider(key="layer").value
-    assert before == ("1,2", 0) and app.session_state["tab"] == "Matrix"
+    assert before == ("1,2", 0) and app.session_state["tab"] == "Share"
+    assert (app.session_state["choice"].size, app.session_state["choice"].fit) == (48, "keep")
+    assert app.session_state["canvas_settings"]["scale"] == "shared" and app.session_state["map"] == "rollout"
     app.session_state["evaluate_given"] = Given(images=(("a.png", tmp_path / "a.png"),))
     app.switch_page("../pages/evaluate.py").run()
     app.button(key="open_row").click().run()
     assert not app.exception and not app.error
     model = app.session_state["choice"].model
     assert app.session_state["choice"].photo.title == "a.png"
-    assert app.session_state["canvas_settings"]["query"] is None
+    assert DEFAULTS.items() <= app.session_state["canvas_settings"].items()
+    assert (app.session_state["choice"].size, app.session_state["choice"].fit) == (model.input_size, "crop")
     assert app.slider(key="layer").value == default_layer(model) and app.select_slider(key="head").value == "mean"
     assert app.session_state["tab"] == "Layers × heads"
-    assert not {"query", "layer", "head", "tab"} & set(app.query_params)
+    assert not {"size", "fit", *place, *look} & set(app.query_params)

@@ -10,14 +10,20 @@ from explorer.data.images import open_image
 from explorer.errors import ImageError
 from explorer.models.backbone import Model
 from explorer.ui import cached
-from explorer.ui.attention_settings import change_settings, default_layer
+from explorer.ui.attention_settings import DEFAULTS, change_settings, default_layer
 from explorer.ui.model_picker import pick_next
 from explorer.ui.navigation import page_named
 from explorer.ui.photo_picker import pick_photo_next
 from explorer.ui.photos import add_photo
+from explorer.ui.sidebar import pick_view_next
 
 PLAIN_SIDE = 224
-EARLIER = "layer", "head", "tab"  # of the Attention page; Streamlit keeps the values of bound widgets between pages
+EARLIER = (
+    "layer",
+    "head",
+    "tab",
+    "map",
+)  # of the Attention page; Streamlit keeps the values of bound widgets between pages
 
 
 def attention_picture(model: Model, image: str, size: int | None = None, layer: int | None = None) -> Image.Image:
@@ -41,10 +47,13 @@ def _picture(key: tuple, _model: Model, image: str, size: int | None, layer: int
     return explorer.overlay(recording.image, recording.attention(layer))
 
 
-def open_in_attention(model: str | None = None, image: str | None = None, name: str = "") -> None:
+def open_in_attention(
+    model: str | None = None, image: str | None = None, name: str = "", size: int | None = None
+) -> None:
     """Go to the Attention page with that model (a registry key) and that photo; None leaves the sidebar's.
 
-    It shows the map of attention_picture: what was asked, chosen and opened there before doesn't count.
+    It shows attention_picture(model, image, size): what was asked, chosen and opened there before doesn't count, nor
+    do the sidebar's size and fit.
     """
     if image:
         try:
@@ -54,7 +63,8 @@ def open_in_attention(model: str | None = None, image: str | None = None, name: 
             raise ImageError(f"'{name or Path(image).name}' is no longer on the server ({error.strerror}).") from error
     if model:
         pick_next(model)
-    change_settings(query=None)
+    pick_view_next(size)
+    change_settings(**DEFAULTS)
     for key in EARLIER:
         st.session_state.pop(key, None)
     # Without query_params Streamlit would refuse, since it may not clear those that are bound to widgets.

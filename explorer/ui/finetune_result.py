@@ -112,7 +112,7 @@ def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -
             if trained.source.startswith("checkpoints/") and st.button(
                 "Open", icon=":material/my_location:", type="tertiary", key=f"mistake_{row['name']}"
             ):
-                open_in_attention(trained.source, row["image"], row["name"])
+                open_in_attention(trained.source, row["image"], row["name"], size)
 
 
 def _places(count: int, width: int) -> list[Any]:

@@ -16,6 +16,7 @@ from explorer.ui.widgets import script
 PATCHES = 4, 64  # the least and the most patches along the short side that the size slider offers
 FITS = {"crop": "Crop", "squash": "Squash", "keep": "Keep"}
 assert set(FITS) == set(get_args(Fit))
+_NEXT = "view_next"  # the size that the next run begins with, None for the model's own; the fit is then Crop
 _SIZED_FOR = "sized_for"  # (input size, patch size) of the model that the size slider was last made for
 
 
@@ -26,16 +27,31 @@ def sidebar() -> None:
             photo = pick_photo()
         picked = pick_model()
         with st.container(key="choose_view"):
+            _begin(picked.model)
             size = _pick_size(picked.model)
             fit = _pick_fit()
         script()
     choose(Choice(picked.model, picked.source, picked.arch, picked.num_heads, picked.grid, photo, size, fit))
 
 
+def pick_view_next(size: int | None = None) -> None:
+    """Have the next run begin with that size, by default the model's own, and the fit Crop."""
+    st.session_state[_NEXT] = size
+
+
 def model_only() -> None:
     """Hide the photo, its size and its fit on a page where they have no effect; what was chosen stays chosen."""
     if not st.session_state.get("camera_on"):  # a camera that is on must be seen
         st.html("<style>.st-key-choose_photo, .st-key-choose_view { display: none; }</style>")
+
+
+def _begin(model: Model) -> None:
+    """Carry out pick_view_next, now that it is known for which model."""
+    if _NEXT in st.session_state:
+        size = st.session_state.pop(_NEXT) or model.input_size
+        low, high = (count * model.patch_size for count in PATCHES)
+        st.session_state.update(size=min(max(size, low), high), fit="crop")
+        st.session_state[_SIZED_FOR] = model.input_size, model.patch_size  # the size is meant for this model
 
 
 def _pick_size(model: Model) -> int:

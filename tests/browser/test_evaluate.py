@@ -34,7 +34,11 @@ def upload(page: Page, *files) -> None:
 
 
 def test_a_zip_is_scored_and_a_row_opens_in_attention(page, app, classifier, tmp_path):
-    page.goto(app + LINK)
+    """The row's map, also after another size, fit and look were chosen on Attention."""
+    earlier = "&size=96&fit=keep&resample=nearest&scale=shared"
+    page.goto(app + LINK.replace("evaluate", "attention") + earlier)
+    page.locator(".live[data-layer]").wait_for()
+    page.get_by_role("link", name="Evaluate").click()
     expect(page.get_by_text("tells 3 classes apart: one, two, zero")).to_be_visible()
     upload(page, digits_zip(tmp_path / "digits.zip", per_class=5))
     expect(page.get_by_text("On 15 images")).to_be_visible()
@@ -54,6 +58,10 @@ def test_a_zip_is_scored_and_a_row_opens_in_attention(page, app, classifier, tmp
     page.locator(".live[data-layer]").wait_for()
     expect(page.get_by_role("radio", name=name)).to_be_visible()
     expect(page.get_by_role("combobox", name=re.compile("Model"))).to_have_value(NAME)
+    expect(page.get_by_role("radio", name="Crop")).to_be_checked()
+    assert [key for key in ("size", "fit", "resample", "scale") if f"{key}=" in page.url] == []
+    grid = page.locator(".live").evaluate("(root) => root.view.shown.weights.length")
+    assert grid == 64, "8 x 8 patches: the model's own size"
 
 
 def test_a_reload_and_another_page_keep_the_upload(page, app, classifier, tmp_path):
