@@ -37,7 +37,11 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
     where = ["--runs", str(runs), "--name", "mine"]
     train = ["finetune", str(data), "--model", str(base), "--epochs", "3", "--val-fraction", "0.3", "--onnx", *where]
     assert main([*train, "--stop-after", "1"]) == 0
-    assert "stopped" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "stopped" in told.out
+    assert told.err.startswith(
+        "mine: caching\nmine: baseline\nmine: training, epoch 0 of 3\nmine: training, epoch 1 of 3"
+    )
     assert main(["finetune", *where, "--resume"]) == 0
     out = capsys.readouterr().out
     checkpoint = tmp_path / "checkpoints" / "mine"

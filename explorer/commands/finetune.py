@@ -26,6 +26,8 @@ ASKED = (
 # torch's threads spin for milliseconds when they wait for one another. Beside any other busy program that doubled the
 # processor time of a pass and made it slower; so short a wait still bridges the gaps inside a layer.
 SPINS = "10000"
+# Bad input is found in these phases, and is to be a single line on stderr.
+SILENT = "reading", "loading"
 EXAMPLE = "example: python -m explorer finetune photos.zip --model bundled --train head --epochs 10"
 
 
@@ -71,12 +73,12 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train in this process, with a progress bar and a final table; Ctrl-C stops and keeps the best so far."""
+    """Train in this process, with a bar or lines and a final table; Ctrl-C stops and keeps the best so far."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported, which the lines below do
     from explorer.errors import TrainingError
     from explorer.training.folder import RunFolder
     from explorer.training.jobs import RUNS, free_name, run_path
-    from explorer.training.progress import Bar
+    from explorer.training.progress import told
 
     runs = args.runs or RUNS
     plan = Plan(**{entry.name: getattr(args, entry.name) for entry in fields(Plan)})
@@ -97,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
         if int(os.environ.get("RANK", 0)):  # another process of a launch: the first one talks
             finetune(args.data or "", args.model, plan, folder.path, progress=False, **asked)
             return 0
-        with Bar(name) as bar:
-            result = finetune(args.data or "", args.model, plan, folder.path, progress=bar.show, **asked)
+        with told(name, True, SILENT) as show:
+            result = finetune(args.data or "", args.model, plan, folder.path, progress=show or False, **asked)
     print(summary(result))
     return 0
 

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,18 +44,19 @@ class Bar:
 
 
 class Lines:
-    """A line for every phase and finished epoch, for notebooks, pipes and logs."""
+    """A line for every phase and finished epoch, for notebooks, pipes and logs; none in the `silent` phases."""
 
-    def __init__(self, name: str):
-        self._name = name
+    def __init__(self, name: str, silent: Collection[str] = ()):
+        self._name, self._silent = name, silent
         self._told: Place | None = None
 
     def show(self, state: "State") -> None:
         now = state.status, state.phase, state.place, state.epoch
-        if now != self._told:
+        if now != self._told and state.phase not in self._silent:
             self._told = now
             told = ", ".join(part for part in (state.phase or state.status, numbers(state)) if part)
-            print(f"{self._name}: {told}", file=sys.stderr, flush=True)
+            with suppress(OSError):  # a reader that went away or a full disk under a log ends no training
+                print(f"{self._name}: {told}", file=sys.stderr, flush=True)
 
 
 def numbers(state: "State") -> str:
@@ -63,18 +64,21 @@ def numbers(state: "State") -> str:
     place = f"place {state.place} in the queue" if state.place else ""
     epoch = f"epoch {state.epoch} of {state.epochs}" if state.phase == "training" else ""
     rate = f"{state.images_per_second:,.0f} images/s" if state.images_per_second else ""
-    left = f"{state.seconds_left:,.0f} s left" if state.seconds_left is not None else ""
+    left = f"{max(1, state.seconds_left):,.0f} s left" if state.seconds_left else ""
     saved = f"saved as {state.checkpoint}" if state.checkpoint else ""
     return ", ".join(part for part in (place, epoch, rate, left, saved) if part)
 
 
 @contextmanager
-def told(name: str, progress: "Progress | bool") -> "Iterator[Progress | None]":
-    """What finetune() calls with its state: that function; for True a bar or lines for that run; for False None."""
+def told(name: str, progress: "Progress | bool", silent: Collection[str] = ()) -> "Iterator[Progress | None]":
+    """What finetune() calls with its state: that function; for True a bar or lines for that run; for False None.
+
+    silent: phases that get no line.
+    """
     if progress is True and sys.stderr.isatty():
         with Bar(name) as bar:
             yield bar.show
     elif progress is True:
-        yield Lines(name).show
+        yield Lines(name, silent).show
     else:
         yield progress or None

@@ -26,7 +26,12 @@ class Reporter:
         self._board = _tensorboard(folder) if active and tensorboard else None
 
     def update(self, now: bool = False, **changes: Any) -> None:
-        """Change the state; it is written when its status or phase changes, with now=True, or after a while."""
+        """Change the state; it is written when its status or phase changes, with now=True, or after a while.
+
+        A new phase begins without speed and time left: those of the phase before say nothing about it.
+        """
+        if changes.get("phase", self.state.phase) != self.state.phase:
+            changes = {"images_per_second": None, "seconds_left": None, **changes}
         state = replace(self.state, **changes)
         news = now or (state.status, state.phase, state.place) != (
             self.state.status,

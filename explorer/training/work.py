@@ -163,7 +163,7 @@ class Work:
 
     def _train(self, stop_after: int | None) -> str:
         first = self.saved.epoch + 1
-        self.reporter.update(phase="training", epoch=self.saved.epoch, progress=0.0, images_per_second=None)
+        self.reporter.update(phase="training", epoch=self.saved.epoch, progress=0.0)
         for epoch in range(first, self.plan.epochs + 1):
             try:
                 self._train_epoch(epoch)

@@ -18,12 +18,7 @@ from explorer.ui.photos import add_photo
 from explorer.ui.sidebar import pick_view_next
 
 PLAIN_SIDE = 224
-EARLIER = (
-    "layer",
-    "head",
-    "tab",
-    "map",
-)  # of the Attention page; Streamlit keeps the values of bound widgets between pages
+EARLIER = "layer", "head", "tab", "map"  # of the Attention page; Streamlit keeps such values between pages
 
 
 def attention_picture(model: Model, image: str, size: int | None = None, layer: int | None = None) -> Image.Image:

@@ -98,7 +98,7 @@ def progress_line(state: State) -> str:
         parts.append(f"{state.progress:.0%} of them")
     if state.images_per_second and state.phase in ("caching", "training"):
         parts.append(f"{state.images_per_second:,.0f} images a second")
-    if state.seconds_left is not None and state.phase in ("caching", "training"):
+    if state.seconds_left and state.phase in ("caching", "training"):
         parts.append(f"{duration(state.seconds_left)} left")
     return " · ".join(parts)
 
