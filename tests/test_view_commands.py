@@ -69,7 +69,7 @@ def test_relevance_of_a_named_class(folder, tmp_path, capsys):
     expected = explorer.record(model_of(folder), image).relevance(1)
     np.testing.assert_array_equal(np.load(tmp_path / "one_relevance.npz")["map"], expected)
     assert Image.open(tmp_path / "one_relevance.png").size == (70, 70)  # the photo's own pixels
-    assert "bee (" in capsys.readouterr().out
+    assert f"{tmp_path / 'one_relevance.png'} and {tmp_path / 'one_relevance.npz'}: bee (" in capsys.readouterr().out
 
 
 def test_relevance_of_a_likeness(folder, tmp_path):

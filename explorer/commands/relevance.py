@@ -40,9 +40,11 @@ def _explain(view: "View", recording: "Recording", second: "Recording | None", o
     from explorer.rendering.view import png, save_npz
 
     out.write_bytes(png(view, recording, second=second, photo=view.image))
+    files = [out]
     if npz:
-        out.with_suffix(".npz").write_bytes(save_npz(view, recording, second))
-    print(f"{out}: {_score(view, recording)}")
+        files.append(out.with_suffix(".npz"))
+        files[-1].write_bytes(save_npz(view, recording, second))
+    print(f"{' and '.join(map(str, files))}: {_score(view, recording)}")
 
 
 def _score(view: "View", recording: "Recording") -> str:
