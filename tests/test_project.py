@@ -1,6 +1,8 @@
 """The project's own promises: commands that agree, layers that import one way, sizes that stay small."""
 
 import ast
+import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -75,6 +77,24 @@ def test_the_version_is_the_same_everywhere():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     assert project["project"]["version"] == explorer.__version__
     assert project["project"]["requires-python"] == f">={project['tool']['pyright']['pythonVersion']}"
+
+
+def test_pip_install_lets_other_folders_import_it(tmp_path: Path):
+    copy, packages, elsewhere = (tmp_path / name for name in ("copy", "packages", "elsewhere"))
+    shutil.copytree(REPOSITORY / "explorer", copy / "explorer", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "pages").mkdir()  # a second folder at the top, which is no part of the package
+    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, copy)
+    install = ["-m", "pip", "install", "--no-deps", "--no-build-isolation", "--target", packages, "-e", copy]
+    done = subprocess.run([sys.executable, *install], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    elsewhere.mkdir()
+    code = f"import site; site.addsitedir({str(packages)!r}); import explorer; print(explorer.__file__)"
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=elsewhere, env=clean, capture_output=True, text=True)
+    assert done.stdout.strip() == str(copy / "explorer" / "__init__.py"), done.stderr
+    wanted = next(packages.glob("*.dist-info")).joinpath("METADATA").read_text()
+    assert wanted.count("Requires-Dist:") == len(required("requirements.txt"))
 
 
 def test_core_imports_no_streamlit():

@@ -11,7 +11,7 @@ def python_script(view: View) -> str:
     also = ", second=other" if second else ""
     grid = ", grid=view.grid" if view.grid else ""
     lines = [
-        '"""One view of the explorer. Run it where the explorer package can be imported."""',
+        '"""One view of the explorer. Run it in the explorer folder, or anywhere after `pip install -e .` there."""',
         "",
         "from pathlib import Path",
         "",
