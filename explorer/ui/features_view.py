@@ -38,13 +38,15 @@ def colours(first: Recording, second: Recording) -> None:
             )
     named = zip(("red", "green", "blue"), found[0].explained, strict=False)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in named)
-    of = "Of its variance they show" if together else "Of its variance in the first photo they show"
-    st.caption(
+    patches = "foreground patches" if foreground else "patches"
+    photos = "both photos" if together else "the first photo"
+    drawn = (
         "What is foreground is a guess by the first component of all patches, cut in two; three more colour it, as in "
-        f"DINOv2 (Oquab et al. 2023). {of}: {shares}."
+        "DINOv2 (Oquab et al. 2023)."
         if foreground
-        else f"The first three principal components of all patches. {of.replace('its', 'their')}: {shares}."
+        else "The colours are the first three principal components of all patches."
     )
+    st.caption(f"{drawn} Of all that differs between the {patches} of {photos}, each colour shows a share: {shares}.")
 
 
 def coloured(recordings: Sequence[Recording], together: bool, foreground: bool) -> list[Colours]:
