@@ -124,7 +124,7 @@ def test_the_app_asks_for_it_and_loads_with_it(checkpoints, weights):
     save_file(oblong().state_dict(), registry.CHECKPOINTS / NAME)
     app = open_app(model=f"checkpoints/{NAME}")
     assert any("such as 6x10" in sentence for sentence in sentences(app))
-    field = next(field for field in app.text_input if field.label == "Grid")
+    field = app.text_input(key="patch_grid")
     field.set_value("6x10").run()
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]
@@ -137,7 +137,7 @@ def test_an_upload_says_it(checkpoints, weights):
     app = open_app()
     uploader = next(widget for widget in app.file_uploader if widget.label == "Weights file")
     uploader.set_value(("wide.safetensors", weights.read_bytes(), "application/octet-stream"))
-    next(field for field in app.text_input if field.label.startswith("Grid,")).set_value("6x10")
+    next(field for field in app.text_input if field.label == "Grid" and "weights_" in str(field.key)).set_value("6x10")
     next(button for button in app.button if button.label == "Load it").click().run()
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]

@@ -28,9 +28,8 @@ def upload(name: str, content: bytes, **fields) -> AppTest:
     app = open_app()
     uploader = next(widget for widget in app.file_uploader if widget.label == "Weights file")
     uploader.set_value((name, content, "application/octet-stream"))
-    for field in app.number_input:
-        if field.label.startswith("Heads,") and "heads" in fields:
-            field.set_value(fields["heads"])
+    if "heads" in fields:
+        app.number_input(key="weights_0_heads").set_value(fields["heads"])
     next(button for button in app.button if button.label == "Load it").click().run()
     return app
 
@@ -49,6 +48,28 @@ def test_a_second_file_of_the_same_name_gets_a_name_of_its_own(checkpoints, tmp_
     app = upload("tiny.safetensors", save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes())
     assert app.session_state["choice"].source == "checkpoints/tiny-2.safetensors"
     assert (checkpoints / "tiny.safetensors").read_bytes() == before
+
+
+def assumed(app: AppTest) -> list[str]:
+    return [caption.value.replace("\\", "") for caption in app.sidebar.caption if "heads" in caption.value]
+
+
+@pytest.mark.parametrize("page", ["home", "attention", "patches"])
+def test_heads_that_were_assumed_are_told_below_the_picker_of_every_page(checkpoints, page):
+    app = open_app(page)
+    [told] = assumed(app)
+    assert "The file doesn't say how many heads: 1 assumed" in told and "give **Heads**" in told
+    app.number_input(key="heads").set_value(4).run()
+    assert not app.exception and not assumed(app)
+    assert app.session_state["choice"].model.num_heads == 4
+
+
+def test_the_fields_of_an_upload_are_those_of_the_sidebar(checkpoints):
+    app = open_app()
+    for fields in (app.number_input, app.text_input):
+        named = {str(field.key): (field.label, field.placeholder, field.help) for field in fields}
+        for key in named.keys() & {"heads", "arch", "patch_grid"}:
+            assert named[f"weights_0_{key}"] == named[key]
 
 
 def pickle_bomb(folder: Path) -> bytes:

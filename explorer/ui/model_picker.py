@@ -8,14 +8,14 @@ import streamlit as st
 from explorer.errors import ExplorerError, ModelError, UntoldError
 from explorer.models import registry
 from explorer.models.backbone import Model
+from explorer.models.formats.architecture import HEADS_UNTOLD
 from explorer.models.formats.config import WEIGHT_SUFFIXES
 from explorer.ui import cached
 from explorer.ui.address import by_key, take, write_unless
 from explorer.ui.messages import plain, say, sentence_of
-from explorer.ui.weights_upload import upload_weights
+from explorer.ui.weights_upload import GRID, file_settings, upload_weights
 
 DOWNLOAD = " · download "
-GRID = "patch_grid"  # key of the grid's field; "grid" in an address is the canvas' lines
 _IN_USE = "model_in_use"  # the newest Picked that could be loaded
 _NEXT = "model_next"  # settings that the next run begins with
 _ID = re.compile(r"(timm:|hf:)?(hf-hub:)?\w[\w.-]*(/\w[\w.-]*)?")
@@ -99,23 +99,21 @@ def source_of(text: str) -> str:
 def load_picked(source: str, prefix: str = "") -> Picked:
     """The model of a registry key or of what was typed; a bare weights file gets three fields of settings.
 
+    What was assumed of its heads is said below them.
     prefix: begins the fields' keys. Raises ExplorerError where the model can't be loaded.
     """
     source = source if registry.find(source) else source_of(source)
-    told = _file_settings(prefix) if source.endswith(WEIGHT_SUFFIXES) else (None, None, None)
-    return Picked(cached.load_model(source, *told), source, *told)
+    told = file_settings(prefix, "query-params") if source.endswith(WEIGHT_SUFFIXES) else (None, None, None)
+    picked = Picked(cached.load_model(source, *told), source, *told)
+    _say_assumed_heads(picked.model)
+    return picked
 
 
-def _file_settings(prefix: str) -> tuple[str | None, int | None, str | None]:
-    """What a weights file can't tell, and a person may: architecture, heads and grid."""
-    arch = st.text_input("Architecture", key=f"{prefix}arch", bind="query-params", placeholder="found from the file")
-    left, right = st.columns(2)
-    heads = left.number_input("Heads", 1, 64, None, key=f"{prefix}heads", bind="query-params", placeholder="auto")
-    grid = right.text_input(
-        "Grid", key=f"{prefix}{GRID}", bind="query-params", placeholder="square",
-        help="Rows and columns of the patches that the model was trained on, such as 6x10, where they form no square.",
-    )  # fmt: skip
-    return arch.strip() or None, heads, grid.strip() or None
+def _say_assumed_heads(model: Model) -> None:
+    """Wrong heads give wrong maps that look right, so what was assumed stands wherever the model is picked."""
+    for note in model.notes:
+        if note.startswith(HEADS_UNTOLD):
+            st.caption(f":material/info: {plain(note)} If that is wrong, give **Heads**.")
 
 
 def _keep_model_in_use(error: ExplorerError, wanted: str) -> Picked:

@@ -15,7 +15,7 @@ from explorer.ui.photos import Photo, my_photos, samples
 def pick_second_model(label: str, key: str, first: str) -> Picked:
     """A model picker like the sidebar's, at first with another than that one; ExplorerError where it can't load.
 
-    A bare weights file gets the same two fields as in the sidebar, their keys beginning with `key`.
+    A bare weights file gets the same fields as in the sidebar, their keys beginning with `key`.
     """
     others = [entry.key for entry in registry.entries() if entry.key != first and registry.is_cached(entry)]
     source = model_box(label, key, others[0] if others else registry.BUNDLED)

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -17,6 +18,7 @@ from explorer.ui.uploads import let_go
 
 CHUNK = 2**20
 LARGEST = 2000  # MB
+GRID = "patch_grid"  # end of the key of the grid's field; "grid" in an address is the canvas' lines
 _UPLOADS = "weights_uploads"  # number of the form's newest generation: a new key empties it
 
 
@@ -38,23 +40,42 @@ def upload_weights() -> Added | None:
         st.form(f"weights_{generation}", border=False),
     ):
         file = st.file_uploader("Weights file", list(WEIGHT_SUFFIXES), max_upload_size=LARGEST)
-        heads = st.number_input(
-            "Heads, if the file's model has an unusual number", 1, 64, None, placeholder="width / 64"
-        )
-        arch = st.text_input("timm architecture, if you know it", placeholder="found from the file").strip()
-        grid = st.text_input("Grid, if its patches form no square", placeholder="rows x columns, such as 6x10").strip()
+        arch, heads, grid = file_settings(f"weights_{generation}_")
         sent = st.form_submit_button("Load it", type="primary", width="stretch")
         if not (sent and file):
             return None
         try:
             with st.spinner("Checking the file …"):
-                key = _add(file, arch or None, heads, grid or None)
+                key = _add(file, arch, heads, grid)
         except ExplorerError as error:
             st.error(sentence_of(error))
             return None
     let_go([file])
     st.session_state[_UPLOADS] = generation + 1
-    return Added(key, arch, heads, grid)
+    return Added(key, arch or "", heads, grid or "")
+
+
+def file_settings(
+    prefix: str, bind: Literal["query-params"] | None = None
+) -> tuple[str | None, int | None, str | None]:
+    """Fields for what a weights file can't tell, and a person may: architecture, heads and grid; None: left empty.
+
+    prefix: begins the fields' keys. bind: where their values are kept besides.
+    """
+    arch = st.text_input(
+        "Architecture", key=f"{prefix}arch", bind=bind, placeholder="found from the file",
+        help="Its name in timm, where several architectures have the file's shapes.",
+    )  # fmt: skip
+    left, right = st.columns(2)
+    heads = left.number_input(
+        "Heads", 1, 64, None, key=f"{prefix}heads", bind=bind, placeholder="width / 64",
+        help="How many heads each layer has, where the file doesn't say and it isn't its width / 64.",
+    )  # fmt: skip
+    grid = right.text_input(
+        "Grid", key=f"{prefix}{GRID}", bind=bind, placeholder="square",
+        help="Rows and columns of the patches that the model was trained on, such as 6x10, where they form no square.",
+    )  # fmt: skip
+    return arch.strip() or None, heads, grid.strip() or None
 
 
 def _add(file: UploadedFile, arch: str | None, num_heads: int | None, grid: str | None) -> str:

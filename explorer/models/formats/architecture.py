@@ -25,6 +25,7 @@ AXES = {
     "blocks.0.mlp.fc2.weight": 2,
 }
 HEAD_WIDTH = 64  # of every published plain ViT up to size L
+HEADS_UNTOLD = "The file doesn't say how many heads"  # begins the note on an assumed number
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _heads(width: int, num_heads: int | None) -> tuple[int, tuple[str, ...]]:
     heads = max(1, width // HEAD_WIDTH)
     if width > HEAD_WIDTH and width % HEAD_WIDTH:
         raise UntoldError(f"The width {width} is no multiple of {HEAD_WIDTH}: say how many heads with num_heads.")
-    return heads, (f"The file doesn't say how many heads: {heads} assumed (width {width} / {HEAD_WIDTH}).",)
+    return heads, (f"{HEADS_UNTOLD}: {heads} assumed (width {width} / {HEAD_WIDTH}).",)
 
 
 def _mlp(tensors: dict[str, Tensor], width: int) -> dict[str, Any]:
