@@ -313,3 +313,16 @@ def test_state_is_never_seen_half_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
     write_json(folder.state, asdict(replace(written, process_started=1.0)))
     assert folder.read_state().status == "interrupted"
+
+
+def test_a_run_that_ends_while_its_state_is_read_is_finished_not_interrupted(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    running = folder.write_state(State("running", epochs=3))
+
+    def ends(pid, started):
+        write_json(folder.state, asdict(replace(running, status="finished", checkpoint="checkpoints/pets")))
+        return False
+
+    monkeypatch.setattr("explorer.training.folder.is_alive", ends)
+    state = folder.read_state()
+    assert (state.status, state.checkpoint, state.error) == ("finished", "checkpoints/pets", None)

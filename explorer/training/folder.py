@@ -73,6 +73,15 @@ class RunFolder:
 
     def read_state(self) -> State:
         """The run's state now, interrupted where its process is gone; TrainingError where there is no run."""
+        state = self._written_state()
+        while state.active and not is_alive(state.pid, state.process_started):
+            again = self._written_state()
+            if again == state:
+                return replace(state, status="interrupted", error=state.error or self._last_words())
+            state = again  # the process wrote its last words just before it ended
+        return state
+
+    def _written_state(self) -> State:
         if not self.state.is_file():
             raise TrainingError(f"There is no run named {self.name!r} in {self.path.parent}.")
         try:
@@ -81,9 +90,7 @@ class RunFolder:
             raise TrainingError(f"state.json of the run {self.name!r} is damaged ({error}).") from error
         if state.status == "starting" and self.process.is_file():
             state = replace(state, **read_json(self.process))  # the trainer hasn't written anything itself yet
-        if not state.active or is_alive(state.pid, state.process_started):
-            return state
-        return replace(state, status="interrupted", error=state.error or self._last_words())
+        return state
 
     def _last_words(self) -> str:
         """Why a process may be gone: the last line it logged if it was an error, else that it was killed."""
