@@ -31,6 +31,12 @@ def test_scores_are_drawn_in_percent():
     assert figure.layout.yaxis.tickformat == ".2~%" and figure.layout.yaxis.title.text == "accuracy and F1"
 
 
+def test_the_legend_lies_below_out_of_the_reach_of_the_toolbar():
+    for figure in (loss_figure(EVENTS), score_figure(EVENTS), compare_figure({"one": EVENTS})):
+        legend = figure.layout.legend
+        assert legend.y < 0 and legend.yanchor == "top" and legend.yref in (None, "paper")
+
+
 def test_before_the_first_step_there_are_only_the_baselines():
     assert lines(loss_figure(EVENTS[:1], BASELINE)) == {"validation": ([0], [2.0])}
 

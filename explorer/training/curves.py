@@ -76,10 +76,11 @@ def write_html(path: Path, title: str, events: Sequence[Mapping[str, Any]], base
 
 
 def _figure(title: str, percent: bool = False) -> go.Figure:
-    layout = {"xaxis_title": "epoch", "yaxis_title": title, "legend_orientation": "h", "legend_y": 1.12}
-    return go.Figure(
-        layout={**layout, "margin": {"l": 50, "r": 10, "t": 30, "b": 40}, "uirevision": "run"}
-    ).update_yaxes(tickformat=".2~%" if percent else None)  # of a narrow range, ".0%" writes the same number twice
+    legend = {"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"}  # above it would lie under Plotly's toolbar
+    epochs = {"title": {"text": "epoch", "standoff": 4}}
+    layout = {"xaxis": epochs, "yaxis_title": title, "legend": legend, "uirevision": "run"}
+    figure = go.Figure(layout={**layout, "margin": {"l": 50, "r": 10, "t": 36, "b": 40}})
+    return figure.update_yaxes(tickformat=".2~%" if percent else None)  # of a narrow range, ".0%" repeats a number
 
 
 def _add(figure: go.Figure, epochs, key: str, name: str, colour: str, dash: str = "solid", start=None) -> None:

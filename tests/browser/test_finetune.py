@@ -79,6 +79,9 @@ def test_curves_grow_in_place_survive_a_reload_and_end_in_attention(page, app, a
         page.get_by_text(re.compile(r"Training, epoch \d+ of 1000 · [\d,]+ images a second · .+ left"))
     ).to_be_visible()
 
+    for chart in page.locator(".live-chart").all():
+        toolbar, legend = (chart.locator(part).bounding_box() for part in (".modebar", ".legend"))
+        assert toolbar and legend and toolbar["y"] + toolbar["height"] < legend["y"]
     page.locator(".live-chart").first.scroll_into_view_if_needed()
     page.evaluate("""() => {
         const chart = document.querySelector(".js-plotly-plot");

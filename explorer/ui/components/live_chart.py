@@ -26,6 +26,5 @@ def load_library() -> None:
 
 def live_chart(figure: go.Figure, key: str) -> None:
     """Draw the figure, or bring the one that is there up to date; its layout must keep one uirevision."""
-    figure.update_layout(template=go.layout.Template(), height=HEIGHT, autosize=True, margin_t=64)
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    figure.update_layout(template=go.layout.Template(), height=HEIGHT, autosize=True)
     _chart(key=key, data=figure.to_json())
