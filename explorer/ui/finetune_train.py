@@ -35,24 +35,21 @@ def show_run(folder: RunFolder) -> None:
     state = folder.read_state()
     clock = 1.0 if state.active else None
     with st.container(key="live"):
-        st.fragment(_status, run_every=clock)(folder)
+        st.fragment(_status, run_every=clock)(folder, state.active)
         with show_errors():
             _buttons(folder, state)  # in no fragment: a click on a fragment that was just drawn anew can be lost
-        st.fragment(_live, run_every=clock)(folder, state.active)
+        st.fragment(_live, run_every=clock)(folder)
     load_library()
 
 
-def _live(folder: RunFolder, was_active: bool) -> None:
+def _live(folder: RunFolder) -> None:
     with show_errors():
-        state = folder.read_state()
         events = _events(folder)
         baseline = next((event for event in events if event["type"] == "baseline"), None)
         if baseline:
             _numbers(baseline, events)
             _curves(folder.name, events, baseline["metrics"])
             _confusion(folder.name, baseline["metrics"], any(event["type"] == "epoch" for event in events))
-        if was_active and not state.active:
-            st.rerun()  # once, so that the clock stops
 
 
 def _events(folder: RunFolder) -> list[dict[str, Any]]:
@@ -66,9 +63,12 @@ def _events(folder: RunFolder) -> list[dict[str, Any]]:
     return kept
 
 
-def _status(folder: RunFolder) -> None:
+def _status(folder: RunFolder, drawn_active: bool) -> None:
     with show_errors():
-        _tell(folder.read_state())
+        state = folder.read_state()
+        _tell(state)
+        if state.active != drawn_active:
+            st.rerun()  # so that the buttons fit, and the clock stops or starts
 
 
 def _tell(state: State) -> None:
