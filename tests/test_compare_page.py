@@ -1,7 +1,9 @@
 """The Compare page where the second model is the first again, or can't be loaded."""
 
 import pytest
+from safetensors.torch import save_file
 
+import explorer
 from explorer.ui.compare_view import SAME
 from tests.app import TINY, open_app, sentences
 from tests.tiny import save_weights
@@ -20,6 +22,36 @@ def test_the_same_model_twice_is_named(checkpoints):
     assert not app.exception and not sentences(app) and said(app) == [SAME]
     app.selectbox(key="with").set_value(SECOND).run()
     assert not app.exception and not said(app)
+
+
+def changed_copy(checkpoints, name: str, layer: int | None) -> None:
+    """The tiny model again; with a layer, the queries and keys of its block are others."""
+    module = explorer.load_model(str(checkpoints / "tiny.safetensors"), device="cpu").module
+    weights = {key: value.clone() for key, value in module.state_dict().items()}
+    if layer is not None:
+        weights[f"blocks.{layer}.attn.qkv.weight"] *= -3
+    save_file(weights, checkpoints / name)
+
+
+def test_equal_maps_are_explained_and_the_head_that_changed_most_is_a_click_away(checkpoints):
+    changed_copy(checkpoints, "second.safetensors", layer=1)
+    app = open_app("compare", layer="0", **{"with": SECOND})
+    (sentence,) = said(app)
+    assert sentence.startswith("The two maps are equal at layer 0, mean of heads; the most changed is layer 1, head ")
+    assert [caption for caption in app.caption if "the largest change is 0.0%" in caption.value]
+    button = app.button(key="most_changed")
+    assert button.label.removeprefix("Show ") in sentence
+    button.click().run()
+    assert not app.exception and not said(app)
+    assert button.label == f"Show layer {app.slider(key='layer').value}, head {app.select_slider(key='head').value}"
+
+
+def test_two_models_with_the_same_attention_everywhere_are_told(checkpoints):
+    changed_copy(checkpoints, "second.safetensors", layer=None)
+    app = open_app("compare", **{"with": SECOND})
+    (sentence,) = said(app)
+    assert sentence.startswith("From cls, no head of any layer changed")
+    assert "most_changed" not in [button.key for button in app.button]
 
 
 def test_a_query_that_another_photo_size_lacks_becomes_the_default_with_a_sentence(checkpoints):

@@ -43,6 +43,12 @@ def test_orange_is_more_blue_is_less_and_alike_stays_grey():
     assert np.ptp(painted[32, 63]) < 10
 
 
+def test_rounding_is_not_painted_as_a_change():
+    change = np.array([[1e-9, 0.0], [-1e-9, 0.0]], np.float32)
+    painted = np.array(paint_difference(Image.new("RGB", (64, 64), (128, 128, 128)), change)).astype(int)
+    assert np.ptp(painted, axis=-1).max() <= 1
+
+
 def test_the_picture_holds_both_maps_and_their_difference(pair):
     assert comparison_picture(VIEW, *pair).size == (3 * 64 + 2 * 8, 64)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Blue where the second looks less, orange where it looks more: any colour vision tells them apart.
 LESS, MORE = np.array([33, 102, 220]), np.array([240, 120, 20])
+EQUAL = 1e-6  # of a map's sum: a change that is rounding alone
 PANEL = 720  # pixels of a panel's longer side, where no width is asked for
 
 
@@ -40,7 +41,7 @@ def difference_map(view: View, first: "Recording", second: "Recording") -> np.nd
 
 def paint_difference(image: Image.Image, change: np.ndarray, opacity: float = 0.8) -> Image.Image:
     """The change over a grey photo: orange where the second looks more, blue where less, clear where alike."""
-    strength = enlarge(change, image.size, "bicubic") / max(float(np.abs(change).max()), 1e-12)
+    strength = enlarge(change, image.size, "bicubic") / max(float(np.abs(change).max()), EQUAL)
     colors = np.where(strength[..., None] > 0, MORE, LESS)
     alpha = np.clip(np.abs(strength), 0, 1)[..., None] * opacity
     grey = np.array(image.convert("L").convert("RGB")) * 0.7 + 60

@@ -6,10 +6,10 @@ from typing import Any
 
 import streamlit as st
 
-from explorer.attention.divergence import Divergence, divergence
+from explorer.attention.divergence import Change, Divergence, divergence
 from explorer.attention.recording import Query, Recording
 from explorer.errors import ExplorerError
-from explorer.rendering.comparison import difference_map, paint_difference, second_view
+from explorer.rendering.comparison import EQUAL, difference_map, paint_difference, second_view
 from explorer.rendering.curves import divergence_figure
 from explorer.rendering.payload import canvas_payload
 from explorer.rendering.view import View, picture
@@ -37,6 +37,7 @@ from explorer.ui.state import Current
 CANVASES, QUERY, SEQ = "linked", "query", "linked_seq"
 PLAIN = {"displayModeBar": False}
 SHOWN_CHANGES = 12
+ROUNDING = 1e-10  # bits that float32 alone may leave between equal heads; they grow with a change's square
 IN_USE = "second_in_use"  # the newest second model that could be recorded
 SAME = "Both are the same model: pick another one, upload weights, or fine-tune one first."
 
@@ -153,16 +154,19 @@ def differences(view: View, pair: Pair) -> None:
     """Where the second looks more or less, and which heads look elsewhere."""
     first, second = pair.first, pair.second
     result = divergence(first, second, view.query, view.hide_artefacts)
+    change = difference_map(view, first, second)
+    largest = float(abs(change).max())
+    if largest < EQUAL and (first.model.source, first.num_heads) != (second.model.source, second.num_heads):
+        _why_equal(view, result.most_changed()[0], query_name(view.query or first.default_query))
     map_at, table_at = st.columns([2, 3], gap="large")
     with map_at:
         st.header("Where it changed", anchor=False)
         image = first.image.resize((first.image.width * 2, first.image.height * 2))
-        change = difference_map(view, first, second)
         words = "The photo in grey, orange where the second looks more, blue where less"
         st.image(paint_difference(image, change), alt=words, width="stretch")
         st.caption(
             ":orange[Orange]: the second looks there more; :blue[blue]: less. Each patch counts as a share of its own "
-            f"map; the largest change is {abs(change).max():.1%}."
+            f"map; the largest change is {_percent(largest)}."
         )
     with table_at:
         st.header("Which heads changed", anchor=False)
@@ -170,6 +174,30 @@ def differences(view: View, pair: Pair) -> None:
         st.plotly_chart(figure, key="divergence", width="stretch", config=PLAIN)
         st.caption(f"Jensen-Shannon divergence from {query_name(view.query or first.default_query)}. {_how(result)}")
     _most_changed(result)
+
+
+def _percent(share: float) -> str:
+    return "less than 0.1%" if EQUAL <= share < 5e-4 else f"{share:.1%}"
+
+
+def _why_equal(view: View, most: Change, query: str) -> None:
+    """One sentence on two equal maps, and the way to the head that changed most, if any did."""
+    if most.bits < ROUNDING:
+        st.info(
+            f"From {query}, no head of any layer changed: the attention of the two is the same everywhere, as after "
+            "training the classifier alone."
+        )
+        return
+    place = f"layer {most.layer}, {head_name(most.head)}"
+    st.info(
+        f"The two maps are equal at layer {view.layer}, {head_name(view.head)}; the most changed is {place} "
+        f"({'less than 0.001' if most.bits < 5e-4 else f'{most.bits:.3f}'} bits)."
+    )
+    st.button(f"Show {place}", key="most_changed", icon=":material/arrow_forward:", on_click=_show, args=(most,))
+
+
+def _show(change: Change) -> None:
+    st.session_state.update(layer=change.layer, head=str(change.head))
 
 
 def _how(result: Divergence) -> str:
