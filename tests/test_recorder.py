@@ -1,5 +1,6 @@
 """The recorder sees exactly what the model computes, or refuses."""
 
+import gc
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 import explorer
+from explorer.attention import recorder
 from explorer.attention.recorder import additive
 from explorer.errors import RecordingError
 from tests.sabotage import sabotaged, wrap
@@ -192,6 +194,36 @@ def test_a_recording_is_a_copy_which_the_model_can_not_write_to():
     recording = explorer.record(wrap(sabotaged(plain_patterns(seen))), photo())
     for layer in range(3):
         np.testing.assert_allclose(recording.matrix(layer, 2), seen[layer][2], atol=1e-6)
+
+
+def test_recordings_that_live_share_no_memory_and_one_that_is_gone_leaves_its_own():
+    model = tiny_model()
+    first = explorer.record(model, photo())
+    kept, place = [first.matrix(layer) for layer in range(3)], first.call(0).q.data_ptr()
+    row = first.q(0).numpy()
+    numbers = row.copy()
+    second = explorer.record(model, photo(seed=1))
+    for layer in range(3):
+        assert np.array_equal(first.matrix(layer), kept[layer])
+    del first
+    third = explorer.record(model, photo(seed=2))
+    assert np.array_equal(row, numbers), "an array of a recording that is gone"
+    del row
+    gc.collect()
+    fourth = explorer.record(model, photo(seed=3))
+    assert fourth.call(0).q.data_ptr() == place
+    places = [r.call(layer).q.data_ptr() for r in (second, third, fourth) for layer in range(3)]
+    assert len(set(places)) == 9
+
+
+def test_the_memory_of_a_large_recording_goes_back_to_the_system(monkeypatch):
+    monkeypatch.setattr(recorder, "SPARE", 3 * 2 * 65 * 64 * 4 - 1)
+    recorder._spare.clear()
+    explorer.record(tiny_model(), photo())
+    assert not recorder._spare
+    monkeypatch.setattr(recorder, "SPARE", recorder.SPARE + 1)
+    explorer.record(tiny_model(), photo())
+    assert len(recorder._spare) == 1
 
 
 def test_a_bias_that_each_layer_writes_anew_is_every_layers_own():

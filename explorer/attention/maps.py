@@ -1,6 +1,7 @@
 """Attention from stored q and k: pattern = softmax(q k^T * scale + bias), for the rows that are asked for."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -13,15 +14,16 @@ FUSIONS = ("mean", "max", "min")
 BLOCK = 128  # query rows whose softmax is held at a time; at 3,601 tokens one head's block fits a core's cache
 
 
-def full_precision(device: torch.device) -> torch.autocast:
+def full_precision(device: torch.device) -> AbstractContextManager:
     """A context in which products stay in float32, also where the caller has switched autocast on for the model."""
-    return torch.autocast(device.type, enabled=False)
+    on = torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if on else nullcontext()
 
 
 def scores(q: Tensor, k: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
     """q "head query dim", k "head key dim" -> q k^T * scale + bias, "head query key"."""
     with full_precision(q.device):
-        raw = (q * scale) @ k.transpose(-2, -1)
+        raw = torch.bmm(q * scale, k.mT)
     return raw if bias is None else raw + bias
 
 

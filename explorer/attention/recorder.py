@@ -1,9 +1,12 @@
 """The one interception point for attention: a mode that sees every scaled_dot_product_attention of a forward pass."""
 
 import math
+import weakref
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,7 +16,10 @@ from explorer.attention import maps
 from explorer.attention.residual import ResidualStream
 from explorer.errors import RecordingError
 
-CHECKED_ROWS = 8  # rows of every call that the self-check recomputes
+CHECKED_ROWS = 8  # rows of every call that the self-check recomputes, at least
+SPARE = 64 * 2**20  # bytes of memory for q and k that a recording leaves to the next, at most
+
+_spare: deque[np.ndarray] = deque(maxlen=1)
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Call:
     scale: float
     bias: Tensor | None  # "head query key"; the head and query axes may be 1 where all share it
 
-    def pattern(self, block: Tensor) -> Tensor:
+    def pattern(self, block: Tensor | slice) -> Tensor:
         """Token indices "query" -> their softmax rows, "head query key" float32."""
         return maps.pattern(self.q[:, block].float(), self.k.float(), self.scale, self._bias_of(block))
 
@@ -52,7 +58,7 @@ class Call:
             )
         return replace(self, q=q, k=k, bias=None if self.bias is None else self.bias.half())
 
-    def _bias_of(self, block: Tensor) -> Tensor | None:
+    def _bias_of(self, block: Tensor | slice) -> Tensor | None:
         """ "head query key" float32 with axes of 1 where heads or queries share it, or None."""
         if self.bias is None:
             return None
@@ -64,25 +70,39 @@ class AttentionRecorder(TorchFunctionMode):
 
     Calls of other shapes (attention pooling at the end, windows, several images) are noted in `other_shapes` as
     (batch, heads, queries, keys) and not kept. Once the kept tensors pass byte_budget, they are all held in float16.
+    Leaving it runs the self-check, and raises RecordingError where that fails.
     """
 
-    def __init__(self, tokens: int, byte_budget: int):
+    def __init__(self, tokens: int, layers: int, byte_budget: int):
         super().__init__()
         self.tokens = tokens
+        self.layers = layers
         self.byte_budget = byte_budget
         self.dtype = torch.float32
         self.calls: list[Call] = []
         self.other_shapes: list[tuple[int, ...]] = []
         self.stream = ResidualStream(tokens)
+        self._checked_rows = slice(0, None, max(1, tokens // CHECKED_ROWS))
+        self._checks: list[tuple[Tensor, Tensor]] = []  # of each call: what its rows should be, and what they are
+        self._places: Iterator[Tensor] = iter(())  # where the q and k that are still to come are copied to
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        self.stream.before(func, args)
+        followed = self.stream.follows(func)
+        if followed:
+            self.stream.before(func, args)
         out = func(*args, **kwargs)
-        self.stream.after(out)
+        if followed:
+            self.stream.after(out)
         if func is F.scaled_dot_product_attention:
             self._see(out, *args, **kwargs)
         return out
+
+    def __exit__(self, kind, error, trace):
+        super().__exit__(kind, error, trace)
+        if error is None:
+            for expected, got in self._checks:
+                self_check(expected, got)
 
     def _see(self, out, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **kwargs):
         ours = out.ndim == query.ndim == key.ndim == 4 and out.shape[0] == 1
@@ -91,27 +111,59 @@ class AttentionRecorder(TorchFunctionMode):
             return
         if is_causal:
             raise RecordingError("This model's attention is causal: it is a decoder, not a Vision Transformer.")
-        q, k, v = (each_heads_own(t.detach()[0], out.shape[1]) for t in (query, key, value))
-        scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-        call = Call(q, k, scale, additive(attn_mask, q.dtype))
-        self_check(call, v, out.detach()[0])
+        if not query.shape[1] == key.shape[1] == value.shape[1]:
+            query, key, value = (each_heads_own(t, out.shape[1]) for t in (query, key, value))
+        scale = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
+        call = self._copy(query[0], key[0], scale, additive(attn_mask, query.dtype))
+        rows = self._checked_rows
+        with maps.full_precision(out.device):
+            expected = torch.bmm(call.pattern(rows), value[0].float())
+        self._checks.append((expected, out[0, :, rows].clone()))
         self._keep(call)
         self.stream.attended()
 
+    def _copy(self, q: Tensor, k: Tensor, scale: float, bias: Tensor | None) -> Call:
+        """A float32 copy, which holds on to none of the model's tensors and which the model can't write to."""
+        if not self.calls and self.layers * 8 * q.numel() <= self.byte_budget:
+            self._places = iter(room(2 * self.layers, *q.shape, device=q.device).unbind())
+        q, k = (self._place(t).copy_(t) for t in (q, k))
+        return Call(q, k, scale, None if bias is None else bias.to(torch.float32, copy=True))
+
+    def _place(self, t: Tensor) -> Tensor:
+        place = next(self._places, None)
+        return place if place is not None and place.shape == t.shape else torch.empty(t.shape, device=t.device)
+
     def _keep(self, call: Call) -> None:
-        """Append a copy, which holds on to none of the model's tensors (v among them) and which it can't write to."""
-        q, k = (t.to(torch.float32, memory_format=torch.contiguous_format, copy=True) for t in (call.q, call.k))
-        bias = None if call.bias is None else call.bias.to(torch.float32, copy=True)
-        call = replace(call, q=q, k=k, bias=bias)
         self.calls.append(shared_bias(self.calls, call if self.dtype == torch.float32 else call.half()))
         if self.dtype == torch.float32 and kept_bytes(self.calls) > self.byte_budget:
             self.dtype = torch.float16
             self.calls = halved(self.calls)
+            self._places = iter(())
+
+
+def room(*shape: int, device: torch.device) -> Tensor:
+    """Uninitialised float32 memory; on a CPU that of the last recording, if it is gone and took as much.
+
+    To fetch new pages from the system can take a tenth of a small model's pass.
+    """
+    if device.type != "cpu":
+        return torch.empty(shape, device=device)
+    numbers = math.prod(shape)
+    try:
+        memory = _spare.pop()
+    except IndexError:
+        memory = None
+    if memory is None or memory.size != numbers:
+        memory = np.empty(numbers, np.float32)
+    view = memory.view()  # which the tensor keeps alive
+    if memory.nbytes <= SPARE:
+        weakref.finalize(view, _spare.append, memory).atexit = False
+    return torch.from_numpy(view).view(shape)
 
 
 def each_heads_own(t: Tensor, heads: int) -> Tensor:
-    """ "group token dim" -> "head token dim": grouped queries share a k and a v between heads."""
-    return t.repeat_interleave(heads // len(t), 0) if len(t) < heads else t
+    """ "batch group token dim" -> "batch head token dim": grouped queries share a k and a v between heads."""
+    return t.repeat_interleave(heads // t.shape[1], 1) if t.shape[1] < heads else t
 
 
 def shared_bias(calls: list[Call], call: Call) -> Call:
@@ -161,17 +213,14 @@ def additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return bias
 
 
-def self_check(call: Call, v: Tensor, out: Tensor) -> None:
-    """Recompute softmax(q k^T) v for a few rows and compare with what the model's own call returned, head by head.
+def self_check(expected: Tensor, got: Tensor) -> None:
+    """Compare softmax(q k^T) v, recomputed for a few rows, with what the model's own call returned, head by head.
 
-    v and out are "head token dim". Raises RecordingError on a mismatch: no picture is better than a wrong one.
+    Both are "head row dim". Raises RecordingError on a mismatch: no picture is better than a wrong one.
     """
-    rows = torch.linspace(0, out.shape[1] - 1, CHECKED_ROWS, device=out.device).round().long()
-    got = out[:, rows].float()
-    with maps.full_precision(out.device):
-        expected = call.pattern(rows) @ v.float()
+    tolerance = 1e-3 if torch.finfo(got.dtype).bits >= 32 else 3e-2
+    got = got.float()
     errors = (expected - got).abs().amax((1, 2)) / got.abs().amax((1, 2)).clamp_min(1e-12)
-    tolerance = 1e-3 if torch.finfo(out.dtype).bits >= 32 else 3e-2
     error = float(errors.max())
     if not error <= tolerance:
         raise RecordingError(

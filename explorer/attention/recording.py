@@ -208,7 +208,7 @@ def record(
     fitted = model.fit(image, size, fit)
     model.adapter.check_size(model.module, fitted.height, fitted.width)
     grid = model.grid(fitted.height, fitted.width)
-    recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], byte_budget)
+    recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], model.depth, byte_budget)
     tokens, logits = _forward(model, model.pixels(fitted), recorder)
     _check_layers(model, recorder)
     return Recording(

@@ -5,7 +5,7 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-ADDITIONS = (torch.Tensor.add, torch.Tensor.add_, torch.add)
+ADDITIONS = {torch.Tensor.add, torch.Tensor.add_, torch.add}
 
 
 class ResidualStream:
@@ -25,8 +25,12 @@ class ResidualStream:
         self._x: Tensor | None = None
         self._adding = False
 
+    def follows(self, func) -> bool:
+        """Whether a function matters here: any before the first attention, additions from then on."""
+        return func in ADDITIONS or not self._layers
+
     def before(self, func, args) -> None:
-        """Call ahead of each function: an addition in place would change x."""
+        """Call ahead of each function that matters: an addition in place would change x."""
         self._adding = False
         if not args or not self._is_token_tensor(args[0]):
             return
@@ -36,7 +40,7 @@ class ResidualStream:
             self._note_sum(args[0], args[1])
 
     def after(self, out) -> None:
-        """Call with each function's result."""
+        """Call with the result of each function that matters."""
         if self._adding:
             self._x = out
 
@@ -65,4 +69,4 @@ class ResidualStream:
 
 
 def _norms(x: Tensor) -> Tensor:
-    return x.detach()[0].float().norm(dim=-1)
+    return torch.linalg.vector_norm(x[0], dim=-1, dtype=torch.float32)

@@ -29,7 +29,7 @@ def visible_attention(module: nn.Module) -> Iterator[None]:
 def _fused_attention(module: nn.Module) -> Iterator[None]:
     """Switch on scaled_dot_product_attention where timm layers were built without it."""
     with _lock:
-        layers: list[Any] = [m for m in module.modules() if m in _fused or getattr(m, "fused_attn", None) is False]
+        layers: list[Any] = [m for m in module.modules() if vars(m).get("fused_attn") is False or m in _fused]
         for layer in layers:
             layer.fused_attn = True
             _fused[layer] = _fused.get(layer, 0) + 1

@@ -89,8 +89,9 @@ def view_of(args: argparse.Namespace, image: Path | str) -> "View":
 
 def open_model(args: argparse.Namespace) -> "Model":
     """The model of --model, --arch, --num-heads and --grid."""
-    from explorer import load_model
+    from explorer import heap, load_model
 
+    heap.settle()
     return load_model(args.model, arch=args.arch, num_heads=args.num_heads, grid=args.grid)
 
 

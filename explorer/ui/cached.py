@@ -1,6 +1,5 @@
 """Models and recordings kept between reruns and shared by all sessions; a few only, since both are large."""
 
-import ctypes
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 import explorer
+from explorer import heap
 from explorer.attention.recording import Recording
 from explorer.models import registry
 from explorer.models.backbone import Model
@@ -23,8 +23,6 @@ MODELS = 3  # a ViT-B is 330 MB
 RECORDINGS = 2  # ViT-S/8 at 480 px is 132 MB
 _RECORDED = "recorded"  # key of the session's newest recording
 POLL = 0.1  # seconds between two looks at a download
-M_MMAP_THRESHOLD = -3  # as in malloc.h
-LARGE = 5 * 2**20  # bytes; ViT-S/8's tensors at 224 px are smaller, so that such a pass takes no longer
 
 
 def load_model(source: str, arch: str | None = None, num_heads: int | None = None, grid: str | None = None) -> Model:
@@ -87,37 +85,13 @@ class _Shelf:
             while len(self.kept) >= RECORDINGS:
                 self.kept.popitem(last=False)
             self.kept[key] = record()
-            give_memory_back()
+            heap.give_back()
         return self.kept[key]
-
-
-def give_memory_back() -> None:
-    """Return freed memory to the system; glibc would keep what a forward pass used, a few hundred megabytes."""
-    if glibc := _glibc():
-        glibc.malloc_trim(0)
-
-
-def _map_large_tensors() -> None:
-    """Have each large tensor in pages of its own, which go back whole when it is freed.
-
-    By itself glibc soon puts tensors of up to 32 MB among everything else, where each photo leaves other holes.
-    """
-    if glibc := _glibc():
-        glibc.mallopt(M_MMAP_THRESHOLD, LARGE)
-
-
-def _glibc() -> ctypes.CDLL | None:
-    """The C library, None on another system or with another allocator."""
-    try:
-        library = ctypes.CDLL("libc.so.6")
-    except OSError:
-        return None
-    return library if hasattr(library, "malloc_trim") else None
 
 
 @st.cache_resource(show_spinner=False)
 def _shelf() -> Any:
-    _map_large_tensors()
+    heap.settle()
     return _Shelf()
 
 
@@ -167,7 +141,7 @@ class _Loader:
 
         def load() -> Model:
             model = explorer.load_model(source, arch=arch, num_heads=num_heads, grid=grid, progress=progress)
-            give_memory_back()
+            heap.give_back()
             return model
 
         job.future = self.pool.submit(load)
