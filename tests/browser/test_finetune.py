@@ -26,6 +26,13 @@ LINES = """(name) => {
     return charts.map((chart) => chart.data.find((line) => line.name === name)?.y.length ?? 0);
 }"""
 
+LEGENDS = """() => {  // where each chart's toolbar ends and its legend begins, read between two redraws
+    const box = (chart, part) => chart.querySelector(part)?.getBoundingClientRect() ?? { height: 0 };
+    const charts = [...document.querySelectorAll(".live-chart")];
+    const boxes = charts.map((chart) => [box(chart, ".modebar"), box(chart, ".legend")]);
+    return boxes.flat().every(({ height }) => height) && boxes.map(([bar, legend]) => [bar.bottom, legend.top]);
+}"""
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
@@ -79,9 +86,8 @@ def test_curves_grow_in_place_survive_a_reload_and_end_in_attention(page, app, a
         page.get_by_text(re.compile(r"Training, epoch \d+ of 1000 · [\d,]+ images a second · .+ left"))
     ).to_be_visible()
 
-    for chart in page.locator(".live-chart").all():
-        toolbar, legend = (chart.locator(part).bounding_box() for part in (".modebar", ".legend"))
-        assert toolbar and legend and toolbar["y"] + toolbar["height"] < legend["y"]
+    for toolbar, legend in page.wait_for_function(LEGENDS).json_value():
+        assert toolbar < legend
     page.locator(".live-chart").first.scroll_into_view_if_needed()
     page.evaluate("""() => {
         const chart = document.querySelector(".js-plotly-plot");

@@ -11,13 +11,12 @@ export default function ({ data, parentElement, setStateValue }) {
     view = new LiveView(parentElement);
     views.set(parentElement, view);
   }
-  // Streamlit may call the clean-up of a call that a newer one has overtaken: only the newest may end the view.
-  const call = (view.calls = (view.calls ?? 0) + 1);
   view.onChange = (change) => setStateValue("view", change);
   if (data) view.update(data);
-  return () => {
-    if (view.calls !== call) return;
-    view.destroy();
-    views.delete(parentElement);
-  };
+  // Streamlit also cleans up after a call that a newer one overtakes, at times before the newer one has begun: only what
+  // has left the page is at its end.
+  return () =>
+    setTimeout(() => {
+      if (!view.root.isConnected) view.destroy();
+    });
 }

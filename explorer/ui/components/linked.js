@@ -62,12 +62,12 @@ export default function ({ data, parentElement, setStateValue }) {
     pair = new Pair(parentElement);
     pairs.set(parentElement, pair);
   }
-  const call = (pair.calls = (pair.calls ?? 0) + 1);
   pair.onChange = (change) => setStateValue("view", change);
   if (data) pair.update(data);
-  return () => {
-    if (pair.calls !== call) return;
-    pair.destroy();
-    pairs.delete(parentElement);
-  };
+  // Streamlit also cleans up after a call that a newer one overtakes, at times before the newer one has begun: only what
+  // has left the page is at its end.
+  return () =>
+    setTimeout(() => {
+      if (!pair.views[0].root.isConnected) pair.destroy();
+    });
 }

@@ -52,10 +52,12 @@ export default function ({ data, parentElement }) {
     if (calls.get(chart) !== call) return; // a newer update has come meanwhile
     Plotly.react(chart, figure.data, themed(figure.layout, parentElement), { displaylogo: false, responsive: true });
   });
-  // Streamlit may call the clean-up of a call that a newer one has overtaken: only the newest may end the chart.
-  return () => {
-    if (calls.get(chart) !== call) return;
-    calls.set(chart, -1);
-    window.Plotly?.purge(chart);
-  };
+  // Streamlit also cleans up after a call that a newer one overtakes, at times before the newer one has begun: only what
+  // has left the page is at its end.
+  return () =>
+    setTimeout(() => {
+      if (chart.isConnected) return;
+      calls.delete(chart);
+      window.Plotly?.purge(chart);
+    });
 }

@@ -1,0 +1,92 @@
+"""Streamlit ends a call of a component that a newer one has overtaken, at times before the newer one has begun."""
+
+import base64
+
+import plotly.graph_objects as go
+import pytest
+from playwright.sync_api import Page
+from plotly.offline import get_plotlyjs
+
+import explorer
+from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
+from explorer.rendering.view import View
+from explorer.ui.components import asset
+from tests.tiny import photo, tiny_model
+
+RANGE = "document.querySelector('.live-chart')._fullLayout?.xaxis.range"
+
+
+def mount(page: Page, html: str, script: str, data: str) -> None:
+    """A page with the component drawn; draw(data) then draws it again as Streamlit does, and gives its clean-up."""
+    page.set_content(f"<div id=component>{html}</div>")
+    page.evaluate(
+        """async (script) => {
+            const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+            const component = (await import(url)).default;
+            const parentElement = document.querySelector("#component");
+            window.draw = (data) => component({ data, parentElement, setStateValue: () => {} });
+        }""",
+        script,
+    )
+    draw(page, data)
+
+
+def draw(page: Page, data: str) -> None:
+    page.evaluate(f"() => {{ window.cleanUp = draw({data}); }}")
+
+
+def line(points: int) -> str:
+    figure = go.Figure(go.Scatter(y=list(range(points))), layout={"uirevision": "same"})
+    return f"`{figure.to_json()}`"
+
+
+@pytest.fixture
+def chart(page: Page) -> Page:
+    mount(page, '<div class="live-chart" style="height: 380px"></div>', asset("live_chart.js"), line(5))
+    page.add_script_tag(content=get_plotlyjs())
+    page.wait_for_function(RANGE)
+    return page
+
+
+def test_a_chart_keeps_its_zoom_when_a_call_is_overtaken(chart):
+    box = chart.locator(".draglayer .nsewdrag").bounding_box()
+    assert box
+    chart.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
+    chart.mouse.down()
+    chart.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.7 * box["height"], steps=5)
+    chart.mouse.up()
+    chart.wait_for_function("document.querySelector('.live-chart')._fullLayout.xaxis.autorange === false")
+    zoomed = chart.evaluate(RANGE)
+    chart.evaluate("cleanUp()")
+    chart.wait_for_timeout(100)
+    draw(chart, line(9))
+    chart.wait_for_function("document.querySelector('.live-chart').data?.[0].y.length === 9")
+    assert chart.evaluate(RANGE) == zoomed
+
+
+def test_a_chart_that_left_the_page_is_ended(chart):
+    chart.evaluate("""() => {
+        window.gone = document.querySelector(".live-chart");
+        gone.remove();
+        cleanUp();
+    }""")
+    chart.wait_for_function("gone._fullLayout === undefined")
+
+
+def payload() -> str:
+    recording = explorer.record(tiny_model(), photo())
+    data = base64.b64encode(canvas_payload(recording, View("tiny", "photo", 1, "mean", "cls"))).decode()
+    return f"Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0))"
+
+
+def test_the_live_canvas_goes_on_when_a_call_is_overtaken(page):
+    html, css = canvas_markup()
+    mount(page, f"<style>{css}</style>{html}", canvas_script("streamlit.js"), payload())
+    picture = page.locator("[data-part=picture]")
+    page.locator(".live[data-layer]").wait_for()
+    page.evaluate("cleanUp()")
+    page.wait_for_timeout(100)
+    box = picture.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.55 * box["width"], box["y"] + 0.55 * box["height"])
+    page.wait_for_function("document.querySelector('[data-part=readout]').textContent.includes('4, 4')")
