@@ -6,7 +6,7 @@ const CLEAR = "rgba(0, 0, 0, 0)";
 
 function library() {
   return new Promise((found) => {
-    const look = () => (window.Plotly ? found(window.Plotly) : setTimeout(look, 50));
+    const look = () => (window.livePlotly ? found(window.livePlotly) : setTimeout(look, 50));
     look();
   });
 }
@@ -58,6 +58,6 @@ export default function ({ data, parentElement }) {
     setTimeout(() => {
       if (chart.isConnected) return;
       calls.delete(chart);
-      window.Plotly?.purge(chart);
+      window.livePlotly?.purge(chart);
     });
 }

@@ -8,8 +8,10 @@ from explorer.ui.components import asset
 
 HEIGHT = 380  # pixels
 
-# 5 MB, so on its own and never changing: Streamlit then sends it to a browser once, and not with every update.
-_library = component("vit_plotly_library", js=f"{get_plotlyjs()}\nexport default () => {{}};")
+# 5 MB, so on its own and never changing: Streamlit then sends it to a browser once, and not with every update. It has a
+# name of its own: st.plotly_chart loads another Plotly as window.Plotly, which would draw our charts from scratch.
+LIBRARY = f"{get_plotlyjs()}\nwindow.livePlotly = window.Plotly;\nexport default () => {{}};"
+_library = component("vit_plotly_library", js=LIBRARY)
 _chart = component(
     "vit_live_chart",
     html='<div class="live-chart"></div>',
