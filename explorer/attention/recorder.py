@@ -84,7 +84,9 @@ class AttentionRecorder(TorchFunctionMode):
         self.stream = ResidualStream(tokens)
         self._checked_rows = slice(0, None, max(1, tokens // CHECKED_ROWS))
         self._checks: list[tuple[Tensor, Tensor]] = []  # of each call: what its rows should be, and what they are
-        self._places: Iterator[Tensor] = iter(())  # where the q and k that are still to come are copied to
+        self._places: Iterator[tuple[Tensor, Tensor]] = iter(
+            ()
+        )  # where the q and k that are still to come are copied to
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -114,10 +116,11 @@ class AttentionRecorder(TorchFunctionMode):
         if not query.shape[1] == key.shape[1] == value.shape[1]:
             query, key, value = (each_heads_own(t, out.shape[1]) for t in (query, key, value))
         scale = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
-        call = self._copy(query[0], key[0], scale, additive(attn_mask, query.dtype))
+        call = self._copy(query, key, scale, additive(attn_mask, query.dtype))
         rows = self._checked_rows
+        v = value[0] if value.dtype == torch.float32 else value[0].float()
         with maps.full_precision(out.device):
-            expected = torch.bmm(call.pattern(rows), value[0].float())
+            expected = torch.bmm(call.pattern(rows), v)
         self._checks.append((expected, out[0, :, rows].clone()))
         self._keep(call)
         self.stream.attended()
@@ -125,13 +128,18 @@ class AttentionRecorder(TorchFunctionMode):
     def _copy(self, q: Tensor, k: Tensor, scale: float, bias: Tensor | None) -> Call:
         """A float32 copy, which holds on to none of the model's tensors and which the model can't write to."""
         if not self.calls and self.layers * 8 * q.numel() <= self.byte_budget:
-            self._places = iter(room(2 * self.layers, *q.shape, device=q.device).unbind())
-        q, k = (self._place(t).copy_(t) for t in (q, k))
+            place = room(2 * self.layers, *q.shape, device=q.device)
+            self._places = zip(place.unbind(), place[:, 0].unbind(), strict=True)
+        q, k = (self._place(t) for t in (q, k))
         return Call(q, k, scale, None if bias is None else bias.to(torch.float32, copy=True))
 
     def _place(self, t: Tensor) -> Tensor:
-        place = next(self._places, None)
-        return place if place is not None and place.shape == t.shape else torch.empty(t.shape, device=t.device)
+        """Copy "1 head token dim" to its place, "head token dim"."""
+        pair = next(self._places, None)
+        if pair is None or pair[0].shape != t.shape:
+            return torch.empty(t.shape, device=t.device).copy_(t)[0]
+        pair[0].copy_(t)
+        return pair[1]
 
     def _keep(self, call: Call) -> None:
         self.calls.append(shared_bias(self.calls, call if self.dtype == torch.float32 else call.half()))

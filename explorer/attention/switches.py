@@ -29,7 +29,8 @@ def visible_attention(module: nn.Module) -> Iterator[None]:
 def _fused_attention(module: nn.Module) -> Iterator[None]:
     """Switch on scaled_dot_product_attention where timm layers were built without it."""
     with _lock:
-        layers: list[Any] = [m for m in module.modules() if vars(m).get("fused_attn") is False or m in _fused]
+        held = set(_fused)
+        layers: list[Any] = [m for m in module.modules() if vars(m).get("fused_attn") is False or m in held]
         for layer in layers:
             layer.fused_attn = True
             _fused[layer] = _fused.get(layer, 0) + 1
