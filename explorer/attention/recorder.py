@@ -84,9 +84,7 @@ class AttentionRecorder(TorchFunctionMode):
         self.stream = ResidualStream(tokens)
         self._checked_rows = slice(0, None, max(1, tokens // CHECKED_ROWS))
         self._checks: list[tuple[Tensor, Tensor]] = []  # of each call: what its rows should be, and what they are
-        self._places: Iterator[tuple[Tensor, Tensor]] = iter(
-            ()
-        )  # where the q and k that are still to come are copied to
+        self._places: Iterator[tuple[Tensor, Tensor]] = iter(())  # for q and k of the layers to come
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}

@@ -86,7 +86,9 @@ def test_a_chart_that_left_the_page_is_ended(chart):
 
 def payload() -> str:
     recording = explorer.record(tiny_model(), photo())
-    data = base64.b64encode(canvas_payload(recording, View("tiny", "photo", 1, "mean", "cls"))).decode()
+    data = base64.b64encode(
+        canvas_payload(recording, View(model="tiny", image="photo", layer=1, head="mean", query="cls"))
+    ).decode()
     return f"Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0))"
 
 
