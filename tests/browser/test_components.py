@@ -75,6 +75,12 @@ def test_a_chart_keeps_its_zoom(chart, meanwhile):
     assert chart.evaluate(RANGE) == zoomed
 
 
+def test_a_charts_toolbar_offers_nothing_that_does_nothing(chart):
+    values = "(buttons) => buttons.map((button) => button.dataset.val ?? button.dataset.attr)"
+    offered = chart.locator(".modebar-btn").evaluate_all(values)
+    assert "zoom" in offered and not {"select", "lasso"} & set(offered)
+
+
 def test_a_chart_that_left_the_page_is_ended(chart):
     chart.evaluate("""() => {
         window.gone = document.querySelector(".live-chart");

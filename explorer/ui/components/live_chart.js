@@ -3,6 +3,7 @@
 const calls = new WeakMap(); // of each mounted chart: how often it was drawn
 const held = new WeakSet(); // charts in which a zoom is being drawn: an update would break it off
 const CLEAR = "rgba(0, 0, 0, 0)";
+const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
 
 function library() {
   return new Promise((found) => {
@@ -36,7 +37,7 @@ function themed(layout, element) {
     plot_bgcolor: CLEAR,
     font: { color: setting("text-color"), family: setting("font"), size: 13 },
     hoverlabel: { bgcolor: setting("secondary-background-color"), font: { color: setting("text-color") } },
-    modebar: { bgcolor: CLEAR, color: grid, activecolor: setting("primary-color") },
+    modebar: { bgcolor: CLEAR, color: setting("text-color"), activecolor: setting("primary-color") },
     xaxis: { ...axis(layout.xaxis), showgrid: false },
     yaxis: axis(layout.yaxis),
   };
@@ -50,7 +51,7 @@ export default function ({ data, parentElement }) {
   watch(chart);
   Promise.all([library(), released(chart)]).then(([Plotly]) => {
     if (calls.get(chart) !== call) return; // a newer update has come meanwhile
-    Plotly.react(chart, figure.data, themed(figure.layout, parentElement), { displaylogo: false, responsive: true });
+    Plotly.react(chart, figure.data, themed(figure.layout, parentElement), CONFIG);
   });
   // Streamlit also cleans up after a call that a newer one overtakes, at times before the newer one has begun: only what
   // has left the page is at its end.
