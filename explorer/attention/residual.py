@@ -69,4 +69,4 @@ class ResidualStream:
 
 
 def _norms(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x[0], dim=-1, dtype=torch.float32)
+    return torch.linalg.vector_norm(x[0].float(), dim=-1)
