@@ -10,28 +10,28 @@ from plotly.offline import get_plotlyjs
 import explorer
 from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
 from explorer.rendering.view import View
-from explorer.ui.components import asset
+from explorer.ui.components import asset, script
 from explorer.ui.components.live_chart import LIBRARY
 from tests.tiny import photo, tiny_model
 
 RANGE = "document.querySelector('.live-chart')._fullLayout?.xaxis.range"
 
 
-def load(page: Page, script: str) -> None:
+def load(page: Page, module: str) -> None:
     """Import a module as Streamlit does; its default export becomes window.component."""
     page.evaluate(
-        """async (script) => {
-            const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+        """async (module) => {
+            const url = URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
             window.component = (await import(url)).default;
         }""",
-        script,
+        module,
     )
 
 
-def mount(page: Page, html: str, script: str, data: str) -> None:
+def mount(page: Page, html: str, module: str, data: str) -> None:
     """Draw the component; the clean-up that it gives back is window.cleanUp."""
     page.evaluate("(html) => { document.body.innerHTML = `<div id=component>${html}</div>`; }", html)
-    load(page, script)
+    load(page, module)
     draw(page, data)
 
 
@@ -50,7 +50,7 @@ def line(points: int) -> str:
 @pytest.fixture
 def chart(page: Page) -> Page:
     load(page, LIBRARY)
-    mount(page, '<div class="live-chart" style="height: 380px"></div>', asset("live_chart.js"), line(5))
+    mount(page, '<div class="live-chart" style="height: 380px"></div>', script(asset("live_chart.js")), line(5))
     page.wait_for_function(RANGE)
     return page
 
@@ -100,7 +100,7 @@ def payload() -> str:
 
 def test_the_live_canvas_goes_on_when_a_call_is_overtaken(page):
     html, css = canvas_markup()
-    mount(page, f"<style>{css}</style>{html}", canvas_script("streamlit.js"), payload())
+    mount(page, f"<style>{css}</style>{html}", script(canvas_script("streamlit.js")), payload())
     picture = page.locator("[data-part=picture]")
     page.locator(".live[data-layer]").wait_for()
     page.evaluate("cleanUp()")

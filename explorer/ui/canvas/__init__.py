@@ -6,9 +6,10 @@ from typing import Any
 from streamlit.components.v2 import component
 
 from explorer.rendering.payload import canvas_markup, canvas_script
+from explorer.ui.components import script
 
 _html, _css = canvas_markup()
-_component = component("vit_live_canvas", html=_html, css=_css, js=canvas_script("streamlit.js"))
+_component = component("vit_live_canvas", html=_html, css=_css, js=script(canvas_script("streamlit.js")))
 
 
 def live_canvas(payload: bytes, key: str, on_change: Callable[[], None]) -> dict[str, Any] | None:

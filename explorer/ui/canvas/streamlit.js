@@ -13,10 +13,8 @@ export default function ({ data, parentElement, setStateValue }) {
   }
   view.onChange = (change) => setStateValue("view", change);
   if (data) view.update(data);
-  // Streamlit also cleans up after a call that a newer one overtakes, at times before the newer one has begun: only what
-  // has left the page is at its end.
-  return () =>
-    setTimeout(() => {
-      if (!view.root.isConnected) view.destroy();
-    });
+  return endWhenGone(view.root, () => {
+    view.destroy();
+    views.delete(parentElement);
+  });
 }

@@ -8,3 +8,8 @@ _FOLDER = Path(__file__).parent
 def asset(name: str) -> str:
     """The text of a file beside this one."""
     return (_FOLDER / name).read_text("utf-8")
+
+
+def script(*parts: str) -> str:
+    """The parts of a script as one module, which has endWhenGone() of mounted.js for its clean-up."""
+    return "\n".join((asset("mounted.js"), *parts))

@@ -64,10 +64,8 @@ export default function ({ data, parentElement, setStateValue }) {
   }
   pair.onChange = (change) => setStateValue("view", change);
   if (data) pair.update(data);
-  // Streamlit also cleans up after a call that a newer one overtakes, at times before the newer one has begun: only what
-  // has left the page is at its end.
-  return () =>
-    setTimeout(() => {
-      if (!pair.views[0].root.isConnected) pair.destroy();
-    });
+  return endWhenGone(pair.views[0].root, () => {
+    pair.destroy();
+    pairs.delete(parentElement);
+  });
 }

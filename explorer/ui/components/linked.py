@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from streamlit.components.v2 import component
 
 from explorer.rendering.payload import canvas_markup, canvas_script
-from explorer.ui.components import asset
+from explorer.ui.components import asset, script
 
 _html, _css = canvas_markup()
 _SIDES = (
@@ -19,7 +19,7 @@ _linked = component(
     "vit_linked_canvases",
     html=f'<div class="pair">{"".join(_side.format(side=side, html=_html) for side in (0, 1))}</div>',
     css=_css + _SIDES,
-    js=f"{canvas_script()}\n{asset('linked.js')}",
+    js=script(canvas_script(), asset("linked.js")),
 )
 
 

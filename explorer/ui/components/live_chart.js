@@ -53,12 +53,8 @@ export default function ({ data, parentElement }) {
     if (calls.get(chart) !== call) return; // a newer update has come meanwhile
     Plotly.react(chart, figure.data, themed(figure.layout, parentElement), CONFIG);
   });
-  // Streamlit also cleans up after a call that a newer one overtakes, at times before the newer one has begun: only what
-  // has left the page is at its end.
-  return () =>
-    setTimeout(() => {
-      if (chart.isConnected) return;
-      calls.delete(chart);
-      window.livePlotly?.purge(chart);
-    });
+  return endWhenGone(chart, () => {
+    calls.delete(chart);
+    window.livePlotly?.purge(chart);
+  });
 }

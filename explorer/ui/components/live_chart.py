@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 from streamlit.components.v2 import component
 
-from explorer.ui.components import asset
+from explorer.ui.components import asset, script
 
 HEIGHT = 380  # pixels
 
@@ -16,7 +16,7 @@ _chart = component(
     "vit_live_chart",
     html='<div class="live-chart"></div>',
     css=f".live-chart {{ width: 100%; height: {HEIGHT}px; }}",
-    js=asset("live_chart.js"),
+    js=script(asset("live_chart.js")),
     isolate_styles=False,  # Plotly's own styles lie in the document
 )
 

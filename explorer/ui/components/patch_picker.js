@@ -159,10 +159,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }
   view.onPick = (patch) => setTriggerValue("patch", patch);
   view.update(data);
-  // Streamlit also cleans up after a call that a newer one overtakes, at times before the newer one has begun: only what
-  // has left the page is at its end.
-  return () =>
-    setTimeout(() => {
-      if (!view.all.isConnected) view.destroy();
-    });
+  return endWhenGone(view.all, () => {
+    view.destroy();
+    views.delete(parentElement);
+  });
 }

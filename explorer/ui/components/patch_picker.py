@@ -7,10 +7,13 @@ from collections.abc import Callable
 from PIL import Image
 from streamlit.components.v2 import component
 
-from explorer.ui.components import asset
+from explorer.ui.components import asset, script
 
 _picker = component(
-    "vit_patch_picker", html=asset("patch_picker.html"), css=asset("patch_picker.css"), js=asset("patch_picker.js")
+    "vit_patch_picker",
+    html=asset("patch_picker.html"),
+    css=asset("patch_picker.css"),
+    js=script(asset("patch_picker.js")),
 )
 
 
