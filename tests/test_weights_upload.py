@@ -64,6 +64,15 @@ def test_heads_that_were_assumed_are_told_below_the_picker_of_every_page(checkpo
     assert app.session_state["choice"].model.num_heads == 4
 
 
+def test_the_heads_of_a_file_are_there_again_after_another_model_and_the_link_has_them_only_with_the_file(checkpoints):
+    app = open_app(heads="4")
+    assert app.session_state["choice"].model.num_heads == 4 and app.query_params["heads"] == "4"
+    app.selectbox(key="model").set_value("bundled").run()
+    assert not app.exception and app.session_state["choice"].num_heads is None and "heads" not in app.query_params
+    app.selectbox(key="model").set_value(TINY).run()
+    assert app.session_state["choice"].model.num_heads == 4 and app.query_params["heads"] == "4"
+
+
 def test_the_fields_of_an_upload_are_those_of_the_sidebar(checkpoints):
     app = open_app()
     for fields in (app.number_input, app.text_input):

@@ -11,9 +11,9 @@ from explorer.models.backbone import Model
 from explorer.models.formats.architecture import HEADS_UNTOLD
 from explorer.models.formats.config import WEIGHT_SUFFIXES
 from explorer.ui import cached
-from explorer.ui.address import by_key, take, write_unless
+from explorer.ui.address import by_key, take, write, write_unless
 from explorer.ui.messages import plain, say, sentence_of
-from explorer.ui.weights_upload import GRID, file_settings, upload_weights
+from explorer.ui.weights_upload import FIELDS, GRID, file_settings, upload_weights
 
 DOWNLOAD = " · download "
 _IN_USE = "model_in_use"  # the newest Picked that could be loaded
@@ -103,7 +103,12 @@ def load_picked(source: str, prefix: str = "") -> Picked:
     prefix: begins the fields' keys. Raises ExplorerError where the model can't be loaded.
     """
     source = source if registry.find(source) else source_of(source)
-    told = file_settings(prefix, "query-params") if source.endswith(WEIGHT_SUFFIXES) else (None, None, None)
+    told = (None, None, None)
+    if source.endswith(WEIGHT_SUFFIXES):
+        told = file_settings(prefix, in_address=True)
+    else:
+        for name in FIELDS:
+            write(f"{prefix}{name}", None)
     picked = Picked(cached.load_model(source, *told), source, *told)
     _say_assumed_heads(picked.model)
     return picked

@@ -6,7 +6,7 @@ import streamlit as st
 
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
-from explorer.ui.address import by_key, take, write_unless
+from explorer.ui.address import by_key, take, write, write_unless
 from explorer.ui.messages import check_link
 from explorer.ui.model_picker import pick_model
 from explorer.ui.photo_picker import pick_photo
@@ -58,21 +58,28 @@ def _pick_size(model: Model) -> int:
     fixed = getattr(model.adapter, "fixed_size", None)
     if fixed:
         st.caption(f"Input size: this model takes only {fixed[1]} × {fixed[0]} pixels.")
+        write("size", None)
         return min(fixed)
     patch = model.patch_size
     low, high = PATCHES[0] * patch, PATCHES[1] * patch
     _follow_model(model, low, high)
+
+    def read(text: str) -> int | None:
+        return int(text) if text.isdigit() and low <= int(text) <= high and int(text) % patch == 0 else None
+
     check_link(
         "size",
-        lambda text: text.isdigit() and low <= int(text) <= high and int(text) % patch == 0,
+        lambda text: read(text) is not None,
         f"a multiple of the model's patch size, {patch}, from {low} to {high}",
     )
     default = min(max(model.input_size, low), high)
-    # Not st.slider: another step would make it a new widget, which takes the old model's size from the address again.
+    take("size", read, default)
+    # Not st.slider: another step would make it a new widget, which forgets the old one's size.
     size = st.select_slider(
-        "Input size (pixels)", range(low, high + 1, patch), default, key="size", bind="query-params",
+        "Input size (pixels)", range(low, high + 1, patch), key="size", persist_state="session",
         help="Short side of the photo as the model sees it. Larger means more patches: finer maps, but slower.",
     )  # fmt: skip
+    write_unless("size", default)
     return cast(int, size)
 
 

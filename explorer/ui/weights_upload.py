@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -13,12 +12,15 @@ import explorer
 from explorer.errors import ExplorerError
 from explorer.models import registry
 from explorer.models.formats.config import WEIGHT_SUFFIXES
+from explorer.ui.address import number, take, write
 from explorer.ui.messages import sentence_of
 from explorer.ui.uploads import let_go
 
 CHUNK = 2**20
 LARGEST = 2000  # MB
 GRID = "patch_grid"  # end of the key of the grid's field; "grid" in an address is the canvas' lines
+FIELDS = ("arch", "heads", GRID)  # ends of the fields' keys
+HEADS = 1, 64  # the least and the most
 _UPLOADS = "weights_uploads"  # number of the form's newest generation: a new key empties it
 
 
@@ -55,26 +57,32 @@ def upload_weights() -> Added | None:
     return Added(key, arch or "", heads, grid or "")
 
 
-def file_settings(
-    prefix: str, bind: Literal["query-params"] | None = None
-) -> tuple[str | None, int | None, str | None]:
+def file_settings(prefix: str, in_address: bool = False) -> tuple[str | None, int | None, str | None]:
     """Fields for what a weights file can't tell, and a person may: architecture, heads and grid; None: left empty.
 
-    prefix: begins the fields' keys. bind: where their values are kept besides.
+    prefix: begins the fields' keys. in_address: their values are taken from the address and kept there.
     """
+    if in_address:
+        take(f"{prefix}arch", str, "")
+        take(f"{prefix}heads", number(int, *HEADS), None)
+        take(f"{prefix}{GRID}", str, "")
+    persist_state = "session" if in_address else None
     arch = st.text_input(
-        "Architecture", key=f"{prefix}arch", bind=bind, placeholder="found from the file",
+        "Architecture", key=f"{prefix}arch", persist_state=persist_state, placeholder="found from the file",
         help="Its name in timm, where several architectures have the file's shapes.",
     )  # fmt: skip
     left, right = st.columns(2)
     heads = left.number_input(
-        "Heads", 1, 64, None, key=f"{prefix}heads", bind=bind, placeholder="width / 64",
+        "Heads", *HEADS, None, key=f"{prefix}heads", persist_state=persist_state, placeholder="width / 64",
         help="How many heads each layer has, where the file doesn't say and it isn't its width / 64.",
     )  # fmt: skip
     grid = right.text_input(
-        "Grid", key=f"{prefix}{GRID}", bind=bind, placeholder="square",
+        "Grid", key=f"{prefix}{GRID}", persist_state=persist_state, placeholder="square",
         help="Rows and columns of the patches that the model was trained on, such as 6x10, where they form no square.",
     )  # fmt: skip
+    if in_address:
+        for name in FIELDS:
+            write(f"{prefix}{name}", str(st.session_state[f"{prefix}{name}"] or "") or None)
     return arch.strip() or None, heads, grid.strip() or None
 
 
