@@ -90,7 +90,7 @@ class AttentionRecorder(TorchFunctionMode):
         kwargs = kwargs or {}
         followed = self.stream.follows(func)
         if followed:
-            self.stream.before(func, args)
+            self.stream.before(args)
         out = func(*args, **kwargs)
         if followed:
             self.stream.after(out)
@@ -116,9 +116,8 @@ class AttentionRecorder(TorchFunctionMode):
         scale = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
         call = self._copy(query, key, scale, additive(attn_mask, query.dtype))
         rows = self._checked_rows
-        v = value[0] if value.dtype == torch.float32 else value[0].float()
         with maps.full_precision(out.device):
-            expected = torch.bmm(call.pattern(rows), v)
+            expected = torch.bmm(call.pattern(rows), value[0].float())
         self._checks.append((expected, out[0, :, rows].clone()))
         self._keep(call)
         self.stream.attended()

@@ -29,14 +29,14 @@ class ResidualStream:
         """Whether a function matters here: any before the first attention, additions from then on."""
         return func in ADDITIONS or not self._layers
 
-    def before(self, func, args) -> None:
+    def before(self, args) -> None:
         """Call ahead of each function that matters: an addition in place would change x."""
         self._adding = False
         if not args or not self._is_token_tensor(args[0]):
             return
         if not self._layers:
             self._older.append(ref(args[0]))
-        elif func in ADDITIONS and len(args) > 1 and self._is_token_tensor(args[1]):
+        elif len(args) > 1 and self._is_token_tensor(args[1]):
             self._note_sum(args[0], args[1])
 
     def after(self, out) -> None:

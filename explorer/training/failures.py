@@ -70,7 +70,7 @@ def _why(error: OSError, folder: RunFolder) -> str:
 
 def _write(folder: RunFolder, sentence: str) -> None:
     state = State("failed")
-    with suppress(ExplorerError):
+    with suppress(ExplorerError):  # a broken state file: the failure is noted all the same
         state = folder.read_state()
     # Where not even this fits on the disk, the run shows as interrupted once its process is gone.
     with suppress(OSError):
