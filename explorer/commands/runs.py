@@ -31,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
             getattr(jobs, action)(name, runs)
     found = jobs.list_runs(runs)
     if args.chart:
-        from explorer.training.curves import compare_figure
+        from explorer.training.curves import CONFIG, compare_figure
 
         figure = compare_figure({run.name: run.events()[0] for run in found})
-        figure.write_html(args.chart, include_plotlyjs=True)
+        figure.write_html(args.chart, include_plotlyjs=True, config=CONFIG)
         print(f"wrote {args.chart}")
     print("\n".join([HEADER, *map(line, found)]) if found else f"no runs in {runs}")
     return 0

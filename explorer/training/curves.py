@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 TRAIN, VAL = "#4c8bf5", "#e8710a"  # readable on a light and on a dark page
+CONFIG = {"displaylogo": False, "showSendToCloud": False}  # the toolbar would offer to upload the chart
 COMPARED = {
     "val_loss": "validation loss",
     "val_accuracy": "validation accuracy",
@@ -68,7 +69,7 @@ def write_html(path: Path, title: str, events: Sequence[Mapping[str, Any]], base
     """curves.html: both charts in one page that needs no network."""
     figures = (loss_figure(events, baseline), score_figure(events, baseline))
     parts = [
-        figure.to_html(full_html=False, include_plotlyjs="inline" if i == 0 else False)
+        figure.to_html(full_html=False, include_plotlyjs="inline" if i == 0 else False, config=CONFIG)
         for i, figure in enumerate(figures)
     ]
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'

@@ -11,8 +11,8 @@ from explorer.attention.artefacts import DEVIATIONS, RATIO, outliers, patch_norm
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
 from explorer.ui.attention_settings import change_settings
+from explorer.ui.widgets import PLAIN
 
-PLAIN = {"displayModeBar": False}
 HIDE = "artefacts_hidden"  # key of the toggle, which follows the setting of the canvas
 
 

@@ -12,8 +12,7 @@ from explorer.ui.evidence_tab import evidence_tab
 from explorer.ui.map_choice import pick_rollout
 from explorer.ui.relevance_tab import relevance_tab
 from explorer.ui.share_tab import share_tab
-
-PLAIN = {"displayModeBar": False}
+from explorer.ui.widgets import PLAIN
 
 
 def tabs(rec: Recording, view: View) -> None:

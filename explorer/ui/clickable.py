@@ -9,6 +9,8 @@ import plotly.graph_objects as go
 import streamlit as st
 from PIL import Image
 
+from explorer.ui.widgets import PLAIN
+
 
 def clickable_picture(
     image: Image.Image, values: np.ndarray, picked: tuple[int, int] | None, key: str, on_pick: Callable[[], None]
@@ -16,7 +18,7 @@ def clickable_picture(
     """Draw it; values (rows, cols) show under the mouse; after a click, clicked_patch(key) is the patch."""
     st.plotly_chart(
         picture_figure(image, values, picked), key=key, on_select=on_pick, selection_mode="points", width="stretch",
-        config={"displayModeBar": False},
+        config=PLAIN,
     )  # fmt: skip
 
 

@@ -17,11 +17,12 @@ from explorer.training.origin import options_of
 from explorer.ui import cached
 from explorer.ui.address import number, take, write
 from explorer.ui.attention_settings import query_name
-from explorer.ui.compare_view import PLAIN, Pair, second_recording
+from explorer.ui.compare_view import Pair, second_recording
 from explorer.ui.messages import check_link
 from explorer.ui.model_picker import Picked
 from explorer.ui.progress import progress_bar
 from explorer.ui.state import Current
+from explorer.ui.widgets import PLAIN
 
 RUN, EPOCH = "trained", "epoch"
 KEPT, MOST_KEPT = "epoch_divergences", 400  # tables of this session, by what they were computed from

@@ -33,9 +33,9 @@ from explorer.ui.messages import check_switch, plain, sentence_of
 from explorer.ui.model_picker import Picked
 from explorer.ui.second import pick_second_model
 from explorer.ui.state import Current
+from explorer.ui.widgets import PLAIN
 
 CANVASES, QUERY, SEQ = "linked", "query", "linked_seq"
-PLAIN = {"displayModeBar": False}
 SHOWN_CHANGES = 12
 ROUNDING = 1e-10  # bits that float32 alone may leave between equal heads; they grow with a change's square
 IN_USE = "second_in_use"  # the newest second model that could be recorded

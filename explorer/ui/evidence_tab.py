@@ -18,8 +18,8 @@ from explorer.ui.attention_settings import head_name
 from explorer.ui.map_choice import pick_class, pick_map
 from explorer.ui.progress import progress_bar
 from explorer.ui.state import chosen
+from explorer.ui.widgets import PLAIN
 
-PLAIN = {"displayModeBar": False}
 MASKS = ("Rectangle", "Mass threshold", "Upload")
 KEPT = "evidence_kept"
 SLACK = 0.03  # of the shape of a mask beside its photo's: one of them may have been made smaller, in whole pixels

@@ -8,6 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
+from explorer.ui.widgets import PLAIN
+
 SCORES = {"accuracy": "Accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted"}
 MATRIX = 60  # classes up to which there is a matrix
 WRITTEN = 25  # classes up to which the counts are written into the confusion matrix
@@ -43,7 +45,7 @@ def show_confusion(
     """The confusion matrix; of more classes than it has room for, the pairs that were confused most."""
     if len(occurring(metrics)) <= MATRIX:
         figure = confusion_figure(metrics, title)
-        st.plotly_chart(figure, key=key, config={"displayModeBar": False}, width=width, alt=title or "Confusion matrix")
+        st.plotly_chart(figure, key=key, config=PLAIN, width=width, alt=title or "Confusion matrix")
         return
     st.markdown(f"**{title or 'Confused most'}**")
     st.dataframe(most_confused(metrics), hide_index=True, width=width, key=key, alt="Classes confused most")

@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from explorer.models import registry
-from explorer.training.curves import COMPARED, compare_figure
+from explorer.training.curves import COMPARED, CONFIG, compare_figure
 from explorer.training.jobs import Run, delete, list_runs
 from explorer.training.options import runs_folder
 from explorer.ui.finetune_charts import SCORES, written
@@ -58,7 +58,7 @@ def _compare(runs: list[Run]) -> None:
         figure = compare_figure(events, by)
         for update in (figure.update_xaxes, figure.update_yaxes):
             update(tickfont=written(), title_font=written())
-        st.plotly_chart(figure, key="compared_chart", config={"displaylogo": False}, alt=f"Runs by {COMPARED[by]}")
+        st.plotly_chart(figure, key="compared_chart", config=CONFIG, alt=f"Runs by {COMPARED[by]}")
 
 
 def _row(run: Run) -> dict[str, Any]:

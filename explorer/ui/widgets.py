@@ -7,6 +7,7 @@ import streamlit as st
 
 from explorer.ui.components import asset
 
+PLAIN = {"displayModeBar": False}  # a Plotly chart without its toolbar
 _FACTS = (
     "display:grid;grid-template-columns:repeat(auto-fill,minmax(88px,1fr));gap:18px 16px;margin:0 0 4px;padding:0;"
     "font-variant-numeric:tabular-nums"

@@ -8,8 +8,10 @@ from playwright.sync_api import Page
 from plotly.offline import get_plotlyjs
 
 import explorer
+from explorer.cli import main
 from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
 from explorer.rendering.view import View
+from explorer.training.curves import write_html
 from explorer.ui.components import asset, script
 from explorer.ui.components.live_chart import LIBRARY
 from tests.tiny import photo, tiny_model
@@ -76,9 +78,27 @@ def test_a_chart_keeps_its_zoom(chart, meanwhile):
 
 
 def test_a_charts_toolbar_offers_nothing_that_does_nothing(chart):
-    values = "(buttons) => buttons.map((button) => button.dataset.val ?? button.dataset.attr)"
-    offered = chart.locator(".modebar-btn").evaluate_all(values)
-    assert "zoom" in offered and not {"select", "lasso"} & set(offered)
+    offered = toolbar(chart)
+    assert "Zoom" in offered and not {"Box Select", "Lasso Select"} & set(offered)
+
+
+def toolbar(page: Page) -> list[str]:
+    """What the buttons of Plotly's toolbars say."""
+    return page.locator(".modebar-btn").evaluate_all("(buttons) => buttons.map((button) => button.dataset.title)")
+
+
+@pytest.mark.parametrize("place", ["the page", "curves.html", "the chart of all runs"])
+def test_no_chart_offers_to_upload_itself(chart, place, tmp_path):
+    file = tmp_path / "chart.html"
+    if place == "curves.html":
+        write_html(file, "a run", [], {"loss": 1, "accuracy": 0, "f1_macro": 0})
+    elif place == "the chart of all runs":
+        assert main(["runs", "--runs", str(tmp_path), "--chart", str(file)]) == 0
+    if file.exists():
+        chart.goto(file.as_uri())
+        chart.locator(".modebar-btn").first.wait_for(state="attached")
+    offered = toolbar(chart)
+    assert "Zoom" in offered and "Share chart..." not in offered
 
 
 def test_a_chart_that_left_the_page_is_ended(chart):

@@ -3,7 +3,12 @@
 const calls = new WeakMap(); // of each mounted chart: how often it was drawn
 const held = new WeakSet(); // charts in which a zoom is being drawn: an update would break it off
 const CLEAR = "rgba(0, 0, 0, 0)";
-const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+const CONFIG = {
+  displaylogo: false,
+  responsive: true,
+  modeBarButtonsToRemove: ["select2d", "lasso2d"],
+  showSendToCloud: false, // it would upload the chart
+};
 
 function library() {
   return new Promise((found) => {
