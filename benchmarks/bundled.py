@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,10 +73,10 @@ def outputs(model: Model, photos: Iterable[Image.Image]) -> tuple[np.ndarray, np
 
 
 def _run(model: Model, waiting: list, features: list, logits: list) -> None:
-    module: torch.nn.Module = model.module
-    tokens = module.forward_features(torch.cat(waiting).to(model.device))  # type: ignore[operator]
+    module: Any = model.module
+    tokens = module.forward_features(torch.cat(waiting).to(model.device))
     features.append(tokens[:, 0].cpu().numpy())
-    logits.append(module.forward_head(tokens).cpu().numpy())  # type: ignore[operator]
+    logits.append(module.forward_head(tokens).cpu().numpy())
     waiting.clear()
 
 

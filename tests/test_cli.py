@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 
 
 def commands() -> list[str]:
-    return next(action.choices for action in build_parser()._actions if action.dest == "command")  # type: ignore
+    return list(next(a.choices for a in build_parser()._actions if a.dest == "command" and a.choices))
 
 
 def check_one_line(capsys, words: str) -> None:

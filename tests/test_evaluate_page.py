@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
+from streamlit.proto.Common_pb2 import FileURLs
+from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 
 from explorer.errors import DataError, ModelError
 from explorer.models import registry
@@ -19,12 +22,9 @@ from tests.tiny import tiny_model
 from tests.zips import picture, write_zip
 
 
-class Upload(io.BytesIO):
-    """What Streamlit's uploader gives: bytes with a name."""
-
-    def __init__(self, name: str, content: bytes):
-        super().__init__(content)
-        self.name = name
+def upload(name: str, content: bytes) -> UploadedFile:
+    """What Streamlit's uploader gives."""
+    return UploadedFile(UploadedFileRec(name, name, "", content), FileURLs())
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +34,11 @@ def runs(tmp_path, monkeypatch):
 
 @pytest.fixture
 def model():
-    found = tiny_model(num_classes=3)
-    found.class_names[:] = NAMES  # type: ignore[index]
-    return found
+    return replace(tiny_model(num_classes=3), class_names=list(NAMES))
 
 
 def test_images_are_predicted_and_broken_ones_named_as_the_person_knows_them(model):
-    given = keep([Upload("a.png", picture(1)), Upload("broken.png", b"no image"), Upload("a.png", picture(2))])  # type: ignore[list-item]
+    given = keep([upload("a.png", picture(1)), upload("broken.png", b"no image"), upload("a.png", picture(2))])
     assert [name for name, _ in given.images] == ["a.png", "broken.png", "a.png (2)"]
     evaluation, _ = evaluated(model, given)
     assert [row["name"] for row in evaluation.rows] == ["a.png", "a.png (2)"]
@@ -109,7 +107,7 @@ def test_a_zip_without_a_good_image_is_one_sentence(model, tmp_path):
 def test_the_same_zip_sent_again_is_not_unpacked_again_but_one_whose_images_went_is(model, tmp_path):
     content = digits_zip(tmp_path / "digits.zip", per_class=2).read_bytes()
     for number in range(3):
-        evaluated(model, keep([Upload("digits.zip", content)]))  # type: ignore[list-item]
+        evaluated(model, keep([upload("digits.zip", content)]))
         (unpacked,) = uploads_folder().glob("*.images")
         assert len(list(unpacked.rglob("*.png"))) == 6
         if number:
@@ -124,8 +122,8 @@ def test_of_a_hostile_zip_nothing_is_kept(model):
 
 
 def test_uploads_are_found_again_by_name_until_they_are_gone():
-    photos = keep([Upload("Ä b.png", picture(1)), Upload("c.png", picture(2))])  # type: ignore[list-item]
-    archive = keep([Upload("été.zip", b"PK")])  # type: ignore[list-item]
+    photos = keep([upload("Ä b.png", picture(1)), upload("c.png", picture(2))])
+    archive = keep([upload("été.zip", b"PK")])
     for given in (photos, archive):
         remember(given)
         assert recall(given.name) == given
@@ -147,14 +145,14 @@ def test_an_address_whose_images_are_gone_says_so_and_is_mended():
 
 
 def test_a_strangers_file_name_names_no_file_here():
-    given = keep([Upload("a.b/../../c.PNG", picture(1)), Upload("x." + "y" * 300, b"no image")])  # type: ignore[list-item]
+    given = keep([upload("a.b/../../c.PNG", picture(1)), upload("x." + "y" * 300, b"no image")])
     assert [path.suffix for _, path in given.images] == [".png", ".file"]
     assert all(path.parent == uploads_folder() for _, path in given.images)
 
 
 def test_a_zip_beside_images_is_refused():
     with pytest.raises(DataError, match="either one zip or single images"):
-        keep([Upload("a.png", picture(1)), Upload("b.zip", b"")])  # type: ignore[list-item]
+        keep([upload("a.png", picture(1)), upload("b.zip", b"")])
 
 
 def test_a_model_without_classifier_is_one_sentence():

@@ -82,7 +82,8 @@ def block_norms(model: Model, size: int | None) -> np.ndarray:
 
 def small_size(model: Model) -> int | None:
     """Six patches a side for models that take any size (three pooled by three is a whole number, too)."""
-    return None if model.adapter.fixed_size else 6 * model.patch_size  # type: ignore[attr-defined]
+    adapter: Any = model.adapter
+    return None if adapter.fixed_size else 6 * model.patch_size
 
 
 def check_timm(name: str) -> explorer.Recording:
@@ -255,12 +256,16 @@ def eager(model: Model) -> tuple[list[np.ndarray], list[np.ndarray]]:
     blocks: Any = max((part for part in module.modules() if isinstance(part, nn.ModuleList)), key=len)
     states: list[np.ndarray] = []
     handles = [b.register_forward_pre_hook(lambda m, args: states.append(args[0][0].numpy().copy())) for b in blocks]
-    keep = lambda m, args, out: states.append((out[0] if isinstance(out, tuple) else out)[0].numpy())  # noqa: E731
+
+    def keep(m, args, out):
+        states.append((out[0] if isinstance(out, tuple) else out)[0].numpy())
+
     handles.append(blocks[-1].register_forward_hook(keep))
-    keywords = dict.fromkeys(model.adapter.options, True)  # type: ignore[attr-defined]
+    adapter: Any = model.adapter
+    keywords: dict[str, Any] = dict.fromkeys(adapter.options, True)
     pixels = model.preprocess(photo(96, 64), fit="keep")
     if "noise" in keywords:
-        keywords["noise"] = torch.arange(24.0)[None]  # type: ignore[assignment]
+        keywords["noise"] = torch.arange(24.0)[None]
     with torch.no_grad():
         out = module(pixel_values=pixels, output_attentions=True, **keywords)
     for handle in handles:

@@ -129,5 +129,5 @@ def test_shares_of_the_variance_are_numbers_also_where_all_tokens_are_alike():
     variances = np.linalg.svd(tokens - tokens.mean(axis=0), compute_uv=False) ** 2
     assert components(tokens, 3)[1] == pytest.approx(variances[:3] / variances.sum(), abs=1e-12)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # sklearn's own division by zero
+        warnings.simplefilter("ignore", RuntimeWarning)  # sklearn's own division by zero
         assert components(np.ones((8, 6)), 3)[1] == (0.0, 0.0, 0.0)

@@ -39,7 +39,7 @@ class PdfFile:
     """The objects of a PDF, found through its own cross-reference table."""
 
     def __init__(self, data):
-        start = int(re.search(rb"startxref\n(\d+)", data).group(1))  # type: ignore[union-attr]
+        start = int(re.findall(rb"startxref\n(\d+)", data)[0])
         rows = re.findall(rb"(\d{10}) 00000 n ", data[start:])
         assert data[start:].startswith(b"xref\n0 %d\n" % (len(rows) + 1))
         self.objects = {}
@@ -56,7 +56,7 @@ class PdfFile:
 
     def images(self):
         for head, data in self.streams(b"/Subtype /Image"):
-            width, height = (int(re.search(rb"/%b (\d+)" % side, head).group(1)) for side in (b"Width", b"Height"))  # type: ignore[union-attr]
+            width, height = (int(re.findall(rb"/%b (\d+)" % side, head)[0]) for side in (b"Width", b"Height"))
             yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
 

@@ -149,7 +149,8 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     assert {"Sample predictions", "Worst mistakes", "Attention before and after"} == {s.value for s in app.header}
     assert "Open in Attention" in buttons(app)
     assert "Saved as **checkpoints/two**: base, last block trained on digits." in words(app.markdown).replace("\\", "")
-    assert registry.find("checkpoints/two").about == "fine-tuned from base: one, two, zero"  # type: ignore[union-attr]
+    entry = registry.find("checkpoints/two")
+    assert entry and entry.about == "fine-tuned from base: one, two, zero"
     assert "Model (zip)" in [button.proto.label for button in app.get("download_button")]
     assert not app.error, words(app.error)
 

@@ -13,6 +13,7 @@ import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.app import TINY
 from tests.conftest import REPOSITORY
@@ -62,11 +63,11 @@ def run_page(server: str, query: str) -> list[ForwardMsg]:
     message = BackMsg()
     message.rerun_script.query_string = query
     received = []
-    with connect(f"ws://{server}/_stcore/stream", subprotocols=["streamlit"], max_size=None) as socket:  # type: ignore[list-item]
+    with connect(f"ws://{server}/_stcore/stream", subprotocols=[Subprotocol("streamlit")], max_size=None) as socket:
         socket.send(message.SerializeToString())
         while True:
             answer = ForwardMsg()
-            answer.ParseFromString(socket.recv(timeout=PATIENCE))  # type: ignore[arg-type]
+            answer.ParseFromString(socket.recv(timeout=PATIENCE, decode=False))
             received.append(answer)
             if answer.WhichOneof("type") == "script_finished":
                 return received

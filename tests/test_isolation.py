@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import explorer
 from explorer.attention.evidence import evidence
 from explorer.errors import RecordingError
 from tests.sabotage import sabotaged, wrap
-from tests.tiny import photo, tiny_model
+from tests.tiny import blocks_of, photo, tiny_model
 
 
 def states(model):
@@ -35,8 +36,8 @@ def states(model):
 @pytest.mark.parametrize("fused", [True, False])
 def test_the_model_is_left_as_it_was(fused):
     model = tiny_model()
-    model.module.blocks[1].requires_grad_()  # type: ignore[union-attr]
-    model.module.blocks[2].attn.fused_attn = fused  # type: ignore[union-attr]
+    blocks_of(model)[1].requires_grad_()
+    blocks_of(model)[2].attn.fused_attn = fused
     before = states(model)
     explorer.record(model, photo())
     after = states(model)
@@ -47,18 +48,19 @@ def test_the_model_is_left_as_it_was(fused):
 
 def test_the_model_is_left_as_it_was_after_an_error():
     model = wrap(sabotaged(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)))
-    model.module.blocks[0].attn.fused_attn = False  # type: ignore[union-attr]
+    blocks_of(model)[0].attn.fused_attn = False
     with pytest.raises(RecordingError):
         explorer.record(model, photo())
-    assert model.module.blocks[0].attn.fused_attn is False  # type: ignore[union-attr]
+    assert blocks_of(model)[0].attn.fused_attn is False
 
 
 def test_a_recording_is_the_plain_forward_pass():
     model = tiny_model()
+    module: Any = model.module
     recording = explorer.record(model, photo())
     with torch.no_grad():
-        tokens = model.module.forward_features(model.preprocess(photo()))  # type: ignore[operator]
-        logits = model.module(model.preprocess(photo()))
+        tokens = module.forward_features(model.preprocess(photo()))
+        logits = module(model.preprocess(photo()))
     np.testing.assert_array_equal(recording.tokens, tokens[0].numpy())
     assert recording.logits is not None
     np.testing.assert_array_equal(recording.logits, logits[0].numpy())
@@ -129,7 +131,7 @@ def test_models_in_other_precisions_are_recorded(dtype, tolerance):
 @pytest.mark.parametrize("fused", [True, False])
 def test_threads_that_share_a_model_get_their_own_recordings(fused):
     model = tiny_model()
-    for block in model.module.blocks:  # type: ignore[union-attr]
+    for block in blocks_of(model):
         block.attn.fused_attn = fused
     pictures = [photo(seed=seed) for seed in range(6)]
     serial = [explorer.record(model, picture) for picture in pictures]
@@ -147,7 +149,7 @@ def test_threads_that_share_a_model_get_their_own_recordings(fused):
                 assert torch.equal(got.q(layer), expected.q(layer)) and torch.equal(got.k(layer), expected.k(layer))
             np.testing.assert_array_equal(got.tokens, expected.tokens)
             np.testing.assert_array_equal(got.token_norms(3), expected.token_norms(3))
-    assert all(block.attn.fused_attn is fused for block in model.module.blocks)  # type: ignore[union-attr]
+    assert all(block.attn.fused_attn is fused for block in blocks_of(model))
 
 
 def test_a_pass_in_another_thread_is_not_recorded():

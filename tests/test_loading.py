@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
 def saved_timm(folder: Path, **config: Any) -> Any:
     torch.manual_seed(0)
     module = timm.create_model("test_vit", num_classes=3).eval()
-    nn.init.normal_(module.head.weight)  # type: ignore[union-attr]
+    nn.init.normal_(module.get_parameter("head.weight"))
     save_for_hf(module, str(folder), model_config=config, safe_serialization=True)
     return module
 

@@ -99,7 +99,7 @@ def test_half_precision_cache_costs_no_accuracy(tmp_path, model, data):
     plan = Plan(train="last-1", epochs=8, batch_size=8, augmentation="none").resolved()
     full, _ = train_cached(tmp_path, model, data, plan, 8)
     half, _ = train_cached(tmp_path, model, data, replace(plan, cache_precision="float16"), 8)
-    assert half.inputs.cache.layout.dtype == "float16"  # type: ignore[union-attr]
+    assert isinstance(half.inputs, CachedInputs) and half.inputs.cache.layout.dtype == "float16"
     assert half.last_epoch["accuracy"] == full.last_epoch["accuracy"]
     assert half.last_epoch["loss"] == pytest.approx(full.last_epoch["loss"], rel=1e-2)
 

@@ -41,12 +41,12 @@ def test_without_a_terminal_every_phase_and_epoch_is_a_line_on_stderr(tmp_path, 
     assert list(dict.fromkeys(phases)) == [
         "reading", "loading", "caching", "baseline", "training", "saving", "finished",
     ]  # fmt: skip
-    assert lines[-1].endswith(f"saved as {result.checkpoint}")
+    assert result.checkpoint and lines[-1].endswith(f"saved as {result.checkpoint}")
     assert any("epoch 2 of 2" in line and "images/s" in line for line in lines)
     early = lines[: next(place for place, line in enumerate(lines) if "epoch 1 of 2" in line)]
     assert "mine: baseline" in early and "mine: training, epoch 0 of 2" in early
     assert not any("left" in line or "images/s" in line for line in [*early, lines[-1]])
-    assert explorer.load_model(result.checkpoint, device="cpu").class_names == ["blue", "green", "red"]  # type: ignore[arg-type]
+    assert explorer.load_model(result.checkpoint, device="cpu").class_names == ["blue", "green", "red"]
 
 
 def test_it_can_be_told_to_be_silent(tmp_path, data, model, capsys):

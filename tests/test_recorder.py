@@ -16,7 +16,7 @@ from explorer.attention import recorder
 from explorer.attention.recorder import additive
 from explorer.errors import RecordingError
 from tests.sabotage import sabotaged, wrap
-from tests.tiny import photo, tiny_model
+from tests.tiny import blocks_of, photo, tiny_model
 
 
 class Tampered(torch.Tensor):
@@ -69,7 +69,7 @@ def test_a_head_whose_values_are_small_is_checked_like_the_others():
 
 def test_nan_weights_are_refused():
     model = tiny_model()
-    model.module.blocks[1].attn.qkv.weight[0, 0] = math.nan  # type: ignore[index, union-attr]
+    blocks_of(model)[1].attn.qkv.weight[0, 0] = math.nan
     with pytest.raises(RecordingError, match="don't reproduce"):
         explorer.record(model, photo())
 
@@ -242,7 +242,10 @@ def test_a_bias_that_each_layer_writes_anew_is_every_layers_own():
 
 def test_a_bias_expanded_over_heads_and_queries_is_kept_once():
     narrow = torch.randn(1, 1, 1, 65)
-    attend = lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=narrow.expand(1, 4, 65, 65))  # noqa: E731
+
+    def attend(q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=narrow.expand(1, 4, 65, 65))
+
     bias = explorer.record(wrap(sabotaged(attend)), photo()).bias(1)
     assert bias is not None and torch.equal(bias, narrow[0])
 

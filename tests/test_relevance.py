@@ -86,7 +86,10 @@ def test_similarity_to_a_clicked_patch_where_there_is_no_cls():
     model = tiny_model(num_classes=0, class_token=False, global_pool="avg")
     recording = explorer.record(model, photo())
     anchor = torch.from_numpy(recording.tokens[2 * 8 + 3]).double()
-    score = lambda tokens, _: F.cosine_similarity(tokens.mean(0), anchor, dim=0)  # noqa: E731
+
+    def score(tokens, _):
+        return F.cosine_similarity(tokens.mean(0), anchor, dim=0)
+
     expected = reference(model, photo(), score, torch.full((64,), 1 / 64))
     got = recording.relevance(similar_to=(2, 3))
     np.testing.assert_allclose(got.ravel(), expected, rtol=1e-3, atol=1e-5 * expected.max())

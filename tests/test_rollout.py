@@ -10,7 +10,7 @@ import explorer
 from explorer.attention.rollout import rollout
 from explorer.errors import QueryError
 from explorer.models.timm_models import create_timm, wrap_timm
-from tests.tiny import photo, tiny_model
+from tests.tiny import blocks_of, photo, tiny_model
 
 MODELS = {
     "cls": {},
@@ -102,7 +102,7 @@ def test_two_tokens_by_hand():
 def test_a_bias_goes_into_the_rollout():
     module = create_timm("vit_relpos_small_patch16_224", depth=2, embed_dim=64, num_heads=4, img_size=64)
     model = wrap_timm(module, "relpos")
-    for block in model.module.blocks:  # type: ignore[union-attr]
+    for block in blocks_of(model):
         block.attn.rel_pos.mlp.fc2.weight.normal_(std=3)  # else the bias is near zero
     recording = explorer.record(model, photo())
     matrices = [0.5 * recording.matrix(layer).astype(np.float64) for layer in range(recording.depth)]

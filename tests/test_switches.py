@@ -1,17 +1,19 @@
 """Models whose attention is hidden are switched to show it while they are recorded, and back."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 import explorer
 from explorer.attention.switches import visible_attention
-from tests.tiny import photo, tiny_model
+from tests.tiny import blocks_of, photo, tiny_model
 
 
 def test_models_built_without_fused_attention_are_recorded_alike():
     model, slow = tiny_model(), tiny_model()
-    for block in slow.module.blocks:  # type: ignore[union-attr]
+    for block in blocks_of(slow):
         block.attn.fused_attn = False
     np.testing.assert_allclose(
         explorer.record(model, photo()).attention(2), explorer.record(slow, photo()).attention(2), atol=1e-6
@@ -19,8 +21,8 @@ def test_models_built_without_fused_attention_are_recorded_alike():
 
 
 def test_overlapping_recordings_switch_fused_attention_off_only_at_the_end():
-    module = tiny_model().module
-    attention = module.blocks[0].attn  # type: ignore[union-attr]
+    module: Any = tiny_model().module
+    attention = module.blocks[0].attn
     attention.fused_attn = False
     first, second = visible_attention(module), visible_attention(module)
     first.__enter__()
@@ -35,13 +37,13 @@ def test_fused_attention_is_left_on():
     model = tiny_model()
     with visible_attention(model.module):
         pass
-    assert all(block.attn.fused_attn for block in model.module.blocks)  # type: ignore[union-attr]
+    assert all(block.attn.fused_attn for block in blocks_of(model))
 
 
 @pytest.mark.parametrize("settings", [{}, {"fullgraph": True}], ids=["graph", "full graph"])
 def test_compiled_models_are_recorded_as_plain_python(settings):
     model, compiled, graphs = tiny_model(), tiny_model(), []
-    for block in compiled.module.blocks:  # type: ignore[union-attr]
+    for block in blocks_of(compiled):
         block.compile(backend=lambda graph, inputs: graphs.append(graph) or graph.forward, **settings)
     np.testing.assert_array_equal(
         explorer.record(compiled, photo()).attention(2), explorer.record(model, photo()).attention(2)

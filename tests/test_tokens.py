@@ -122,7 +122,8 @@ def test_vectors_and_positions_add_up_to_the_tokens(name: str):
 def test_positions_at_the_trained_size_are_the_models_own_table():
     model = tiny_model()
     tokens = make_tokens(model, photo(64, 64))
-    np.testing.assert_allclose(tokens.positions, model.module.pos_embed[0, 1:].numpy(), atol=1e-5)  # type: ignore[index]
+    assert tokens.positions is not None
+    np.testing.assert_allclose(tokens.positions, model.module.get_parameter("pos_embed")[0, 1:].numpy(), atol=1e-5)
 
 
 def test_similarity_is_the_cosine_and_one_with_itself():

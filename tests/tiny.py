@@ -56,6 +56,12 @@ def with_artefacts(model: Model, *patches: tuple[int, int]) -> Model:
     return model
 
 
+def blocks_of(model: Model) -> Any:
+    """The blocks of a timm model."""
+    module: Any = model.module
+    return module.blocks
+
+
 def photo(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
     """A smooth random picture."""
     noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)

@@ -159,12 +159,12 @@ def load_timm_folder(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
     """The module of a folder that timm's save_for_hf wrote, and notes on what was left out of it."""
     config = read_config(folder)
     try:
-        module = create_empty(config["architecture"], **_folder_settings(config))
+        module: Any = create_empty(config["architecture"], **_folder_settings(config))
     except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
         raise CheckpointError(f"config.json in {folder.name} doesn't describe a model: {first_line(error)}.") from error
     left_out = fill(module, floats(read_weights_folder(folder)), folder.name)
     if config.get("label_names"):
-        module.pretrained_cfg["label_names"] = config["label_names"]  # type: ignore[index]
+        module.pretrained_cfg["label_names"] = config["label_names"]
     return module, left_out_note(left_out)
 
 

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from explorer.attention.divergence import Divergence
-from explorer.attention.evidence import Curve, Evidence
+from explorer.attention.evidence import Curve, Evidence, Game
 from explorer.attention.history import History
 from explorer.rendering.colormaps import lookup_table
 
@@ -12,7 +12,7 @@ NAMES = {"map": "this map", "random": "random order", "centre": "centre first"}
 COLOURS = {"map": "#ea580c", "random": "#78716c", "centre": "#2563eb"}
 DASHES = {"map": "solid", "random": "dot", "centre": "dash"}
 LEAST_BITS = 1e-3  # upper end of the scale where nothing differs more
-GAMES = {"deletion": "Deletion: lower is better", "insertion": "Insertion: higher is better"}
+GAMES: dict[Game, str] = {"deletion": "Deletion: lower is better", "insertion": "Insertion: higher is better"}
 
 
 def evidence_figure(evidence: Evidence) -> go.Figure:
@@ -20,7 +20,7 @@ def evidence_figure(evidence: Evidence) -> go.Figure:
     figure = make_subplots(1, 2, subplot_titles=list(GAMES.values()), shared_yaxes=True, horizontal_spacing=0.06)
     for column, game in enumerate(GAMES, start=1):
         for order in NAMES:
-            figure.add_trace(_line(evidence.curve(order, game)), row=1, col=column)  # type: ignore[arg-type]
+            figure.add_trace(_line(evidence.curve(order, game)), row=1, col=column)
     figure.update_xaxes(title="Share of patches", tickformat=".0%", range=[0, 1])
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title="Class probability", row=1, col=1)

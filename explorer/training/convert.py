@@ -44,10 +44,10 @@ def _rebuild(model: Model) -> nn.Module:
     adapter = model.adapter
     form = timm_form(model.module, adapter.base) if isinstance(adapter, TransformersAdapter) else None
     name, settings, tensors = form or _plain_form(model)
-    module = timm.create_model(name, **settings)
+    module: Any = timm.create_model(name, **settings)
     module.load_state_dict(fit(tensors, module, model.name)[0])
     pixels = {"mean": tuple(model.mean), "std": tuple(model.std), "interpolation": model.interpolation}
-    module.pretrained_cfg.update({"tag": None, "license": None, **pixels})  # type: ignore[union-attr]
+    module.pretrained_cfg.update({"tag": None, "license": None, **pixels})
     _check_same(model, module)
     return module
 
