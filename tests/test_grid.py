@@ -16,6 +16,7 @@ from explorer.cli import main
 from explorer.errors import ModelError, UntoldError
 from explorer.models import registry
 from explorer.models.layout import read_grid
+from explorer.ui.attention_pictures import attention_picture
 from tests.app import open_app, sentences
 from tests.conftest import REPOSITORY
 from tests.tiny import photo
@@ -109,6 +110,13 @@ def test_compare_takes_one_for_each_model(weights, tmp_path, capsys):
     assert "mean 0.0000 bits" in capsys.readouterr().out
     assert main([*command, "--with", str(weights), "--with-grid", "10x6"]) == 0
     assert "mean 0.0000 bits" not in capsys.readouterr().out
+
+
+def test_small_pictures_are_those_of_its_model(weights, tmp_path):
+    photo().save(tmp_path / "photo.png")
+    models = [explorer.load_model(weights, device="cpu", grid=grid) for grid in ("6x10", "10x6")]
+    first, second = (np.array(attention_picture(model, str(tmp_path / "photo.png"), 48)) for model in models)
+    assert first.shape == second.shape and (first != second).any()
 
 
 def test_a_run_keeps_it(weights, tmp_path):
