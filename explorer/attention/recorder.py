@@ -17,7 +17,7 @@ from explorer.attention.residual import ResidualStream
 from explorer.errors import RecordingError
 
 CHECKED_ROWS = 8  # rows of every call that the self-check recomputes, at least
-SPARE = 160 * 2**20  # bytes that q and k of a recording leave to the next, at most; ViT-S/8 at 480 px: 133 MB
+SPARE = 64 * 2**20  # bytes of memory for q and k that a recording leaves to the next, at most
 
 _spare: deque[np.ndarray] = deque(maxlen=1)
 
