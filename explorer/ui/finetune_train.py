@@ -35,10 +35,14 @@ def show_run(folder: RunFolder) -> None:
     state = folder.read_state()
     clock = 1.0 if state.active else None
     with st.container(key="live"):
-        st.fragment(_status, run_every=clock)(folder, state.active)
+        # Each fragment has a container of its own: where one run overtakes another, Streamlit may take out all that a
+        # fragment drew before it draws it again, and what stands beside it would move up.
+        with st.container():
+            st.fragment(_status, run_every=clock)(folder, state.active)
         with show_errors():
             _buttons(folder, state)  # in no fragment: a click on a fragment that was just drawn anew can be lost
-        st.fragment(_live, run_every=clock)(folder)
+        with st.container():
+            st.fragment(_live, run_every=clock)(folder)
     load_library()
 
 
