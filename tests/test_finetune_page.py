@@ -7,10 +7,11 @@ import zipfile
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Block
 
 from explorer.errors import CheckpointError, TrainingError
 from explorer.models import registry
@@ -89,6 +90,15 @@ def test_a_queued_run_tells_its_place_and_can_be_stopped(runs):
     app.button(key="stop_queued").click().run()
     assert folder.stop_request.exists()
     assert buttons(app) == ["Stopping"]
+
+
+def test_what_is_redrawn_alone_has_a_place_of_its_own_in_the_live_view(runs):
+    make_run(runs, "queued", status="queued", place=2)
+    live = show("queued").container(key="live")
+    status, _, curves = (cast(Block, part) for part in live.children.values())
+    for place in (status, curves):  # that is not part of what is redrawn: in it lies the fragment's own container
+        (fragment,) = place.children.values()
+        assert isinstance(fragment, Block)
 
 
 def test_a_run_whose_process_is_gone_is_interrupted_and_can_be_resumed(runs):
