@@ -163,3 +163,24 @@ def test_back_leads_to_the_page_before_however_often_something_was_clicked(page,
         page.wait_for_url(f"**query=2%2C{col}**")
     page.go_back()
     page.get_by_role("heading", name="How a photo becomes tokens").wait_for()
+
+
+def test_entries_added_before_the_script_ran_are_passed_over(page, app):
+    add = "(url) => History.prototype.pushState.call(history, {}, '', url)"  # as Streamlit does until then
+    patches = LINK.replace("/attention", "/patches")
+    page.goto(app + patches)
+    page.get_by_role("heading", name="How a photo becomes tokens").wait_for()
+    page.wait_for_function("window.settingsReplaceAddress")
+    for number in (1, 2):
+        page.evaluate(add, f"{patches}&early={number}")
+    page.get_by_role("link", name="Attention").first.click()
+    page.locator(".live[data-layer]").wait_for()
+    for number in (3, 4):
+        page.evaluate(add, f"{LINK}&early={number}")
+
+    page.go_back()
+    page.get_by_role("heading", name="How a photo becomes tokens").wait_for()
+    page.go_forward()
+    page.locator(".live[data-layer]").wait_for()
+    page.go_back()
+    page.get_by_role("heading", name="How a photo becomes tokens").wait_for()
