@@ -1,13 +1,14 @@
 """What browser tests share: Debian's Chromium, and one real server of the app for the whole run."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Locator, Page, expect, sync_playwright
 from timm.models import save_for_hf
 
 import explorer
@@ -31,16 +32,40 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A fresh window of 1400 x 1000; an uncaught error of the page's own script fails the test."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(PATIENCE)
-    tab = context.new_page()
+def new_window(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a fresh window with the options given; an uncaught error of a page's own script fails the test."""
     errors: list[str] = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    yield tab
-    context.close()
+    with ExitStack() as stack:
+
+        def open_window(**options: Any) -> Page:
+            options.setdefault("viewport", {"width": 1400, "height": 1000})
+            context = browser.new_context(**options)
+            stack.callback(context.close)
+            context.set_default_timeout(PATIENCE)
+            tab = context.new_page()
+            tab.on("pageerror", lambda error: errors.append(str(error)))
+            return tab
+
+        yield open_window
     assert not errors, errors
+
+
+@pytest.fixture
+def page(new_window: Callable[..., Page]) -> Page:
+    """A fresh window of 1400 x 1000."""
+    return new_window()
+
+
+def settled_box(locator: Locator) -> FloatRect:
+    """Where it lies in the window, scrolled into view, once nothing has moved it for a while."""
+    locator.scroll_into_view_if_needed()
+    box, still = locator.bounding_box(), 0
+    while still < 3:
+        locator.page.wait_for_timeout(100)
+        before, box = box, locator.bounding_box()
+        still = still + 1 if box == before else 0
+    assert box, "it has left the page"
+    return box
 
 
 @pytest.fixture(scope="session")

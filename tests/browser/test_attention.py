@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 import explorer
 from explorer.data.samples import sample_photo
-from tests.browser.conftest import TINY
+from tests.browser.conftest import TINY, settled_box
 
 LINK = f"/attention?model=checkpoints%2F{TINY}&photo=cat"
 GRID = (8, 8)
@@ -42,13 +42,12 @@ def weights(canvas: Locator) -> np.ndarray:
 
 
 def centre(page: Page, row: int, col: int) -> tuple[float, float]:
-    box = page.locator("[data-part=picture]").bounding_box()
-    assert box
+    box = settled_box(page.locator("[data-part=picture]"))
     return box["x"] + (col + 0.5) * box["width"] / GRID[1], box["y"] + (row + 0.5) * box["height"] / GRID[0]
 
 
-def settings_in(page: Page) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+def settings_in(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
 def test_canvas_shows_the_recordings_attention_and_follows_layer_and_mouse(page, app, recording):
@@ -71,7 +70,7 @@ def test_a_click_pins_the_patch_for_python_too(page, app, recording):
     page.mouse.click(*centre(page, 6, 1))
     shows(page, 2, "mean", "6,1")
     expect(page.get_by_text("Every layer and head, from patch (6, 1).")).to_be_visible()
-    assert settings_in(page)["query"] == "6,1"
+    page.wait_for_url("**query=6%2C1**")
     with page.expect_download() as download:
         page.get_by_role("button", name="Maps (NPZ)").click()
     with np.load(download.value.path()) as maps:
@@ -110,9 +109,9 @@ def test_a_copied_link_opens_the_same_view(page, app):
     page.get_by_role("radio", name="nearest").click()
     opacity = page.get_by_role("slider", name="Opacity of the map")
     opacity.press("ArrowRight")
-    page.wait_for_url(lambda url: "opacity=0.61" in url)
     wanted = {"layer": "0", "head": "1", "query": "reg2", "colormap": "viridis", "resample": "nearest"}
-    assert wanted.items() <= settings_in(page).items()
+    wanted |= {"opacity": "0.61"}
+    page.wait_for_url(lambda url: wanted.items() <= settings_in(url).items())
 
     link = page.url
     page.goto("about:blank")
@@ -144,10 +143,7 @@ def test_a_tile_of_the_mosaic_picks_layer_and_head(page, app):
     open_page(page, app)
     tile = page.locator(".js-plotly-plot .points path").nth(3 * 2 + 1)
     tile.wait_for(state="attached")
-    tile.scroll_into_view_if_needed()
-    page.wait_for_timeout(300)
-    box = tile.bounding_box()
-    assert box
+    box = settled_box(tile)
     page.mouse.move(box["x"] + 18, box["y"] + 18)
     page.mouse.click(box["x"] + 20, box["y"] + 20)
     shows(page, 1, "2", "cls")

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 import explorer
 from explorer.data.samples import sample_photo
-from tests.browser.conftest import TINY
+from tests.browser.conftest import TINY, settled_box
 from tests.tiny import save_tiny
 
 
@@ -37,8 +37,7 @@ def test_the_mouse_over_one_asks_the_same_place_of_the_other(page, app, tiny, co
     np.testing.assert_allclose(shown(page, 0), first.attention(2, "mean", "cls").ravel(), atol=1e-5)
     np.testing.assert_allclose(shown(page, 1), second.attention(1, "mean", "cls").ravel(), atol=1e-5)
 
-    box = page.locator('[data-side="0"] [data-part=picture]').bounding_box()
-    assert box
+    box = settled_box(page.locator('[data-side="0"] [data-part=picture]'))
     page.mouse.move(box["x"] + 5.5 / 8 * box["width"], box["y"] + 2.5 / 8 * box["height"])
     page.locator('[data-side="1"] .live[data-query="1,2"]').wait_for()
     np.testing.assert_allclose(shown(page, 0), first.attention(2, "mean", (2, 5)).ravel(), atol=1e-5)
@@ -47,19 +46,16 @@ def test_the_mouse_over_one_asks_the_same_place_of_the_other(page, app, tiny, co
 
 def test_a_click_is_kept_in_the_address_and_in_the_numbers(page, app, coarse):
     open_page(page, app)
-    box = page.locator('[data-side="1"] [data-part=picture]').bounding_box()
-    assert box
+    box = settled_box(page.locator('[data-side="1"] [data-part=picture]'))
     page.mouse.click(box["x"] + 3.5 / 4 * box["width"], box["y"] + 0.5 / 4 * box["height"])
     page.wait_for_url("**query=1%2C7**")  # the first's patch under the middle of the second's (0, 3)
     expect(page.get_by_text("Jensen-Shannon divergence from patch (1, 7).")).to_be_visible()
     expect(page.get_by_text("different numbers of heads")).to_be_visible()
 
 
-def test_on_a_phone_one_picture_lies_below_the_other(browser, app, coarse):
-    context = browser.new_context(viewport={"width": 420, "height": 900})
-    page = context.new_page()
+def test_on_a_phone_one_picture_lies_below_the_other(new_window, app, coarse):
+    page = new_window(viewport={"width": 420, "height": 900})
     open_page(page, app)
     first, second = (page.locator(f'[data-side="{side}"]').bounding_box() for side in (0, 1))
     assert first and second and second["y"] > first["y"] + first["height"]
     assert first["width"] == second["width"] > 300
-    context.close()

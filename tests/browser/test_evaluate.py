@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 import explorer
 from explorer.training.plan import Plan
-from tests.browser.conftest import TINY
+from tests.browser.conftest import TINY, settled_box
 from tests.digits import digit_files, digits_zip
 from tests.zips import write_folder
 
@@ -47,9 +47,7 @@ def test_a_zip_is_scored_and_a_row_opens_in_attention(page, app, classifier, tmp
     first = picture.inner_text()
 
     table = page.get_by_test_id("stDataFrame").nth(1)  # after the one of the classes
-    table.scroll_into_view_if_needed()
-    box = table.bounding_box()
-    assert box
+    box = settled_box(table)
     page.mouse.click(box["x"] + 18, box["y"] + 36 + 52 * 2 + 26)  # the circle before the third row
     expect(picture).not_to_have_text(first)
     name = picture.inner_text().split(": attention")[0]
@@ -59,7 +57,7 @@ def test_a_zip_is_scored_and_a_row_opens_in_attention(page, app, classifier, tmp
     expect(page.get_by_role("radio", name=name)).to_be_visible()
     expect(page.get_by_role("combobox", name=re.compile("Model"))).to_have_value(NAME)
     expect(page.get_by_role("radio", name="Crop")).to_be_checked()
-    assert [key for key in ("size", "fit", "resample", "scale") if f"{key}=" in page.url] == []
+    page.wait_for_url(lambda url: not any(f"{key}=" in url for key in ("size", "fit", "resample", "scale")))
     grid = page.locator(".live").evaluate("(root) => root.view.shown.weights.length")
     assert grid == 64, "8 x 8 patches: the model's own size"
 

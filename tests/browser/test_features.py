@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 import explorer
 from explorer.attention.features import similarity
 from explorer.data.samples import sample_photo
-from tests.browser.conftest import TINY
+from tests.browser.conftest import TINY, settled_box
 
 LINK = f"/features?model=checkpoints%2F{TINY}&photo=cat&second=Coffee&patch=2%2C5"
 
@@ -20,9 +20,7 @@ def test_likeness_to_the_patch_of_the_address_and_to_a_clicked_one(page, app, ti
     expect(page.get_by_text(sentence)).to_be_visible()
 
     plot = page.locator(".js-plotly-plot .nsewdrag").first
-    plot.scroll_into_view_if_needed()
-    box = plot.bounding_box()
-    assert box
+    box = settled_box(plot)
     page.mouse.click(box["x"] + 1.5 / 8 * box["width"], box["y"] + 6.5 / 8 * box["height"])
     page.wait_for_url("**patch=6%2C1**")
     said = similarity(first, (6, 1), second)

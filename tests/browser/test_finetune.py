@@ -5,11 +5,11 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from explorer.training import jobs
 from explorer.training.folder import RunFolder
@@ -37,14 +37,6 @@ LEGENDS = """() => {  // where each chart's toolbar ends and its legend begins, 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return digits_zip(tmp_path / "digits.zip")
-
-
-@pytest.fixture
-def second_page(browser: Browser) -> Iterator[Page]:
-    """Another person's window."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    yield context.new_page()
-    context.close()
 
 
 def start_run(page: Page, app: str, data: Path, name: str, epochs: int = 1000) -> None:
@@ -125,7 +117,8 @@ def test_curves_grow_in_place_survive_a_reload_and_end_in_attention(page, app, a
     expect(page.get_by_role("combobox", name=re.compile("Model"))).to_have_value("grow")
 
 
-def test_of_two_sessions_the_second_waits_in_line(page, second_page, app, app_folder, data):
+def test_of_two_sessions_the_second_waits_in_line(page, new_window, app, app_folder, data):
+    second_page = new_window()  # another person's
     start_run(page, app, data, "first")
     wait_for_epochs(page, 2, 2)
     start_run(second_page, app, data, "second")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
-from tests.browser.conftest import PATIENCE, TINY
+from tests.browser.conftest import PATIENCE, TINY, settled_box
 from tests.browser.server import FLAGS, chromium_path
 
 NOTE_THE_SIZE_SENT = """
@@ -67,8 +67,8 @@ def test_many_photos_leave_the_model_picker_in_sight(page: Page, app: str):
     drop(page, *(photo_file(f"{number}.png", f"hsl({number * 9}, 80%, 50%)", (30, 30)) for number in range(40)))
     newest = thumbnail(page, "39.png")
     expect(newest).to_have_attribute("aria-checked", "true")
-    strip, box = page.locator(".strip").bounding_box(), newest.bounding_box()
-    assert strip and box and strip["y"] <= box["y"] and box["y"] + box["height"] <= strip["y"] + strip["height"]
+    strip, box = settled_box(page.locator(".strip")), newest.bounding_box()
+    assert box and strip["y"] <= box["y"] and box["y"] + box["height"] <= strip["y"] + strip["height"]
     picker = page.get_by_role("combobox", name="Model").bounding_box()
     assert picker and picker["y"] < 700
 
@@ -112,8 +112,7 @@ def test_moving_over_the_photo_asks_that_patch_and_a_click_pins_it(page: Page, a
     hero = open_home(page, app)
     picture = hero.locator("[data-part=picture]")
     before = picture.evaluate("(canvas) => canvas.toDataURL()")
-    box = picture.bounding_box()
-    assert box
+    box = settled_box(picture)
     page.mouse.move(box["x"] + box["width"] * 5.5 / 8, box["y"] + box["height"] * 2.5 / 8)
     expect(hero.locator("[data-part=readout]")).to_have_text(re.compile(r"^patch \(2, 5\)"))
     assert picture.evaluate("(canvas) => canvas.toDataURL()") != before
@@ -146,7 +145,7 @@ def test_a_broken_photo_gets_a_sentence_and_the_picture_stays(page: Page, app: s
     assert hero.locator("[data-part=picture]").evaluate("(canvas) => canvas.toDataURL()") == before
 
 
-def test_a_copied_link_opens_the_same_photo_size_and_fit_on_every_page(page: Page, app: str, browser: Browser):
+def test_a_copied_link_opens_the_same_photo_size_and_fit_on_every_page(page: Page, app: str, new_window):
     open_home(page, app)
     thumbnail(page, "Coffee").click()
     page.get_by_role("radio", name="Squash").click()
@@ -159,14 +158,11 @@ def test_a_copied_link_opens_the_same_photo_size_and_fit_on_every_page(page: Pag
     page.wait_for_url(re.compile(r"/patches\?.*photo=coffee"))
     expect(page.locator(".shape").first).to_have_text(re.compile("^72 height"))
 
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(PATIENCE)
-    other = context.new_page()
+    other = new_window()
     other.goto(page.url)
-    expect(other.locator(".shape").first).to_have_text(re.compile("^72 height"), timeout=PATIENCE)
+    expect(other.locator(".shape").first).to_have_text(re.compile("^72 height"))
     expect(thumbnail(other, "Coffee")).to_have_attribute("aria-checked", "true")
-    assert other.url.split("?")[1] == page.url.split("?")[1]
-    context.close()
+    other.wait_for_url(lambda url: url.split("?")[1] == page.url.split("?")[1])
 
 
 def test_a_link_with_impossible_settings_says_so_and_shows_the_defaults(page: Page, app: str):
@@ -197,10 +193,8 @@ def test_an_unknown_model_typed_in_gets_a_sentence_and_the_model_in_use_stays(pa
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_theme_follows_the_system(browser: Browser, app: str, scheme):
-    context = browser.new_context(viewport={"width": 420, "height": 900}, color_scheme=scheme)
-    context.set_default_timeout(PATIENCE)
-    tab = context.new_page()
+def test_theme_follows_the_system(new_window, app: str, scheme):
+    tab = new_window(viewport={"width": 420, "height": 900}, color_scheme=scheme)
     tab.goto(app + LINK)
     tab.locator(".live[data-layer]").wait_for()
     background, ink = tab.evaluate(
@@ -213,4 +207,3 @@ def test_theme_follows_the_system(browser: Browser, app: str, scheme):
     assert (background > 200 and ink < 60) if scheme == "light" else (background < 40 and ink > 200)
     overflow = tab.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth - window.innerWidth")
     assert overflow <= 0, "nothing sticks out on a phone"
-    context.close()

@@ -5,7 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import TINY
+from tests.browser.conftest import TINY, settled_box
+from tests.browser.test_home import wait_for_change
 from tests.tiny import photo
 
 LINK = f"/patches?model=checkpoints%2F{TINY}"
@@ -22,9 +23,7 @@ def grid(page: Page, app: str) -> Locator:
 
 
 def over(page: Page, canvas: Locator, row: int, col: int) -> None:
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    assert box
+    box = settled_box(canvas)
     page.mouse.move(box["x"] + (col + 0.5) * box["width"] / 8, box["y"] + (row + 0.5) * box["height"] / 8)
 
 
@@ -88,7 +87,7 @@ def test_patches_part_by_themselves_and_under_the_slider(page: Page, grid: Locat
     expect(slider).to_have_value("0.3")
     apart = grid.evaluate("(canvas) => canvas.toDataURL()")
     slider.fill("0")
-    assert grid.evaluate("(canvas) => canvas.toDataURL()") != apart
+    wait_for_change(grid, apart)
 
 
 def test_a_patch_outside_the_grid_gets_a_sentence_and_the_middle_is_shown(page: Page, app: str):
@@ -105,7 +104,6 @@ def test_a_tall_photo_is_shown_whole_on_one_screen(page: Page, app: str, tmp_pat
     page.get_by_test_id("stSidebar").locator("input[type=file]").set_input_files(tmp_path / "tall.png")
     expect(page.locator("[data-part=all]")).to_have_attribute("aria-label", re.compile("40 by 8 patches"))
     for pictured in (page.locator("[data-part=all]"), page.get_by_role("img", name=re.compile("How long every"))):
-        box = pictured.bounding_box()
-        assert box and box["height"] <= 740
+        assert settled_box(pictured)["height"] <= 740
     page.locator("[data-part=all]").click(position={"x": 1, "y": 700})
     expect(page.locator("[data-part=readout]")).to_contain_text("patch (38, 0)")

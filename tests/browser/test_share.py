@@ -18,12 +18,11 @@ LINK = f"/attention?model=checkpoints%2F{TINY}&photo=cat"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_live_page_follows_the_mouse_offline(browser, tmp_path, scheme):
+def test_the_live_page_follows_the_mouse_offline(new_window, tmp_path, scheme):
     recording = explorer.record(tiny_model(), photo())
     file = tmp_path / "view.html"
     file.write_text(live_page(View(model="tiny", image="photo.png", layer=1, head=2), recording), encoding="utf-8")
-    context = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 1200, "height": 900})
-    page = context.new_page()
+    page = new_window(offline=True, color_scheme=scheme, viewport={"width": 1200, "height": 900})
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(file.as_uri())
@@ -38,7 +37,6 @@ def test_the_live_page_follows_the_mouse_offline(browser, tmp_path, scheme):
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(23, 20, 18)"}[scheme]
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-    context.close()
 
 
 def open_tab(page, app, name):
@@ -81,12 +79,12 @@ def test_share_gives_the_script_and_the_live_page(page, app, tiny):
     np.testing.assert_allclose(stored["map"], recording.attention(2), rtol=1e-5)
 
 
-def test_a_shared_map_outlives_a_change_of_page_and_opens_from_its_link(page, app, browser):
+def test_a_shared_map_outlives_a_change_of_page_and_opens_from_its_link(page, app, new_window):
     page.goto(f"{app}{LINK}&tab=Share&map=relevance&class=3")
     expect(page.get_by_text("target=3")).to_be_visible()
     page.get_by_role("checkbox", name="Patch grid").check()
-    page.wait_for_url("**grid=1**")
-    assert {"map=relevance", "class=3", "tab=Share"} <= set(page.url.split("?")[1].split("&"))
+    wanted = {"grid=1", "map=relevance", "class=3", "tab=Share"}
+    page.wait_for_url(lambda url: wanted <= set(url.split("?")[1].split("&")))
 
     page.get_by_test_id("stTopNavLink").filter(has_text="Features").click()
     expect(page.get_by_role("heading", name="What the tokens hold")).to_be_visible()
@@ -95,11 +93,9 @@ def test_a_shared_map_outlives_a_change_of_page_and_opens_from_its_link(page, ap
     expect(page.get_by_text("target=3")).to_be_visible()
     page.wait_for_url("**class=3**")
 
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    other = context.new_page()
+    other = new_window()
     other.goto(page.url)
     expect(other.get_by_text("target=3")).to_be_visible()
-    context.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 from explorer.data.video import read_clip
 from explorer.rendering.video import mp4
 from explorer.ui.video_view import PREVIEW
-from tests.browser.conftest import TINY
+from tests.browser.conftest import TINY, settled_box
 from tests.tiny import photo
 
 LINK = f"/video?model=checkpoints%2F{TINY}&photo=cat"
@@ -45,8 +45,7 @@ def test_the_first_frame_is_small_on_a_phone_too(page, app):
     page.goto(app + LINK)
     frame = page.get_by_role("img", name="The first frame of a pan over Cat")
     frame.wait_for()
-    box = frame.bounding_box()
-    assert box and box["width"] == PREVIEW
+    assert settled_box(frame)["width"] == PREVIEW
 
 
 def test_without_a_clip_it_pans_over_the_photo(page, app):
