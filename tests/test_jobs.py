@@ -67,7 +67,7 @@ def test_killed_job_is_interrupted_and_resumes_to_the_unbroken_result(tmp_path, 
     for name in ("best", "last"):
         expected, got = load_file(getattr(whole, name)), load_file(getattr(killed, name))
         assert all((expected[key] == got[key]).all() for key in expected)
-    steps = [event["step"] for event in jobs.read_run("killed", runs).events()[0] if event["type"] == "step"]
+    steps = [event["step"] for event in jobs.read_run("killed", runs).events() if event["type"] == "step"]
     assert steps == list(range(1, len(steps) + 1))
 
 

@@ -16,7 +16,7 @@ from explorer.data.images import open_image
 from explorer.errors import DataError, PlanError, TrainingError
 from explorer.training.batches import AugmentedInputs, CachedInputs, epoch_seed, plan_batches
 from explorer.training.cache import PrefixCache, build_cache, finish_cache, plan_layout
-from explorer.training.events import EventLog, epochs_of, read_events, rewind
+from explorer.training.events import EventLog, EventReader, epochs_of, read_events, rewind
 from explorer.training.folder import RunFolder
 from explorer.training.loop import Trainer, adamw, class_weights, cosine
 from explorer.training.plan import Plan
@@ -157,7 +157,7 @@ def test_full_augmentation_with_mixup_learns(tmp_path, model, data):
     plan = Plan(train="all", augmentation="full", epochs=2, batch_size=9)
     result = finetune(data, model, plan, tmp_path / "run")
     assert result.status == "finished"
-    events, _ = read_events(tmp_path / "run" / "events.jsonl")
+    events = read_events(tmp_path / "run" / "events.jsonl")
     assert [event["epoch"] for event in epochs_of(events)] == [1, 2]
 
 
@@ -177,7 +177,7 @@ def test_run_folder_holds_what_it_promises(tmp_path, model, data):
     assert metrics["class_names"] == NAMES and np.sum(metrics["confusion_matrix"]) == 6
     assert folder.read_state().status == "finished" and folder.read_state().progress == 1.0
     assert {state.phase for state in seen} >= {"reading", "caching", "baseline", "training", "saving"}
-    events, _ = read_events(folder.events)
+    events = read_events(folder.events)
     steps, epochs = [e for e in events if e["type"] == "step"], epochs_of(events)
     assert [step["step"] for step in steps] == list(range(1, 13)) and {"loss", "lr", "epoch"} <= steps[0].keys()
     wanted = {f"{side}_{key}" for side in ("train", "val") for key in ("loss", "accuracy", "f1_macro", "f1_weighted")}
@@ -203,7 +203,7 @@ def test_stopped_and_resumed_equals_unbroken(tmp_path, model, data, train):
         expected, got = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("whole", "parts"))
         assert expected.keys() == got.keys() and all(torch.equal(expected[key], got[key]) for key in expected)
     losses = [
-        [event["loss"] for event in read_events(tmp_path / run / "events.jsonl")[0] if event["type"] == "step"]
+        [event["loss"] for event in read_events(tmp_path / run / "events.jsonl") if event["type"] == "step"]
         for run in ("whole", "parts")
     ]
     assert losses[0] == losses[1]
@@ -232,13 +232,13 @@ def test_stop_before_the_first_step_leaves_no_checkpoint(tmp_path, model, data):
 def test_early_stopping(tmp_path, model, data):
     plan = Plan(epochs=60, lr=1.0, batch_size=8, early_stopping=2)
     result = finetune(data, model, plan, tmp_path / "run")
-    epochs = epochs_of(read_events(tmp_path / "run" / "events.jsonl")[0])
+    epochs = epochs_of(read_events(tmp_path / "run" / "events.jsonl"))
     assert result.status == "finished" and len(epochs) < 60 and len(epochs) == result.metrics["best_epoch"] + 2
 
 
 def test_images_per_class(tmp_path, model, data):
     finetune(data, model, Plan(epochs=1, images_per_class=4), tmp_path / "run")
-    start = read_events(tmp_path / "run" / "events.jsonl")[0][0]
+    start = read_events(tmp_path / "run" / "events.jsonl")[0]
     assert start["train_images"] == 12 and start["val_images"] == 6
 
 
@@ -292,21 +292,44 @@ def test_tensorboard_that_is_not_installed_is_named(tmp_path, model, data, monke
         finetune(data, model, Plan(epochs=1), tmp_path / "run", tensorboard=True)
 
 
-def test_events_are_read_on_from_any_place(tmp_path):
-    path = tmp_path / "events.jsonl"
-    assert read_events(path) == ([], 0)
-    log = EventLog(path)
+def epochs_and_steps(events):
+    return [(event["epoch"], event["step"]) for event in events]
+
+
+def test_a_growing_log_is_followed(tmp_path):
+    reader = EventReader(tmp_path / "events.jsonl")
+    assert reader.read() == []
+    log = EventLog(tmp_path / "events.jsonl")
     log.emit("step", epoch=1, step=1)
-    first, offset = read_events(path)
-    with path.open("a") as file:
+    assert epochs_and_steps(reader.read()) == [(1, 1)]
+    with (tmp_path / "events.jsonl").open("a") as file:
         file.write('{"type": "step", "epoch": 2')  # a line still being written
-    assert read_events(path, offset) == ([], offset)
-    with path.open("a") as file:
-        file.write("}\n")
-    more, end = read_events(path, offset)
-    assert [event["epoch"] for event in first + more] == [1, 2]
-    rewind(path, 1)
-    assert read_events(path, end)[0] == first
+    assert epochs_and_steps(reader.read()) == [(1, 1)]
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write(', "step": 2}\n')
+    assert epochs_and_steps(reader.read()) == [(1, 1), (2, 2)]
+    (tmp_path / "events.jsonl").unlink()
+    assert reader.read() == []
+
+
+@pytest.mark.parametrize("more", [0, 1, 2, 40])
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_log_is_followed_over_a_resume_however_much_was_added_since(tmp_path, more, ended):
+    path = tmp_path / "events.jsonl"
+    reader = EventReader(path)
+    log = EventLog(path)
+    for step in range(1, 7):
+        log.emit("step", epoch=(step + 1) // 2, step=step)
+    if ended:
+        log.emit("end", status="stopped")
+    log.close()
+    assert len(reader.read()) == 6 + ended
+    rewind(path, 2)
+    log = EventLog(path)
+    for step in range(5, 5 + more):  # the same steps again, and on
+        log.emit("step", epoch=(step + 1) // 2, step=step)
+    assert reader.read() == read_events(path)
+    assert [step for _, step in epochs_and_steps(reader.read())] == list(range(1, 5 + more))
 
 
 def test_bfloat16_trains_and_one_process_keeps_one_precision(tmp_path, model, data):

@@ -83,7 +83,7 @@ def test_training_starts_from_the_probe(tmp_path, model, data, train):
     assert results["probe"].metrics["baseline"] == baseline
     assert results["random"].metrics["loss"] == pytest.approx(baseline["loss"], abs=1e-4)
     assert results["probe"].metrics["loss"] < 0.7 * baseline["loss"]
-    events, _ = read_events(tmp_path / "probe" / "events.jsonl")
+    events = read_events(tmp_path / "probe" / "events.jsonl")
     train_loss = next(event["train_loss"] for event in events if event["type"] == "epoch")
     assert train_loss == pytest.approx(probe_loss(model, tmp_path / "probe"), rel=0.02)
 

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.chart:
         from explorer.training.curves import CONFIG, compare_figure
 
-        figure = compare_figure({run.name: run.events()[0] for run in found})
+        figure = compare_figure({run.name: run.events() for run in found})
         figure.write_html(args.chart, include_plotlyjs=True, config=CONFIG)
         print(f"wrote {args.chart}")
     print("\n".join([HEADER, *map(line, found)]) if found else f"no runs in {runs}")

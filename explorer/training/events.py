@@ -1,4 +1,4 @@
-"""The log of a run, one JSON object a line: appended by the trainer, read on from any place by everyone else.
+"""The log of a run, one JSON object a line: appended by the trainer, followed by everyone else.
 
 Types of events: "start" (names, counts), "baseline" (metrics before the first epoch), "step" (epoch, step, loss, lr),
 "epoch" (epoch, seconds, images_per_second, seconds_left, lr, best, and train_ and val_ loss, accuracy, f1_macro,
@@ -26,25 +26,49 @@ class EventLog:
         self._file.close()
 
 
-def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Events after byte `offset`, and the offset to go on from; a last line still being written waits for next time.
+class EventReader:
+    """Follows a log that grows: each read parses only what was added.
 
-    Where the file has become shorter than offset (a resumed run drops its unfinished epoch), it is read from the start.
+    A resumed run writes its log anew, without the epoch that was not finished, and goes on: then all of it is read
+    again. Every line tells its time, so the last line read is at its place only where all lines before it are, too.
     """
-    if not path.is_file():
-        return [], 0
-    with path.open("rb") as file:
-        if offset > path.stat().st_size:
-            offset = 0
-        file.seek(offset)
-        whole, newline, _ = file.read().rpartition(b"\n")
-    return [json.loads(line) for line in whole.splitlines()], offset + len(whole) + len(newline)
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._forget()
+
+    def _forget(self) -> None:
+        self._events: list[dict[str, Any]] = []
+        self._end = 0
+        self._last = b""
+
+    def read(self) -> list[dict[str, Any]]:
+        """All events so far, none where there is no file; a last line still being written waits for next time."""
+        if not self._path.is_file():
+            self._forget()
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._end - len(self._last))
+            if file.read(len(self._last)) != self._last:
+                self._forget()
+                file.seek(0)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        if newline:
+            lines = whole.split(newline)
+            self._events = [*self._events, *map(json.loads, lines)]
+            self._end += len(whole + newline)
+            self._last = lines[-1] + newline
+        return self._events
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """All events of a log, none where there is no file; a last line still being written is left out."""
+    return EventReader(path).read()
 
 
 def rewind(path: Path, epoch: int) -> None:
     """Drop what happened after `epoch` finished epochs, so that a resumed run logs it once."""
-    events, _ = read_events(path)
-    kept = [event for event in events if event["type"] != "end" and event.get("epoch", 0) <= epoch]
+    kept = [event for event in read_events(path) if event["type"] != "end" and event.get("epoch", 0) <= epoch]
     partial = path.with_suffix(".partial")
     partial.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
     partial.replace(path)

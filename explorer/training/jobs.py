@@ -35,9 +35,9 @@ class Run:
     def name(self) -> str:
         return self.folder.name
 
-    def events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """Events after byte `offset`, and the offset to go on from."""
-        return read_events(self.folder.events, offset)
+    def events(self) -> list[dict[str, Any]]:
+        """All events so far."""
+        return read_events(self.folder.events)
 
 
 def start(

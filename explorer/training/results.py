@@ -28,7 +28,7 @@ def save_results(work: "Work", logits: np.ndarray, status: str) -> dict[str, Any
         "baseline": dict(saved.baseline),
         "knn_accuracy": saved.knn_accuracy,
     }
-    events, _ = read_events(folder.events)
+    events = read_events(folder.events)
     write_csv(folder.path / "epochs.csv", epochs_of(events))
     write_html(folder.path / "curves.html", folder.name, events, saved.baseline)
     rows = predictions(logits, examples.val_labels, examples.val_items, names)

@@ -52,7 +52,7 @@ def _compare(runs: list[Run]) -> None:
         format_func=lambda key: COMPARED[key].removeprefix("validation ").capitalize(),
         required=True,
     )  # fmt: skip
-    chosen = {run.name: run.events()[0] for run in runs if run.name in compared}
+    chosen = {run.name: run.events() for run in runs if run.name in compared}
     events = {name: found for name, found in chosen.items() if any(event["type"] == "epoch" for event in found)}
     if events and by:
         figure = compare_figure(events, by)

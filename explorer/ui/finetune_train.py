@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from explorer.training.curves import loss_figure, score_figure
-from explorer.training.events import read_events
+from explorer.training.events import EventReader
 from explorer.training.folder import RunFolder, State
 from explorer.training.jobs import resume, stop
 from explorer.training.options import runs_folder
@@ -58,13 +58,8 @@ def _live(folder: RunFolder) -> None:
 
 def _events(folder: RunFolder) -> list[dict[str, Any]]:
     """All events of the run; each redraw parses only what was added."""
-    kept, offset = st.session_state.get(f"events_{folder.name}", ([], 0))
-    if folder.events.is_file() and folder.events.stat().st_size < offset:  # resumed: its unfinished epoch was dropped
-        kept, offset = [], 0
-    added, offset = read_events(folder.events, offset)
-    kept = [*kept, *added]
-    st.session_state[f"events_{folder.name}"] = (kept, offset)
-    return kept
+    reader: EventReader = st.session_state.setdefault(f"events_{folder.name}", EventReader(folder.events))
+    return reader.read()
 
 
 def _status(folder: RunFolder, drawn_active: bool) -> None:

@@ -43,7 +43,10 @@ def free_port() -> int:
 
 @contextmanager
 def running_app(folder: Path, **environment: str) -> Iterator[Server]:
-    """`streamlit run explorer/Home.py` with its checkpoints and runs in folder, stopped at the end; offline."""
+    """`streamlit run explorer/Home.py` with its checkpoints and runs in folder, stopped at the end; offline.
+
+    Raises RuntimeError at the end where the server logged a traceback: a page showed one, or would have.
+    """
     port = free_port()
     env = os.environ | {
         "EXPLORER_CHECKPOINTS": str(folder / "checkpoints"),
@@ -56,7 +59,7 @@ def running_app(folder: Path, **environment: str) -> Iterator[Server]:
         sys.executable, "-m", "streamlit", "run", "explorer/Home.py", "--server.port", str(port),
         "--server.headless", "true", "--browser.gatherUsageStats", "false",
     ]  # fmt: skip
-    log = folder / "server.log"
+    log = folder / f"server-{port}.log"
     with open(log, "wb") as output:
         process = subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=output, stderr=subprocess.STDOUT)
     try:
@@ -65,6 +68,9 @@ def running_app(folder: Path, **environment: str) -> Iterator[Server]:
     finally:
         process.terminate()
         process.wait(timeout=20)
+    said = log.read_text("utf-8", errors="replace")
+    if "Traceback" in said:
+        raise RuntimeError(f"the app's server logged a traceback:\n{said[-8000:]}")
 
 
 def _wait_until_healthy(process: subprocess.Popen, url: str, log: Path) -> None:
