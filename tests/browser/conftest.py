@@ -1,5 +1,6 @@
 """What browser tests share: Debian's Chromium, and one real server of the app for the whole run."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,7 +61,9 @@ def settled_box(locator: Locator) -> FloatRect:
     """Where it lies in the window, scrolled into view, once nothing has moved it for a while."""
     locator.scroll_into_view_if_needed()
     box, still = locator.bounding_box(), 0
+    end = time.monotonic() + PATIENCE / 1000
     while still < 3:
+        assert time.monotonic() < end, "it keeps moving"
         locator.page.wait_for_timeout(100)
         before, box = box, locator.bounding_box()
         still = still + 1 if box == before else 0

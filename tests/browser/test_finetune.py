@@ -150,6 +150,8 @@ def test_a_killed_run_is_resumed_by_a_click_to_the_unbroken_result(page, app, ap
     assert 2 <= folder.read_state().epoch < epochs
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("Finished after epoch 80 of 80.")).to_be_visible(timeout=TRAINING)
+    wait_for_epochs(page, epochs + 1, epochs + 1)
+    assert epochs_shown(page) == epochs + 1, "no epoch is drawn twice"
     page.get_by_role("button", name="See the result").click()
     expect(page.get_by_role("heading", name="Attention before and after")).to_be_visible()
 
