@@ -3,10 +3,7 @@
 // replaces the address. Entries added before this script ran stay, and are passed over: Back leads to the page before.
 if (!window.settingsReplaceAddress) {
   window.settingsReplaceAddress = true;
-  const page = (address) => {
-    const url = new URL(address, location.href);
-    return url.pathname + url.hash;
-  };
+  const page = (address) => new URL(address, location.href).pathname;
 
   const push = history.pushState.bind(history);
   history.pushState = (state, title, url) => {
