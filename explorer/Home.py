@@ -9,6 +9,7 @@ sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry or
 
 import streamlit as st  # noqa: E402
 
+from explorer.ui.address import forget_settings  # noqa: E402
 from explorer.ui.messages import open_link, show_link, show_messages  # noqa: E402
 from explorer.ui.navigation import pages  # noqa: E402
 from explorer.ui.sidebar import sidebar  # noqa: E402
@@ -19,6 +20,7 @@ st.set_page_config(page_title="Vision Transformer explorer", page_icon=str(ICON)
 style()
 page = st.navigation(pages(), position="top")
 open_link(page.url_path)
+forget_settings()
 sidebar()
 place = show_messages()
 page.run()

@@ -3,12 +3,19 @@
 Streamlit's bind="query-params" writes the label of what was picked, and forgets a widget that isn't drawn. A widget
 whose labels differ from its options, or that several tabs draw, gets key=KEY and persist_state="session" instead, with
 take(KEY, …) before it and write(KEY, …) after it.
+
+Back and Forward bring an address whose settings are to be shown, whatever the session holds by then: forget_settings()
+drops them at the start of such a run, so that everything that asks `take`, or is named by `keep_in_address`, reads the
+address anew. Streamlit does the same for its bound widgets.
 """
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+_NAMED = "named_in_address"  # keys of the session's settings that the address holds
 
 T = TypeVar("T")
 Read = Callable[[str], T | None]  # what a text stands for, None for nothing
@@ -44,11 +51,25 @@ def read_patch(grid: tuple[int, int]) -> Read[tuple[int, int]]:
     return read
 
 
+def keep_in_address(key: str) -> None:
+    """Say that the address holds this setting of the session, so that Back and Forward bring it back."""
+    st.session_state.setdefault(_NAMED, set()).add(key)
+
+
+def forget_settings() -> None:
+    """In a run that Back or Forward began, drop what the session holds of the settings that the address names."""
+    context = get_script_run_ctx()
+    if context is not None and context.is_history_navigation:
+        for key in st.session_state.get(_NAMED, ()):
+            st.session_state.pop(key, None)
+
+
 def take(key: str, read: Read[T], default: T) -> str | None:
     """Give the widget of that key its value: what this session has, else what the address says, else the default.
 
     A value of this session that can't be read any more becomes the default. Returns what the address says in vain.
     """
+    keep_in_address(key)
     first = key not in st.session_state
     text = st.query_params.get(key, str(default)) if first else str(st.session_state[key])
     value = read(text)

@@ -14,6 +14,7 @@ from explorer.models.backbone import Model
 from explorer.rendering.colormaps import COLORMAPS
 from explorer.rendering.payload import LOOK
 from explorer.rendering.view import SAMPLE, View
+from explorer.ui.address import keep_in_address
 from explorer.ui.messages import check_link, link_is_new
 
 CANVAS = "canvas"  # key of the live canvas
@@ -113,6 +114,7 @@ def check_look() -> None:
 
 def settings() -> dict[str, Any]:
     """The canvas' settings of this session; on the first run those of the address."""
+    keep_in_address(SETTINGS)
     if SETTINGS not in st.session_state:
         st.session_state[SETTINGS] = {"seq": 0, **DEFAULTS, **_from_address()}
     return st.session_state[SETTINGS]

@@ -8,6 +8,7 @@ from explorer.models import registry
 from explorer.training.curves import COMPARED, CONFIG, compare_figure
 from explorer.training.jobs import Run, delete, list_runs
 from explorer.training.options import runs_folder
+from explorer.ui.address import keep_in_address
 from explorer.ui.finetune_charts import SCORES, written
 from explorer.ui.finetune_steps import RUN
 from explorer.ui.finetune_uploads import data_title
@@ -22,6 +23,7 @@ def pick_run() -> Run | None:
     runs = {run.name: run for run in list_runs(runs_folder())}
     if not runs:
         return None
+    keep_in_address(RUN)
     wanted = st.session_state.get(RUN) or st.query_params.get(RUN)
     if wanted not in (None, *runs):
         st.warning(f"There is no run named {plain(wanted)} any more; here is the newest.")

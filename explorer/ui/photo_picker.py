@@ -7,13 +7,16 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.samples import SAMPLES
 from explorer.errors import ImageError
+from explorer.ui.address import keep_in_address, write
 from explorer.ui.components.photo_strip import photo_strip
 from explorer.ui.messages import check_link, say, sentence_of
 from explorer.ui.photos import Photo, add_photo, clear_photos, my_photos, samples
 from explorer.ui.uploads import let_go
 
 STRIP = "photo_strip"
-PHOTO = "photo"  # the setting in the address: the name of a sample
+PHOTO = "photo"  # the setting in the address: the name of a sample, or MINE and the key of a photo of this session
+MINE = "mine-"
+GONE = "The photo of this address is no longer here: photos go with the window they were dropped in. Drop it again."
 TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "ppm"]
 LARGEST = 100  # MB
 _PICKED = "photo_key"
@@ -40,11 +43,22 @@ def pick_photo_next(photo: Photo) -> None:
 
 
 def _picked(choices: Sequence[Photo]) -> Photo:
+    keep_in_address(_PICKED)
     if _PICKED not in st.session_state:
-        check_link(PHOTO, SAMPLES.__contains__, f"one of {', '.join(SAMPLES)}")
-        st.session_state[_PICKED] = f"sample:{st.query_params.get(PHOTO)}"
+        st.session_state[_PICKED] = _named(st.query_params.get(PHOTO, ""), choices)
     wanted = st.session_state[_PICKED]
     return next((photo for photo in choices if photo.key == wanted), samples()[0])
+
+
+def _named(name: str, choices: Sequence[Photo]) -> str:
+    """The key of the photo that an address names; a sentence where it names none."""
+    if not name.startswith(MINE):
+        check_link(PHOTO, SAMPLES.__contains__, f"one of {', '.join(SAMPLES)}")
+        return f"sample:{name}"
+    key = name.removeprefix(MINE)
+    if key not in (photo.key for photo in choices):
+        say(GONE)
+    return key
 
 
 def _take_pick() -> None:
@@ -57,11 +71,11 @@ def _clear() -> None:
 
 
 def _mirror_in_address(photo: Photo) -> None:
-    name = photo.key.removeprefix("sample:")
-    if name in SAMPLES and photo != samples()[0]:
-        st.query_params[PHOTO] = name
+    if photo == samples()[0]:
+        write(PHOTO, None)
     else:
-        st.query_params.pop(PHOTO, None)
+        sample = photo.key.startswith("sample:")
+        write(PHOTO, photo.key.removeprefix("sample:") if sample else MINE + photo.key)
 
 
 def _drop_zone() -> None:
