@@ -1,6 +1,7 @@
 """Training on the cache equals training on every block; a resumed run equals an unbroken one."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 
@@ -190,7 +191,8 @@ def test_run_folder_holds_what_it_promises(tmp_path, model, data):
     assert metrics["loss"] < metrics["baseline"]["loss"]
     assert (folder.path / "epochs.csv").read_text().count("\n") == 4
     page = (folder.path / "curves.html").read_text()
-    assert 'src="http' not in page and "Plotly.newPlot" in page
+    # A script or style fetched from elsewhere; the text of Plotly's own bundle may hold other addresses.
+    assert not re.search(r"<(script|link)\b[^>]*\b(src|href)=", page) and "Plotly.newPlot" in page
 
 
 @pytest.mark.slow
