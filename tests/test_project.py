@@ -86,6 +86,7 @@ def test_the_version_is_the_same_everywhere():
     assert project["project"]["requires-python"] == f">={project['tool']['pyright']['pythonVersion']}"
 
 
+@pytest.mark.slow
 def test_pip_install_lets_other_folders_import_it(tmp_path: Path):
     copy, packages, elsewhere = (tmp_path / name for name in ("copy", "packages", "elsewhere"))
     shutil.copytree(REPOSITORY / "explorer", copy / "explorer", ignore=shutil.ignore_patterns("__pycache__"))
@@ -104,6 +105,7 @@ def test_pip_install_lets_other_folders_import_it(tmp_path: Path):
     assert wanted.count("Requires-Dist:") == len(required("requirements.txt"))
 
 
+@pytest.mark.slow
 def test_core_imports_no_streamlit():
     modules = [
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)

@@ -133,6 +133,7 @@ class ExplicitMode(TorchFunctionMode):
         return self.patterns[-1] @ v
 
 
+@pytest.mark.slow
 def test_rotary_embeddings_and_gated_layers_match_too():
     model = explorer.load_model("timm:eva02_tiny_patch14_224", device="cpu", pretrained=False)
     recording = explorer.record(model, photo(), size=56)
