@@ -24,10 +24,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print which tests passed only when tried once more, and why the first try failed."""
+    """Print which tests were tried once more, and why they failed at first."""
     tried_again = terminalreporter.stats.get("rerun", [])
     if tried_again:
-        terminalreporter.section(f"{len(tried_again)} failed and were tried once more: faults to be understood")
+        terminalreporter.section(f"tried once more after a failure: {len(tried_again)}, each a fault to be understood")
     for report in tried_again:
         terminalreporter.write_line(f"{report.nodeid}\n{report.longreprtext}\n")
 
