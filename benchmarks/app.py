@@ -19,14 +19,14 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from timm.models import save_for_hf
 
-from tests.browser.server import FLAGS, Server, chromium_path, running_app
+from tests.browser.server import FLAGS, KEEP_DRAWN, Server, chromium_path, running_app
 
 BIG = "vit_small_patch8"  # random weights, in the server's checkpoints folder
 WATCH = """(root) => {
     const times = (root.times = []);
     let asked = 0;
     const name = (shown) => `${shown.layer} ${shown.query}`;
-    let last = name(root.view.shown);
+    let last = name(root.drawn);
     for (const type of ["keydown", "pointermove"])
         window.addEventListener(type, () => (asked ||= performance.now()), { capture: true });
     root.addEventListener("drawn", ({ detail }) => {
@@ -34,13 +34,14 @@ WATCH = """(root) => {
         last = name(detail);
     });
 }"""
-FIRST_WEIGHTS = "(root) => root.view.shown?.weights.slice(0, 8).join()"
+FIRST_WEIGHTS = "(root) => root.drawn?.weights.slice(0, 8).join()"
 
 
 def open_attention(browser: Browser, server: Server, model: str, size: int) -> Page:
     """The Attention page with the canvas drawn."""
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.set_default_timeout(300_000)
+    page.add_init_script(KEEP_DRAWN)
     page.goto(f"{server.url}/attention?model={model}&size={size}&photo=astronaut")
     page.locator(".live[data-layer]").wait_for()
     page.wait_for_timeout(2000)  # the rest of the page

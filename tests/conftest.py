@@ -9,9 +9,27 @@ from explorer.models import registry
 from tests.tiny import save_weights
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+BROWSER_TESTS = REPOSITORY / "tests" / "browser"
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 torch.set_num_threads(1)  # tiny models: a second thread costs more than it gives, many times more on a busy machine
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in tests/browser is marked so; slow tests say it themselves."""
+    for item in items:
+        if BROWSER_TESTS in item.path.parents:
+            item.add_marker("browser")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print which tests were tried once more, and why they failed at first."""
+    tried_again = terminalreporter.stats.get("rerun", [])
+    if tried_again:
+        terminalreporter.section(f"tried once more after a failure: {len(tried_again)}, each a fault to be understood")
+    for report in tried_again:
+        terminalreporter.write_line(f"{report.nodeid}\n{report.longreprtext}\n")
 
 
 @pytest.fixture(scope="session")

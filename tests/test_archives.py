@@ -126,6 +126,7 @@ def test_many_overlapping_claims_stay_under_the_total_ratio(tmp_path):
         read_all(path)
 
 
+@pytest.mark.slow
 def test_too_many_entries(tmp_path):
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:

@@ -16,6 +16,7 @@ from explorer.errors import DataError
 SCANS, LABELS = (np.array(part) for part in load_digits(return_X_y=True))
 
 
+@pytest.mark.slow
 def test_all_digits_read_back(tmp_path):
     report = read_dataset(write_builtin("digits", tmp_path / "digits"))
     assert report.class_names == tuple("0123456789")

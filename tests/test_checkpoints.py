@@ -53,6 +53,7 @@ def transformers_logits(folder, inputs):
     return model(inputs).logits
 
 
+@pytest.mark.slow
 def test_three_libraries_give_the_same_logits(checkpoint, data):
     model = load_model(checkpoint, device="cpu")
     inputs = torch.cat([model.preprocess(path) for path in sorted(data.rglob("*.png"))[:4]])
@@ -84,6 +85,7 @@ def test_card_tells_base_data_plan_and_quality(checkpoint):
     assert "num_classes" not in json.loads((checkpoint / "config.json").read_text())["model_args"]
 
 
+@pytest.mark.slow
 def test_onnx_gives_the_same_logits_for_any_batch(checkpoint, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     model = load_model(checkpoint, device="cpu")

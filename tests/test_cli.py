@@ -90,6 +90,7 @@ def test_settings_that_can_not_be_had(folder, capsys, tmp_path, options, words):
     check_one_line(capsys, words)
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback():
     command = f"{sys.executable} -m explorer models | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, text=True)

@@ -110,6 +110,7 @@ def test_a_picture_never_takes_the_place_of_the_photo(weights, tmp_path):
     assert (tmp_path / "cat.png").read_bytes() == before and (tmp_path / "cat-2.png").is_file()
 
 
+@pytest.mark.slow
 def test_as_a_program(weights, picture, tmp_path):
     command = [sys.executable, "-m", "explorer", "attention", picture, "--model", weights, "--size", "65"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)

@@ -19,6 +19,8 @@ from explorer.models.loading import load_model
 from explorer.training.examples import SIZES
 from tests.training_help import make_base, make_dataset
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

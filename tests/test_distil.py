@@ -131,6 +131,7 @@ def test_a_perfect_student_loses_nothing():
         assert all(abs(loss.item()) < 1e-4 for loss in losses(model, detached, images).values())
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_like_an_uninterrupted_one(store, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -151,6 +152,7 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(store, tmp_path):
         assert torch.allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_brings_the_student_nearer_to_its_teacher(store, tmp_path):
     run = trainer(store, tmp_path)
     phase = run.recipe.phases[0]

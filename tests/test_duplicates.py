@@ -99,6 +99,7 @@ def test_groups_in_a_report(tmp_path):
     assert (near.kind, near.across_classes, near.across_splits) == ("near", True, True)
 
 
+@pytest.mark.slow
 def test_real_data_sets_hold_few_copies(shared_data):
     """Shoes on a white page look alike to a plain hash; of 1,500, two photos of one boot are all that is left."""
     shoes = read_dataset(shared_data / "datasets" / "shoe_sandal_boot.zip")

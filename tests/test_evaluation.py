@@ -79,6 +79,7 @@ def test_bootstrap_interval_holds_the_score_and_narrows_with_more_images():
     assert bootstrap(np.array(few["confusion_matrix"]), 1) == bootstrap(np.array(few["confusion_matrix"]), 1)
 
 
+@pytest.mark.slow
 def test_bootstrap_matches_drawing_images_again():
     logits, labels = random_case(3, 50)
     predicted, draw = logits.argmax(1), np.random.default_rng(1)

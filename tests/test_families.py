@@ -20,6 +20,8 @@ from explorer.models.timm_models import BLOCK_REASONS, PLAIN_MODULES, REASONS, c
 from explorer.models.transformers_models import create_transformers, wrap_transformers
 from tests.tiny import photo
 
+pytestmark = pytest.mark.slow
+
 SHARPENED = re.compile(r"\b(qkv|q_proj|k_proj|query|key|in_proj)(\.weight|_weight)$")
 BIASES = re.compile(r"relative_position_bias_table$|rel_pos\.mlp\.fc2\.weight$")
 

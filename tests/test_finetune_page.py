@@ -122,6 +122,7 @@ def test_a_run_that_is_no_longer_there_is_named_and_the_newest_shown(runs):
     assert app.selectbox(key="run").value == "left"
 
 
+@pytest.mark.slow
 def test_a_run_without_result_says_so(runs):
     make_run(runs, "early", status="stopped")
     app = show("early", "result")
@@ -142,6 +143,7 @@ def finished(tmp_path_factory) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, monkeypatch):
     monkeypatch.setenv("EXPLORER_RUNS", str(finished / "runs"))
     monkeypatch.setattr(registry, "CHECKPOINTS", finished / "checkpoints")
@@ -201,6 +203,7 @@ choose_plan(choice, Dataset(data, "digits", read_dataset(data)))
 """
 
 
+@pytest.mark.slow
 def test_what_the_sidebar_says_of_a_weights_file_reaches_the_run(runs, tmp_path, monkeypatch):
     monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path / "checkpoints"))  # for the trainer's own process
     write_folder(tmp_path / "digits", digit_files(3))
@@ -222,6 +225,7 @@ def test_what_the_sidebar_says_of_a_weights_file_reaches_the_run(runs, tmp_path,
     assert (options.num_heads, options.arch, plan.keep_epochs, plan.new_head) == (4, None, 10, "random")
 
 
+@pytest.mark.slow
 def test_of_a_deleted_model_the_numbers_stay(finished, monkeypatch, tmp_path):
     monkeypatch.setenv("EXPLORER_RUNS", str(finished / "runs"))
     monkeypatch.setattr(registry, "CHECKPOINTS", tmp_path)
@@ -235,6 +239,7 @@ def test_of_a_deleted_model_the_numbers_stay(finished, monkeypatch, tmp_path):
     assert not app.error and not {"Open in Attention", "Make ONNX"} & set(buttons(app))
 
 
+@pytest.mark.slow
 def test_a_damaged_run_hides_no_other_and_can_be_deleted(runs):
     make_run(runs, "good", status="stopped")
     for name, file, content in (
@@ -264,6 +269,7 @@ def test_progress_line_tells_epoch_speed_and_time():
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_starts_says_what_takes_its_time(runs):
     make_run(runs, "new", status="starting")
     (bar,) = show("new").get("progress")

@@ -238,6 +238,7 @@ def test_an_unknown_family_is_asked_for(tmp_path):
         load({**tensors, "blocks.0.attn.rel_pos.mlp.fc1.weight": torch.ones(4, 2)}, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, arch", [("vit_relpos_small_patch16_224", None), ("eva02_tiny_patch14_224", "eva02_tiny_patch14_224")]
 )
@@ -302,6 +303,7 @@ def test_a_tensor_that_changes_the_arithmetic_is_never_left_out(tmp_path):
         load(tensors, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["timm", "dinov2", "transformers"])
 def test_no_shape_leads_to_anything_but_a_sentence(kind, tmp_path):
     tensors = plain(reg_tokens=2, init_values=1.0, num_classes=0).state_dict()

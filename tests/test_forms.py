@@ -21,6 +21,8 @@ from explorer.training.split import split_model
 from tests.test_families import small_size, small_timm
 from tests.training_help import make_dataset
 
+pytestmark = pytest.mark.slow
+
 SIZE: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,

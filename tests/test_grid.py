@@ -64,6 +64,7 @@ def test_the_model_computes_what_it_did(weights):
     assert (other - model.forward(pixels)[0]).abs().max() > 1e-3  # the other way round it is another model
 
 
+@pytest.mark.slow
 def test_it_holds_with_the_architecture_named_too(weights, tmp_path):
     torch.manual_seed(0)
     named: Any = VisionTransformer(img_size=(96, 160), patch_size=16, embed_dim=192, num_heads=3, num_classes=3).eval()
@@ -75,6 +76,7 @@ def test_it_holds_with_the_architecture_named_too(weights, tmp_path):
         torch.testing.assert_close(model.forward(pixels)[0], named.forward_features(pixels), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_command_and_its_script_give_the_same_map(weights, tmp_path):
     photo(80, 48).save(tmp_path / "photo.png")
     told = ["--model", str(weights), "--grid", "6x10", "--size", "48", "--fit", "keep"]
@@ -119,6 +121,7 @@ def test_small_pictures_are_those_of_its_model(weights, tmp_path):
     assert first.shape == second.shape and (first != second).any()
 
 
+@pytest.mark.slow
 def test_a_run_keeps_it(weights, tmp_path):
     data = make_dataset(tmp_path / "data", per_class=4)
     where = ["--runs", str(tmp_path / "runs"), "--name", "wide"]
@@ -128,6 +131,7 @@ def test_a_run_keeps_it(weights, tmp_path):
     assert explorer.load_model(tmp_path / "checkpoints" / "wide", device="cpu").depth == 2
 
 
+@pytest.mark.slow
 def test_the_app_asks_for_it_and_loads_with_it(checkpoints, weights):
     save_file(oblong().state_dict(), registry.CHECKPOINTS / NAME)
     app = open_app(model=f"checkpoints/{NAME}")
@@ -141,6 +145,7 @@ def test_the_app_asks_for_it_and_loads_with_it(checkpoints, weights):
     assert not sentences(linked) and linked.session_state["choice"].grid == "6x10"
 
 
+@pytest.mark.slow
 def test_an_upload_says_it(checkpoints, weights):
     app = open_app()
     uploader = next(widget for widget in app.file_uploader if widget.label == "Weights file")

@@ -7,7 +7,10 @@ import pytest
 
 from explorer import heap
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told what to do with tensors")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told what to do with tensors"),
+]
 
 HOLES = """
 import psutil, torch

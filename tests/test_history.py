@@ -23,6 +23,8 @@ from tests.app import open_app, sentences
 from tests.tiny import photo, tiny_model
 from tests.training_help import make_base, make_dataset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:

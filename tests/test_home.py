@@ -19,6 +19,8 @@ from tests.app import TINY
 from tests.conftest import REPOSITORY
 from tests.tiny import save_weights
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 90  # seconds for the slowest machine
 
 

@@ -22,6 +22,8 @@ from explorer.training.plan import Plan
 from explorer.training.queue import MachineQueue
 from tests.training_help import make_base, make_dataset
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 240  # seconds for a process to get somewhere on a busy machine
 
 

@@ -185,6 +185,7 @@ def test_types_that_are_no_plain_vit(tmp_path):
         explorer.load_model("hf:bert", device="cpu", pretrained=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, reason",
     [
@@ -238,6 +239,7 @@ def test_what_is_no_model(source):
         explorer.load_model(source, device="cpu")
 
 
+@pytest.mark.slow
 def test_a_model_the_person_names(tmp_path):
     saved_timm(tmp_path)
     model = explorer.load_model(tmp_path / "model.safetensors", device="cpu", arch="test_vit")
@@ -248,6 +250,7 @@ def test_a_model_the_person_names(tmp_path):
         explorer.load_model(tmp_path / "model.safetensors", device="cpu", arch="vit_nonsense")
 
 
+@pytest.mark.slow
 def test_transformers_is_imported_only_when_asked_for():
     code = (
         "import sys, explorer; explorer.load_model('timm:test_vit', device='cpu', pretrained=False);"

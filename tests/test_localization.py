@@ -129,6 +129,7 @@ def test_averages_are_over_images():
     assert (got[1].auc, got[1].iou, got[1].pointing) == pytest.approx((0.6, 0.3, 0.5))
 
 
+@pytest.mark.slow
 def test_real_photos_give_the_known_figures(shared_data):
     weights = shared_data / "weights" / "deit_tiny_patch16_224.safetensors"
     model = explorer.load_model(weights, arch="deit_tiny_patch16_224", device="cpu")

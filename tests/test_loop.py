@@ -1,6 +1,7 @@
 """Training on the cache equals training on every block; a resumed run equals an unbroken one."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 
@@ -95,6 +96,7 @@ def test_same_weights_as_the_plain_loop(tmp_path, model, data, train, augmentati
         torch.testing.assert_close(got[name], tensor, rtol=0, atol=1e-4, msg=name)
 
 
+@pytest.mark.slow
 def test_half_precision_cache_costs_no_accuracy(tmp_path, model, data):
     plan = Plan(train="last-1", epochs=8, batch_size=8, augmentation="none").resolved()
     full, _ = train_cached(tmp_path, model, data, plan, 8)
@@ -153,6 +155,7 @@ def test_the_strongest_draw_of_every_augmentation_works(model, data):
         assert op(picture).size == picture.size
 
 
+@pytest.mark.slow
 def test_full_augmentation_with_mixup_learns(tmp_path, model, data):
     plan = Plan(train="all", augmentation="full", epochs=2, batch_size=9)
     result = finetune(data, model, plan, tmp_path / "run")
@@ -188,9 +191,11 @@ def test_run_folder_holds_what_it_promises(tmp_path, model, data):
     assert metrics["loss"] < metrics["baseline"]["loss"]
     assert (folder.path / "epochs.csv").read_text().count("\n") == 4
     page = (folder.path / "curves.html").read_text()
-    assert 'src="http' not in page and "Plotly.newPlot" in page
+    # A script or style fetched from elsewhere; the text of Plotly's own bundle may hold other addresses.
+    assert not re.search(r"<(script|link)\b[^>]*\b(src|href)=", page) and "Plotly.newPlot" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", ["head", "last-1"])
 def test_stopped_and_resumed_equals_unbroken(tmp_path, model, data, train):
     plan = Plan(train=train, epochs=5, batch_size=8)

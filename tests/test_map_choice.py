@@ -11,7 +11,7 @@ from tests.app import open_app, sentences
 from tests.test_pages import png
 from tests.tiny import save_weights
 
-pytestmark = pytest.mark.usefixtures("checkpoints")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("checkpoints")]
 
 
 def code(app) -> str:

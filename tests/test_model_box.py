@@ -33,6 +33,7 @@ def test_what_is_here_comes_first_and_the_rest_names_its_download(empty_cache):
     assert list(labels)[:3] == ["bundled", "mae-b16", TINY] and labels["mae-b16"] == "MAE ViT-B/16"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["tiny.safetensors", "tiny.safetensors · download 90 MB"])
 def test_a_label_is_its_model_also_after_the_download(label):
     app = open_app(model=label)

@@ -15,7 +15,7 @@ from tests.conftest import REPOSITORY
 from tests.tiny import save_weights
 
 NAMES = [entry.name for entry in PAGES]
-pytestmark = pytest.mark.usefixtures("checkpoints")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("checkpoints")]
 
 
 def png(width: int = 40, height: int = 30, color: str = "red") -> bytes:

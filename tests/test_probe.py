@@ -73,6 +73,7 @@ def test_a_class_without_images_keeps_its_row():
     np.testing.assert_allclose(whole.head.bias[:3].detach(), bias, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", ["head", "last-1", "all"])
 def test_training_starts_from_the_probe(tmp_path, model, data, train):
     results = {
@@ -99,6 +100,7 @@ def probe_loss(model, run_dir) -> float:
     return log_loss(examples.train_labels, regression.predict_proba(standard))
 
 
+@pytest.mark.slow
 def test_a_head_that_knows_the_classes_is_kept(tmp_path, model, data):
     first = finetune(data, model, Plan(epochs=2), tmp_path / "first", progress=False)
     assert first.checkpoint

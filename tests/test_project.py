@@ -26,11 +26,15 @@ def python_files(folders: Sequence[str] = ("explorer", "pages", "tests", "benchm
     return [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
 
 
-def test_readme_holds_both_commands_and_ci_runs_the_test_command():
+def test_readme_holds_both_commands_and_ci_installs_the_same_and_runs_the_same_tests_in_two_parts():
     readme = (REPOSITORY / "README.md").read_text()
     assert RUN in readme.splitlines()
     assert TEST in readme.splitlines()
-    assert TEST in (REPOSITORY / ".ci" / "run").read_text().splitlines()
+    install, test = TEST.split(" && ")
+    ci = (REPOSITORY / ".ci" / "run").read_text().splitlines()
+    assert install in ci
+    parts = [line.removeprefix(test) for line in ci if line.startswith(f"{test} ")]
+    assert [part.partition('"')[2].partition('"')[0] for part in parts] == ["not browser", "browser"]
 
 
 def required(file: str) -> dict[str, Requirement]:
@@ -55,7 +59,10 @@ def imported(*folders: str) -> set[str]:
 
 
 OPTIONAL = {"onnxscript"}  # for one option, which says what to install
-BY_NAME = {"ruff", "pyright", "onnx", "onnxruntime", "tensorboard"}  # run, or imported where they are there
+BY_NAME = {  # run, or imported where they are there
+    "onnx", "onnxruntime", "pre-commit", "pyright", "pytest-cov", "pytest-rerunfailures", "pytest-xdist", "ruff",
+    "tensorboard",
+}  # fmt: skip
 
 
 def test_every_package_used_is_required_and_every_requirement_is_used():
@@ -79,6 +86,7 @@ def test_the_version_is_the_same_everywhere():
     assert project["project"]["requires-python"] == f">={project['tool']['pyright']['pythonVersion']}"
 
 
+@pytest.mark.slow
 def test_pip_install_lets_other_folders_import_it(tmp_path: Path):
     copy, packages, elsewhere = (tmp_path / name for name in ("copy", "packages", "elsewhere"))
     shutil.copytree(REPOSITORY / "explorer", copy / "explorer", ignore=shutil.ignore_patterns("__pycache__"))
@@ -97,6 +105,7 @@ def test_pip_install_lets_other_folders_import_it(tmp_path: Path):
     assert wanted.count("Requires-Dist:") == len(required("requirements.txt"))
 
 
+@pytest.mark.slow
 def test_core_imports_no_streamlit():
     modules = [
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)

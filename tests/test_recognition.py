@@ -36,6 +36,7 @@ def whole(monkeypatch) -> Iterator[list[str]]:
     recognition._shapes_of.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -56,6 +57,7 @@ def test_several_with_the_same_shapes_are_named(whole):
         recognition.recognise(shapes_on_paper("beit_base_patch16_224"), "file")
 
 
+@pytest.mark.slow
 def test_shapes_of_none_ask_for_the_architecture(whole):
     tensors = shapes_on_paper("eva02_tiny_patch14_224")
     tensors["blocks.3.attn.proj.weight"] = torch.empty(5, 5, device="meta")
@@ -63,6 +65,7 @@ def test_shapes_of_none_ask_for_the_architecture(whole):
         recognition.recognise(tensors, "file")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "vit_tiny_r_s16_p8_224", "vit_relpos_small_patch16_224"])
 def test_what_no_file_holds_is_computed_in_an_empty_model(name):
     built, empty = create_timm(name), create_empty(name)
@@ -90,6 +93,7 @@ def own_names(tensors: dict[str, torch.Tensor], biased: bool) -> dict[str, torch
     return named | {"mask_token": torch.zeros(1, width), "rope_embed.periods": torch.ones(16, dtype=torch.bfloat16)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("biased", [False, True])
 def test_dinov3_under_its_own_names(biased, tmp_path):
     name = "vit_small_patch16_dinov3" + ("_qkvb" if biased else "")
@@ -107,6 +111,7 @@ def test_dinov3_under_its_own_names(biased, tmp_path):
         torch.testing.assert_close(model.forward(pixels)[0], reference.forward_features(pixels), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["vit_small_patch16_dinov3", "beit_base_patch16_224", "eva_giant_patch14_224", "vit_relpos_small_patch16_224"],

@@ -31,6 +31,7 @@ def checkpoints(monkeypatch, tmp_path) -> Path:
     return tmp_path / "checkpoints"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", TIMM, ids=lambda entry: entry.key)
 def test_the_table_agrees_with_timm(entry):
     config = get_pretrained_cfg(entry.source.removeprefix("timm:"))
@@ -164,6 +165,7 @@ def test_bundled_is_the_default_until_something_is_downloaded(checkpoints, tmp_p
     assert registry.default_source() == "dino-s16"
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table(checkpoints, capsys):
     module = timm.create_model("test_vit", num_classes=2)
     save_for_hf(module, str(checkpoints / "mine"), safe_serialization=True)

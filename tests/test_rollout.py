@@ -73,6 +73,7 @@ def test_a_row_of_the_rollout_sums_to_one_over_all_tokens(recording):
         assert float(row.sum()) == pytest.approx(1, abs=1e-5) and (row >= 0).all()
 
 
+@pytest.mark.slow
 def test_rows_are_normalised_and_columns_are_not(recording):
     for fusion in ("max", "min"):  # fused so, the rows of A itself do not add up to 1
         tokens = range(len(recording.tokens))

@@ -60,8 +60,10 @@ class PrefixCache:
 
     def __init__(self, path: Path, layout: Layout):
         self.layout = layout
+        with path.open("rb") as file:
+            self._pages = mmap.mmap(file.fileno(), layout.bytes, access=mmap.ACCESS_READ)
         shape = (layout.images, layout.views, *layout.shape)
-        self._rows = np.memmap(path, layout.dtype, "r", shape=shape)
+        self._rows: np.ndarray = np.ndarray(shape, layout.dtype, self._pages)
         self._read = 0
 
     def __len__(self) -> int:
@@ -79,7 +81,7 @@ class PrefixCache:
         """Pages stay in the system's file cache, but no longer count as this process's memory."""
         self._read = 0
         if hasattr(mmap, "MADV_DONTNEED"):
-            self._rows._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+            self._pages.madvise(mmap.MADV_DONTNEED)
 
 
 def build_cache(

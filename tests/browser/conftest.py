@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -13,7 +14,7 @@ from playwright.sync_api import Browser, FloatRect, Locator, Page, expect, sync_
 from timm.models import save_for_hf
 
 import explorer
-from tests.browser.server import FLAGS, chromium_path, running_app
+from tests.browser.server import FLAGS, KEEP_DRAWN, chromium_path, running_app
 
 TINY = "tiny"  # checkpoints/tiny: 64 px, patch 8, 3 layers, 4 heads, 5 classes, cls and two registers
 PATIENCE = 60_000  # ms that a test waits for the server to show something
@@ -43,6 +44,7 @@ def new_window(browser: Browser) -> Iterator[Callable[..., Page]]:
             context = browser.new_context(**options)
             stack.callback(context.close)
             context.set_default_timeout(PATIENCE)
+            context.add_init_script(KEEP_DRAWN)
             tab = context.new_page()
             tab.on("pageerror", lambda error: errors.append(str(error)))
             return tab
@@ -69,6 +71,11 @@ def settled_box(locator: Locator) -> FloatRect:
         still = still + 1 if box == before else 0
     assert box, "it has left the page"
     return box
+
+
+def drawn_weights(canvas: Locator) -> np.ndarray:
+    """The weights that a live picture shows, float32, flat."""
+    return np.array(canvas.evaluate("(root) => Array.from(root.drawn.weights)"), np.float32)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 START = 120  # seconds that a server may take to answer
+# For every page: what a live picture drew last, as its "drawn" event tells it, is kept as .drawn of its element.
+KEEP_DRAWN = "window.addEventListener('drawn', (event) => (event.composedPath()[0].drawn = event.detail))"
 
 
 class Server(NamedTuple):

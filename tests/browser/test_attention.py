@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 import explorer
 from explorer.data.samples import sample_photo
-from tests.browser.conftest import TINY, settled_box
+from tests.browser.conftest import TINY, drawn_weights, settled_box
 
 LINK = f"/attention?model=checkpoints%2F{TINY}&photo=cat"
 GRID = (8, 8)
@@ -38,7 +38,7 @@ def shows(page: Page, layer: int, head: str, query: str) -> Locator:
 
 
 def weights(canvas: Locator) -> np.ndarray:
-    return np.array(canvas.evaluate("(root) => Array.from(root.view.shown.weights)"), np.float32).reshape(GRID)
+    return drawn_weights(canvas).reshape(GRID)
 
 
 def centre(page: Page, row: int, col: int) -> tuple[float, float]:
@@ -116,9 +116,10 @@ def test_a_copied_link_opens_the_same_view(page, app):
     link = page.url
     page.goto("about:blank")
     page.goto(link)
-    canvas = shows(page, 0, "1", "reg2")
-    look = canvas.evaluate("(root) => root.view.state.look")
-    assert (look["colormap"], look["resample"], look["opacity"]) == ("viridis", "nearest", 0.61)
+    shows(page, 0, "1", "reg2")
+    expect(page.get_by_role("radio", name="viridis")).to_be_checked()
+    expect(page.get_by_role("radio", name="nearest")).to_be_checked()
+    expect(page.get_by_role("slider", name="Opacity of the map")).to_have_value("0.61")
 
 
 def test_what_a_link_asks_for_in_vain_is_said_and_the_default_shown(page, app):

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 import explorer
 from explorer.data.samples import sample_photo
-from tests.browser.conftest import TINY, settled_box
+from tests.browser.conftest import TINY, drawn_weights, settled_box
 from tests.tiny import save_tiny
 
 
@@ -25,8 +25,7 @@ def open_page(page: Page, app: str) -> None:
 
 
 def shown(page: Page, side: int) -> np.ndarray:
-    root = page.locator(f'[data-side="{side}"] .live')
-    return np.array(root.evaluate("(root) => Array.from(root.view.shown.weights)"), np.float32)
+    return drawn_weights(page.locator(f'[data-side="{side}"] .live'))
 
 
 def test_the_mouse_over_one_asks_the_same_place_of_the_other(page, app, tiny, coarse):

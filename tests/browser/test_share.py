@@ -11,7 +11,7 @@ import explorer
 from explorer.data.samples import sample_photo
 from explorer.rendering.html import live_page
 from explorer.rendering.view import View, shown_map
-from tests.browser.conftest import TINY
+from tests.browser.conftest import TINY, drawn_weights
 from tests.tiny import photo, tiny_model, with_artefacts
 
 LINK = f"/attention?model=checkpoints%2F{TINY}&photo=cat"
@@ -32,8 +32,7 @@ def test_the_live_page_follows_the_mouse_offline(new_window, tmp_path, scheme):
     assert box
     page.mouse.move(box["x"] + 5.5 / 8 * box["width"], box["y"] + 2.5 / 8 * box["height"])
     page.locator('.live[data-query="2,5"]').wait_for()
-    weights = np.array(root.evaluate("(root) => Array.from(root.view.shown.weights)"))
-    np.testing.assert_allclose(weights, recording.attention(1, 2, (2, 5)).ravel(), atol=1e-6)
+    np.testing.assert_allclose(drawn_weights(root), recording.attention(1, 2, (2, 5)).ravel(), atol=1e-6)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(23, 20, 18)"}[scheme]
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
@@ -114,7 +113,7 @@ def test_artefact_tokens_leave_canvas_tab_address_and_npz_together(page, app, ma
 
     def canvas_shows(expected):
         for _ in range(200):
-            weights = root.evaluate("(root) => Array.from(root.view?.shown?.weights ?? [])")
+            weights = drawn_weights(root)
             if len(weights) == 64 and np.allclose(weights, expected.ravel(), atol=1e-5):
                 return
             page.wait_for_timeout(200)

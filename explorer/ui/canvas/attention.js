@@ -1,9 +1,17 @@
 // From the bytes Python sends to attention weights: safetensors, softmax(q k^T * scale + bias) of one query, fusion, mass.
 // Pure functions on typed arrays; nothing here touches the page.
 
+/**
+ * @typedef {[row: number, col: number]} Patch
+ * @typedef {Patch | string} Query a patch, or the name of a prefix token, or "mean" over all patches
+ * @typedef {number | string} Head one head by its index, or a fusion
+ * @typedef {{ shape: number[], data: Float32Array | Uint8Array }} Tensor
+ * @typedef {{ q: Tensor, k: Tensor, bias?: Tensor, scale: number }} Layer q, k "head token dim", bias "head|1 token token"
+ */
+
 export const FUSIONS = ["mean", "max", "min"];
 
-/** A query is a patch [row, col], or the name of a prefix token, or "mean" over all patches. */
+/** @type {(query: Query) => query is Patch} */
 export const isPatch = (query) => Array.isArray(query);
 
 const READERS = {
@@ -12,6 +20,7 @@ const READERS = {
   U8: (buffer) => new Uint8Array(buffer),
 };
 
+/** @type {Float32Array | null} */
 let halfTable = null;
 
 /** All 65,536 half-precision numbers as float32, made once: decoding is then one look-up a number. */
@@ -36,10 +45,15 @@ function halvesToFloats(bits) {
   return floats;
 }
 
-/** safetensors bytes (Uint8Array) -> { tensors: {name: {shape, data}}, metadata }. */
+/**
+ * The tensors by name and the metadata of safetensors bytes.
+ * @param {Uint8Array} bytes
+ * @returns {{ tensors: Record<string, Tensor>, metadata: Record<string, string> }}
+ */
 export function parseSafetensors(bytes) {
   const headerLength = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + headerLength)));
+  /** @type {Record<string, Tensor>} */
   const tensors = {};
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__") continue;
@@ -51,7 +65,10 @@ export function parseSafetensors(bytes) {
   return { tensors, metadata: header.__metadata__ ?? {} };
 }
 
-/** Softmax over `row` in place; a row of only -Infinity becomes zeros. */
+/**
+ * Softmax over `row` in place; a row of only -Infinity becomes zeros.
+ * @param {Float64Array} row
+ */
 export function softmax(row) {
   let highest = -Infinity;
   for (let i = 0; i < row.length; i++) if (row[i] > highest) highest = row[i];
@@ -64,8 +81,9 @@ export function softmax(row) {
 
 /**
  * One query's attention in every head: softmax over all tokens, prefix tokens included.
- * layer: {q, k, bias: {shape, data}, scale}, q and k "head token dim", bias "head|1 token token" or missing.
- * token: index of the query. Returns Float32Array "head token".
+ * @param {Layer} layer
+ * @param {number} token index of the query
+ * @returns {Float32Array} "head token"
  */
 export function attentionRows(layer, token) {
   const [heads, tokens, dim] = layer.q.shape;
@@ -92,7 +110,13 @@ function addBias(scores, bias, head, token) {
   for (let key = 0; key < tokens; key++) scores[key] += bias.data[row + key];
 }
 
-/** rows "head token" -> Float32Array "token": one head by index, or "mean" | "max" | "min" over heads. */
+/**
+ * The row of one head, or of a fusion over heads.
+ * @param {Float32Array} rows "head token"
+ * @param {number} heads
+ * @param {Head} head
+ * @returns {Float32Array} "token"
+ */
 export function fuse(rows, heads, head) {
   const tokens = rows.length / heads;
   if (typeof head === "number") return rows.subarray(head * tokens, (head + 1) * tokens);
@@ -105,7 +129,11 @@ export function fuse(rows, heads, head) {
   return fused;
 }
 
-/** The smallest set of entries that holds `mass` of the sum, as Uint8Array of 0 and 1: DINO's --threshold. */
+/**
+ * The smallest set of entries that holds `mass` of the sum, as 0 and 1: DINO's --threshold.
+ * @param {Float32Array} weights
+ * @param {number} mass
+ */
 export function massMask(weights, mass) {
   const order = Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a] || a - b);
   const total = weights.reduce((sum, weight) => sum + weight, 0);
@@ -119,14 +147,22 @@ export function massMask(weights, mass) {
   return mask;
 }
 
-/** Weights "row col" with the masked patches at the lowest weight that remains: they neither shine nor set the scale. */
+/**
+ * Weights "row col" with the masked patches at the lowest weight that remains: they neither shine nor set the scale.
+ * @param {Float32Array} weights
+ * @param {ArrayLike<number>} mask
+ */
 export function withoutMasked(weights, mask) {
   let lowest = Infinity;
   for (let i = 0; i < weights.length; i++) if (!mask[i] && weights[i] < lowest) lowest = weights[i];
   return weights.map((weight, i) => (mask[i] ? lowest : weight));
 }
 
-/** [lowest, highest] of some weights. */
+/**
+ * The lowest and the highest of some weights.
+ * @param {Float32Array} weights
+ * @returns {[low: number, high: number]}
+ */
 export function range(weights) {
   let low = Infinity;
   let high = -Infinity;
@@ -137,7 +173,10 @@ export function range(weights) {
   return [low, high];
 }
 
-/** Index of the largest weight. */
+/**
+ * Index of the largest weight.
+ * @param {Float32Array} weights
+ */
 export function peak(weights) {
   let best = 0;
   for (let i = 1; i < weights.length; i++) if (weights[i] > weights[best]) best = i;

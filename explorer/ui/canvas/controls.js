@@ -2,6 +2,8 @@
 
 import { FUSIONS, isPatch, peak } from "./attention.js";
 
+/** @typedef {import("./attention.js").Head} Head */
+
 const ENLARGING = [
   ["bicubic", "smooth", "Bicubic between patches"],
   ["nearest", "nearest", "One colour a patch"],
@@ -19,7 +21,14 @@ export const queryName = (query) => {
 };
 const weightText = (weight) => (weight !== 0 && weight < 0.001 ? weight.toPrecision(2) : weight.toFixed(4));
 
-/** A button that is one of several choices. */
+/**
+ * A button that is one of several choices.
+ * @template T
+ * @param {T} value
+ * @param {string} text
+ * @param {string} title
+ * @param {(value: T) => void} pick
+ */
 function choice(value, text, title, pick) {
   const button = document.createElement("button");
   button.type = "button";
@@ -54,16 +63,20 @@ function walk(event) {
 }
 
 export class Controls {
+  /** @param {import("./view.js").LiveView} view */
   constructor(view) {
     this.view = view;
     this.part = view.part;
+    /** @type {[Head, HTMLCanvasElement][]} */
     this.thumbs = [];
     this.built = "";
-    for (const [part, choices] of [["resample", ENLARGING], ["scale", SCALES]]) {
-      const buttons = choices.map((one) => choice(...one, (value) => view.setLook({ [part]: value })));
+    for (const [part, choices] of Object.entries({ resample: ENLARGING, scale: SCALES })) {
+      const buttons = choices.map(([value, text, title]) => choice(value, text, title, () => view.setLook({ [part]: value })));
       this.part(part).replaceChildren(...buttons);
     }
-    for (const group of view.root.querySelectorAll("[role=radiogroup]")) group.onkeydown = walk;
+    /** @type {NodeListOf<HTMLElement>} */
+    const groups = view.root.querySelectorAll("[role=radiogroup]");
+    for (const group of groups) group.onkeydown = walk;
     this.follow("opacity", Number);
     this.follow("mass", (value) => (Number(value) < 1 ? Number(value) : null));
     this.part("grid").addEventListener("change", (event) => view.setLook({ grid: event.target.checked }));

@@ -40,7 +40,13 @@ function taps(length, size) {
   return tapsBySize.get(key);
 }
 
-/** values "row col" -> Float32Array "height width" by bicubic interpolation, one axis after the other. */
+/**
+ * Bicubic interpolation, one axis after the other.
+ * @param {Float32Array} values "row col"
+ * @param {number[]} grid rows, cols
+ * @param {number[]} size height, width
+ * @returns {Float32Array} "height width"
+ */
 export function enlarge(values, [rows, cols], [height, width]) {
   const across = taps(cols, width);
   const down = taps(rows, height);
@@ -67,7 +73,12 @@ export function enlarge(values, [rows, cols], [height, width]) {
   return full;
 }
 
-/** units in 0..1 -> ImageData of that width in the colours of `lut` (256 packed RGBA numbers). */
+/**
+ * An image of that width in the colours of `lut`.
+ * @param {Float32Array} units 0..1
+ * @param {number} width
+ * @param {Uint32Array} lut 256 packed RGBA numbers
+ */
 export function colorize(units, width, lut) {
   const image = new ImageData(width, units.length / width);
   const pixels = new Uint32Array(image.data.buffer);
@@ -78,7 +89,10 @@ export function colorize(units, width, lut) {
   return image;
 }
 
-/** RGB bytes "... 3" -> packed little-endian RGBA numbers, opaque. */
+/**
+ * Packed little-endian RGBA numbers, opaque.
+ * @param {ArrayLike<number>} rgb bytes "... 3"
+ */
 export function packRgb(rgb) {
   const packed = new Uint32Array(rgb.length / 3);
   for (let i = 0; i < packed.length; i++) {
@@ -87,13 +101,20 @@ export function packRgb(rgb) {
   return packed;
 }
 
+/**
+ * The 2D context of a canvas, which every browser has.
+ * @param {HTMLCanvasElement} canvas
+ * @returns {CanvasRenderingContext2D}
+ */
+export const contextOf = (canvas) => /** @type {any} */ (canvas.getContext("2d"));
+
 /** An off-screen canvas that holds those pixels. */
 export function toCanvas(imageData, canvas = document.createElement("canvas")) {
   if (canvas.width !== imageData.width || canvas.height !== imageData.height) {
     canvas.width = imageData.width;
     canvas.height = imageData.height;
   }
-  canvas.getContext("2d").putImageData(imageData, 0, 0);
+  contextOf(canvas).putImageData(imageData, 0, 0);
   return canvas;
 }
 

@@ -2,43 +2,89 @@
 
 import { attentionRows, fuse, isPatch, massMask, parseSafetensors, peak, range, withoutMasked } from "./attention.js";
 import {
-  colorize, enlarge, gridLines, maskOutline, normalize, packRgb, patchBox, shadeCanvas, strokeOnGrid, toCanvas,
+  colorize, contextOf, enlarge, gridLines, maskOutline, normalize, packRgb, patchBox, shadeCanvas, strokeOnGrid, toCanvas,
 } from "./paint.js";
 import { Controls } from "./controls.js";
 import { listen } from "./input.js";
 
 const SMOOTH_SIDE = 448; // bicubic enlarging goes up to this many pixels a side; the browser does the rest
 
-/** What Python sent: image, colour maps, settings, and either q and k or the rows of the pinned query. */
+/**
+ * @typedef {import("./attention.js").Patch} Patch
+ * @typedef {import("./attention.js").Query} Query
+ * @typedef {import("./attention.js").Head} Head
+ * @typedef {{
+ *   colormap: string, opacity: number, resample: string, scale: string, mass: number | null,
+ *   hide_artefacts: boolean, grid: boolean,
+ * }} Look
+ * @typedef {{ query: Query, head: Head, look: Look }} State
+ *
+ * @typedef {{
+ *   layer: number, grid: Patch, prefix: string[], default_query: Query, heads: number, scale: number,
+ *   colormaps: string[], note: string, seq: number,
+ * } & State} Settings what payload.py writes as JSON
+ *
+ * @typedef {{
+ *   width: number, height: number, image: HTMLCanvasElement, luts: Record<string, Uint32Array>,
+ *   outlying: Uint8Array | null, qk: import("./attention.js").Layer | null, rows: Float32Array | null,
+ * } & Settings} Data
+ *
+ * @typedef {{ layer: number, head: Head, query: Query, row: Float32Array, weights: Float32Array, ms: number }} Shown
+ */
+
+/**
+ * What Python sent: image, colour maps, settings, and either q and k or the rows of the pinned query.
+ * @param {Uint8Array} bytes
+ * @returns {Data}
+ */
 function readPayload(bytes) {
   const { tensors, metadata } = parseSafetensors(bytes);
+  /** @type {Settings} */
   const settings = JSON.parse(metadata.canvas);
   const [height, width] = tensors.image.shape;
   const image = new ImageData(width, height);
   new Uint32Array(image.data.buffer).set(packRgb(tensors.image.data));
+  /** @type {Record<string, Uint32Array>} */
   const luts = {};
   settings.colormaps.forEach((name, i) => (luts[name] = packRgb(tensors.colormaps.data.subarray(i * 768, (i + 1) * 768))));
   const layer = tensors.q ? { q: tensors.q, k: tensors.k, bias: tensors.bias, scale: settings.scale } : null;
+  /** @type {any} */
   const outlying = tensors.artefacts?.data ?? null; // 1 where a patch's token norm is an outlier; null: not known
-  const shared = { width, height, image: toCanvas(image), luts, outlying };
-  return { ...settings, ...shared, qk: layer, rows: tensors.rows?.data ?? null };
+  /** @type {any} */
+  const rows = tensors.rows?.data ?? null;
+  return { ...settings, width, height, image: toCanvas(image), luts, outlying, qk: layer, rows };
 }
+
+/** @type {any} */
+const NOTHING_YET = null; // until the first update()
 
 const same = (a, b) => String(a) === String(b);
 
 export class LiveView {
-  /** root holds the elements of canvas.html; onChange gets {query, head, look, seq} when a person changed something. */
+  /**
+   * @param {ParentNode} root holds the elements of canvas.html
+   * @param {(change: State & { seq: number }) => void} onChange called when a person changed something
+   */
   constructor(root, onChange = () => {}) {
+    /** @type {(name: string) => any} */
     this.part = (name) => root.querySelector(`[data-part="${name}"]`);
+    /** @type {HTMLElement} */
     this.root = this.part("root");
-    this.root.view = this;
+    /** @type {HTMLCanvasElement} */
     this.picture = this.part("picture");
     this.onChange = onChange;
-    this.data = null;
-    this.hover = null; // [row, col] under the mouse
+    /** @type {Data} */
+    this.data = NOTHING_YET;
+    /** @type {State} */
+    this.state = NOTHING_YET;
+    /** @type {Map<number, Float32Array>} rows of the queries asked lately */
+    this.memo = new Map();
+    /** @type {Patch | null} */
+    this.hover = null; // under the mouse
     this.reading = false; // Shift held: keep the map, read single weights
     this.seq = 0; // of the newest change made here: settings that Python sent before it saw that are out of date
     this.frame = 0;
+    /** @type {Record<string, HTMLCanvasElement & { source?: HTMLCanvasElement }>} */
     this.layers = Object.fromEntries(["base", "heat", "shade"].map((name) => [name, document.createElement("canvas")]));
     this.controls = new Controls(this);
     this.resize = new ResizeObserver(() => this.schedule());
@@ -69,13 +115,21 @@ export class LiveView {
     return this.data.qk !== null;
   }
 
-  /** Change the state here and now; `report` also tells Python. */
+  /**
+   * Change the state here and now.
+   * @param {Partial<State>} change
+   * @param {boolean} report also tell Python
+   */
   set(change, report = true) {
     this.state = { ...this.state, ...change };
     if (report) this.report();
     this.schedule();
   }
 
+  /**
+   * @param {Partial<Look>} change
+   * @param {boolean} [report]
+   */
   setLook(change, report) {
     this.set({ look: { ...this.state.look, ...change } }, report);
   }
@@ -98,7 +152,11 @@ export class LiveView {
     return this.hover && this.live && !this.reading ? this.hover : this.state.query;
   }
 
-  /** rows "head token" of a query, or null where only Python can compute them. */
+  /**
+   * rows "head token" of a query, or null where only Python can compute them.
+   * @param {Query} query
+   * @returns {Float32Array | null}
+   */
   rowsOf(query) {
     const { data } = this;
     if (data.rows && same(query, data.query)) return data.rows;
@@ -106,7 +164,7 @@ export class LiveView {
     const token = isPatch(query) ? data.prefix.length + query[0] * data.grid[1] + query[1] : data.prefix.indexOf(query);
     if (this.memo.size > 64) this.memo.clear();
     if (!this.memo.has(token)) this.memo.set(token, attentionRows(data.qk, token));
-    return this.memo.get(token);
+    return /** @type {Float32Array} */ (this.memo.get(token));
   }
 
   /** Which patches are taken out of every map: a mask, or null for none. */
@@ -114,14 +172,21 @@ export class LiveView {
     return this.state.look.hide_artefacts ? this.data.outlying : null;
   }
 
-  /** The weights on the patches, Float32Array "row col", of one head or fusion, as they are shown. */
+  /**
+   * The weights on the patches, "row col", of one head or fusion, as they are shown.
+   * @param {Float32Array} rows "head token"
+   * @param {Head} head
+   */
   patches(rows, head) {
     const weights = fuse(rows, this.data.heads, head).subarray(this.data.prefix.length);
     const hidden = this.hidden();
     return hidden ? withoutMasked(weights, hidden) : weights;
   }
 
-  /** What 0 and 1 of the colours stand for. */
+  /**
+   * What 0 and 1 of the colours stand for.
+   * @returns {[low: number, high: number]}
+   */
   limits(rows, weights) {
     if (this.state.look.scale === "raw") return [0, 1];
     if (this.state.look.scale === "map") return range(weights);
@@ -143,11 +208,12 @@ export class LiveView {
     this.paint(weights, limits);
     this.drawHeads(rows);
     this.controls.describe(this, query, weights, limits);
+    /** @type {Shown} */
     this.shown = { layer: this.data.layer, head: this.state.head, query, row, weights, ms: performance.now() - started };
-    this.root.dataset.layer = this.data.layer;
+    this.root.dataset.layer = String(this.data.layer);
     this.root.dataset.query = String(query);
     this.root.dataset.head = String(this.state.head);
-    this.root.dispatchEvent(new CustomEvent("drawn", { detail: this.shown }));
+    this.root.dispatchEvent(new CustomEvent("drawn", { detail: this.shown, bubbles: true, composed: true }));
   }
 
   /** Give the picture its place: beside the tools where there is room, never higher than the window. */
@@ -170,7 +236,7 @@ export class LiveView {
   paint(weights, limits) {
     const { grid } = this.data;
     const { look } = this.state;
-    const context = this.picture.getContext("2d");
+    const context = contextOf(this.picture);
     const [w, h] = [this.picture.width, this.picture.height];
     const mask = look.mass === null ? null : massMask(weights, look.mass);
     context.drawImage(this.base(w, h), 0, 0);
@@ -188,7 +254,7 @@ export class LiveView {
     const { base } = this.layers;
     if (base.source !== this.data.image || base.width !== w || base.height !== h) {
       Object.assign(base, { source: this.data.image, width: w, height: h });
-      const context = base.getContext("2d");
+      const context = contextOf(base);
       context.imageSmoothingQuality = "high";
       context.drawImage(this.data.image, 0, 0, w, h);
     }

@@ -22,6 +22,7 @@ if (!window.settingsReplaceAddress) {
   const { navigation } = window; // older browsers don't have it
   navigation?.addEventListener("navigate", (event) => {
     const here = navigation.currentEntry;
+    if (!here) return;
     const step = event.destination.index - here.index;
     if (event.navigationType !== "traverse" || !event.cancelable || Math.abs(step) !== 1) return;
     const entries = navigation.entries();

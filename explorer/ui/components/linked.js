@@ -22,6 +22,7 @@ class Pair {
   constructor(root) {
     this.headings = [...root.querySelectorAll("[data-heading]")];
     this.views = [...root.querySelectorAll("[data-side]")].map((side) => new LiveView(side));
+    /** @type {(change: { query: any, seq: number }) => void} */
     this.onChange = () => {};
     this.views.forEach((view, side) => this.link(view, this.views[1 - side], side));
   }

@@ -6,14 +6,21 @@ const APART = 0.55; // share of a patch's side that the widest gap takes
 const TALLEST = 720; // CSS pixels of a tall photo
 const views = new WeakMap();
 
+/** @typedef {[row: number, col: number]} Patch */
+
 class Picker {
   constructor(root) {
+    /** @type {(name: string) => any} */
     this.part = (name) => root.querySelector(`[data-part="${name}"]`);
     this.all = this.part("all");
     this.one = this.part("one");
     this.slider = this.part("gap");
+    /** @type {Patch | null} */
     this.hover = null;
     this.source = "";
+    this.frame = 0;
+    /** @type {(patch: Patch) => void} */
+    this.onPick = () => {};
     this.stop = new AbortController();
     const on = (target, type, handle) => target.addEventListener(type, handle, { signal: this.stop.signal });
     on(this.all, "pointermove", (event) => this.point(this.at(event)));

@@ -1,0 +1,10 @@
+// What the scripts of this folder find beside themselves when Python has joined them (see script() and canvas_script()).
+
+declare const LiveView: typeof import("../canvas/view.js").LiveView;
+
+interface Window {
+  /** Plotly, once live_chart.py has sent it. */
+  livePlotly?: any;
+  /** Set by history.js, which a page may run more than once. */
+  settingsReplaceAddress?: boolean;
+}
