@@ -84,7 +84,7 @@ def test_the_chart_has_a_line_a_layer():
 
 def test_the_run_tells_what_a_checkpoint_began_with(project, tmp_path):
     options = options_of("checkpoints/mine")
-    assert options is not None and Path(options.model) == project / "checkpoints" / "base"
+    assert options is not None and Path(options.model.source) == project / "checkpoints" / "base"
     assert options_of(str(project / "checkpoints" / "mine")) == options
     assert options_of("checkpoints/base") is None and options_of("bundled") is None
     assert options_of("checkpoints/mine", tmp_path) is None

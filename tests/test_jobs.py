@@ -16,6 +16,7 @@ import pytest
 from safetensors.torch import load_file
 
 from explorer.errors import TrainingError
+from explorer.models.source import ModelSource
 from explorer.training import jobs
 from explorer.training.folder import RunFolder, State, is_alive, read_json, write_json
 from explorer.training.plan import Plan
@@ -148,11 +149,11 @@ def test_on_a_full_disk_start_and_resume_are_one_sentence_and_lose_nothing(small
 
 def test_what_a_weights_file_can_not_tell_reaches_the_job(tmp_path, data, base):
     weights = shutil.copy(base / "model.safetensors", tmp_path / "weights.safetensors")
-    folder = jobs.start(data, str(weights), Plan(), "bare", tmp_path / "runs", num_heads=5)
+    folder = jobs.start(data, ModelSource(str(weights), num_heads=5), Plan(), "bare", tmp_path / "runs")
     wait_for(lambda: not folder.read_state().active, "the failure")
     assert "5 heads don't divide the width 32" in (folder.read_state().error or "")
     run = jobs.read_run("bare", tmp_path / "runs")
-    assert run.options is not None and (run.options.arch, run.options.num_heads) == (None, 5)
+    assert run.options is not None and run.options.model == ModelSource(str(weights), num_heads=5)
 
 
 LIMITED = """

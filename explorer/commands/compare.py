@@ -111,7 +111,8 @@ def _begin_with(args: argparse.Namespace) -> None:
     options = options_of(args.epochs)
     if options is None:
         raise QueryError(f"No run of this machine made {args.epochs}: name the model that it began with by --model.")
-    args.model, args.arch, args.num_heads, args.grid = options.model, options.arch, options.num_heads, options.grid
+    start = options.model
+    args.model, args.arch, args.num_heads, args.grid = start.source, start.arch, start.num_heads, start.grid
 
 
 def _record_each(

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from explorer.errors import ExplorerError, TrainingError
+from explorer.models.source import ModelSource
 from explorer.training.events import read_events
 from explorer.training.folder import RunFolder, State, read_json, write_json
 from explorer.training.options import Options, default_checkpoint, read_config, runs_folder
@@ -42,31 +43,28 @@ class Run:
 
 def start(
     data: str | Path,
-    model: str,
+    model: str | ModelSource,
     plan: Plan,
     name: str,
     runs: Path = RUNS,
     *,
     onnx: bool = False,
     tensorboard: bool = False,
-    arch: str | None = None,
-    num_heads: int | None = None,
-    grid: str | None = None,
 ) -> RunFolder:
     """Start `python -m explorer finetune …` in a process of its own, which outlives this one; returns its folder.
 
-    arch, num_heads and grid: what a bare weights file can't tell.
     Raises TrainingError for a name that can't be used or is taken. What goes wrong later is told by the run's state.
     """
     folder = RunFolder(run_path(name, runs))
     if folder.path.exists() or default_checkpoint(folder.path).exists():
         raise TrainingError(f"There is already a run or checkpoint named {name!r}; choose another name.")
     data = Path(data).resolve() if Path(data).exists() else data  # the process starts in another folder
-    arguments = [str(data), "--model", model, "--name", name, "--runs", str(runs), *plan_arguments(plan)]
+    source = ModelSource.of(model)
+    arguments = [str(data), "--model", source.source, "--name", name, "--runs", str(runs), *plan_arguments(plan)]
     arguments += ["--onnx"] * onnx + ["--tensorboard"] * tensorboard
-    arguments += ["--arch", arch] if arch else []
-    arguments += ["--num-heads", str(num_heads)] if num_heads else []
-    arguments += ["--grid", grid] if grid else []
+    arguments += ["--arch", source.arch] if source.arch else []
+    arguments += ["--num-heads", str(source.num_heads)] if source.num_heads else []
+    arguments += ["--grid", source.grid] if source.grid else []
     try:
         folder.path.mkdir(parents=True)
         _launch(folder, arguments)

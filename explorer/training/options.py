@@ -3,28 +3,24 @@
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from explorer.errors import TrainingError
 from explorer.models import registry
+from explorer.models.source import ModelSource
 from explorer.training.folder import RunFolder, read_json, write_json
 from explorer.training.plan import Plan
 
 
 @dataclass(frozen=True)
 class Options:
-    """data and model as finetune takes them; checkpoint: the folder to make; onnx and tensorboard: also write these.
-
-    arch, num_heads and grid ("ROWSxCOLS"): what a bare weights file can't tell, as load_model takes them.
-    """
+    """data and model as finetune takes them; checkpoint: the folder to make; onnx and tensorboard: also write these."""
 
     data: str
-    model: str
+    model: ModelSource
     checkpoint: str
     onnx: bool = False
     tensorboard: bool = False
-    arch: str | None = None
-    num_heads: int | None = None
-    grid: str | None = None
 
 
 def runs_folder() -> Path:
@@ -52,6 +48,15 @@ def read_config(folder: RunFolder) -> tuple[Options, Plan]:
     """What a run was started with; raises TrainingError where that isn't recorded."""
     config = read_json(folder.config)
     try:
-        return Options(**{key: value for key, value in config.items() if key != "plan"}), Plan.from_dict(config["plan"])
+        plan, options = Plan.from_dict(config.pop("plan")), _with_model(config)
+        return Options(**{**options, "model": ModelSource(**options["model"])}), plan
     except (KeyError, TypeError, AttributeError) as error:
         raise TrainingError(f"config.json of the run {folder.name!r} is damaged ({error}).") from error
+
+
+def _with_model(config: dict[str, Any]) -> dict[str, Any]:
+    """The same with the model's settings below "model"; up to release 0.1.0 they stood beside it."""
+    if isinstance(config["model"], dict):
+        return config
+    beside = {name: config.pop(name) for name in ("arch", "num_heads", "grid") if name in config}
+    return {**config, "model": {"source": config["model"], **beside}}

@@ -14,6 +14,7 @@ from accelerate.utils import InitProcessGroupKwargs
 
 from explorer.errors import PlanError, TrainingError
 from explorer.models.backbone import Model
+from explorer.models.source import ModelSource
 from explorer.training.checkpoints import check_free
 from explorer.training.events import rewind
 from explorer.training.failures import recorded_failures
@@ -43,7 +44,7 @@ class Result:
 
 def finetune(
     path: str | Path,
-    source: str | Path | Model,
+    source: str | Path | ModelSource | Model,
     plan: Plan | None = None,
     run_dir: str | Path = "runs/run",
     *,
@@ -69,9 +70,10 @@ def finetune(
     """
     folder, main = RunFolder(run_dir), int(os.environ.get("RANK", 0)) == 0
     plan = (plan or Plan()).resolved()
-    model_name = source.source if isinstance(source, Model) else str(source)
+    loaded = source if isinstance(source, Model) else None
+    model = source.loaded_from if isinstance(source, Model) else ModelSource.of(source, arch, num_heads, grid)
     target = str(checkpoint or default_checkpoint(folder.path))
-    options = Options(str(path), model_name, target, onnx, tensorboard, arch, num_heads, grid)
+    options = Options(str(path), model, target, onnx, tensorboard)
     if resume:
         options, plan = read_config(folder)
     if main:
@@ -85,7 +87,7 @@ def finetune(
             if main:
                 _wait_for_turn(stack, folder, reporter, stop)
             work = Work(folder, start_accelerator(plan), reporter, options, plan, stop)
-            metrics, status = work.run(source if isinstance(source, Model) else None, stop_after)
+            metrics, status = work.run(loaded, stop_after)
         except Stopped:  # before there was anything to keep
             reporter.update(status="stopped", place=None, seconds_left=None)
             reporter.emit("end", status="stopped")

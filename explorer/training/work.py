@@ -50,7 +50,7 @@ class Work:
         """Returns (metrics, "finished" or "stopped"); raises Stopped where that came before the first step."""
         self.examples = self._read()
         self.reporter.update(phase="loading", progress=0.0)
-        self.model = loaded or self._load()
+        self.model = loaded or load_model(self.options.model, device="cpu")
         names, size = list(self.examples.report.class_names), self._size()
         self.split = split_model(self.model, self.plan, names, size, self.accelerator.device)
         self._open_inputs()
@@ -81,11 +81,6 @@ class Work:
         self.reporter.update(progress=done / total)
         if self.stop():
             raise Stopped
-
-    def _load(self) -> Model:
-        options = self.options
-        hints = {"arch": options.arch, "num_heads": options.num_heads, "grid": options.grid}
-        return load_model(options.model, device="cpu", **hints)
 
     def _size(self) -> int:
         size = self.plan.image_size or self.model.input_size
