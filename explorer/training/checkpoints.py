@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
-from explorer.errors import TrainingError
 from explorer.models.backbone import Model
 from explorer.models.registry import EPOCHS
 from explorer.training.examples import Examples
@@ -88,12 +87,6 @@ def _half(tensor: Tensor) -> Tensor:
     """In float16, where no number is too large for it; counters as they are."""
     half = tensor.half() if tensor.is_floating_point() else tensor
     return half if torch.equal(half.isfinite(), tensor.isfinite()) else tensor
-
-
-def check_free(folder: Path) -> None:
-    """Raise TrainingError where a checkpoint of that name exists already: training must not end by overwriting one."""
-    if folder.exists():
-        raise TrainingError(f"There is already a checkpoint named {folder.name!r}; choose another name or delete it.")
 
 
 def _mend_config(path: Path) -> None:

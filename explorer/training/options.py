@@ -1,6 +1,7 @@
-"""What a run is asked for besides its plan, and the config.json that keeps both."""
+"""What a run is asked for besides its plan, and the config.json that keeps both: all that its process is given."""
 
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,40 @@ def default_checkpoint(run_dir: Path) -> Path:
     if run_dir.parent.name == "runs":
         return run_dir.parent.parent / "checkpoints" / run_dir.name
     return run_dir / "checkpoint"
+
+
+def new_options(
+    folder: RunFolder,
+    data: str | Path,
+    model: ModelSource,
+    *,
+    checkpoint: str | Path | None = None,
+    onnx: bool = False,
+    tensorboard: bool = False,
+) -> Options:
+    """The options of a new run. Paths become absolute: its process may start, or go on, in another folder."""
+    path = Path(data)
+    target = checkpoint or default_checkpoint(folder.path)
+    return Options(str(path.resolve() if path.exists() else data), model, str(target), onnx, tensorboard)
+
+
+def create_run(folder: RunFolder, options: Options, plan: Plan) -> None:
+    """Make the folder of a new run with its config.json; a run that was refused gives up its name.
+
+    Raises TrainingError for a name that a run or checkpoint has, and for a folder that holds other files.
+    """
+    if folder.refused:
+        shutil.rmtree(folder.path)
+    if folder.state.is_file():
+        raise TrainingError(f"There is already a run named {folder.name!r}; choose another name or resume it.")
+    there = folder.path.exists()
+    if there and any(folder.path.iterdir()):
+        raise TrainingError(f"The folder {folder.path} holds other files: name a new folder for the run.")
+    target = Path(options.checkpoint)
+    if target.exists():  # training must not end by overwriting one
+        raise TrainingError(f"There is already a checkpoint named {target.name!r}; choose another name or delete it.")
+    folder.path.mkdir(parents=True, exist_ok=there)
+    write_config(folder, options, plan)
 
 
 def write_config(folder: RunFolder, options: Options, plan: Plan) -> None:
