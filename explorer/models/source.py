@@ -28,3 +28,12 @@ class ModelSource:
         if isinstance(source, ModelSource):
             return source
         return ModelSource(str(source), arch, num_heads, "x".join(map(str, grid)) if isinstance(grid, tuple) else grid)
+
+
+@dataclass(frozen=True)
+class TrainedFrom:
+    """What a checkpoint was trained from: its base model, and the names of the data and of the run."""
+
+    model: ModelSource
+    data: str
+    run: str

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def new_options(
     """The options of a new run. Paths become absolute: its process may start, or go on, in another folder."""
     path = Path(data)
     target = checkpoint or default_checkpoint(folder.path)
+    model = replace(model, source=registry.lasting(model.source))
     return Options(str(path.resolve() if path.exists() else data), model, str(target), onnx, tensorboard)
 
 

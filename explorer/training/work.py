@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from explorer.errors import TrainingError
 from explorer.models.backbone import Model
 from explorer.models.loading import load_model
+from explorer.models.source import TrainedFrom
 from explorer.training.baseline import frozen_features, measure_baseline
 from explorer.training.batches import AugmentedInputs, CachedInputs
 from explorer.training.cache import PrefixCache, build_cache, cache_key, finish_cache, plan_layout, weights_key
@@ -207,8 +208,9 @@ class Work:
         metrics = final_metrics(logits, self.examples, self.saved)
         write_results(self.folder, logits, self.examples, self.saved)
         checkpoint, whole, size = Path(self.options.checkpoint), self.split.whole, self.split.size
+        origin = TrainedFrom(self.options.model, Path(self.options.data).name, self.folder.name)
         epochs = kept_epochs(self.folder)
-        save_checkpoint(checkpoint, whole, self.model, size, self.plan, self.examples, metrics, epochs)
+        save_checkpoint(checkpoint, whole, self.model, size, self.plan, self.examples, metrics, origin, epochs)
         if self.options.onnx:
             export_onnx(whole, checkpoint / "model.onnx", size)
         write_json(self.folder.metrics, metrics)

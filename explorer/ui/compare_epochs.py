@@ -14,7 +14,6 @@ from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
 from explorer.rendering.curves import history_figure
 from explorer.rendering.view import View
-from explorer.training.origin import options_of
 from explorer.ui import cached
 from explorer.ui.address import number, take, write
 from explorer.ui.attention_settings import query_name
@@ -58,12 +57,12 @@ def pick_epochs(now: Current, trained: dict[str, str]) -> tuple[Pair, str]:
 
 
 def _start(now: Current, key: str) -> Model:
-    """The model that the training began with; where no run tells it, the sidebar's."""
-    options = options_of(key)
-    if options is None:
-        st.info("The run of this model is gone, so its start isn't known: the sidebar's model stands for it.")
+    """The model that the training began with; where the checkpoint doesn't say which, the sidebar's."""
+    origin = registry.trained_from(key)
+    if origin is None:
+        st.info("This checkpoint doesn't say what it was trained from: the sidebar's model stands for its start.")
         return now.model
-    return cached.load_model(options.model)
+    return cached.load_model(origin.model)
 
 
 def course(view: View, pair: Pair, now: Current, key: str) -> None:
