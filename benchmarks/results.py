@@ -17,7 +17,6 @@ from typing import Any
 
 from explorer.models.backbone import Model
 from explorer.models.loading import load_model
-from explorer.training.jobs import plan_arguments
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
 
@@ -57,7 +56,11 @@ def main() -> None:
 
 def command(data: Path, model: str, plan: Plan, seeds: int) -> str:
     """What a person would type for one line."""
-    options = " ".join(plan_arguments(plan))
+    usual = Plan().to_dict()
+    changed = {key: value for key, value in plan.to_dict().items() if value != usual[key]}
+    options = " ".join(
+        f"--{key.replace('_', '-')}" + ("" if value is True else f" {value}") for key, value in changed.items()
+    )
     seed = f"--seed {{0..{seeds - 1}}}"
     parts = ("python -m explorer finetune", str(data), "--model", model, options, seed)
     return "    " + " ".join(part for part in parts if part)

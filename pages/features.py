@@ -12,7 +12,7 @@ from explorer.ui.state import Current, current
 def second_recording(now: Current) -> Recording:
     """Another photo by the same model, at the same size."""
     photo = pick_second_photo("Second photo", "second", now.photo.source)
-    return cached.record(now.model, photo, now.size, now.fit, now.arch, now.num_heads)
+    return cached.record(now.model, photo, now.size, now.fit)
 
 
 @st.fragment

@@ -9,8 +9,11 @@ import pytest
 import timm
 import torch
 
+from explorer.data.report import DatasetReport
 from explorer.models.loading import load_model
-from explorer.training.checkpoints import save_checkpoint
+from explorer.models.source import ModelSource, TrainedFrom
+from explorer.training.checkpoints import hub_id, model_card, save_checkpoint
+from explorer.training.examples import Examples
 from explorer.training.export import export_onnx
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
@@ -18,6 +21,7 @@ from tests.tiny import tiny_model
 from tests.training_help import make_dataset, make_model
 
 NAMES = ["blue", "green", "red"]
+ORIGIN = TrainedFrom(ModelSource("bundled"), "photos.zip", "mine")
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,39 @@ def test_preprocessing_is_the_explorers_own(checkpoint, data):
     torch.testing.assert_close(transform(photo)[None], model.preprocess(photo), rtol=0, atol=0.02)
 
 
+def test_config_and_card_say_what_it_was_trained_from(checkpoint, tmp_path):
+    base = str(checkpoint.parents[1] / "base")
+    fields = {"model": {"source": base, "arch": None, "num_heads": None, "grid": None}, "data": "data0", "run": "mine"}
+    assert json.loads((checkpoint / "config.json").read_text())["trained_from"] == fields
+    assert "base_model" not in (checkpoint / "README.md").read_text(), "a local base has no id on the hub"
+
+
+@pytest.mark.parametrize(
+    ("source", "repository"),
+    [
+        ("bundled", None),
+        ("checkpoints/mine", None),
+        ("dino-s8", "timm/vit_small_patch8_224.dino"),
+        ("clip-b16", "timm/vit_base_patch16_clip_224.openai"),
+        ("timm:vit_small_patch16_224", "timm/vit_small_patch16_224.augreg_in21k_ft_in1k"),
+        ("timm:hf-hub:org/name", "org/name"),
+        ("hf:google/vit-base-patch16-224", "google/vit-base-patch16-224"),
+        ("hf:facebook/dinov2-base", "facebook/dinov2-base"),
+    ],
+)
+def test_the_front_matter_names_the_base_as_the_hub_does(source, repository, checkpoint):
+    from huggingface_hub import ModelCard
+
+    assert hub_id(source) == repository
+    examples = Examples(DatasetReport("", ("a", "b"), ()), [], np.array([0, 1]), [], np.array([0, 1]), [])
+    scores = dict.fromkeys(("accuracy", "f1_macro", "f1_weighted", "loss"), 0.5)
+    rows = [{"precision": 1.0, "recall": 1.0, "f1": 1.0}] * 2
+    metrics = {**scores, "baseline": scores, "intervals": {}, "per_class": rows, "knn_accuracy": 1.0, "best_epoch": 1}
+    origin = TrainedFrom(ModelSource(source), "photos.zip", "mine")
+    card = model_card("mine", tiny_model(), 32, Plan(), examples, metrics, origin)
+    assert ModelCard(card).data.to_dict().get("base_model") == repository
+
+
 def test_card_tells_base_data_plan_and_quality(checkpoint):
     card = (checkpoint / "README.md").read_text()
     for words in ("# mine", "library_name: timm", "| train | last-1 |", "| accuracy |", "| blue | 5 | 1 |", "32 x 32"):
@@ -129,5 +166,5 @@ def test_an_old_checkpoint_stays_until_the_new_one_is_whole(tmp_path, monkeypatc
     model = tiny_model(size=32)
     examples: Any = SimpleNamespace(report=SimpleNamespace(class_names=("a", "b")))
     with pytest.raises(OSError, match="No space"):
-        save_checkpoint(folder, model.module, model, 32, Plan(), examples, {})
+        save_checkpoint(folder, model.module, model, 32, Plan(), examples, {}, ORIGIN)
     assert (folder / "model.safetensors").read_text() == "old"

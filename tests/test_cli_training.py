@@ -80,6 +80,17 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
     assert "no runs in" in capsys.readouterr().out and checkpoint.is_dir()
 
 
+def test_a_mended_zip_trains_under_the_name_of_the_refused_one(tmp_path, data, base, capsys):
+    zipped = tmp_path / "pets.zip"
+    zipped.write_bytes(b"no zip")
+    train = ["finetune", str(zipped), "--model", str(base), "--epochs", "1"]
+    train += ["--runs", str(tmp_path / "runs"), "--name", "pets"]
+    assert main(train) == 2
+    assert "pets.zip" in capsys.readouterr().err and not list((tmp_path / "runs").iterdir())
+    shutil.make_archive(str(tmp_path / "pets"), "zip", data)
+    assert main(train) == 0 and (tmp_path / "checkpoints" / "pets").is_dir()
+
+
 def test_heads_and_architecture_of_a_bare_weights_file_are_told_and_kept(tmp_path, data, base):
     where = ["--runs", str(tmp_path / "runs"), "--name"]
     bare = shutil.copy(base / "model.safetensors", tmp_path / "bare.safetensors")

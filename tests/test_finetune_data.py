@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from explorer.data.datasets import read_dataset
 from explorer.errors import DataError
+from explorer.models.source import ModelSource
 from explorer.training.options import Options, write_config
 from explorer.training.plan import Plan
 from explorer.ui.finetune_data import read_once
@@ -158,7 +159,7 @@ def test_uploads_are_named_by_content_and_the_oldest_go_but_not_what_a_run_reads
     with (tmp_path / "upload").open("rb") as stream:
         assert keep_upload(stream, ".zip") == paths[2]
     folder = make_run(runs, "reading", status="queued", place=1)
-    write_config(folder, Options(str(paths[0]), "bundled", "x"), Plan().resolved())
+    write_config(folder, Options(str(paths[0]), ModelSource("bundled"), "x"), Plan().resolved())
     trim(uploads_folder(), paths[2], 15)
     assert [path.exists() for path in paths] == [True, False, True]
     assert not list(uploads_folder().glob(".part-*"))

@@ -16,6 +16,7 @@ from streamlit.testing.v1.element_tree import Block
 from explorer.errors import CheckpointError, TrainingError
 from explorer.models import registry
 from explorer.models.loading import load_model
+from explorer.models.source import ModelSource
 from explorer.training import jobs
 from explorer.training.estimate import Estimate
 from explorer.training.folder import RunFolder, State, write_json
@@ -61,7 +62,9 @@ def make_run(runs: Path, name: str, **state) -> RunFolder:
     """A run folder as a trainer leaves it in that state; its process is this one unless the state says otherwise."""
     folder = RunFolder(runs / name)
     folder.path.mkdir()
-    write_config(folder, Options("digits.zip", "bundled", str(runs / name / "checkpoint")), Plan().resolved())
+    write_config(
+        folder, Options("digits.zip", ModelSource("bundled"), str(runs / name / "checkpoint")), Plan().resolved()
+    )
     written = folder.write_state(State("running"))
     write_json(folder.state, {**asdict(written), "epochs": 10, **state})
     return folder
@@ -198,7 +201,7 @@ from explorer.ui.photos import samples
 from explorer.ui.state import Choice
 weights, data = st.query_params["weights"], Path(st.query_params["data"])
 model = load_model(weights, device="cpu", num_heads=4)
-choice = Choice(model, weights, None, 4, None, samples()[0], 32, "crop")
+choice = Choice(model, samples()[0], 32, "crop")
 choose_plan(choice, Dataset(data, "digits", read_dataset(data)))
 """
 
@@ -222,7 +225,7 @@ def test_what_the_sidebar_says_of_a_weights_file_reaches_the_run(runs, tmp_path,
         jobs.stop(name, runs)
         wait_for(lambda: not RunFolder(runs / name).read_state().active, "the end")
     options, plan = read_config(RunFolder(runs / name))
-    assert (options.num_heads, options.arch, plan.keep_epochs, plan.new_head) == (4, None, 10, "random")
+    assert (options.model.num_heads, options.model.arch, plan.keep_epochs, plan.new_head) == (4, None, 10, "random")
 
 
 @pytest.mark.slow

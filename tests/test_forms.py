@@ -10,6 +10,7 @@ import torch
 import explorer
 from explorer.errors import ExplorerError, PlanError
 from explorer.models.backbone import Model
+from explorer.models.source import TrainedFrom
 from explorer.models.timm_models import create_timm, wrap_timm
 from explorer.models.transformers_models import FAMILIES, create_transformers, wrap_transformers
 from explorer.training.checkpoints import save_model
@@ -162,7 +163,8 @@ def test_every_family_of_timm_is_cut_saved_and_opened_again(tmp_path, name):
     for train in ("head", "last-1", "all"):
         split = split_model(base, Plan(train=train, augmentation="none"), NAMES, size, torch.device("cpu"))
         assert split.kind == {"head": "feature", "last-1": "tokens", "all": "pixels"}[train]
-    save_model(tmp_path / "saved", split.whole, base, size, NAMES)
+    origin = TrainedFrom(base.loaded_from, "photos.zip", "saved")
+    save_model(tmp_path / "saved", split.whole, base, size, NAMES, origin)
     inputs = torch.randn(1, 3, size, size)
     with torch.no_grad():
         got = explorer.load_model(tmp_path / "saved", device="cpu").forward(inputs)[1]

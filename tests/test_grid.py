@@ -16,6 +16,7 @@ from explorer.cli import main
 from explorer.errors import ModelError, UntoldError
 from explorer.models import registry
 from explorer.models.layout import read_grid
+from explorer.models.source import ModelSource
 from explorer.ui.attention_pictures import attention_picture
 from tests.app import open_app, sentences
 from tests.conftest import REPOSITORY
@@ -140,9 +141,13 @@ def test_the_app_asks_for_it_and_loads_with_it(checkpoints, weights):
     field.set_value("6x10").run()
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]
-    assert (choice.grid, choice.settings["grid"], choice.source) == ("6x10", "6x10", f"checkpoints/{NAME}")
+    assert (choice.model.loaded_from.grid, choice.settings["grid"], choice.model.source) == (
+        "6x10",
+        "6x10",
+        f"checkpoints/{NAME}",
+    )
     linked = open_app(model=f"checkpoints/{NAME}", patch_grid="6x10")
-    assert not sentences(linked) and linked.session_state["choice"].grid == "6x10"
+    assert not sentences(linked) and linked.session_state["choice"].model.loaded_from.grid == "6x10"
 
 
 @pytest.mark.slow
@@ -154,4 +159,4 @@ def test_an_upload_says_it(checkpoints, weights):
     next(button for button in app.button if button.label == "Load it").click().run()
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]
-    assert (choice.source, choice.grid) == ("checkpoints/wide.safetensors", "6x10")
+    assert choice.model.loaded_from == ModelSource("checkpoints/wide.safetensors", grid="6x10")

@@ -1,6 +1,8 @@
 """Attention over a training's kept epochs: numbers, command and page on a tiny model that was really trained."""
 
 import csv
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from explorer.cli import main
 from explorer.commands.compare import spread
 from explorer.errors import QueryError
 from explorer.models import registry
+from explorer.models.source import ModelSource, TrainedFrom
 from explorer.rendering.curves import history_figure
-from explorer.training.origin import options_of
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
 from tests.app import open_app, sentences
@@ -84,12 +86,12 @@ def test_the_chart_has_a_line_a_layer():
     assert list(lines[0].x) == [0, 2, 4] and lines[1].line.width > lines[0].line.width
 
 
-def test_the_run_tells_what_a_checkpoint_began_with(project, tmp_path):
-    options = options_of("checkpoints/mine")
-    assert options is not None and Path(options.model) == project / "checkpoints" / "base"
-    assert options_of(str(project / "checkpoints" / "mine")) == options
-    assert options_of("checkpoints/base") is None and options_of("bundled") is None
-    assert options_of("checkpoints/mine", tmp_path) is None
+def test_a_checkpoint_tells_what_it_was_trained_from(project, trained):
+    origin = registry.trained_from("checkpoints/mine")
+    assert origin == TrainedFrom(ModelSource(str(trained / "checkpoints" / "base")), "data", "mine")
+    assert registry.trained_from(trained / "checkpoints" / "mine") == origin
+    assert registry.trained_from("checkpoints/mine/epochs/001") == origin
+    assert registry.trained_from("checkpoints/base") is None and registry.trained_from("bundled") is None
 
 
 def test_the_command_goes_over_the_epochs(project, tmp_path, capsys):
@@ -128,9 +130,18 @@ def test_what_cannot_be_compared_is_one_line(project, capsys, options, said):
     assert said in capsys.readouterr().err
 
 
-def test_without_its_run_the_start_must_be_named(project, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("EXPLORER_RUNS", str(tmp_path))
-    command = ["compare", str(project / "photo.png"), "--epochs", "checkpoints/mine"]
+def without_origin(project: Path, folder: Path) -> Path:
+    """The checkpoint as release 0.1.0 wrote it."""
+    mine = shutil.copytree(project / "checkpoints" / "mine", folder / "mine")
+    config = json.loads((mine / "config.json").read_text())
+    del config["trained_from"]
+    (mine / "config.json").write_text(json.dumps(config))
+    return mine
+
+
+def test_where_a_checkpoint_does_not_say_its_start_it_must_be_named(project, tmp_path, capsys):
+    mine = without_origin(project, tmp_path)
+    command = ["compare", str(project / "photo.png"), "--epochs", str(mine)]
     assert main(command) == 2 and "by --model" in capsys.readouterr().err
     assert main([*command, "--model", "checkpoints/base"]) == 0
 
@@ -160,11 +171,13 @@ def test_the_page_shows_the_course_of_a_training(project):
     assert open_compare(epoch="1").select_slider(key="epoch").value == 1
 
 
-def test_without_its_run_the_sidebars_model_stands_for_the_start(project, tmp_path, monkeypatch):
-    monkeypatch.setenv("EXPLORER_RUNS", str(tmp_path))
+def test_where_a_checkpoint_does_not_say_its_start_the_sidebars_model_stands_for_it(project, tmp_path, monkeypatch):
+    without_origin(project, tmp_path)
+    shutil.copytree(project / "checkpoints" / "base", tmp_path / "base")
+    monkeypatch.setattr(registry, "CHECKPOINTS", tmp_path)
     app = open_compare()
     assert not app.exception and not sentences(app)
-    assert "the sidebar's model stands for it" in app.info[0].value
+    assert "doesn't say what it was trained from: the sidebar's model stands" in app.info[0].value
 
 
 def test_without_kept_epochs_the_page_says_how_to_get_some(project, tmp_path, monkeypatch):

@@ -16,8 +16,10 @@ import pytest
 from safetensors.torch import load_file
 
 from explorer.errors import TrainingError
+from explorer.models.source import ModelSource
 from explorer.training import jobs
 from explorer.training.folder import RunFolder, State, is_alive, read_json, write_json
+from explorer.training.options import read_config
 from explorer.training.plan import Plan
 from explorer.training.queue import MachineQueue
 from tests.training_help import make_base, make_dataset
@@ -106,6 +108,43 @@ def test_bad_input_of_a_job_is_a_failed_state_with_its_sentence(tmp_path, base):
     assert "Traceback" not in folder.log.read_text()
 
 
+def test_a_refused_run_is_shown_with_its_reason_and_gives_up_its_name(tmp_path, data, base):
+    runs, zipped = tmp_path / "runs", tmp_path / "pets.zip"
+    zipped.write_bytes(b"no zip")
+    folder = jobs.start(zipped, str(base), Plan(epochs=1), "pets", runs)
+    wait_for(lambda: not folder.read_state().active, "the failure")
+    (shown,) = jobs.list_runs(runs)
+    assert (shown.state.status, shown.folder.refused) == ("failed", True) and "pets.zip" in (shown.state.error or "")
+    shutil.make_archive(str(tmp_path / "pets"), "zip", data)
+    again = jobs.start(zipped, str(base), Plan(epochs=1), "pets", runs)
+    wait_for(lambda: not again.read_state().active, "the end")
+    assert status(again) == "finished", again.log.read_text()
+    assert "no zip" not in again.log.read_text() and not again.refused
+    with pytest.raises(TrainingError, match="already a run named 'pets'"):
+        jobs.start(zipped, str(base), Plan(epochs=1), "pets", runs)
+
+
+def test_the_process_is_given_the_run_folder_alone(tmp_path, data, base, monkeypatch):
+    started = []
+
+    class Process:
+        pid = os.getpid()
+
+        def __init__(self, command, **_):
+            started.append(command[2:])
+
+        def wait(self):
+            pass
+
+    monkeypatch.setattr("subprocess.Popen", Process)
+    monkeypatch.chdir(data.parent)
+    folder = jobs.start(data.name, ModelSource(str(base), num_heads=2), Plan("last-1", lr=1e-3), "mine", tmp_path)
+    assert started == [["explorer", "finetune", "--resume", "--name", "mine", "--runs", str(tmp_path)]]
+    options, plan = read_config(folder)
+    assert (options.data, options.model) == (str(data), ModelSource(str(base), num_heads=2))
+    assert plan == Plan("last-1", lr=1e-3).resolved()
+
+
 def test_an_ended_job_is_no_zombie(tmp_path, base):
     folder = jobs.start(tmp_path / "nothing.zip", str(base), Plan(), "bad", tmp_path / "runs")
     pid = read_json(folder.process)["pid"]
@@ -150,17 +189,18 @@ def test_on_a_full_disk_start_and_resume_are_one_sentence_and_lose_nothing(small
 
 def test_what_a_weights_file_can_not_tell_reaches_the_job(tmp_path, data, base):
     weights = shutil.copy(base / "model.safetensors", tmp_path / "weights.safetensors")
-    folder = jobs.start(data, str(weights), Plan(), "bare", tmp_path / "runs", num_heads=5)
+    folder = jobs.start(data, ModelSource(str(weights), num_heads=5), Plan(), "bare", tmp_path / "runs")
     wait_for(lambda: not folder.read_state().active, "the failure")
     assert "5 heads don't divide the width 32" in (folder.read_state().error or "")
     run = jobs.read_run("bare", tmp_path / "runs")
-    assert run.options is not None and (run.options.arch, run.options.num_heads) == (None, 5)
+    assert run.options is not None and run.options.model == ModelSource(str(weights), num_heads=5)
 
 
 LIMITED = """
 import resource, sys
 from pathlib import Path
 from explorer.models.loading import load_model
+from explorer.training.options import read_config
 from explorer.training.plan import Plan
 from explorer.training.run import finetune
 from explorer.errors import TrainingError
@@ -304,7 +344,7 @@ def test_free_name_avoids_runs_and_checkpoints(tmp_path):
     (runs / "cats-head").mkdir(parents=True)
     (tmp_path / "checkpoints" / "cats-head-2").mkdir(parents=True)
     assert jobs.free_name("/data/cats.zip", "head", runs) == "cats-head-3"
-    with pytest.raises(TrainingError, match="already a run or checkpoint"):
+    with pytest.raises(TrainingError, match="already a checkpoint named"):
         jobs.start("cats.zip", "bundled", Plan(), "cats-head-2", runs)
 
 

@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from explorer.data.images import open_image
-from explorer.errors import DataError, PlanError, TrainingError
+from explorer.errors import DataError, ExplorerError, PlanError, TrainingError
 from explorer.training.batches import AugmentedInputs, CachedInputs, epoch_seed, plan_batches
 from explorer.training.cache import PrefixCache, build_cache, finish_cache, plan_layout
 from explorer.training.events import EventLog, EventReader, epochs_of, read_events, rewind
@@ -254,7 +254,7 @@ def test_image_size_is_kept_in_the_checkpoint(tmp_path, model, data):
     assert load_model(str(result.checkpoint)).input_size == 48
     with pytest.raises(Exception, match="patch size 8") as caught:
         finetune(data, model, Plan(epochs=1, image_size=50), tmp_path / "odd")
-    assert "50" in str(caught.value) and RunFolder(tmp_path / "odd").read_state().status == "failed"
+    assert "50" in str(caught.value) and not (tmp_path / "odd").exists()
 
 
 def test_diverging_loss_is_told(tmp_path, model, data):
@@ -266,13 +266,30 @@ def test_diverging_loss_is_told(tmp_path, model, data):
 def test_bad_data_fails_with_its_sentence(tmp_path, model):
     with pytest.raises(DataError):
         finetune(tmp_path / "missing.zip", model, Plan(), tmp_path / "run")
-    state = RunFolder(tmp_path / "run").read_state()
-    assert state.status == "failed" and "missing.zip" in (state.error or "")
+    assert not (tmp_path / "run").exists()
 
 
-def test_too_many_blocks_fail_with_their_sentence(tmp_path, model, data):
-    with pytest.raises(PlanError, match="3 blocks"):
-        finetune(data, model, Plan(train="last-9"), tmp_path / "run")
+@pytest.mark.parametrize(
+    ("source", "plan", "words"),
+    [
+        (None, Plan(train="last-9"), "3 blocks"),
+        (None, Plan(image_size=50), "50"),
+        ("nothing.pth", Plan(), "nothing.pth"),
+    ],
+)
+def test_what_is_refused_before_training_leaves_no_run(tmp_path, model, data, source, plan, words):
+    with pytest.raises(ExplorerError, match=words):
+        finetune(data, source or model, plan, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert finetune(data, model, Plan(epochs=1), tmp_path / "run").status == "finished"
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path, model, data):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("mine")
+    with pytest.raises(TrainingError, match="mine holds other files"):
+        finetune(data, model, Plan(), tmp_path / "mine")
+    assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["mine"]
 
 
 def test_a_taken_name_is_refused(tmp_path, model, data):

@@ -3,7 +3,6 @@ import math
 import pytest
 
 from explorer.errors import ExplorerError, PlanError
-from explorer.training.jobs import plan_arguments
 from explorer.training.plan import LEARNING_RATES, Plan
 
 
@@ -70,5 +69,6 @@ def test_survives_json_and_the_command_line():
 
     plan = Plan(train="last-2", lr=3e-4, class_weights=True, early_stopping=4, augmentation="none", seed=7)
     assert Plan.from_dict(plan.to_dict()) == plan
-    args = build_parser().parse_args(["finetune", "photos.zip", *plan_arguments(plan)])
+    typed = "--train last-2 --lr 3e-4 --class-weights --early-stopping 4 --augmentation none --seed 7"
+    args = build_parser().parse_args(["finetune", "photos.zip", *typed.split()])
     assert Plan(**{key: getattr(args, key) for key in plan.to_dict()}) == plan

@@ -1,6 +1,7 @@
 """The table of models agrees with timm, checkpoints/ is looked through, and the default needs no network."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -15,9 +16,10 @@ from explorer.errors import CheckpointError, ModelError
 from explorer.models import registry
 from explorer.models.formats.dialects import DIALECTS
 from explorer.models.registry import REGISTRY, Entry
+from explorer.models.source import ModelSource, TrainedFrom
 from explorer.models.timm_models import create_timm, wrap_timm
 from explorer.models.transformers_models import FAMILIES
-from tests.tiny import photo
+from tests.tiny import photo, save_weights
 
 TIMM = [entry for entry in REGISTRY if entry.source.startswith("timm:")]
 
@@ -114,6 +116,7 @@ def test_checkpoints_are_listed_and_open(checkpoints):
     [
         ("bundled", ["ants", "bees"], "fine-tuned from Bundled ViT: ants, bees"),
         ("checkpoints/mine", ["ants", "bees"], "fine-tuned from mine: ants, bees"),
+        ("/home/me/base.pth", ["ants", "bees"], "fine-tuned from base.pth: ants, bees"),
         ("hf:org/other", list("abcdef"), "fine-tuned from hf:org/other: a, b, c, d and 2 more"),
         ("timm:vit_small_patch8_224.dino", None, "fine-tuned from DINO ViT-S/8"),
     ],
@@ -121,9 +124,31 @@ def test_checkpoints_are_listed_and_open(checkpoints):
 def test_a_fine_tuned_checkpoint_says_what_it_was_made_from(checkpoints, base, names, about):
     folder = checkpoints / "mine"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"architecture": "test_vit", "label_names": names}))
-    (folder / "README.md").write_text(f"# mine\n\nA Vision Transformer fine-tuned from `{base}` to tell 9 images")
+    origin = TrainedFrom(ModelSource(base), "insects.zip", "mine")
+    config = {"architecture": "test_vit", "label_names": names, "trained_from": asdict(origin)}
+    (folder / "config.json").write_text(json.dumps(config))
     assert [entry.about for entry in registry.local_entries()] == [about]
+    assert registry.trained_from("checkpoints/mine") == origin
+
+
+@pytest.mark.parametrize(
+    "fields", [None, "bundled", [], {}, {"model": "bundled"}, {"model": {"source": 3}, "data": "a", "run": "b"}]
+)
+def test_damaged_fields_are_none(checkpoints, fields):
+    folder = checkpoints / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"architecture": "test_vit", "trained_from": fields}))
+    assert registry.trained_from(folder) is None
+    assert [entry.about for entry in registry.local_entries()] == ["a checkpoint of yours: test_vit"]
+
+
+def test_a_source_that_lasts_is_a_key_or_a_whole_path(checkpoints, tmp_path_factory, monkeypatch):
+    elsewhere = save_weights(tmp_path_factory.mktemp("elsewhere"))
+    monkeypatch.chdir(elsewhere.parent)
+    assert registry.lasting(elsewhere.name) == str(elsewhere)
+    assert registry.lasting(str(save_weights(checkpoints))) == "checkpoints/tiny.safetensors"
+    for source in ("bundled", "dino-s8", "hf:org/name", "checkpoints/tiny.safetensors", "nothing.pth", ""):
+        assert registry.lasting(source) == source
 
 
 def test_kept_epochs_are_found_for_comparing_and_stay_out_of_the_list(checkpoints):

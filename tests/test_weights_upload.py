@@ -9,6 +9,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+from explorer.models.source import ModelSource
 from explorer.ui.weights_upload import safe_name
 from tests.app import TINY, open_app, sentences
 from tests.tiny import save_weights
@@ -39,14 +40,15 @@ def test_a_model_is_kept_and_shown(checkpoints, tmp_path_factory):
     app = upload("../my model!.safetensors", content, heads=8)
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]
-    assert (choice.source, choice.num_heads, choice.model.num_heads) == ("checkpoints/my-model-.safetensors", 8, 8)
+    assert choice.model.loaded_from == ModelSource("checkpoints/my-model-.safetensors", num_heads=8)
+    assert choice.model.num_heads == 8
     assert (checkpoints / "my-model-.safetensors").read_bytes() == content
 
 
 def test_a_second_file_of_the_same_name_gets_a_name_of_its_own(checkpoints, tmp_path_factory):
     before = (checkpoints / "tiny.safetensors").read_bytes()
     app = upload("tiny.safetensors", save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes())
-    assert app.session_state["choice"].source == "checkpoints/tiny-2.safetensors"
+    assert app.session_state["choice"].model.source == "checkpoints/tiny-2.safetensors"
     assert (checkpoints / "tiny.safetensors").read_bytes() == before
 
 
@@ -68,7 +70,11 @@ def test_the_heads_of_a_file_are_there_again_after_another_model_and_the_link_ha
     app = open_app(heads="4")
     assert app.session_state["choice"].model.num_heads == 4 and app.query_params["heads"] == "4"
     app.selectbox(key="model").set_value("bundled").run()
-    assert not app.exception and app.session_state["choice"].num_heads is None and "heads" not in app.query_params
+    assert (
+        not app.exception
+        and app.session_state["choice"].model.loaded_from.num_heads is None
+        and "heads" not in app.query_params
+    )
     app.selectbox(key="model").set_value(TINY).run()
     assert app.session_state["choice"].model.num_heads == 4 and app.query_params["heads"] == "4"
 
@@ -100,7 +106,7 @@ def test_anything_else_is_explained_and_leaves_no_trace(checkpoints, tmp_path_fa
     app = upload("evil.pth", make(outside))
     assert not app.exception
     assert len(sentences(app)) == 1
-    assert app.session_state["choice"].source == TINY
+    assert app.session_state["choice"].model.source == TINY
     assert [path.name for path in checkpoints.iterdir()] == ["tiny.safetensors"]
     assert not list(outside.iterdir())
 

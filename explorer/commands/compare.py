@@ -102,16 +102,17 @@ def _kept(checkpoint: str) -> list[tuple[int, Path]]:
 
 
 def _begin_with(args: argparse.Namespace) -> None:
-    """Where --model isn't given, the model that the training began with, as its run recorded it."""
+    """Where --model isn't given, the model that the checkpoint says it was trained from."""
     from explorer.errors import QueryError
-    from explorer.training.origin import options_of
+    from explorer.models.registry import trained_from
 
     if args.model:
         return
-    options = options_of(args.epochs)
-    if options is None:
-        raise QueryError(f"No run of this machine made {args.epochs}: name the model that it began with by --model.")
-    args.model, args.arch, args.num_heads, args.grid = options.model, options.arch, options.num_heads, options.grid
+    origin = trained_from(args.epochs)
+    if origin is None:
+        raise QueryError(f"{args.epochs} doesn't say what it was trained from: name that model by --model.")
+    start = origin.model
+    args.model, args.arch, args.num_heads, args.grid = start.source, start.arch, start.num_heads, start.grid
 
 
 def _record_each(

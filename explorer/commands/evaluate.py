@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from explorer.commands.finetune import add_weights_arguments
+from explorer.commands.finetune import add_weights_arguments, model_source
 
 MATRIX = 20  # classes up to which the confusion matrix is printed
 SHOWN = 20  # images without a known class that are printed
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.loading import load_model
     from explorer.training.classify import evaluate, find_source, write_predictions
 
-    model = load_model(find_source(args.checkpoint), arch=args.arch, num_heads=args.num_heads, grid=args.grid)
+    model = load_model(model_source(args, find_source(args.checkpoint)))
     with tempfile.TemporaryDirectory() as folder:
         data = read_images(args.data, out=folder)
         made = evaluate(model, data)

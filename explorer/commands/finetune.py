@@ -9,20 +9,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 
 if TYPE_CHECKING:
     from explorer.training.run import Result
 
-ASKED = (
-    "resume",
-    "stop_after",
-    "onnx",
-    "tensorboard",
-    "arch",
-    "num_heads",
-    "grid",
-)  # what finetune() takes as it is typed
+ASKED = "resume", "stop_after", "onnx", "tensorboard"  # what finetune() takes as it is typed
 # torch's threads spin for milliseconds when they wait for one another. Beside any other busy program that doubled the
 # processor time of a pass and made it slower; so short a wait still bridges the gaps inside a layer.
 SPINS = "10000"
@@ -52,6 +45,11 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", metavar="ID", help="timm name of the architecture, where a weights file can't tell")
     parser.add_argument("--num-heads", type=int, metavar="N", help="where a weights file can't tell")
     parser.add_argument("--grid", metavar="ROWSxCOLS", help="of a weights file's position embeddings, where no square")
+
+
+def model_source(args: argparse.Namespace, source: str) -> ModelSource:
+    """That model, with what those three options say of it."""
+    return ModelSource(source, args.arch, args.num_heads, args.grid)
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,15 +90,16 @@ def run(args: argparse.Namespace) -> int:
         raise TrainingError("A launch of several processes needs --name, so that all of them write one run.")
     name = args.name or free_name(args.data, plan.train, runs)
     folder = RunFolder(run_path(name, runs))
+    model = model_source(args, args.model)
     asked = {key: getattr(args, key) for key in ASKED}
     from explorer.training.run import finetune  # slow to import: torch, timm, accelerate
 
     with stop_on_signals(folder.stop_request):
         if int(os.environ.get("RANK", 0)):  # another process of a launch: the first one talks
-            finetune(args.data or "", args.model, plan, folder.path, progress=False, **asked)
+            finetune(args.data or "", model, plan, folder.path, progress=False, **asked)
             return 0
         with told(name, True, SILENT) as show:
-            result = finetune(args.data or "", args.model, plan, folder.path, progress=show or False, **asked)
+            result = finetune(args.data or "", model, plan, folder.path, progress=show or False, **asked)
     print(summary(result))
     return 0
 

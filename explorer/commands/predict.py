@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from explorer.commands.finetune import add_weights_arguments
+from explorer.commands.finetune import add_weights_arguments, model_source
 
 
 def add_parser(subparsers: Any) -> None:
@@ -24,9 +24,8 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.loading import load_model
     from explorer.training.classify import find_source, predict, write_predictions
 
-    found = predict(
-        load_model(find_source(args.checkpoint), arch=args.arch, num_heads=args.num_heads, grid=args.grid), args.images
-    )
+    model = load_model(model_source(args, find_source(args.checkpoint)))
+    found = predict(model, args.images)
     for index, image in enumerate(found.images):
         likely = ", ".join(f"{name} {probability:.3f}" for name, probability in found.top(index, args.top))
         print(f"{image}: {likely}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from explorer.data.images import ImageSource
 from explorer.models.layout import check_tokens
 from explorer.models.preprocess import Fit, fit_image, to_pixels
+from explorer.models.source import ModelSource
 
 
 class Adapter(Protocol):
@@ -44,6 +45,12 @@ class Model:
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
     notes: Sequence[str] = field(default_factory=tuple)  # what the loader assumed or left out, one sentence each
+    given: ModelSource | None = None  # what load_model was given; None for a model that was made by hand
+
+    @property
+    def loaded_from(self) -> ModelSource:
+        """What load_model takes to load the same model again."""
+        return self.given or ModelSource(self.source)
 
     @property
     def device(self) -> torch.device:

@@ -11,6 +11,7 @@ from explorer.models.backbone import Model
 from explorer.models.downloads import Progress, fetch
 from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
 from explorer.models.layout import read_grid
+from explorer.models.source import ModelSource
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Hints:
 
 
 def load_model(
-    source: str | Path,
+    source: str | Path | ModelSource,
     device: str = "auto",
     pretrained: bool = True,
     arch: str | None = None,
@@ -38,20 +39,21 @@ def load_model(
 
     source: a registry key ("bundled"), "timm:<id>", "hf:<org/name>", a weights file, or a folder written by timm or
     transformers. arch (a timm id), num_heads, grid and prefix_tokens: what a bare state dict can't tell; grid is
-    that of its position embeddings, (rows, cols) or "ROWSxCOLS".
+    that of its position embeddings, (rows, cols) or "ROWSxCOLS". A ModelSource holds the first four in one value.
     pretrained=False: random weights and no download. progress: called with (bytes done, bytes in all) of a download.
     Raises ModelError, CheckpointError or UnsupportedModelError with one sentence.
     """
-    if num_heads is not None and num_heads < 1:
-        raise ModelError(f"A model has one head or more, not {num_heads}: give the right num_heads, or none.")
-    entry = registry.find(str(source))
-    hints = Hints(arch, num_heads, read_grid(grid), prefix_tokens)
+    given = ModelSource.of(source, arch, num_heads, grid)
+    if given.num_heads is not None and given.num_heads < 1:
+        raise ModelError(f"A model has one head or more, not {given.num_heads}: give the right num_heads, or none.")
+    entry = registry.find(given.source)
+    hints = Hints(given.arch, given.num_heads, read_grid(given.grid), prefix_tokens)
     target = _device(device)
-    model = _load(entry.source if entry else str(source), pretrained, hints, progress)
+    model = _load(entry.source if entry else given.source, pretrained, hints, progress)
     if entry:
         model = replace(model, name=entry.title, source=entry.key)
     model.module.to(target)
-    return model
+    return replace(model, given=replace(given, source=model.source))
 
 
 def _device(device: str) -> str:

@@ -1,20 +1,20 @@
 """The models on offer: one table, data only, and what lies in checkpoints/."""
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from explorer.errors import ExplorerError
 from explorer.models import downloads
 from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
+from explorer.models.source import ModelSource, TrainedFrom
 
 _PROJECT = Path(__file__).resolve().parents[2] / "checkpoints"
 CHECKPOINTS = Path(os.environ.get("EXPLORER_CHECKPOINTS") or _PROJECT)  # where people and training put models
 BUNDLED = "bundled"
 NAMED = 4  # classes in the line about a checkpoint
-CARD_START = 4_000  # characters of a model card in which it says what the model was made from
-_FROM = re.compile(r"fine-tuned from `([^`\n]+)`")
+TRAINED_FROM = "trained_from"  # key of a checkpoint's config.json that holds the fields of a TrainedFrom
 EPOCHS = "epochs"  # folder inside a checkpoint: one model folder an epoch that its training kept, named by its number
 
 
@@ -140,28 +140,48 @@ def _about(path: Path) -> str:
         config = read_config(path)
     except ExplorerError as error:
         return str(error)
-    base = _base_of(path)
-    if base is None:
+    origin = _trained_from(config)
+    if origin is None:
         return f"a checkpoint of yours: {config.get('architecture') or config.get('model_type') or 'unknown'}"
     names = config.get("label_names")
     if not isinstance(names, list) or not names:
-        return f"fine-tuned from {base}"
+        return f"fine-tuned from {_title_of(origin.model.source)}"
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return f"fine-tuned from {base}: {', '.join(map(str, names[:NAMED]))}{more}"
+    return f"fine-tuned from {_title_of(origin.model.source)}: {', '.join(map(str, names[:NAMED]))}{more}"
 
 
-def _base_of(path: Path) -> str | None:
-    """What the model card that training writes says the model was made from; None without such a card."""
+def trained_from(source: str | Path) -> TrainedFrom | None:
+    """What a checkpoint says it was trained from; None for one that doesn't say, as those of release 0.1.0.
+
+    source: the checkpoint's registry key or folder.
+    """
+    folder = resolve(str(source))
+    return _trained_from(read_config(folder)) if (folder / "config.json").is_file() else None
+
+
+def _trained_from(config: dict[str, Any]) -> TrainedFrom | None:
     try:
-        with (path / "README.md").open(encoding="utf-8", errors="replace") as card:
-            found = _FROM.search(card.read(CARD_START))
-    except OSError:
+        fields = config[TRAINED_FROM]
+        found = TrainedFrom(ModelSource(**fields["model"]), fields["data"], fields["run"])
+    except (KeyError, TypeError):  # not one of ours, or damaged: the model opens all the same
         return None
-    if not found:
-        return None
+    return found if isinstance(found.model.source, str) else None
+
+
+def _title_of(source: str) -> str:
     # Not find(): that lists checkpoints/, which leads here again.
-    listed = (entry.title for entry in REGISTRY if found[1] in (entry.key, entry.source))
-    return next(listed, found[1].removeprefix("checkpoints/"))
+    listed = (entry.title for entry in REGISTRY if source in (entry.key, entry.source))
+    own = Path(source).name if Path(source).is_absolute() else source.removeprefix("checkpoints/")
+    return next(listed, own)
+
+
+def lasting(source: str) -> str:
+    """The same source, whatever folder it is asked for in: a key or an id as it is, else the key or the whole path."""
+    path = resolve(source).resolve()
+    if not source or find(source) or not path.exists():
+        return source
+    own = CHECKPOINTS.resolve()
+    return f"checkpoints/{path.relative_to(own).as_posix()}" if path.is_relative_to(own) else str(path)
 
 
 def saved_epochs(source: str | Path) -> list[tuple[int, Path]]:

@@ -3,19 +3,21 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from safetensors.torch import load_file
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
-from explorer.errors import TrainingError
 from explorer.models.backbone import Model
-from explorer.models.registry import EPOCHS
+from explorer.models.registry import EPOCHS, TRAINED_FROM, find
+from explorer.models.source import TrainedFrom
 from explorer.training.examples import Examples
 from explorer.training.plan import Plan
 from explorer.training.saves import save_tensors
@@ -29,22 +31,23 @@ def save_checkpoint(
     plan: Plan,
     examples: Examples,
     metrics: Mapping[str, Any],
+    origin: TrainedFrom,
     epochs: Mapping[int, Path] = MappingProxyType({}),
 ) -> Path:
     """Write config.json, model.safetensors and README.md; an earlier checkpoint there stays until the new one is whole.
 
-    module: the trained copy of model.module. size: side of its input in pixels. epochs: the trained tensors of those to
-    keep as models of their own below epochs/.
+    module: the trained copy of model.module. size: side of its input in pixels. origin: what it was trained from.
+    epochs: the trained tensors of those to keep as models of their own below epochs/.
     """
     names = list(examples.report.class_names)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        save_model(partial, module, model, size, names)
+        save_model(partial, module, model, size, names, origin)
         for epoch, file in sorted(epochs.items()):
-            save_model(partial / EPOCHS / f"{epoch:03}", module, model, size, names, load_file(file))
-        card = model_card(folder.name, model, size, plan, examples, metrics)
+            save_model(partial / EPOCHS / f"{epoch:03}", module, model, size, names, origin, load_file(file))
+        card = model_card(folder.name, model, size, plan, examples, metrics, origin)
         (partial / "README.md").write_text(card, encoding="utf-8")
     except OSError:  # a full disk: leave none of it occupied
         shutil.rmtree(partial, ignore_errors=True)
@@ -54,11 +57,17 @@ def save_checkpoint(
 
 
 def save_model(
-    folder: Path, module: Any, model: Model, size: int, names: list[str], weights: Mapping[str, Tensor] | None = None
+    folder: Path,
+    module: Any,
+    model: Model,
+    size: int,
+    names: list[str],
+    origin: TrainedFrom,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write config.json and model.safetensors of a trained module; weights: other trained ones, kept in half precision.
 
-    model: what it was trained from, for its preprocessing. names: of the classes.
+    model: for its preprocessing. names: of the classes. origin: what it was trained from.
     """
     folder.mkdir(parents=True)
     preprocessing = {
@@ -74,7 +83,8 @@ def save_model(
         tensors = {key: _half(weights.get(key, tensor)) for key, tensor in tensors.items()}
     save_tensors(folder / "model.safetensors", tensors)
     config = folder / "config.json"
-    save_config_for_hf(module, str(config), {"label_names": names}, data_config=preprocessing)
+    ours = {"label_names": names, TRAINED_FROM: asdict(origin)}
+    save_config_for_hf(module, str(config), ours, data_config=preprocessing)
     _mend_config(config)
 
 
@@ -90,12 +100,6 @@ def _half(tensor: Tensor) -> Tensor:
     return half if torch.equal(half.isfinite(), tensor.isfinite()) else tensor
 
 
-def check_free(folder: Path) -> None:
-    """Raise TrainingError where a checkpoint of that name exists already: training must not end by overwriting one."""
-    if folder.exists():
-        raise TrainingError(f"There is already a checkpoint named {folder.name!r}; choose another name or delete it.")
-
-
 def _mend_config(path: Path) -> None:
     """transformers passes num_classes itself and fails on a second one in model_args; timm reads the top-level one."""
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -103,7 +107,15 @@ def _mend_config(path: Path) -> None:
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def model_card(name: str, model: Model, size: int, plan: Plan, examples: Examples, metrics: Mapping[str, Any]) -> str:
+def model_card(
+    name: str,
+    model: Model,
+    size: int,
+    plan: Plan,
+    examples: Examples,
+    metrics: Mapping[str, Any],
+    origin: TrainedFrom,
+) -> str:
     """README.md: what the model is, what it was trained on and how, how good it is, and how to open it."""
     names, data = examples.report.class_names, examples.report
     train, val = (np.bincount(labels, minlength=len(names)) for labels in (examples.train_labels, examples.val_labels))
@@ -119,7 +131,8 @@ def model_card(name: str, model: Model, size: int, plan: Plan, examples: Example
     settings = "".join(f"| {key} | {'' if value is None else value} |\n" for key, value in plan.to_dict().items())
     return CARD.format(
         name=name,
-        base=Path(model.source).name if Path(model.source).exists() else model.source,
+        base=Path(origin.model.source).name if Path(origin.model.source).exists() else origin.model.source,
+        base_model=f"base_model: {hub}\n" if (hub := hub_id(origin.model.source)) else "",
         size=size,
         mean=", ".join(f"{value:g}" for value in model.mean),
         std=", ".join(f"{value:g}" for value in model.std),
@@ -134,6 +147,18 @@ def model_card(name: str, model: Model, size: int, plan: Plan, examples: Example
     )
 
 
+def hub_id(source: str) -> str | None:
+    """The hub repository that the weights of a source come from; None for a local model."""
+    entry = find(source)
+    if entry:
+        return entry.repo_id
+    library, _, model_id = source.partition(":")
+    if library == "hf" or model_id.startswith("hf-hub:"):
+        return model_id.removeprefix("hf-hub:")
+    config = timm.get_pretrained_cfg(model_id) if library == "timm" else None
+    return config.hf_hub_id if config else None
+
+
 def _interval(intervals: Mapping[str, Any], key: str) -> str:
     return "{:.3f} to {:.3f}".format(*intervals[key]) if key in intervals else ""
 
@@ -144,7 +169,7 @@ CARD = """\
 ---
 library_name: timm
 pipeline_tag: image-classification
-tags:
+{base_model}tags:
 - image-classification
 - timm
 - transformers

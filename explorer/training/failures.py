@@ -29,19 +29,20 @@ UNEXPECTED = "The training stopped at an unexpected error, which its log shows; 
 
 
 @contextmanager
-def recorded_failures(folder: RunFolder, main: bool) -> Iterator[None]:
+def recorded_failures(folder: RunFolder, main: bool, new: bool) -> Iterator[None]:
     """Write a failed state for whatever ends the block early, and raise TrainingError for a full disk or lost memory.
 
-    main: whether this process writes the run folder (of several in one launch, only one does).
+    main: whether this process writes the run folder (of several in one launch, only one does). new: whether this very
+    call made the folder; then a run that is refused for what it was given leaves nothing behind.
     """
-    sentence, reserve = UNEXPECTED, folder.path / ".reserve"
+    sentence, refused, reserve = UNEXPECTED, False, folder.path / ".reserve"
     try:
         if main:
             reserve.write_bytes(os.urandom(RESERVE))  # zeros take no room on some disks
         yield
         sentence = ""
     except ExplorerError as error:
-        sentence = str(error)
+        sentence, refused = str(error), True
         raise
     except OSError as error:
         sentence = _why(error, folder)
@@ -59,6 +60,8 @@ def recorded_failures(folder: RunFolder, main: bool) -> Iterator[None]:
             reserve.unlink(missing_ok=True)
         if sentence and main:
             _write(folder, sentence)
+            if new and refused and folder.refused:
+                shutil.rmtree(folder.path, ignore_errors=True)
 
 
 def _why(error: OSError, folder: RunFolder) -> str:

@@ -12,6 +12,7 @@ import psutil
 from explorer.errors import TrainingError
 
 ACTIVE = ("starting", "queued", "running")
+CHECKS = ("", "reading", "loading")  # phases in which data, model and plan are checked, and nothing is learnt yet
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,14 @@ class RunFolder:
     cache = property(lambda self: self.path / "cache")
     images = property(lambda self: self.path / "images")
     stop_request = property(lambda self: self.path / "stop")
+
+    @property
+    def refused(self) -> bool:
+        """Whether the run failed while what it was given was checked: nothing of it is worth keeping."""
+        if not self.state.is_file() or self.resume.exists():
+            return False
+        state = self.read_state()
+        return state.status == "failed" and state.phase in CHECKS
 
     def write_state(self, state: State) -> State:
         """Write state.json, stamped with this process and the time; returns what was written."""

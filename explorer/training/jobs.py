@@ -5,16 +5,17 @@ import shutil
 import subprocess
 import sys
 import threading
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from explorer.errors import ExplorerError, TrainingError
+from explorer.models.source import ModelSource
 from explorer.training.events import read_events
 from explorer.training.folder import RunFolder, State, read_json, write_json
-from explorer.training.options import Options, default_checkpoint, read_config, runs_folder
+from explorer.training.options import Options, create_run, default_checkpoint, new_options, read_config, runs_folder
 from explorer.training.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,34 +43,24 @@ class Run:
 
 def start(
     data: str | Path,
-    model: str,
+    model: str | ModelSource,
     plan: Plan,
     name: str,
     runs: Path = RUNS,
     *,
     onnx: bool = False,
     tensorboard: bool = False,
-    arch: str | None = None,
-    num_heads: int | None = None,
-    grid: str | None = None,
 ) -> RunFolder:
-    """Start `python -m explorer finetune …` in a process of its own, which outlives this one; returns its folder.
+    """Write a run's config.json and start its process, which outlives this one; returns its folder.
 
-    arch, num_heads and grid: what a bare weights file can't tell.
     Raises TrainingError for a name that can't be used or is taken. What goes wrong later is told by the run's state.
     """
     folder = RunFolder(run_path(name, runs))
-    if folder.path.exists() or default_checkpoint(folder.path).exists():
-        raise TrainingError(f"There is already a run or checkpoint named {name!r}; choose another name.")
-    data = Path(data).resolve() if Path(data).exists() else data  # the process starts in another folder
-    arguments = [str(data), "--model", model, "--name", name, "--runs", str(runs), *plan_arguments(plan)]
-    arguments += ["--onnx"] * onnx + ["--tensorboard"] * tensorboard
-    arguments += ["--arch", arch] if arch else []
-    arguments += ["--num-heads", str(num_heads)] if num_heads else []
-    arguments += ["--grid", grid] if grid else []
+    options = new_options(folder, data, ModelSource.of(model), onnx=onnx, tensorboard=tensorboard)
+    plan = plan.resolved()
     try:
-        folder.path.mkdir(parents=True)
-        _launch(folder, arguments)
+        create_run(folder, options, plan)
+        _launch(folder, State("starting", epochs=plan.epochs))
     except OSError as error:
         if not isinstance(error, FileExistsError):  # that one is a run which another window began just now
             shutil.rmtree(folder.path, ignore_errors=True)
@@ -83,7 +74,7 @@ def resume(name: str, runs: Path = RUNS) -> RunFolder:
     if run.state.active or run.state.status == "finished":
         raise TrainingError(f"The run {name!r} is {run.state.status}; only one that stopped early can be resumed.")
     try:
-        _launch(run.folder, ["--name", name, "--runs", str(runs), "--resume"], keep_state=True)
+        _launch(run.folder, replace(run.state, status="starting", error=None))
     except OSError as error:  # the disk that ended it may still be full
         raise TrainingError(f"The run {name!r} can't be resumed ({error.strerror}); nothing of it is lost.") from error
     return run.folder
@@ -161,29 +152,18 @@ def free_name(data: str | Path, train: str, runs: Path = RUNS) -> str:
         number += 1
 
 
-def plan_arguments(plan: Plan) -> list[str]:
-    """The command-line options that make this plan, only those that differ from the defaults."""
-    arguments = []
-    for entry in fields(Plan):
-        value = getattr(plan, entry.name)
-        option = "--" + entry.name.replace("_", "-")
-        if value == entry.default:
-            continue
-        arguments += [option] if value is True else [option, str(value)]
-    return arguments
+def _launch(folder: RunFolder, state: State) -> None:
+    """Start the process that does what config.json says, from the last finished epoch on; its words go into log.txt.
 
-
-def _launch(folder: RunFolder, arguments: list[str], keep_state: bool = False) -> None:
-    """Start the trainer in its own session, its words in log.txt, so that it outlives the server that started it."""
-    if not keep_state:
-        write_json(folder.state, asdict(State("starting")))
-    else:
-        write_json(folder.state, {**read_json(folder.state), "status": "starting", "error": None})
+    It has a session of its own, so that it outlives the server that started it.
+    """
+    runs = folder.path.parent.resolve()
+    write_json(folder.state, asdict(state))
     folder.process.unlink(missing_ok=True)
     folder.stop_request.unlink(missing_ok=True)
     with folder.log.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "explorer", "finetune", *arguments],
+            [sys.executable, "-m", "explorer", "finetune", "--resume", "--name", folder.name, "--runs", str(runs)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -14,12 +14,12 @@ from accelerate.utils import InitProcessGroupKwargs
 
 from explorer.errors import PlanError, TrainingError
 from explorer.models.backbone import Model
-from explorer.training.checkpoints import check_free
+from explorer.models.source import ModelSource
 from explorer.training.events import rewind
 from explorer.training.failures import recorded_failures
 from explorer.training.folder import RunFolder, State
 from explorer.training.loop import Stopped
-from explorer.training.options import Options, default_checkpoint, read_config, write_config
+from explorer.training.options import create_run, new_options, read_config
 from explorer.training.plan import Plan
 from explorer.training.progress import told
 from explorer.training.queue import MachineQueue
@@ -27,7 +27,7 @@ from explorer.training.reporter import Progress, Reporter
 from explorer.training.saves import saved_epochs
 from explorer.training.work import Work
 
-RESUMABLE = ("starting", "stopped", "interrupted", "failed")  # starting: a new process was launched to resume it
+RESUMABLE = ("starting", "stopped", "interrupted", "failed")  # starting: this process was launched for it
 LONGEST_WAIT = timedelta(days=2)  # the other processes of a launch wait this long while the first stands in the queue
 
 
@@ -43,7 +43,7 @@ class Result:
 
 def finetune(
     path: str | Path,
-    source: str | Path | Model,
+    source: str | Path | ModelSource | Model,
     plan: Plan | None = None,
     run_dir: str | Path = "runs/run",
     *,
@@ -65,19 +65,25 @@ def finetune(
     path, and explorer.load_model(result.checkpoint) opens it. stop_after: stop, as if asked to, after so many epochs.
     progress: True shows a bar on stderr, or lines where that is no terminal; False nothing; a function is called with
     the State as it changes. Waits while another job runs on this machine.
-    Raises DataError, ModelError or PlanError for bad input, TrainingError for a full disk or lost memory.
+    Raises DataError, ModelError or PlanError for bad input, which leave no run behind; TrainingError for a full disk or
+    lost memory.
     """
     folder, main = RunFolder(run_dir), int(os.environ.get("RANK", 0)) == 0
-    plan = (plan or Plan()).resolved()
-    model_name = source.source if isinstance(source, Model) else str(source)
-    target = str(checkpoint or default_checkpoint(folder.path))
-    options = Options(str(path), model_name, target, onnx, tensorboard, arch, num_heads, grid)
+    loaded = source if isinstance(source, Model) else None
     if resume:
+        if main:
+            _reopen(folder)
         options, plan = read_config(folder)
-    if main:
-        _open_folder(folder, options, plan, resume)
-    with recorded_failures(folder, main), ExitStack() as stack:
+    else:
+        plan = (plan or Plan()).resolved()
+        model = source.loaded_from if isinstance(source, Model) else ModelSource.of(source, arch, num_heads, grid)
+        options = new_options(folder, path, model, checkpoint=checkpoint, onnx=onnx, tensorboard=tensorboard)
+        if main:
+            create_run(folder, options, plan)
+    with recorded_failures(folder, main, new=not resume), ExitStack() as stack:
         show = stack.enter_context(told(folder.name, progress)) if main else None
+        if main:
+            folder.write_state(State("running", epochs=plan.epochs))
         reporter = Reporter(folder, main, plan.epochs, show, options.tensorboard)
         stack.callback(reporter.close)
         stop = folder.stop_request.exists
@@ -85,7 +91,7 @@ def finetune(
             if main:
                 _wait_for_turn(stack, folder, reporter, stop)
             work = Work(folder, start_accelerator(plan), reporter, options, plan, stop)
-            metrics, status = work.run(source if isinstance(source, Model) else None, stop_after)
+            metrics, status = work.run(loaded, stop_after)
         except Stopped:  # before there was anything to keep
             reporter.update(status="stopped", place=None, seconds_left=None)
             reporter.emit("end", status="stopped")
@@ -114,24 +120,13 @@ def mixed_precision(plan: Plan) -> str:
     return {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[plan.precision]
 
 
-def _open_folder(folder: RunFolder, options: Options, plan: Plan, resume: bool) -> None:
-    """Claim the run folder for this process; TrainingError for a name that is taken or a run that can't resume."""
-    state = folder.read_state() if folder.state.is_file() else None
-    if resume:
-        if state is None or state.status not in RESUMABLE:
-            status = state.status if state else "not there"
-            raise TrainingError(
-                f"Only a stopped, interrupted or failed run can be resumed; {folder.name!r} is {status}."
-            )
-        folder.stop_request.unlink(missing_ok=True)
-        rewind(folder.events, saved_epochs(folder))
-    else:
-        if state is not None and state.status != "starting":
-            raise TrainingError(f"There is already a run named {folder.name!r}; choose another name or resume it.")
-        check_free(Path(options.checkpoint))
-        folder.path.mkdir(parents=True, exist_ok=True)
-    folder.write_state(State("running", epochs=plan.epochs))
-    write_config(folder, options, plan)
+def _reopen(folder: RunFolder) -> None:
+    """Claim the folder of a run that goes on, or that was made for this process; TrainingError for any other."""
+    status = folder.read_state().status
+    if status not in RESUMABLE:
+        raise TrainingError(f"Only a stopped, interrupted or failed run can be resumed; {folder.name!r} is {status}.")
+    folder.stop_request.unlink(missing_ok=True)
+    rewind(folder.events, saved_epochs(folder))
 
 
 def _wait_for_turn(stack: ExitStack, folder: RunFolder, reporter: Reporter, stop: Callable[[], bool]) -> None:

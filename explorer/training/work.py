@@ -1,5 +1,6 @@
 """The work of one run, step by step: read, load, cache, measure the baseline, train, keep the best, save."""
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,20 +14,22 @@ from safetensors.torch import load_file
 from explorer.errors import TrainingError
 from explorer.models.backbone import Model
 from explorer.models.loading import load_model
+from explorer.models.source import TrainedFrom
 from explorer.training.baseline import frozen_features, measure_baseline
 from explorer.training.batches import AugmentedInputs, CachedInputs
 from explorer.training.cache import PrefixCache, build_cache, cache_key, finish_cache, plan_layout, weights_key
-from explorer.training.checkpoints import kept_bytes
+from explorer.training.checkpoints import kept_bytes, save_checkpoint
 from explorer.training.evaluation import losses, scores
 from explorer.training.examples import Examples, check_disk, read_examples
-from explorer.training.folder import RunFolder
+from explorer.training.export import export_onnx
+from explorer.training.folder import RunFolder, write_json
 from explorer.training.loop import Stopped, Trainer
 from explorer.training.options import Options
 from explorer.training.plan import Plan
 from explorer.training.probe import share_head, start_head
 from explorer.training.reporter import Reporter
-from explorer.training.results import save_results
-from explorer.training.saves import Saved, keep_epoch, load_saved, save_best, save_epoch, save_last
+from explorer.training.results import final_metrics, write_results
+from explorer.training.saves import Saved, keep_epoch, kept_epochs, load_saved, save_best, save_epoch, save_last
 from explorer.training.split import split_model
 
 
@@ -50,7 +53,7 @@ class Work:
         """Returns (metrics, "finished" or "stopped"); raises Stopped where that came before the first step."""
         self.examples = self._read()
         self.reporter.update(phase="loading", progress=0.0)
-        self.model = loaded or self._load()
+        self.model = loaded or load_model(self.options.model, device="cpu")
         names, size = list(self.examples.report.class_names), self._size()
         self.split = split_model(self.model, self.plan, names, size, self.accelerator.device)
         self._open_inputs()
@@ -66,7 +69,7 @@ class Work:
         if self.folder.best.is_file():
             self.trainer.load_weights(load_file(self.folder.best))
         logits = self.trainer.logits(self.val_inputs)
-        metrics = save_results(self, logits, status) if self.main else {}
+        metrics = self._save(logits, status) if self.main else {}
         self.accelerator.wait_for_everyone()
         return metrics, status
 
@@ -81,11 +84,6 @@ class Work:
         self.reporter.update(progress=done / total)
         if self.stop():
             raise Stopped
-
-    def _load(self) -> Model:
-        options = self.options
-        hints = {"arch": options.arch, "num_heads": options.num_heads, "grid": options.grid}
-        return load_model(options.model, device="cpu", **hints)
 
     def _size(self) -> int:
         size = self.plan.image_size or self.model.input_size
@@ -156,10 +154,12 @@ class Work:
 
     def _measure_and_start_head(self, logits: np.ndarray) -> tuple[dict[str, Any], float]:
         """The untrained head's metrics and the neighbours' accuracy; only then is a new head set to the probe."""
-        features = frozen_features(self)
+        features = frozen_features(
+            self.model, self.split, self.examples, self.train_inputs, self.val_inputs, self.plan.seed
+        )
         if self.split.new_head and self.plan.new_head == "probe":
             start_head(self.split.whole, features.train, features.train_labels, self.plan.class_weights)
-        return measure_baseline(self, logits, features)
+        return measure_baseline(logits, self.examples, features)
 
     def _train(self, stop_after: int | None) -> str:
         first = self.saved.epoch + 1
@@ -202,3 +202,21 @@ class Work:
         values |= {f"val_{key}": float(value) for key, value in val.items()}
         self.reporter.epoch(values)
         self.reporter.update(epoch=epoch, images_per_second=rate, seconds_left=left)
+
+    def _save(self, logits: np.ndarray, status: str) -> dict[str, Any]:
+        """Write all files for the best weights, which are loaded; logits (n, classes) of validation."""
+        metrics = final_metrics(logits, self.examples, self.saved)
+        write_results(self.folder, logits, self.examples, self.saved)
+        checkpoint, whole, size = Path(self.options.checkpoint), self.split.whole, self.split.size
+        origin = TrainedFrom(self.options.model, Path(self.options.data).name, self.folder.name)
+        epochs = kept_epochs(self.folder)
+        save_checkpoint(checkpoint, whole, self.model, size, self.plan, self.examples, metrics, origin, epochs)
+        if self.options.onnx:
+            export_onnx(whole, checkpoint / "model.onnx", size)
+        write_json(self.folder.metrics, metrics)
+        if status == "finished":
+            for path in (self.folder.cache, self.folder.epochs):
+                shutil.rmtree(path, ignore_errors=True)
+        self.reporter.emit("end", status=status)
+        self.reporter.update(status=status, phase="", progress=1.0, seconds_left=None, checkpoint=str(checkpoint))
+        return metrics

@@ -1,17 +1,15 @@
 """Small pictures of a photo with a model's attention on it, kept between reruns; and the way to the Attention page."""
 
-from itertools import count
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import streamlit as st
 from PIL import Image, ImageOps
-from torch import nn
 
 import explorer
 from explorer.data.images import open_image
 from explorer.errors import ImageError
 from explorer.models.backbone import Model
+from explorer.ui import cached
 from explorer.ui.attention_settings import DEFAULTS, change_settings, default_layer
 from explorer.ui.model_picker import pick_next
 from explorer.ui.navigation import page_named
@@ -20,8 +18,6 @@ from explorer.ui.photos import add_photo
 from explorer.ui.sidebar import pick_view_next
 
 PLAIN_SIDE = 224
-_numbers: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # of the loaded models: their pictures go by them
-_count = count()
 EARLIER = "layer", "head", "tab", "map"  # of the Attention page; Streamlit keeps such values between pages
 
 
@@ -31,7 +27,7 @@ def attention_picture(model: Model, image: str, size: int | None = None, layer: 
     Raises ExplorerError where the image can't be read or recorded.
     """
     layer = default_layer(model) if layer is None else layer
-    return _picture(_numbers.setdefault(model.module, next(_count)), model, image, size, layer)
+    return _picture(cached.model_number(model), model, image, size, layer)
 
 
 def plain_picture(image: str) -> Image.Image:

@@ -5,8 +5,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from threading import Lock
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import streamlit as st
 
@@ -16,6 +18,7 @@ from explorer.attention.recording import Recording
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
+from explorer.models.source import ModelSource
 from explorer.ui.photos import Photo
 
 T = TypeVar("T")
@@ -23,30 +26,24 @@ MODELS = 3  # a ViT-B is 330 MB
 RECORDINGS = 2  # ViT-S/8 at 480 px is 132 MB
 _RECORDED = "recorded"  # key of the session's newest recording
 POLL = 0.1  # seconds between two looks at a download
+_numbers: WeakKeyDictionary[Model, int] = WeakKeyDictionary()
+_count, _numbering = count(), Lock()
 
 
-def load_model(source: str, arch: str | None = None, num_heads: int | None = None, grid: str | None = None) -> Model:
+def load_model(source: str | ModelSource) -> Model:
     """explorer.load_model, kept; a file or folder that changed on disk is read again.
 
     Until the model is there, a bar shows the bytes of its download where this is called.
     """
-    job = _loader().job(source, arch, num_heads, grid)
+    job = _loader().job(ModelSource.of(source))
     if not job.future.done():
         _show_progress(job)
     return job.future.result()
 
 
-def record(
-    model: Model,
-    photo: Photo,
-    size: int,
-    fit: Fit = "crop",
-    arch: str | None = None,
-    num_heads: int | None = None,
-) -> Recording:
-    """explorer.record, kept; arch and num_heads are those the model was loaded with."""
-    # One file loaded in two ways gives two models; a kept recording keeps its own, so that no other gets its id.
-    key = (id(model), arch, num_heads, stamp(model.source), photo.key, size, fit)
+def record(model: Model, photo: Photo, size: int, fit: Fit = "crop") -> Recording:
+    """explorer.record, kept."""
+    key = (model, photo.key, size, fit)  # the very object: a file that is loaded anew, or in another way, is another
     shelf = _shelf()
     kept = shelf.find(key)
     if kept:
@@ -89,6 +86,12 @@ class _Shelf:
         return self.kept[key]
 
 
+def model_number(model: Model) -> int:
+    """A number that only this loaded model has: what is cached by Streamlit of a model goes by it."""
+    with _numbering:
+        return _numbers.setdefault(model, next(_count))
+
+
 @st.cache_resource(show_spinner=False)
 def _shelf() -> Any:
     heap.settle()
@@ -121,26 +124,26 @@ class _Loader:
     lock: Lock = field(default_factory=Lock)
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "load-model"))
 
-    def job(self, source: str, arch: str | None, num_heads: int | None, grid: str | None) -> _Job:
+    def job(self, source: ModelSource) -> _Job:
         """The job of that model; one that failed is tried again."""
-        key = (source, arch, num_heads, grid, stamp(source))
+        key = (source, stamp(source.source))
         with self.lock:
             job = self.jobs.get(key)
             if job is None or (job.future.done() and job.future.exception()):
-                job = self.jobs[key] = self._start(source, arch, num_heads, grid)
+                job = self.jobs[key] = self._start(source)
             self.jobs.move_to_end(key)
             while len(self.jobs) > MODELS:
                 self.jobs.popitem(last=False)
         return job
 
-    def _start(self, source: str, arch: str | None, num_heads: int | None, grid: str | None) -> _Job:
+    def _start(self, source: ModelSource) -> _Job:
         job = _Job(Future())
 
         def progress(done: int, total: int) -> None:
             job.done, job.total = done, total
 
         def load() -> Model:
-            model = explorer.load_model(source, arch=arch, num_heads=num_heads, grid=grid, progress=progress)
+            model = explorer.load_model(source, progress=progress)
             heap.give_back()
             return model
 

@@ -10,18 +10,17 @@ import explorer
 from explorer.attention.history import History, epoch_divergence
 from explorer.attention.recording import Recording
 from explorer.models import registry
+from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
 from explorer.rendering.curves import history_figure
 from explorer.rendering.view import View
-from explorer.training.origin import options_of
 from explorer.ui import cached
 from explorer.ui.address import number, take, write
 from explorer.ui.attention_settings import query_name
 from explorer.ui.compare_view import Pair, second_recording
 from explorer.ui.messages import check_link
-from explorer.ui.model_picker import Picked
 from explorer.ui.progress import progress_bar
-from explorer.ui.state import Current
+from explorer.ui.state import Current, view_of_model
 from explorer.ui.widgets import PLAIN
 
 RUN, EPOCH = "trained", "epoch"
@@ -51,26 +50,19 @@ def pick_epochs(now: Current, trained: dict[str, str]) -> tuple[Pair, str]:
     before = second_recording(now, start)
     if epoch:
         source = f"{key}/{registry.EPOCHS}/{kept[epoch].name}"
-        after = second_recording(now, Picked(cached.load_model(source), source))
+        after = second_recording(now, cached.load_model(source))
     else:
         after = before
-    settings = now.settings | {
-        "model": start.source,
-        "arch": start.arch,
-        "num_heads": start.num_heads,
-        "grid": start.grid,
-    }
-    return Pair(before, after, settings), key
+    return Pair(before, after, now.settings | view_of_model(start.loaded_from)), key
 
 
-def _start(now: Current, key: str) -> Picked:
-    """The model that the training began with; where no run tells it, the sidebar's."""
-    options = options_of(key)
-    if options is None:
-        st.info("The run of this model is gone, so its start isn't known: the sidebar's model stands for it.")
-        return Picked(now.model, now.source, now.arch, now.num_heads, now.grid)
-    told = (options.arch, options.num_heads, options.grid)
-    return Picked(cached.load_model(options.model, *told), options.model, *told)
+def _start(now: Current, key: str) -> Model:
+    """The model that the training began with; where the checkpoint doesn't say which, the sidebar's."""
+    origin = registry.trained_from(key)
+    if origin is None:
+        st.info("This checkpoint doesn't say what it was trained from: the sidebar's model stands for its start.")
+        return now.model
+    return cached.load_model(origin.model)
 
 
 def course(view: View, pair: Pair, now: Current, key: str) -> None:

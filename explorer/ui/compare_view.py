@@ -9,6 +9,7 @@ import streamlit as st
 from explorer.attention.divergence import Change, Divergence, divergence
 from explorer.attention.recording import Query, Recording
 from explorer.errors import ExplorerError
+from explorer.models.backbone import Model
 from explorer.rendering.comparison import EQUAL, difference_map, paint_difference, second_view
 from explorer.rendering.curves import divergence_figure
 from explorer.rendering.payload import canvas_payload
@@ -30,7 +31,6 @@ from explorer.ui.attention_settings import (
 )
 from explorer.ui.components.linked import linked_canvases
 from explorer.ui.messages import check_switch, plain, sentence_of
-from explorer.ui.model_picker import Picked
 from explorer.ui.second import pick_second_model
 from explorer.ui.state import Current
 from explorer.ui.widgets import PLAIN
@@ -48,18 +48,18 @@ def pick_second(now: Current) -> Recording | None:
     None where no second model worked in this session yet.
     """
     try:
-        second = pick_second_model("Compare with", "with", now.source)
+        second = pick_second_model("Compare with", "with", now.model.source)
         recording = second_recording(now, second)
     except ExplorerError as error:
-        kept: Picked | None = st.session_state.get(IN_USE)
+        kept: Model | None = st.session_state.get(IN_USE)
         recording = None
         if kept:
             with suppress(ExplorerError):  # it may not take this photo's shape
                 recording = second_recording(now, kept)
-        instead = f" Shown instead: {plain(kept.model.name)}." if kept and recording else ""
+        instead = f" Shown instead: {plain(kept.name)}." if kept and recording else ""
         st.error(sentence_of(error) + instead, icon=":material/error:")
         return recording
-    if (second.model.source, second.model.num_heads) == (now.model.source, now.model.num_heads):
+    if (second.source, second.num_heads) == (now.model.source, now.model.num_heads):
         st.info(SAME)
     st.session_state[IN_USE] = second
     return recording
@@ -73,13 +73,12 @@ def alone(now: Current) -> None:
     st.columns(2)[0].image(shown, caption=words, alt=words, width="stretch")
 
 
-def second_recording(now: Current, second: Picked) -> Recording:
+def second_recording(now: Current, model: Model) -> Recording:
     """The same photo by another model, at the multiple of its patch nearest to the first's size."""
-    model = second.model
     size = max(model.patch_size, round(now.size / model.patch_size) * model.patch_size)
     fixed = getattr(model.adapter, "fixed_size", None)
     size = min(fixed) if fixed else size
-    return cached.record(model, now.photo, size, now.fit, second.arch, second.num_heads)
+    return cached.record(model, now.photo, size, now.fit)
 
 
 @dataclass(frozen=True)

@@ -96,17 +96,17 @@ def _use(find: Callable[[], Given]) -> None:
 
 def class_names(model: Model) -> list[str]:
     """The classes that the model tells apart; ModelError where it has no classifier."""
-    return _class_names((model.source, model.num_heads, cached.stamp(model.source)), model)
+    return _class_names(cached.model_number(model), model)
 
 
 @st.cache_data(max_entries=20, show_spinner=False)
-def _class_names(key: tuple, _model: Model) -> list[str]:
+def _class_names(number: int, _model: Model) -> list[str]:
     return class_names_of(_model)
 
 
 def evaluated(model: Model, given: Given) -> tuple[Evaluation, DatasetReport | None]:
     """What the model says of the images, and what was found in the zip; DataError where a zip can't be used."""
-    key = (model.source, model.num_heads, cached.stamp(model.source), given)
+    key = (cached.model_number(model), given)
     if given.zip is None:
         return _predicted(key, model, given), None
     report = read_once(given.zip[1], given.zip[0], read_images)

@@ -14,6 +14,7 @@ from explorer.training.examples import Examples
 from explorer.training.jobs import free_name, start
 from explorer.training.options import runs_folder
 from explorer.training.plan import LAYER_DECAY, LEARNING_RATES, Plan
+from explorer.ui import cached
 from explorer.ui.finetune_data import Dataset
 from explorer.ui.finetune_report import IMBALANCED
 from explorer.ui.finetune_steps import RUN, go_to
@@ -45,8 +46,7 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     st.markdown(cost_line(_cost(model, dataset, plan), plan, shutil.disk_usage(runs_folder().parent).free))
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
         folder = start(
-            dataset.path, model.source, plan, (name or "").strip(), runs_folder(), onnx=onnx,
-            arch=choice.arch, num_heads=choice.num_heads, grid=choice.grid,
+            dataset.path, model.loaded_from, plan, (name or "").strip(), runs_folder(), onnx=onnx
         )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
 
@@ -141,7 +141,7 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
 def _cost(model: Model, dataset: Dataset, plan: Plan) -> Estimate:
     """Measured anew only when something changes that costs time."""
     costly = (plan.train, plan.augmentation, plan.image_size, plan.images_per_class, plan.val_fraction, plan.seed)
-    measured = _measured((model.source, str(dataset.path), *costly), model, dataset, plan)
+    measured = _measured((cached.model_number(model), str(dataset.path), *costly), model, dataset, plan)
     return replace(measured, epochs=plan.epochs)
 
 

@@ -60,7 +60,7 @@ def _pictures(run: Run, options: Options, plan: Plan, key: str) -> None:
             st.info(f"{len(predicted) - len(rows):,} of the {len(predicted):,} validation images are no longer there.")
         trained = cached.load_model(key)
         _predictions(rows, trained, plan.image_size)
-        base = cached.load_model(options.model, options.arch, options.num_heads, options.grid)
+        base = cached.load_model(options.model)
         _attention_change(base, trained, rows, plan)
 
 
@@ -72,7 +72,7 @@ def _which_weights(best: int, state: State) -> str:
 
 def _origin(options: Options, plan: Plan) -> str:
     """ "Bundled ViT, last 2 blocks trained on pets.zip"."""
-    return f"{model_title(options.model)}, {trained_words(plan.train)} trained on {data_title(options.data)}"
+    return f"{model_title(options.model.source)}, {trained_words(plan.train)} trained on {data_title(options.data)}"
 
 
 def model_key(checkpoint: Path) -> str:

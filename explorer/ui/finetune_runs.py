@@ -69,7 +69,7 @@ def _row(run: Run) -> dict[str, Any]:
         "Run": run.name,
         "State": run.state.status,
         "Data": data_title(run.options.data) if run.options else "",
-        "Model": model_title(run.options.model) if run.options else "",
+        "Model": model_title(run.options.model.source) if run.options else "",
         "Trained": trained_words(run.plan.train) if run.plan else "",
         "Epochs": f"{run.state.epoch} of {run.state.epochs}",
         **{title: 100 * metrics[key] if metrics else None for key, title in SCORES.items()},

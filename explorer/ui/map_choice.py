@@ -103,7 +103,7 @@ def pick_relevance(rec: Recording, view: View) -> Shown | None:
 def like_photo(rec: Recording, view: View) -> Shown:
     """Relevance of the likeness to another photo, by the same model at the same size."""
     photo = pick_second_photo("Photo", "like_photo", view.image)
-    other = cached.record(rec.model, photo, view.size or rec.model.input_size, view.fit, view.arch, view.num_heads)
+    other = cached.record(rec.model, photo, view.size or rec.model.input_size, view.fit)
     likeness = cosine(image_feature(rec), image_feature(other))
     return Shown(
         replace(view, similar_to=photo.source), f"the likeness to {photo.title} (cosine {likeness:.3f})", other

@@ -1,7 +1,7 @@
 """The model picker: the registry, checkpoints on this machine, any other id typed in, a weights file uploaded."""
 
 import re
-from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -10,45 +10,39 @@ from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.formats.architecture import HEADS_UNTOLD
 from explorer.models.formats.config import WEIGHT_SUFFIXES
+from explorer.models.source import ModelSource
 from explorer.ui import cached
 from explorer.ui.address import by_key, take, write, write_unless
 from explorer.ui.messages import plain, say, sentence_of
 from explorer.ui.weights_upload import FIELDS, GRID, file_settings, upload_weights
 
 DOWNLOAD = " · download "
-_IN_USE = "model_in_use"  # the newest Picked that could be loaded
+_IN_USE = "model_in_use"  # the newest Model that could be loaded
 _NEXT = "model_next"  # settings that the next run begins with
 _ID = re.compile(r"(timm:|hf:)?(hf-hub:)?\w[\w.-]*(/\w[\w.-]*)?")
 
 
-@dataclass(frozen=True)
-class Picked:
-    """A loaded model and what load_model was given for it."""
-
-    model: Model
-    source: str
-    arch: str | None = None
-    num_heads: int | None = None
-    grid: str | None = None  # "ROWSxCOLS"
-
-
-def pick_model() -> Picked:
+def pick_model() -> Model:
     """The picker, and the model that it names; where that can't be loaded, a sentence, and the model in use stays."""
     st.session_state.update(st.session_state.pop(_NEXT, {}))
     source = model_box("Model", "model", registry.default_source())
     write_unless("model", registry.default_source())
     try:
-        picked = load_picked(source)
+        model = load_picked(source)
     except ExplorerError as error:
-        picked = _keep_model_in_use(error, source)
-    st.session_state[_IN_USE] = picked
+        model = _keep_model_in_use(error, source)
+    st.session_state[_IN_USE] = model
     _describe(registry.find(source))
     added = upload_weights()
     if added:
-        told = {"arch": added.arch, "heads": added.num_heads, GRID: added.grid}
-        st.session_state[_NEXT] = {"model": added.key, **told}
+        st.session_state[_NEXT] = _settings(added)
         st.rerun()
-    return picked
+    return model
+
+
+def _settings(source: ModelSource) -> dict[str, Any]:
+    """What the box and the fields below it show for that model."""
+    return {"model": source.source, "arch": source.arch or "", "heads": source.num_heads, GRID: source.grid or ""}
 
 
 def model_box(label: str, key: str, default: str) -> str:
@@ -96,22 +90,21 @@ def source_of(text: str) -> str:
     return f"hf:{text}" if "/" in text else f"timm:{text}"
 
 
-def load_picked(source: str, prefix: str = "") -> Picked:
+def load_picked(source: str, prefix: str = "") -> Model:
     """The model of a registry key or of what was typed; a bare weights file gets three fields of settings.
 
     What was assumed of its heads is said below them.
     prefix: begins the fields' keys. Raises ExplorerError where the model can't be loaded.
     """
-    source = source if registry.find(source) else source_of(source)
-    told = (None, None, None)
-    if source.endswith(WEIGHT_SUFFIXES):
-        told = file_settings(prefix, in_address=True)
+    wanted = ModelSource(source if registry.find(source) else source_of(source))
+    if wanted.source.endswith(WEIGHT_SUFFIXES):
+        wanted = file_settings(wanted.source, prefix, in_address=True)
     else:
         for name in FIELDS:
             write(f"{prefix}{name}", None)
-    picked = Picked(cached.load_model(source, *told), source, *told)
-    _say_assumed_heads(picked.model)
-    return picked
+    model = cached.load_model(wanted)
+    _say_assumed_heads(model)
+    return model
 
 
 def _say_assumed_heads(model: Model) -> None:
@@ -121,8 +114,8 @@ def _say_assumed_heads(model: Model) -> None:
             st.caption(f":material/info: {plain(note)} If that is wrong, give **Heads**.")
 
 
-def _keep_model_in_use(error: ExplorerError, wanted: str) -> Picked:
-    in_use: Picked | None = st.session_state.get(_IN_USE)
+def _keep_model_in_use(error: ExplorerError, wanted: str) -> Model:
+    in_use: Model | None = st.session_state.get(_IN_USE)
     default = registry.default_source()
     if in_use is None and wanted in (default, registry.BUNDLED):
         st.error(sentence_of(error), icon=":material/error:")
@@ -133,10 +126,7 @@ def _keep_model_in_use(error: ExplorerError, wanted: str) -> Picked:
     told = any(st.session_state.get(key) for key in ("arch", "heads", GRID))
     if wanted.endswith(WEIGHT_SUFFIXES) and (told or isinstance(error, UntoldError)):
         return in_use or load_picked(default)  # the fields below the picker stay: there the person can say it
-    st.session_state[_NEXT] = {"model": default}
-    if in_use:
-        told = {"arch": in_use.arch or "", "heads": in_use.num_heads, GRID: in_use.grid or ""}
-        st.session_state[_NEXT] = {"model": in_use.source, **told}
+    st.session_state[_NEXT] = _settings(in_use.loaded_from) if in_use else {"model": default}
     st.rerun()
 
 

@@ -85,7 +85,7 @@ def show_vectors(now: Current, tokens: Tokens, patch: tuple[int, int]) -> None:
 
 def _show_filters(now: Current) -> None:
     try:
-        sheet = _sheet((now.source, now.arch, now.num_heads, cached.stamp(now.source)), now.model)
+        sheet = _sheet(cached.model_number(now.model), now.model)
     except ModelError as error:
         st.info(plain(str(error)))
         return
@@ -97,7 +97,7 @@ def _show_filters(now: Current) -> None:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _sheet(key: tuple, _model: Model) -> Image.Image:
+def _sheet(number: int, _model: Model) -> Image.Image:
     return filter_sheet(filters(_model))
 
 

@@ -6,13 +6,14 @@ import streamlit as st
 
 from explorer.data.samples import SAMPLES
 from explorer.models import registry
+from explorer.models.backbone import Model
 from explorer.ui.address import by_key, take, write
 from explorer.ui.messages import check_link
-from explorer.ui.model_picker import Picked, load_picked, model_box
+from explorer.ui.model_picker import load_picked, model_box
 from explorer.ui.photos import Photo, my_photos, samples
 
 
-def pick_second_model(label: str, key: str, first: str) -> Picked:
+def pick_second_model(label: str, key: str, first: str) -> Model:
     """A model picker like the sidebar's, at first with another than that one; ExplorerError where it can't load.
 
     A bare weights file gets the same fields as in the sidebar, their keys beginning with `key`.

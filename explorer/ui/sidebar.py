@@ -25,13 +25,13 @@ def sidebar() -> None:
     with st.sidebar:
         with st.container(key="choose_photo"):
             photo = pick_photo()
-        picked = pick_model()
+        model = pick_model()
         with st.container(key="choose_view"):
-            _begin(picked.model)
-            size = _pick_size(picked.model)
+            _begin(model)
+            size = _pick_size(model)
             fit = _pick_fit()
         script()
-    choose(Choice(picked.model, picked.source, picked.arch, picked.num_heads, picked.grid, photo, size, fit))
+    choose(Choice(model, photo, size, fit))
 
 
 def pick_view_next(size: int | None = None) -> None:

@@ -30,6 +30,7 @@ from explorer.attention.recording import Recording
 from explorer.errors import ExplorerError
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
+from explorer.models.source import ModelSource
 from explorer.ui import cached
 from explorer.ui.messages import sentence_of
 from explorer.ui.photos import Photo
@@ -43,10 +44,6 @@ class Choice:
     """A model, a photo and how the photo is fitted to it."""
 
     model: Model
-    source: str  # what load_model took, with arch, num_heads and grid
-    arch: str | None
-    num_heads: int | None
-    grid: str | None
     photo: Photo
     size: int
     fit: Fit
@@ -54,11 +51,7 @@ class Choice:
     @property
     def settings(self) -> dict[str, Any]:
         """The fields of a View that the sidebar sets."""
-        return {
-            "model": self.source,
-            "arch": self.arch,
-            "num_heads": self.num_heads,
-            "grid": self.grid,
+        return view_of_model(self.model.loaded_from) | {
             "image": self.photo.source,
             "size": self.size,
             "fit": self.fit,
@@ -70,6 +63,11 @@ class Current(Choice):
     """A choice that was recorded."""
 
     recording: Recording
+
+
+def view_of_model(source: ModelSource) -> dict[str, Any]:
+    """The fields of a View that name its model."""
+    return {"model": source.source, "arch": source.arch, "num_heads": source.num_heads, "grid": source.grid}
 
 
 def choose(choice: Choice) -> None:
@@ -102,7 +100,5 @@ def shown_photo() -> Photo:
 
 
 def _recorded(choice: Choice) -> Current:
-    recording = cached.record(
-        choice.model, choice.photo, choice.size, choice.fit, arch=choice.arch, num_heads=choice.num_heads
-    )
+    recording = cached.record(choice.model, choice.photo, choice.size, choice.fit)
     return Current(**{field.name: getattr(choice, field.name) for field in fields(Choice)}, recording=recording)

@@ -149,7 +149,7 @@ def _pick_raw(model: Model, view: View, heads: list[str]) -> View:
 def _pick_relevance(choice: Choice, view: View) -> Shown:
     """For a class, or each frame's own; without classes, for the likeness to another photo."""
     view = replace(view, kind="relevance")
-    rec = cached.record(choice.model, choice.photo, choice.size, choice.fit, choice.arch, choice.num_heads)
+    rec = cached.record(choice.model, choice.photo, choice.size, choice.fit)
     if rec.logits is None:
         st.caption("This model has no classes. Shown is what makes each frame like another photo.")
         return like_photo(rec, view)

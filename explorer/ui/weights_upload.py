@@ -1,7 +1,7 @@
 """A weights file that a person uploads: copied in chunks, proven to be a model, and only then put in checkpoints/."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +12,7 @@ import explorer
 from explorer.errors import ExplorerError
 from explorer.models import registry
 from explorer.models.formats.config import WEIGHT_SUFFIXES
+from explorer.models.source import ModelSource
 from explorer.ui.address import number, take, write
 from explorer.ui.messages import sentence_of
 from explorer.ui.uploads import let_go
@@ -24,41 +25,31 @@ HEADS = 1, 64  # the least and the most
 _UPLOADS = "weights_uploads"  # number of the form's newest generation: a new key empties it
 
 
-@dataclass(frozen=True)
-class Added:
-    """A new entry of checkpoints/ and the settings it loads with."""
-
-    key: str
-    arch: str
-    num_heads: int | None
-    grid: str
-
-
-def upload_weights() -> Added | None:
-    """The form; what was added where a person just sent a file that is a model."""
+def upload_weights() -> ModelSource | None:
+    """The form; the new entry of checkpoints/ where a person just sent a file that is a model."""
     generation = st.session_state.setdefault(_UPLOADS, 0)
     with (
         st.popover("Upload weights", icon=":material/upload_file:", width="stretch"),
         st.form(f"weights_{generation}", border=False),
     ):
         file = st.file_uploader("Weights file", list(WEIGHT_SUFFIXES), max_upload_size=LARGEST)
-        arch, heads, grid = file_settings(f"weights_{generation}_")
+        settings = file_settings("", f"weights_{generation}_")
         sent = st.form_submit_button("Load it", type="primary", width="stretch")
         if not (sent and file):
             return None
         try:
             with st.spinner("Checking the file …"):
-                key = _add(file, arch, heads, grid)
+                added = _add(file, settings)
         except ExplorerError as error:
             st.error(sentence_of(error))
             return None
     let_go([file])
     st.session_state[_UPLOADS] = generation + 1
-    return Added(key, arch or "", heads, grid or "")
+    return added
 
 
-def file_settings(prefix: str, in_address: bool = False) -> tuple[str | None, int | None, str | None]:
-    """Fields for what a weights file can't tell, and a person may: architecture, heads and grid; None: left empty.
+def file_settings(source: str, prefix: str, in_address: bool = False) -> ModelSource:
+    """That weights file with what it can't tell, and a person may in fields: architecture, heads and grid.
 
     prefix: begins the fields' keys. in_address: their values are taken from the address and kept there.
     """
@@ -83,11 +74,11 @@ def file_settings(prefix: str, in_address: bool = False) -> tuple[str | None, in
     if in_address:
         for name in FIELDS:
             write(f"{prefix}{name}", str(st.session_state[f"{prefix}{name}"] or "") or None)
-    return arch.strip() or None, heads, grid.strip() or None
+    return ModelSource(source, arch.strip() or None, heads, grid.strip() or None)
 
 
-def _add(file: UploadedFile, arch: str | None, num_heads: int | None, grid: str | None) -> str:
-    """The key of the file's new entry in checkpoints/; an ExplorerError, and nothing kept, where it is no model."""
+def _add(file: UploadedFile, settings: ModelSource) -> ModelSource:
+    """The file's new entry in checkpoints/; an ExplorerError, and nothing kept, where it is no model."""
     folder = registry.CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".upload-") as private:
@@ -95,10 +86,10 @@ def _add(file: UploadedFile, arch: str | None, num_heads: int | None, grid: str 
         with open(path, "wb") as copy:
             while chunk := file.read(CHUNK):
                 copy.write(chunk)
-        explorer.load_model(path, device="cpu", arch=arch, num_heads=num_heads, grid=grid)
+        explorer.load_model(replace(settings, source=str(path)), device="cpu")
         name = _free_name(path)
         path.rename(folder / name)
-    return f"checkpoints/{name}"
+    return replace(settings, source=f"checkpoints/{name}")
 
 
 def safe_name(name: str) -> str:

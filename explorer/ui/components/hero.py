@@ -35,4 +35,4 @@ def hero(now: Current, layer: int) -> None:
 
 def _shown(now: Current) -> tuple:
     """What a pin belongs to: another photo, size or model starts anew."""
-    return now.photo.key, now.source, now.size, now.fit
+    return now.photo.key, now.model.source, now.size, now.fit
