@@ -95,6 +95,7 @@ def _load_hub(source: str, repo_id: str, pretrained: bool, hints: Hints, progres
 
 
 def _load_path(source: str, hints: Hints) -> Model:
+    source, copy = registry.split_copy(source)
     path = registry.resolve(source)
     if source and path.is_dir():
         return _load_folder(path, hints)
@@ -105,15 +106,16 @@ def _load_path(source: str, hints: Hints) -> Model:
             f"{source or 'An empty name'} is no model that the explorer knows: give a key from "
             "`python -m explorer models`, timm:<id>, hf:<org/name>, a weights file or a folder."
         )
-    return _load_file(path, hints)
+    return _load_file(path, hints, copy)
 
 
-def _load_file(path: Path, hints: Hints) -> Model:
+def _load_file(path: Path, hints: Hints, copy: str | None) -> Model:
     from explorer.models.formats.checkpoint import load_checkpoint
     from explorer.models.timm_models import wrap_timm
 
-    checkpoint = load_checkpoint(path, hints.arch, hints.num_heads, hints.grid)
-    return wrap_timm(checkpoint.module, str(path), path.stem, checkpoint.notes, hints.prefix_tokens)
+    checkpoint = load_checkpoint(path, hints.arch, hints.num_heads, hints.grid, copy)
+    source = f"{path}#{copy}" if copy else str(path)
+    return wrap_timm(checkpoint.module, source, path.stem, checkpoint.notes, hints.prefix_tokens)
 
 
 def _load_folder(folder: Path, hints: Hints) -> Model:
