@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 
-from explorer.errors import CheckpointError, ModelError
+from explorer.errors import CheckpointError, ExplorerError, ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.downloads import Progress, fetch
 from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
+from explorer.models.formats.reading import first_line
 from explorer.models.layout import read_grid
 
 
@@ -119,6 +120,19 @@ def _load_file(path: Path, hints: Hints, copy: str | None) -> Model:
 
 
 def _load_folder(folder: Path, hints: Hints) -> Model:
+    """The model of a folder; whatever its settings break is said in one sentence about it, so that lists go on."""
+    try:
+        return _open_folder(folder, hints)
+    except ExplorerError:
+        raise
+    except Exception as error:  # settings that people write are wrong in more ways than anyone can list
+        raise CheckpointError(
+            f"The folder {folder.name} holds no model that can be opened ({type(error).__name__}: {first_line(error)}): "
+            "save it again."
+        ) from error
+
+
+def _open_folder(folder: Path, hints: Hints) -> Model:
     config, name = read_config(folder), Path(registry.title(folder)).name
     if "architecture" in config:
         from explorer.models.timm_models import load_timm_folder, wrap_timm

@@ -116,7 +116,11 @@ def local_entries() -> list[Entry]:
 def _candidates(folder: Path, depth: int = 2) -> list[Path]:
     """Model folders and loose weights files, down to `depth` folders deep."""
     found: list[Path] = []
-    for path in folder.iterdir():
+    try:
+        paths = list(folder.iterdir())
+    except OSError:  # not to be read by this user
+        return []
+    for path in paths:
         if path.name.startswith("."):
             continue
         if path.is_dir() and (path / "config.json").is_file():

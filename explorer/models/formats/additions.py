@@ -68,6 +68,8 @@ def _scale(tensors: Tensors, name: str, settings: dict[str, Any], rank: int) -> 
     """alpha / rank, or alpha / sqrt(rank) of a rank-stabilised LoRA; None where the file doesn't say alpha."""
     beside = tensors.get(f"{name}.alpha")
     said = {value for key, value in settings.items() if re.search(r"(^|[._])lora_alpha$", key)}
+    if settings.get("alpha_pattern") or settings.get("fan_in_fan_out"):  # not the same for all layers
+        said = set()
     if beside is not None and beside.numel() == 1:
         said = {float(beside)}
     if len(said) != 1 or not isinstance(alpha := said.pop(), (int, float)):

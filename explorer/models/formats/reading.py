@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from explorer.errors import CheckpointError
-from explorer.models.formats.config import WEIGHT_SUFFIXES, read_json
+from explorer.models.formats.config import ADAPTER, WEIGHT_SUFFIXES, read_json
 
 MAX_DEPTH = 8  # of dictionaries inside dictionaries
 MAX_ENTRIES = 200_000  # nodes visited while a file's dictionaries are walked
@@ -173,6 +173,18 @@ def _honest(tensor: Tensor, name: str, file: str) -> Tensor:
 
 def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+
+
+def read_model_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a folder's weights, with those of an adapter beside them, and that adapter's settings."""
+    tensors, adapter = read_weights_folder(folder), folder / ADAPTER
+    if not adapter.is_file():
+        return tensors, {}
+    for file in (folder / f"adapter_model{suffix}" for suffix in (".safetensors", ".bin")):
+        if file.is_file():
+            added = read_contents(file).tensors
+            tensors = tensors | {key.removeprefix("base_model.model."): tensor for key, tensor in added.items()}
+    return tensors, read_json(adapter)
 
 
 def read_weights_folder(folder: Path) -> dict[str, Tensor]:
