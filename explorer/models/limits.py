@@ -41,8 +41,8 @@ def check_numbers(settings: dict[str, Any], patch_size: Any, name: str) -> None:
         for number in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(number, float) and not math.isfinite(number):
                 raise CheckpointError(f"config.json in {name} says {key} is {number}: save the model again.")
-        if key in DEPTHS and isinstance(value, int) and value > MAX_DEPTH:
-            raise CheckpointError(f"{name} has {value:,} layers by its config, the limit is {MAX_DEPTH}.")
+        if key in DEPTHS and isinstance(value, int) and not 1 <= value <= MAX_DEPTH:
+            raise CheckpointError(f"{name} has {value:,} layers by its config; a model has 1 to {MAX_DEPTH}.")
         if key in SIZES:
             _check_tokens(_numbers(value)[-2:], _numbers(patch_size), name)
 

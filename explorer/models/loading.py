@@ -127,7 +127,7 @@ def _load_folder(folder: Path, hints: Hints) -> Model:
         raise
     except Exception as error:  # settings that people write are wrong in more ways than anyone can list
         raise CheckpointError(
-            f"The folder {folder.name} holds no model that can be opened ({type(error).__name__}: {first_line(error)}): "
+            f"The folder {folder.name} can't be opened as a model ({type(error).__name__}: {first_line(error)}): "
             "save it again."
         ) from error
 

@@ -98,7 +98,7 @@ def create_timm(model_id: str, pretrained: bool = False, **settings: Any) -> nn.
         return timm.create_model(model_id, pretrained=pretrained, **{**settings, "dynamic_img_size": True})
     except TypeError as error:
         if "dynamic_img_size" not in str(error):
-            raise ModelError(f"timm can't build {model_id}: {error}") from error
+            raise ModelError(f"timm can't build {model_id}: {first_line(error)}.") from error
     return timm.create_model(model_id, pretrained=pretrained, **settings)
 
 
@@ -188,11 +188,22 @@ def load_timm_folder(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
         module: Any = create_empty(config["architecture"], **settings)
     except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
         raise CheckpointError(f"config.json in {folder.name} doesn't describe a model: {first_line(error)}.") from error
+    stretched = _stretched(tensors, module)
     left_out = fill(module, tensors, folder.name)
     check_left_out(left_out, folder.name, FOLDER_REMEDY)
     labels, gaps = name_classes(config.get("label_names") or config.get("id2label"), module.num_classes)
     module.pretrained_cfg |= {"label_names": labels, "problem_type": config.get("problem_type")}
-    return module, (*merged, *channels, *gaps, *left_out_note(left_out))
+    return module, (*merged, *channels, *stretched, *gaps, *left_out_note(left_out))
+
+
+def _stretched(tensors: Tensors, module: Any) -> tuple[str, ...]:
+    """The sentence on positions that timm interpolates, because config.json says another size; none where it fits."""
+    stored, own = tensors.get("pos_embed"), getattr(module, "pos_embed", None)
+    if stored is None or own is None or stored.shape == own.shape:
+        return ()
+    return (
+        f"Its {stored.shape[-2]} positions are interpolated to {own.shape[-2]}, for the size that its config says.",
+    )
 
 
 def _to_rgb(tensors: Tensors, settings: dict[str, Any], name: str) -> tuple[str, ...]:
@@ -214,6 +225,9 @@ def _to_rgb(tensors: Tensors, settings: dict[str, Any], name: str) -> tuple[str,
 def _folder_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Arguments of timm.create_model from a folder's config; old folders keep everything on one level."""
     pretrained = config.get("pretrained_cfg") or {key: value for key, value in config.items() if key in OLD_SETTINGS}
+    if "input_size" not in pretrained:  # timm's own for that architecture, but for the labels that its tag stands for
+        own = get_pretrained_cfg(get_arch_name(config["architecture"]))
+        pretrained = ({**own.to_dict(), "tag": None} if own else {}) | pretrained
     settings = {
         key: value for key, value in (config.get("model_args") or {}).items() if key not in FOREIGN_ARGUMENTS
     }  # fmt: skip

@@ -161,8 +161,8 @@ def _fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple
     for key, tensor in tensors.items():
         check_finite(tensor, key, file)
     try:
-        measure(lambda: cls._from_config(config), file)
         with _quiet():
+            measure(lambda: cls._from_config(config), file)
             module, report = cls.from_pretrained(
                 None,
                 config=config,
@@ -191,7 +191,7 @@ def _fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple
 @contextmanager
 def _quiet() -> Iterator[None]:
     """transformers' own table about tensors is said in one sentence here, and doesn't reach the console."""
-    logger = logging.getLogger("transformers.modeling_utils")
+    logger = logging.getLogger("transformers")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
@@ -260,19 +260,20 @@ def _normalisation(family: Family, processor: dict[str, Any] | None) -> tuple:
 
 def _input_size(config: Any, processor: dict[str, Any] | None) -> int:
     """What the processor crops or resizes to, else what the configuration was trained at."""
+    patch = layout.patch_side(config.patch_size)
     for field in ("crop_size", "size"):
         size = (processor or {}).get(field)
         size = (size.get("height") or size.get("shortest_edge")) if isinstance(size, dict) else size
-        if size and size % config.patch_size == 0:
+        if isinstance(size, int) and size > 0 and size % patch == 0:
             return size
     size = config.image_size if isinstance(config.image_size, int) else min(config.image_size)
-    return size - size % config.patch_size
+    return size - size % patch
 
 
 def _oblong(config: Any) -> tuple[int, int] | None:
     """(height, width) in pixels of a model with positions of an oblong grid, which transformers can't interpolate."""
     size = config.image_size
-    if isinstance(size, int) or len(set(size)) == 1 or not hasattr(config, "hidden_size"):
+    if isinstance(size, int) or len(size) != 2 or size[0] == size[1] or not hasattr(config, "hidden_size"):
         return None
     return None if config.model_type == "dinov3_vit" else (int(size[0]), int(size[1]))
 
