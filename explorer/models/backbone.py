@@ -9,8 +9,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from explorer.data.images import ImageSource
+from explorer.models.formats.labels import Outputs
 from explorer.models.layout import check_tokens
-from explorer.models.preprocess import Fit, fit_image, to_pixels
+from explorer.models.preprocess import Fit, fit_image, fit_rectangle, to_pixels
 from explorer.models.source import ModelSource
 
 
@@ -44,6 +45,7 @@ class Model:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
+    outputs: Outputs = "classes"  # of which one is right; labels, each by itself; or a number
     notes: Sequence[str] = field(default_factory=tuple)  # what the loader assumed or left out, one sentence each
     given: ModelSource | None = None  # what load_model was given; None for a model that was made by hand
 
@@ -60,12 +62,26 @@ class Model:
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.module.parameters())
 
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """(height, width) in pixels of the model's own size; a square but where it takes one oblong alone."""
+        return getattr(self.adapter, "fixed_size", None) or (self.input_size, self.input_size)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Logits "… class" as what they mean: shares of one, each label's own probability, or the number itself."""
+        if self.outputs == "number":
+            return logits
+        return logits.sigmoid() if self.outputs == "labels" else logits.softmax(-1)
+
     def fit(self, image: ImageSource, size: int | None = None, fit: Fit = "crop") -> Image.Image:
         """The RGB image exactly as the model will see it, both sides a multiple of patch_size.
 
         size: pixels of the short side (of both for crop and squash), None for the model's own. Raises ImageError for an
         image that can't be read or a size that can't be had.
         """
+        height, width = self.input_shape
+        if height != width and fit != "keep" and size in (None, self.input_size):
+            return fit_rectangle(image, (width, height), fit, self.interpolation)
         return fit_image(image, self.input_size if size is None else size, self.patch_size, fit, self.interpolation)
 
     def preprocess(self, image: ImageSource, size: int | None = None, fit: Fit = "crop") -> Tensor:

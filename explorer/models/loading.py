@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 
-from explorer.errors import CheckpointError, ModelError
+from explorer.errors import CheckpointError, ExplorerError, ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.downloads import Progress, fetch
 from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
+from explorer.models.formats.reading import first_line
 from explorer.models.layout import read_grid
 from explorer.models.source import ModelSource
 
@@ -97,6 +98,7 @@ def _load_hub(source: str, repo_id: str, pretrained: bool, hints: Hints, progres
 
 
 def _load_path(source: str, hints: Hints) -> Model:
+    source, copy = registry.split_copy(source)
     path = registry.resolve(source)
     if source and path.is_dir():
         return _load_folder(path, hints)
@@ -107,18 +109,32 @@ def _load_path(source: str, hints: Hints) -> Model:
             f"{source or 'An empty name'} is no model that the explorer knows: give a key from "
             "`python -m explorer models`, timm:<id>, hf:<org/name>, a weights file or a folder."
         )
-    return _load_file(path, hints)
+    return _load_file(path, hints, copy)
 
 
-def _load_file(path: Path, hints: Hints) -> Model:
+def _load_file(path: Path, hints: Hints, copy: str | None) -> Model:
     from explorer.models.formats.checkpoint import load_checkpoint
     from explorer.models.timm_models import wrap_timm
 
-    checkpoint = load_checkpoint(path, hints.arch, hints.num_heads, hints.grid)
-    return wrap_timm(checkpoint.module, str(path), path.stem, checkpoint.notes, hints.prefix_tokens)
+    checkpoint = load_checkpoint(path, hints.arch, hints.num_heads, hints.grid, copy)
+    source = f"{path}#{copy}" if copy else str(path)
+    return wrap_timm(checkpoint.module, source, path.stem, checkpoint.notes, hints.prefix_tokens)
 
 
 def _load_folder(folder: Path, hints: Hints) -> Model:
+    """The model of a folder; whatever its settings break is said in one sentence about it, so that lists go on."""
+    try:
+        return _open_folder(folder, hints)
+    except ExplorerError:
+        raise
+    except Exception as error:  # settings that people write are wrong in more ways than anyone can list
+        raise CheckpointError(
+            f"The folder {folder.name} can't be opened as a model ({type(error).__name__}: {first_line(error)}): "
+            "save it again."
+        ) from error
+
+
+def _open_folder(folder: Path, hints: Hints) -> Model:
     config, name = read_config(folder), Path(registry.title(folder)).name
     if "architecture" in config:
         from explorer.models.timm_models import load_timm_folder, wrap_timm

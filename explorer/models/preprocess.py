@@ -75,6 +75,22 @@ def _resize_and_crop(image: Image.Image, size: int, resampling: Image.Resampling
     return image.resize((size, size), resampling, box=_centre(image.size, size))
 
 
+def fit_rectangle(
+    image: ImageSource, sides: tuple[int, int], fit: Fit = "crop", interpolation: str = "bicubic"
+) -> Image.Image:
+    """The image at the one size (width, height) that a model takes: the centre of that aspect, or squashed whole."""
+    if fit not in get_args(Fit):
+        raise ImageError(f"fit must be crop, squash or keep, not {fit!r}.")
+    image = open_image(image)
+    box = None
+    if fit == "crop":
+        scale = min(image.width / sides[0], image.height / sides[1])
+        width, height = sides[0] * scale, sides[1] * scale
+        left, upper = (image.width - width) / 2, (image.height - height) / 2
+        box = (left, upper, left + width, upper + height)
+    return image.resize(sides, RESAMPLING[interpolation], box=box)
+
+
 def _centre(sides: tuple[int, int], size: int) -> tuple[float, float, float, float]:
     """What a crop to `size` keeps, as (left, upper, right, lower) in the photo's own pixels."""
     start, end = [], []

@@ -1,7 +1,7 @@
 """The models on offer: one table, data only, and what lies in checkpoints/."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,11 @@ def local_entries() -> list[Entry]:
 def _candidates(folder: Path, depth: int = 2) -> list[Path]:
     """Model folders and loose weights files, down to `depth` folders deep."""
     found: list[Path] = []
-    for path in folder.iterdir():
+    try:
+        paths = list(folder.iterdir())
+    except OSError:  # not to be read by this user
+        return []
+    for path in paths:
         if path.name.startswith("."):
             continue
         if path.is_dir() and (path / "config.json").is_file():
@@ -209,6 +213,10 @@ def title(path: Path) -> str:
 
 def find(key: str) -> Entry | None:
     """The entry of that key or source, None where there is none."""
+    file, copy = split_copy(key)
+    if copy:
+        entry = find(file)
+        return entry and replace(entry, key=key, title=f"{entry.title}, {copy}", source=f"{entry.source}#{copy}")
     checkpoint, inside, _ = key.partition(f"/{EPOCHS}/")
     if key.startswith("checkpoints/"):
         listed = epoch_entries(checkpoint) if inside else local_entries()
@@ -216,11 +224,18 @@ def find(key: str) -> Entry | None:
     return next((entry for entry in REGISTRY if key in (entry.key, entry.source)), None)
 
 
+def split_copy(source: str) -> tuple[str, str | None]:
+    """A file and the copy of the weights in it that "FILE#COPY" names, such as model_best.pth.tar#state_dict."""
+    file, mark, copy = source.rpartition("#")
+    whole = not mark or not copy or not file.endswith(WEIGHT_SUFFIXES) or resolve(source).exists()
+    return (source, None) if whole else (file, copy)
+
+
 def is_cached(entry: Entry) -> bool:
     """Whether the model opens without network."""
     if entry.repo_id:
         return downloads.cached_weights(entry.repo_id) is not None
-    return resolve(entry.source).exists()
+    return resolve(split_copy(entry.source)[0]).exists()
 
 
 def resolve(source: str) -> Path:

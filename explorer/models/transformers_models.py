@@ -1,6 +1,10 @@
 """transformers models: built by id, model type or folder, and wrapped as Model; the library is imported only then."""
 
-from dataclasses import dataclass
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,18 @@ from explorer.errors import CheckpointError, UnsupportedModelError
 from explorer.models import layout
 from explorer.models.adapters import TransformersAdapter
 from explorer.models.backbone import Model
+from explorer.models.formats.additions import check_left_out, check_quantised, merge_adapters
+from explorer.models.formats.channels import rgb_kernel, rgb_values
 from explorer.models.formats.config import read_config, read_json
 from explorer.models.formats.fitting import check_finite, left_out_note
-from explorer.models.formats.reading import first_line, read_weights_folder
+from explorer.models.formats.labels import meaning, name_classes
+from explorer.models.formats.reading import first_line, read_model_folder
+from explorer.models.limits import check_numbers, measure
 
+# Keys that a backbone computes with; text models, decoders and projections beside it don't matter.
+BACKBONE_KEY = re.compile(
+    r"(?!text_model|.*(decoder|text_|qformer|mask_token|position_ids)).*(layers?\.\d+\.|embeddings\.)"
+)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -77,45 +89,115 @@ def create_transformers(model_type: str, **settings: Any) -> nn.Module:
 
 
 def load_transformers(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
-    """The module of a folder that save_pretrained wrote, and notes on what was left out of it.
+    """The module of a folder that save_pretrained wrote, and notes on its tensors and classes.
 
-    Raises CheckpointError that names a missing or misshapen tensor, where transformers would start it at random.
+    Raises CheckpointError that names a missing or misshapen tensor, where transformers would start it at random, and
+    one that changes what the model computes but has no place in it.
     """
     settings = read_config(folder)
-    family = family_of(settings.get("model_type", ""))
+    family = family_of(str(settings.get("model_type")))
+    if settings.get("quantization_config"):
+        raise CheckpointError(f"{folder.name} holds quantised weights by its config.json: save them dequantised.")
+    tensors, merged = merge_adapters(*read_model_folder(folder), folder.name)
+    check_quantised(tensors, folder.name)
+    vision = settings.get("vision_config")
+    channels = _to_rgb(tensors, [settings, *([vision] if isinstance(vision, dict) else [])], folder.name)
+    labels, gaps = _take_labels(settings, tensors, folder.name)
+    config = _config_of(settings, folder.name)
     library = _library()
-    try:
-        config = library.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
-    except (TypeError, ValueError, StrictDataclassError) as error:
-        raise CheckpointError(f"config.json in {folder.name} doesn't describe a model: {first_line(error)}.") from error
     architectures = [name for name in config.architectures or [] if "ForImageClassification" in name]
     name = architectures[0] if architectures and hasattr(library, architectures[0]) else family.features
     if name == family.features:
         config = getattr(config, "vision_config", config)
-    return _fill(getattr(library, name), config, read_weights_folder(folder), folder.name)
+    module, left_out = _fill(getattr(library, name), config, tensors, folder.name)
+    own: Any = module
+    own.class_names = labels
+    return module, (*merged, *channels, *gaps, *left_out)
+
+
+def _config_of(settings: dict[str, Any], name: str) -> Any:
+    """transformers' configuration of a folder's settings, whose sizes are within the limits."""
+    vision = settings.get("vision_config")
+    own = vision if isinstance(vision, dict) else settings
+    check_numbers(own, own.get("patch_size"), name)
+    try:
+        return _library().CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
+    except (TypeError, ValueError, AttributeError, KeyError, StrictDataclassError) as error:
+        raise CheckpointError(f"config.json in {name} doesn't describe a model: {first_line(error)}.") from error
+
+
+def _to_rgb(tensors: dict[str, Tensor], settings: list[dict[str, Any]], name: str) -> tuple[str, ...]:
+    """Turn the patch projection of other channels into one of RGB, in tensors and settings; a sentence about it."""
+    key = next((key for key in tensors if re.search(r"patch_embeddings?(\.projection)?\.weight$", key)), None)
+    if key is None:
+        return ()
+    tensors[key], notes = rgb_kernel(tensors[key], name)
+    for group in settings if notes else ():
+        group["num_channels"] = 3
+    return notes
+
+
+def _take_labels(
+    settings: dict[str, Any], tensors: dict[str, Tensor], name: str
+) -> tuple[list[str] | None, tuple[str, ...]]:
+    """The names of the classes, taken out of the settings, whose number of labels becomes that of the weights."""
+    labels = settings.pop("id2label", None)
+    settings.pop("label2id", None)
+    counts = [len(t) for key, t in tensors.items() if re.fullmatch(r"(cls_)?classifier\.weight", key) and t.ndim == 2]
+    said = settings.pop("num_labels", None)
+    if not counts:
+        return None, ()
+    named = len(labels) if isinstance(labels, (dict, list)) and labels else said
+    if isinstance(named, int) and named != counts[0]:
+        raise CheckpointError(
+            f"{name}: id2label in config.json names {named} classes, the classifier in the weights has {counts[0]}: "
+            "name them all in label order."
+        )
+    settings["num_labels"] = counts[0]
+    return name_classes(labels, counts[0])
 
 
 def _fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple[nn.Module, tuple[str, ...]]:
     for key, tensor in tensors.items():
         check_finite(tensor, key, file)
     try:
-        module, report = cls.from_pretrained(
-            None,
-            config=config,
-            state_dict={key: tensor.clone() for key, tensor in tensors.items()},  # not tied to the file
-            dtype=torch.float32,
-            output_loading_info=True,
-            attn_implementation="sdpa",
-        )
-    except RuntimeError as error:
+        with _quiet():
+            measure(lambda: cls._from_config(config), file)
+            module, report = cls.from_pretrained(
+                None,
+                config=config,
+                state_dict={key: tensor.clone() for key, tensor in tensors.items()},  # not tied to the file
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
+                attn_implementation="sdpa",
+            )
+    except (RuntimeError, ValueError, TypeError, AssertionError, ZeroDivisionError, AttributeError) as error:
+        raise CheckpointError(f"The weights in {file} don't fit its config.json: {first_line(error)}.") from error
+    if misshapen := sorted(report["mismatched_keys"]):
+        key, got, expected = misshapen[0]
         raise CheckpointError(
-            f"The weights in {file} don't fit its config.json: {str(error).strip().splitlines()[-1]}."
-        ) from error
+            f"The weights in {file} don't fit its config.json: {key} has shape {tuple(got)}, not {tuple(expected)}."
+        )
     # A backbone saved without its pooler gets a random one, which no token and no map depends on.
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
     if missing:
         raise CheckpointError(f"{file}: the tensor {missing[0]} is missing, so the model isn't complete.")
-    return module, left_out_note(sorted(report["unexpected_keys"]))
+    left_out = sorted(report["unexpected_keys"])
+    check_left_out((key for key in left_out if BACKBONE_KEY.match(key)), file, "its config.json doesn't describe it")
+    return module, left_out_note(left_out)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' own table about tensors is said in one sentence here, and doesn't reach the console."""
+    logger = logging.getLogger("transformers")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def wrap_transformers(
@@ -139,6 +221,11 @@ def wrap_transformers(
         pooling=("two_tokens" if hasattr(anyway, "cls_classifier") else family.pooling) if classifies else None,
         norm_after=family.norm_after,
     )
+    oblong = _oblong(config)
+    if oblong:
+        options = tuple(name for name in family.options if name != "interpolate_pos_encoding")
+        adapter = replace(adapter, options=options, fixed_size=oblong)
+        _check_oblong(adapter, module, oblong, name or source)
     backbone = getattr(anyway, adapter.base) if adapter.base else anyway
     mean, std = _normalisation(family, processor)
     return Model(
@@ -151,8 +238,9 @@ def wrap_transformers(
         num_heads=config.num_attention_heads,
         width=config.hidden_size,
         prefix_tokens=prefix_tokens or layout.prefix_tokens(backbone.embeddings),
-        class_names=_class_names(anyway.config) if classifies else None,
-        input_size=_input_size(config, processor),
+        class_names=getattr(anyway, "class_names", None) if classifies else None,
+        outputs=meaning(anyway.config.problem_type, anyway.config.num_labels) if classifies else "classes",
+        input_size=min(oblong) if oblong else _input_size(config, processor),
         mean=mean,
         std=std,
         interpolation=RESAMPLING.get((processor or {}).get("resample", 3), "bicubic"),
@@ -164,24 +252,42 @@ RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow
 
 
 def _normalisation(family: Family, processor: dict[str, Any] | None) -> tuple:
+    mean, std = family.pixels
     if processor and processor.get("image_mean") and processor.get("do_normalize", True):
-        return tuple(processor["image_mean"]), tuple(processor["image_std"])
+        return rgb_values(processor["image_mean"], mean), rgb_values(processor.get("image_std"), std)
     return family.pixels
 
 
 def _input_size(config: Any, processor: dict[str, Any] | None) -> int:
     """What the processor crops or resizes to, else what the configuration was trained at."""
+    patch = layout.patch_side(config.patch_size)
     for field in ("crop_size", "size"):
         size = (processor or {}).get(field)
         size = (size.get("height") or size.get("shortest_edge")) if isinstance(size, dict) else size
-        if size and size % config.patch_size == 0:
+        if isinstance(size, int) and size > 0 and size % patch == 0:
             return size
     size = config.image_size if isinstance(config.image_size, int) else min(config.image_size)
-    return size - size % config.patch_size
+    return size - size % patch
 
 
-def _class_names(config: Any) -> list[str]:
-    return [config.id2label[index] for index in range(config.num_labels)]
+def _oblong(config: Any) -> tuple[int, int] | None:
+    """(height, width) in pixels of a model with positions of an oblong grid, which transformers can't interpolate."""
+    size = config.image_size
+    if isinstance(size, int) or len(size) != 2 or size[0] == size[1] or not hasattr(config, "hidden_size"):
+        return None
+    return None if config.model_type == "dinov3_vit" else (int(size[0]), int(size[1]))
+
+
+@torch.no_grad()
+def _check_oblong(adapter: TransformersAdapter, module: nn.Module, size: tuple[int, int], name: str) -> None:
+    """Raise UnsupportedModelError where transformers can't compute the model at its own, oblong size."""
+    try:
+        adapter.forward(module, torch.zeros(1, 3, *size))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise UnsupportedModelError(
+            f"{name} takes {size[1]}x{size[0]} pixels, which transformers itself can't compute for this family: "
+            "give a model of square images."
+        ) from error
 
 
 def read_processor(folder: Path) -> dict[str, Any] | None:

@@ -68,7 +68,7 @@ def find_source(checkpoint: str | Path) -> str:
 def class_names_of(model: Model) -> list[str]:
     """The names of the model's classes, numbers where it has none; raises ModelError where it has no classifier."""
     with torch.inference_mode():
-        logits = model.forward(torch.zeros(1, 3, model.input_size, model.input_size, device=model.device))[1]
+        logits = model.forward(torch.zeros(1, 3, *model.input_shape, device=model.device))[1]
     if logits is None:
         raise ModelError(f"{model.name} has no classifier: fine-tune it first, or choose a fine-tuned checkpoint.")
     return model.class_names or [f"class {index}" for index in range(logits.shape[1])]
@@ -92,7 +92,7 @@ def predict(model: Model, images: Sequence[ImageSource], names: Sequence[str] | 
         if fitted:
             logits.append(_logits(model, fitted))
     rows = np.concatenate(logits) if logits else np.zeros((0, len(class_names)), np.float32)
-    return Predictions(opened, torch.from_numpy(rows).softmax(1).numpy(), class_names, rejected)
+    return Predictions(opened, model.probabilities(torch.from_numpy(rows)).numpy(), class_names, rejected)
 
 
 def evaluate(model: Model, data: DatasetReport) -> Evaluation:

@@ -5,20 +5,23 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers.mlp import GluMlp
 from torch import nn
 
 from explorer.errors import CheckpointError, PlanError
 from explorer.models.adapters import TransformersAdapter
 from explorer.models.backbone import Model
-from explorer.models.formats.architecture import architecture_of
+from explorer.models.formats.architecture import TIMM_EPSILON, Said, architecture_of
 from explorer.models.formats.dialects import Tensors
 from explorer.models.formats.finding import find_backbone
 from explorer.models.formats.fitting import fit, floats
+from explorer.models.formats.heads import read_head
 from explorer.models.formats.reading import Contents
 from explorer.training.forms import timm_form
 
 # Any plain ViT is one of these with other numbers; a packed SwiGLU can't be named in a config, so a model brings it.
 PLAIN, GATED, DISTILLED = "vit_base_patch16_224", "vit_giant_patch14_dinov2", "deit_base_distilled_patch16_224"
+MODULES = {"QuickGELU": "quick_gelu", "GELUTanh": "gelu_tanh", "SiLU": "silu", "ReLU": "relu"}
 
 
 def trainable_copy(model: Model) -> nn.Module:
@@ -55,21 +58,31 @@ def _rebuild(model: Model) -> nn.Module:
 def _plain_form(model: Model) -> tuple[str, dict[str, Any], Tensors]:
     """Architecture, settings and tensors of a timm VisionTransformer, told from the module's own tensors."""
     backbone = find_backbone(Contents(dict(model.module.state_dict())), model.name)
-    tensors = floats(backbone.dialect.convert(backbone.tensors))
+    tensors = read_head(floats(backbone.dialect.convert(backbone.tensors)), model.width).tensors
     head = tensors.get("head.weight")
     if head is not None and head.shape[1] != model.width:  # DINOv2's classifier of transformers reads two vectors
         tensors = {key: value for key, value in tensors.items() if not key.startswith("head.")}
     grid = getattr(getattr(model.module, "patch_embed", None), "grid_size", None)
-    architecture = architecture_of(tensors, model.num_heads, grid, None)
+    gated = any(isinstance(part, GluMlp) for part in model.module.modules())
+    said = Said(model.num_heads, grid, TIMM_EPSILON, "silu" if gated else _activation(model), _pooling(model))
+    architecture = architecture_of(tensors, said)
     settings = {key: value for key, value in architecture.settings.items() if key not in ("norm_layer", "mlp_layer")}
     name = GATED if "mlp_layer" in architecture.settings else DISTILLED if architecture.distilled else PLAIN
-    return name, {**settings, **_activation(model)}, tensors
+    return name, settings, tensors
 
 
-def _activation(model: Model) -> dict[str, str]:
-    """The MLP's activation by timm's name, where the source says it isn't the usual exact GELU."""
-    name = getattr(getattr(model.module, "config", None), "hidden_act", "gelu")
-    return {} if name in ("gelu", "gelu_fast") else {"act_layer": name}
+def _activation(model: Model) -> str:
+    """timm's name of the MLP's activation: what the config says, or the class of the module's own."""
+    config = getattr(model.module, "config", None)
+    if config is not None:
+        return getattr(config, "hidden_act", "gelu")
+    names = {type(part).__name__ for part in model.module.modules()}
+    return next((name for kind, name in MODULES.items() if kind in names), "gelu")
+
+
+def _pooling(model: Model) -> str | None:
+    """What a timm module's classifier reads."""
+    return getattr(model.module, "global_pool", None)
 
 
 @torch.no_grad()

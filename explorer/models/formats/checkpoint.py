@@ -1,6 +1,7 @@
 """A weights file as a timm module: read, find the backbone, turn its names, tell its architecture, fill it."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,23 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from explorer.errors import CheckpointError, UntoldError
-from explorer.models.formats.architecture import Architecture, architecture_of
-from explorer.models.formats.dialects import Tensors, plain
+from explorer.errors import CheckpointError, UnsupportedModelError, UntoldError
+from explorer.models.formats.additions import check_left_out, check_quantised, merge_adapters
+from explorer.models.formats.architecture import TIMM_EPSILON, Architecture, Said, architecture_of
+from explorer.models.formats.channels import SENTENCES, grey_values, rgb_kernel
+from explorer.models.formats.dialects import Dialect, Tensors, from_mae_pytorch, is_mae_pytorch, plain, sinusoids
 from explorer.models.formats.finding import Backbone, find_backbone
 from explorer.models.formats.fitting import fill, fit, floats, left_out_note
-from explorer.models.formats.reading import first_line, read_contents
+from explorer.models.formats.heads import Head, read_head
+from explorer.models.formats.reading import Contents, first_line, read_contents
 from explorer.models.formats.recognition import recognise
+from explorer.models.formats.said import architecture_in_file, said_in_file
 from explorer.models.timm_models import create_empty, imagenet_names
 
-HEADS_KEYS = ("num_heads", "num_attention_heads", "n_heads", "nhead")
-# Tensors whose presence changes the arithmetic: a plain ViT without a place for them would be a wrong model.
-ARITHMETIC = ("blocks.", "patch_embed.", "attn_pool.", "norm")
+KERNEL = "patch_embed.proj.weight"
+MAE_SIDE = 224  # pixels that MAE-pytorch trains at
+MAX_PREFIX = 16  # tokens before the patches, at most
+NAME_ARCH = "name its timm architecture with arch"
 
 
 @dataclass(frozen=True)
@@ -32,69 +38,145 @@ class Checkpoint:
     notes: tuple[str, ...]
 
 
-def load_checkpoint(
-    path: Path, arch: str | None = None, num_heads: int | None = None, grid: tuple[int, int] | None = None
-) -> Checkpoint:
-    """A weights file as a timm module, its architecture told from keys and shapes unless arch names it.
+@dataclass(frozen=True)
+class _Found:
+    """A state dict in timm's names, with what is known of it beside."""
 
+    file: str
+    tensors: Tensors
+    backbone: Backbone
+    head: Head
+    said: Said
+    notes: tuple[str, ...]
+
+    def finish(self, module: Any, left_out: list[str], remedy: str, bare: bool = False) -> "Checkpoint":
+        """The filled module as a checkpoint; raises where a tensor without a place would change its arithmetic."""
+        check_left_out(left_out, self.file, remedy, bare)
+        self.head.put_norm(module)
+        listed = left_out_note([*left_out, *self.head.left_out, *self.backbone.left_out])
+        return Checkpoint(module, (*self.notes, *_name_classes(module), *listed))
+
+
+def load_checkpoint(
+    path: Path,
+    arch: str | None = None,
+    num_heads: int | None = None,
+    grid: tuple[int, int] | None = None,
+    copy: str | None = None,
+) -> Checkpoint:
+    """A weights file as a timm module, its architecture told from keys and shapes unless arch or the file names it.
+
+    copy: the beginning of the keys of the weights to take, where a training file holds several copies.
     Raises CheckpointError that names what is missing, misshapen, unsafe or unknown.
     """
     contents = read_contents(path)
-    backbone = find_backbone(contents, path.name)
-    tensors = floats(_convert(backbone, path.name))
-    if not tensors:
-        raise CheckpointError(
-            f"{path.name} holds whole numbers only, as quantised weights do: give the file in floats."
-        )
-    if arch is None and not plain(tensors):
-        arch = recognise(tensors, path.name)
+    found = _find(contents, path.name, Said(num_heads, grid), copy)
+    try:
+        return _load(found, arch, contents.settings)
+    except UntoldError:
+        raise
+    except CheckpointError as error:
+        name = found.backbone.dialect.name
+        if name == "timm":
+            raise
+        raise CheckpointError(f"{error} (The file has {name}'s names; those here are timm's for the same.)") from error
+
+
+def _load(found: _Found, arch: str | None, settings: dict[str, Any]) -> Checkpoint:
     if arch is not None:
-        return _load_named(arch, tensors, backbone, num_heads, grid, path.name)
-    heads = num_heads or _heads_in_file(contents.settings)
-    return _load_plain(tensors, backbone, heads, grid, path.name)
+        return _load_clip(arch, found) or _load_named(arch, found)
+    named = architecture_in_file(settings, found.backbone.prefix)
+    if named is not None:
+        with suppress(CheckpointError, UnsupportedModelError):  # its settings were changed: shapes tell them
+            return _load_named(named, found)
+    if not plain(found.tensors):
+        return _load_named(recognise(found.tensors, found.file), found)
+    return _load_plain(found)
 
 
-def _convert(backbone: Backbone, file: str) -> Tensors:
+def _find(contents: Contents, file: str, asked: Said, copy: str | None) -> _Found:
+    """The backbone's tensors as timm names them, adapters merged, and what caller, file and project say of it."""
+    backbone = find_backbone(contents, file, copy)
+    own, merged = merge_adapters(backbone.tensors, contents.settings, file)
+    check_quantised(own, file)
+    tensors = floats(_convert(backbone.dialect, own, file))
+    kernel = tensors.get(KERNEL)
+    width, patch_size = (kernel.shape[0], kernel.shape[-1]) if kernel is not None and kernel.ndim == 4 else (0, 0)
+    head = read_head(tensors, width)
+    tensors, notes = head.tensors, (*backbone.notes, *merged, *head.notes)
+    if kernel is not None and kernel.ndim == 4:
+        tensors[KERNEL], channels = rgb_kernel(kernel, file)
+        notes += channels
+    said = _combine(asked, said_in_file(contents, backbone, width, patch_size) if width else Said(), backbone, tensors)
+    if is_mae_pytorch(tensors) and width:
+        rows, cols = said.grid or (MAE_SIDE // patch_size,) * 2
+        tensors = from_mae_pytorch(tensors) | {"pos_embed": sinusoids(rows * cols, width)}
+        notes += (f"Its positions are sines that no file holds: computed for {rows} x {cols} patches.",)
+        said = replace(said, grid=(rows, cols))
+    return _Found(file, tensors, backbone, head, said, notes)
+
+
+def _combine(asked: Said, in_file: Said, backbone: Backbone, tensors: Tensors) -> Said:
+    """What the caller says, else the file, else the project that wrote it."""
+    dialect = backbone.dialect
+    # DINOv2 is the one family of transformers whose LayerNorm epsilon is timm's; its layer scale gives it away.
+    own = TIMM_EPSILON if "blocks.0.ls1.gamma" in tensors and dialect.name == "transformers" else dialect.epsilon
+    length = tensors["pos_embed"].shape[-2] if "pos_embed" in tensors and tensors["pos_embed"].ndim == 3 else 0
+    grid = in_file.grid
+    if grid and length and not 0 <= length - grid[0] * grid[1] <= MAX_PREFIX:  # the size of something else
+        grid = None
+    return Said(
+        num_heads=asked.num_heads or in_file.num_heads,
+        grid=asked.grid or grid,
+        epsilon=in_file.epsilon or own,
+        activation=in_file.activation or dialect.activation,
+        pooling=in_file.pooling or dialect.pooling,
+    )
+
+
+def _convert(dialect: Dialect, tensors: Tensors, file: str) -> Tensors:
     """The tensors under timm's names."""
     try:
-        return backbone.dialect.convert(backbone.tensors)
+        return dialect.convert(tensors)
     except KeyError as error:
         raise CheckpointError(f"{file}: the tensor {error.args[0]} is missing beside the others.") from error
     except (RuntimeError, IndexError) as error:
         raise CheckpointError(f"{file}: shapes of its tensors disagree: {first_line(error)}.") from error
 
 
-def _load_named(
-    arch: str, tensors: Tensors, backbone: Backbone, num_heads: int | None, grid: tuple[int, int] | None, file: str
-) -> Checkpoint:
+def _load_named(arch: str, found: _Found) -> Checkpoint:
     if ":" in arch:  # timm would look for these elsewhere, on the hub for one
         raise CheckpointError(f"{arch} is no architecture: give a timm name, such as vit_small_patch16_224.")
-    settings: dict[str, Any] = {"num_heads": num_heads} if num_heads else {}
-    patch = tensors.get("patch_embed.proj.weight")
+    heads, grid, tensors = found.said.num_heads, found.said.grid, found.tensors
+    settings: dict[str, Any] = {"num_heads": heads} if heads else {}
+    patch = tensors.get(KERNEL)
     if grid and patch is not None:
         settings["img_size"] = (grid[0] * patch.shape[-2], grid[1] * patch.shape[-1])
     try:
-        module = create_empty(arch, num_classes=len(tensors.get("head.weight", ())), **settings)
+        module: Any = create_empty(arch, num_classes=len(tensors.get("head.weight", ())), **settings)
     except AssertionError as error:
-        raise CheckpointError(f"{arch} can't have {num_heads} heads ({error}): give another number.") from error
-    left_out = fill(module, tensors, file)
-    return Checkpoint(module, (*_name_classes(module), *left_out_note([*left_out, *backbone.left_out])))
+        raise CheckpointError(f"{arch} can't have {heads} heads ({error}): give another number.") from error
+    left_out = fill(module, tensors, found.file)
+    return found.finish(module, left_out, f"{arch} isn't the architecture of this file: name another with arch")
 
 
-def _load_plain(
-    tensors: Tensors, backbone: Backbone, num_heads: int | None, grid: tuple[int, int] | None, file: str
-) -> Checkpoint:
-    # DINOv2 is the one family of transformers whose LayerNorm epsilon is timm's; its layer scale gives it away.
-    epsilon = None if "blocks.0.ls1.gamma" in tensors else backbone.dialect.epsilon
-    architecture = architecture_of(tensors, num_heads, grid, epsilon)
+def _load_clip(arch: str, found: _Found) -> Checkpoint | None:
+    """A CLIP of any size, whose activation the named architecture tells; None for other files and names."""
+    if "clip" not in arch or "norm_pre.weight" not in found.tensors or not plain(found.tensors):
+        return None
+    with suppress(CheckpointError):
+        return _load_named(arch, found)
+    activation = "quick_gelu" if "quickgelu" in arch else "gelu"
+    return _load_plain(replace(found, said=replace(found.said, activation=activation)))
+
+
+def _load_plain(found: _Found) -> Checkpoint:
+    architecture = architecture_of(found.tensors, found.said)
     module = _build(architecture)
-    kept, dropped = fit(tensors, module, file)
-    strange = next((key for key in dropped if key.startswith(ARITHMETIC)), None)
-    if strange:
-        raise UntoldError(f"{file}: a plain Vision Transformer has no {strange}; name its timm architecture with arch.")
+    kept, dropped = fit(found.tensors, module, found.file)
     module.load_state_dict(kept, assign=True)
-    notes = (*architecture.assumed, _set_pixels(module, backbone), *_name_classes(module))
-    return Checkpoint(module, (*notes, *left_out_note([*dropped, *backbone.left_out])))
+    notes = (*architecture.assumed, _set_pixels(module, found), *found.notes)
+    return replace(found, notes=notes).finish(module, dropped, NAME_ARCH, bare=True)
 
 
 def _build(architecture: Architecture) -> nn.Module:
@@ -108,11 +190,15 @@ def _build(architecture: Architecture) -> nn.Module:
     return module
 
 
-def _set_pixels(module: Any, backbone: Backbone) -> str:
+def _set_pixels(module: Any, found: _Found) -> str:
     """Mean and standard deviation, which no state dict says, and the note that they are assumed."""
     mean, std, words = constants.IMAGENET_DEFAULT_MEAN, constants.IMAGENET_DEFAULT_STD, "ImageNet's mean and deviation"
-    if backbone.dialect.name == "transformers" and backbone.prefix.endswith("vit."):
+    if found.backbone.dialect.name == "transformers" and found.backbone.prefix.endswith("vit."):
         mean, std, words = constants.IMAGENET_INCEPTION_MEAN, constants.IMAGENET_INCEPTION_STD, "0.5 and 0.5"
+    if "norm_pre.weight" in found.tensors:
+        mean, std, words = constants.OPENAI_CLIP_MEAN, constants.OPENAI_CLIP_STD, "CLIP's mean and deviation"
+    if SENTENCES[1] in found.notes or SENTENCES[2] in found.notes:
+        mean, std, words = grey_values(mean), grey_values(std), f"{words}, averaged to one of grey,"
     module.pretrained_cfg |= {"mean": mean, "std": std}
     return f"The file doesn't say how pixels are normalised: {words} assumed."
 
@@ -124,11 +210,3 @@ def _name_classes(module: Any) -> tuple[str, ...]:
         return ()
     module.pretrained_cfg["label_names"] = names
     return ("The file names no classes: its 1,000 are taken to be ImageNet's.",)
-
-
-def _heads_in_file(settings: dict[str, Any]) -> int | None:
-    """How many heads a file's own settings (hyper_parameters, args, config) say."""
-    for key, value in settings.items():
-        if key.rpartition(".")[2] in HEADS_KEYS and str(value).isdigit() and int(value) > 0:
-            return int(value)
-    return None

@@ -6,25 +6,44 @@ from typing import Any
 
 from explorer.errors import CheckpointError
 
+ADAPTER = "adapter_config.json"  # what peft writes beside an adapter's weights
+MAX_JSON = 32 * 2**20  # bytes; the index of the largest sharded models has 1 MB
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a folder; CheckpointError where it is missing or unreadable."""
+    """config.json of a folder; CheckpointError where it is missing, unreadable, or beside it lies an adapter only."""
     file = folder / "config.json"
     if not file.is_file():
+        adapter = folder / ADAPTER
+        if adapter.is_file():
+            raise CheckpointError(_adapter_alone(folder, read_json(adapter)))
         raise CheckpointError(f"The folder {folder.name} has no config.json: give one saved by timm or transformers.")
     return read_json(file)
 
 
+def _adapter_alone(folder: Path, settings: dict[str, Any]) -> str:
+    base = settings.get("base_model_name_or_path")
+    kind = settings.get("peft_type")
+    return (
+        f"The folder {folder.name} holds {'a ' + kind if isinstance(kind, str) else 'an'} adapter without its model: "
+        f"merge it into {base if isinstance(base, str) and base else 'its base model'} with peft's merge_and_unload() "
+        "and save that."
+    )
+
+
 def read_json(file: Path) -> dict[str, Any]:
-    """The settings in a JSON file; CheckpointError where they are unreadable."""
+    """The settings in a JSON file; CheckpointError where they are unreadable, too large or nested too deeply."""
+    where = f"{file.name} in {file.parent.name}"
     try:
+        size = file.stat().st_size
+        if size > MAX_JSON:
+            raise CheckpointError(f"{where} has {size / 2**20:.0f} MB, settings have a few kB: save the model again.")
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(
-            f"{file.name} in {file.parent.name} isn't readable JSON: save the model again."
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{where} isn't readable JSON: save the model again.") from error
+    except OSError as error:
+        raise CheckpointError(f"{where} can't be read ({error.strerror}): save the model again.") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{file.name} in {file.parent.name} holds no settings: save the model again.")
+        raise CheckpointError(f"{where} holds no settings: save the model again.")
     return content

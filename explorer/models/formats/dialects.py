@@ -17,12 +17,23 @@ RELATIVES = (".relative_position_bias_table", ".rel_pos.", ".q_bias", ".fc1_g.",
 
 @dataclass(frozen=True)
 class Dialect:
-    """A project's key names: its patch embedding, the renaming to timm's, and its LayerNorm epsilon."""
+    """A project's key names: its patch embedding, the renaming to timm's, and what its code computes.
+
+    beside: a key that stands beside the patch embedding's, where that alone has a common name. epsilon, activation,
+    pooling: None where the project's models differ or are timm's.
+    """
 
     name: str
     anchor: str  # key of the patch embedding's weight
     convert: Callable[[Tensors], Tensors]
-    epsilon: float | None = None  # None: timm's
+    beside: str | None = None
+    epsilon: float | None = None
+    activation: str | None = None
+    pooling: str | None = None
+
+    def marks(self, key: str, tensors: Tensors) -> bool:
+        """Whether a patch embedding of that key is this project's."""
+        return self.beside is None or key.removesuffix(self.anchor) + self.beside in tensors
 
 
 def rename(tensors: Tensors, rules: Rules) -> Tensors:
@@ -45,6 +56,8 @@ def _from_timm(tensors: Tensors) -> Tensors:
         tensors,
         (
             (r"(blocks\.\d+\.mlp)\.w12\.(weight|bias)", r"\1.fc1.\2"),
+            (r"(blocks\.\d+\.mlp)\.w1\.(weight|bias)", r"\1.fc1_g.\2"),
+            (r"(blocks\.\d+\.mlp)\.w2\.(weight|bias)", r"\1.fc1_x.\2"),
             (r"(blocks\.\d+\.mlp)\.w3\.(weight|bias)", r"\1.fc2.\2"),
         ),
     )
@@ -94,6 +107,8 @@ def _from_torchvision(tensors: Tensors) -> Tensors:
             (layer + r"\.mlp\.(?:3|linear_2)\.(.+)", r"blocks.\1.mlp.fc2.\2"),
             (r"encoder\.ln\.(.+)", r"norm.\1"),
             (r"heads\.head\.(.+)", r"head.\1"),
+            (r"heads\.(pre_logits\..+)", r"\1"),
+            (r"heads\.(.+)", r"head.\1"),
         ),
     )
 
@@ -159,9 +174,63 @@ def _join_qkv(tensors: Tensors) -> Tensors:
     return joined
 
 
+def _from_clip(tensors: Tensors) -> Tensors:
+    """The image half of OpenAI's CLIP and open_clip; its projection to text space is no classifier."""
+    layer = r"transformer\.resblocks\.(\d+)"
+    renamed = rename(
+        tensors,
+        (
+            (r"conv1\.(.+)", r"patch_embed.proj.\1"),
+            (r"class_embedding", "cls_token"),
+            (r"positional_embedding", "pos_embed"),
+            (r"ln_pre\.(.+)", r"norm_pre.\1"),
+            (r"ln_post\.(.+)", r"norm.\1"),
+            (layer + r"\.ln_([12])\.(.+)", r"blocks.\1.norm\2.\3"),
+            (layer + r"\.ls_([12])\.gamma", r"blocks.\1.ls\2.gamma"),
+            (layer + r"\.attn\.in_proj_(.+)", r"blocks.\1.attn.qkv.\2"),
+            (layer + r"\.attn\.out_proj\.(.+)", r"blocks.\1.attn.proj.\2"),
+            (layer + r"\.mlp\.c_fc\.(.+)", r"blocks.\1.mlp.fc1.\2"),
+            (layer + r"\.mlp\.c_proj\.(.+)", r"blocks.\1.mlp.fc2.\2"),
+        ),
+    )
+    renamed["cls_token"] = renamed["cls_token"].reshape(1, 1, -1)
+    renamed["pos_embed"] = renamed["pos_embed"][None]
+    return renamed
+
+
+def from_mae_pytorch(tensors: Tensors) -> Tensors:
+    """pengzhiliang/MAE-pytorch and its like: biases of q and v alone, and sines for positions, which no file holds."""
+    joined = dict(tensors)
+    for key in [key for key in tensors if key.endswith(".attn.q_bias")]:
+        q, v = joined.pop(key), joined.pop(key.replace("q_bias", "v_bias"))
+        joined[key.replace("q_bias", "qkv.bias")] = torch.cat([q, torch.zeros_like(q), v])
+    return joined
+
+
+def is_mae_pytorch(tensors: Tensors) -> bool:
+    """Whether positions are sines that the model computes: neither cls token nor any positions in the file."""
+    return (
+        "pos_embed" not in tensors
+        and "cls_token" not in tensors
+        and "blocks.0.attn.q_bias" in tensors
+        and not any(part in key for key in tensors for part in RELATIVES if part != ".q_bias")
+    )
+
+
+def sinusoids(count: int, width: int) -> Tensor:
+    """ "1 count width": the fixed positions of MAE-pytorch, sin and cos of place / 10000^(2 (i // 2) / width)."""
+    channel = torch.arange(width, dtype=torch.float64)
+    angle = torch.arange(count, dtype=torch.float64)[:, None] / 10_000 ** (2 * (channel // 2) / width)
+    return torch.where(channel % 2 == 0, angle.sin(), angle.cos())[None].float()
+
+
 DIALECTS = (
     Dialect("timm", "patch_embed.proj.weight", _from_timm),
-    Dialect("torchvision", "conv_proj.weight", _from_torchvision),
+    Dialect("torchvision", "conv_proj.weight", _from_torchvision, epsilon=1e-6, activation="gelu", pooling="token"),
     Dialect("sovit-123/vision_transformers", "patches.patch.weight", _from_sovit),
-    Dialect("transformers", "embeddings.patch_embeddings.projection.weight", _from_transformers, epsilon=1e-12),
-)
+    Dialect(
+        "transformers", "embeddings.patch_embeddings.projection.weight", _from_transformers, epsilon=1e-12,
+        pooling="token",
+    ),
+    Dialect("CLIP", "conv1.weight", _from_clip, beside="class_embedding", epsilon=1e-5, pooling="token"),
+)  # fmt: skip

@@ -1,72 +1,168 @@
 """Where in a file the backbone lies: which copy of the weights, under which prefix, in whose key names."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from explorer.errors import CheckpointError
+from explorer.models.formats.additions import ADAPTERS, MERGE
 from explorer.models.formats.dialects import DIALECTS, Dialect, Tensors
 from explorer.models.formats.reading import Contents
 
-# Which copy of the weights to take where a training file holds several: averaged teachers look best.
-PREFERENCES = (("teacher", 2), ("student", -2), ("momentum", -1), ("ema", -1), ("decoder", -3))
+# Which copy of the weights to take where a training file holds several: teachers, then averaged copies, as timm's own
+# loader takes them.
+PREFERENCES = {"teacher": 2, "ema": 1, "student": -2, "momentum": -1, "decoder": -3}
+REASONS = {"teacher": "the teacher's, which look best", "ema": "the averaged ones, as timm's own loader does"}
 # Linear classifiers that wrappers keep beside a backbone, and the name that timm has for each.
 HEADS = {
     "cls_classifier": "head",
     "distillation_classifier": "head_dist",
     "head": "head",
+    "heads": "head",
     "classifier": "head",
     "fc": "head",
 }
+# Beside a backbone, but no part of its classifier.
+ELSEWHERE = re.compile(r"decoder|text|language|bert|transformer\.|token_embedding|optimizer|loss|criterion")
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """The tensors of one backbone inside a file, prefix taken off, and the keys that belong to nothing."""
+    """The tensors of one backbone inside a file, prefix taken off, the keys that belong to nothing, and sentences."""
 
     dialect: Dialect
     prefix: str
     tensors: Tensors
     left_out: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
-def find_backbone(contents: Contents, file: str) -> Backbone:
-    """The best copy of a ViT in the file: every patch embedding marks one; teachers go before students."""
+def find_backbone(contents: Contents, file: str, copy: str | None = None) -> Backbone:
+    """The best copy of a ViT in the file: every patch embedding marks one; teachers go before students.
+
+    copy: the beginning of the keys of the one to take instead.
+    """
+    tensors = contents.tensors
     candidates = [
         (dialect, key.removesuffix(dialect.anchor))
         for dialect in DIALECTS
-        for key in contents.tensors
-        if key == dialect.anchor or key.endswith("." + dialect.anchor)
+        for key in tensors
+        if (key == dialect.anchor or key.endswith("." + dialect.anchor)) and dialect.marks(key, tensors)
     ]
     if not candidates:
         raise CheckpointError(_no_backbone(contents, file))
+    if copy is not None:
+        candidates = _copies_named(copy, candidates, file)
     dialect, prefix = max(candidates, key=lambda candidate: _preference(candidate[1]))
-    inside = {key.removeprefix(prefix): tensor for key, tensor in contents.tensors.items() if key.startswith(prefix)}
-    width = inside[dialect.anchor].shape[0] if inside[dialect.anchor].ndim else 0
-    head = _head_beside(contents.tensors, prefix, width) if "head.weight" not in inside else {}
-    used = {id(tensor) for tensor in head.values()}
-    left_out = [key for key, t in contents.tensors.items() if not key.startswith(prefix) and id(t) not in used]
-    inside = {key: tensor for key, tensor in inside.items() if id(tensor) not in used} | head
-    return Backbone(dialect, prefix, inside, (*left_out, *_trainer_settings(contents.settings)))
+    shape = tensors[prefix + dialect.anchor].shape
+    others = [other for its, other in candidates if other != prefix and tensors[other + its.anchor].shape == shape]
+    inside = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+    head, used, notes = _head_beside(tensors, prefix, inside, shape[0] if shape else 0)
+    scopes = tuple(other for other in others if other)
+    left_out = [
+        key for key in tensors
+        if not key.startswith(prefix) and key not in used and not (scopes and key.startswith(scopes))
+    ]  # fmt: skip
+    inside = {key: tensor for key, tensor in inside.items() if prefix + key not in used} | head
+    notes = (*notes, *_copies_note(prefix, others, file))
+    return Backbone(dialect, prefix, inside, (*left_out, *_trainer_settings(contents.settings)), notes)
+
+
+def _copies_named(copy: str, candidates: list[tuple[Dialect, str]], file: str) -> list[tuple[Dialect, str]]:
+    named = [candidate for candidate in candidates if f"{candidate[1]}.".startswith(f"{copy}.")]
+    if not named:
+        names = ", ".join(_copy_name(prefix) or "the only one" for _, prefix in candidates)
+        raise CheckpointError(f"{file} holds no weights named {copy!r}: it holds {names}.")
+    return named
+
+
+def _words(prefix: str) -> list[str]:
+    return re.split(r"[._]", prefix.lower())
 
 
 def _preference(prefix: str) -> tuple[int, int]:
-    score = sum(value for word, value in PREFERENCES if word in prefix)
-    return score, -len(prefix)
+    words = _words(prefix)
+    return sum(value for word, value in PREFERENCES.items() if word in words), -len(prefix)
 
 
-def _head_beside(tensors: Tensors, prefix: str, width: int) -> Tensors:
-    """Linear classifiers of the backbone's width beside it or in the wrapper around it, under timm's names."""
+def _copy_name(prefix: str) -> str:
+    """What a person calls a copy: the beginning of its keys."""
+    return prefix.removesuffix(".")
+
+
+def _copies_note(prefix: str, others: list[str], file: str) -> tuple[str, ...]:
+    """The sentence on which of several copies was taken, why, and how to have another; none for the only one."""
+    if not others:
+        return ()
+    reason = next((text for word, text in REASONS.items() if word in _words(prefix)), "the plain ones")
+    names = ", ".join(f"{file}#{_copy_name(other)}" for other in others if other) or "none by name"
+    return (
+        f"The file holds {len(others) + 1} copies of the weights: {_copy_name(prefix) or 'the outermost'} is taken "
+        f"({reason}); the others open as {names}.",
+    )
+
+
+def _head_beside(
+    tensors: Tensors, prefix: str, inside: Tensors, width: int
+) -> tuple[Tensors, frozenset[str], tuple[str, ...]]:
+    """A classifier beside the backbone or in the wrapper around it, under timm's names; its keys; sentences."""
     outer = prefix.removesuffix(".").rpartition(".")[0]
+    scope = f"{outer}." if outer else ""
+    around = {key: t for key, t in tensors.items() if prefix and key.startswith(scope) and not key.startswith(prefix)}
+    own = next((t for key, t in inside.items() if key == "head.weight" and t.ndim == 2), None)
+    if own is not None and not (after := _reading(around, scope, len(own))):
+        return {}, frozenset(), ()
+    if own is not None:
+        heads = frozenset(f"{prefix}{key}" for key in inside if key.startswith("head."))
+        return {}, heads, (f"A second layer ({after}) reads what head gives: its classes are left out.",)
+    found, used = _named_heads({f"{prefix}{key}": t for key, t in inside.items()}, prefix, width)
+    if not found:
+        found, used = _named_heads(around, scope, width)
+    feeding = [key for key in _matrices(around, scope) if key not in used and len(around[key]) == width]
+    if found and not any(key in around for key in used):
+        feeding = []
+    if feeding:
+        note = f"A layer ({feeding[0]}) stands before the classifier: its classes are left out."
+        return {}, frozenset(), (note,)
+    norm = {key for key in around if key not in used and _is_norm(key, around, width)} if used & around.keys() else ()
+    return found | {f"head.norm.{key.rpartition('.')[2]}": around[key] for key in norm}, used.union(norm), ()
+
+
+def _named_heads(tensors: Tensors, scope: str, width: int) -> tuple[Tensors, frozenset[str]]:
+    """What stands under the names of HEADS and reads that width, by timm's names, and its keys; the first name wins."""
     found: Tensors = {}
-    for scope in (prefix, f"{outer}." if outer else ""):
-        for name, own_name in HEADS.items():
-            weight, bias = tensors.get(f"{scope}{name}.weight"), tensors.get(f"{scope}{name}.bias")
-            if weight is None or bias is None or weight.ndim != 2 or weight.shape[1] != width:
-                continue
-            if f"{own_name}.weight" not in found:
-                found |= {f"{own_name}.weight": weight, f"{own_name}.bias": bias}
-    return found
+    used: set[str] = set()
+    for name, own_name in HEADS.items():
+        start = f"{scope}{name}."
+        group = {key: t for key, t in tensors.items() if key.startswith(start)}
+        if any(t.ndim == 2 and t.shape[1] == width for t in group.values()) and not any(
+            key.startswith(f"{own_name}.") for key in found
+        ):
+            found |= {f"{own_name}.{key.removeprefix(start)}": tensor for key, tensor in group.items()}
+            used |= group.keys()
+    return found, frozenset(used)
+
+
+def _matrices(tensors: Tensors, scope: str) -> list[str]:
+    """Keys of linear layers' weights, but those of a decoder or a text model."""
+    return [
+        key for key, tensor in tensors.items()
+        if key.endswith("weight") and tensor.ndim == 2 and not ELSEWHERE.match(key.removeprefix(scope))
+    ]  # fmt: skip
+
+
+def _reading(tensors: Tensors, scope: str, width: int) -> str | None:
+    return next((key for key in _matrices(tensors, scope) if tensors[key].shape[1] == width), None)
+
+
+def _is_norm(key: str, tensors: Tensors, width: int) -> bool:
+    """Whether a key belongs to a norm of that width: a part of a module that has a pair of vectors and no matrix."""
+    module, _, part = key.rpartition(".")
+    parts = {other.rpartition(".")[2]: t for other, t in tensors.items() if other.rpartition(".")[0] == module}
+    paired = {"weight", "bias"} <= parts.keys() or {"running_mean", "running_var"} <= parts.keys()
+    sized = all(t.shape == (width,) for name, t in parts.items() if name != "num_batches_tracked")
+    return paired and sized and part in {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
 def _trainer_settings(settings: dict[str, Any]) -> Iterable[str]:
@@ -79,6 +175,8 @@ def _no_backbone(contents: Contents, file: str) -> str:
     if not any(keys):
         return f"{file} holds no named tensors: give a file with a model's state_dict()."
     some = ", ".join(keys[:3])
+    if adapter := next((key for key in keys if ADAPTERS.search(key)), None):
+        return f"{file} holds an adapter ({adapter}) without its model: {MERGE}."
     if any(tensor.ndim == 4 and tensor.shape[-1] in (3, 5, 7) for tensor in contents.tensors.values()):
         return (
             f"{file} looks like a convolutional network ({some}, …) without patch embedding: give a Vision Transformer."

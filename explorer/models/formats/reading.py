@@ -13,20 +13,27 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from explorer.errors import CheckpointError
-from explorer.models.formats.config import WEIGHT_SUFFIXES, read_json
+from explorer.models.formats.config import ADAPTER, WEIGHT_SUFFIXES, read_json
 
 MAX_DEPTH = 8  # of dictionaries inside dictionaries
-MAX_ENTRIES = 200_000
+MAX_ENTRIES = 200_000  # nodes visited while a file's dictionaries are walked
+MAX_TENSORS = 50_000  # the largest published vision models have some 2,000
+MAX_HEADER = 16 * 2**20  # bytes of a safetensors header
 SLACK = 2**20  # what a zip's index may add to its entries
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pth")
-SHARD_INDEX = "model.safetensors.index.json"
+SHARD_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# What trainers write beside the weights, under the same endings.
+NO_WEIGHTS = ("optimizer", "scheduler", "scaler", "rng_state", "training_args", "random_states", "adapter_model")
 LFS_POINTER = b"version https://git-lfs."
 _unpickling = threading.Lock()  # safe_globals changes a list that all threads share
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a weights file holds: tensors by dotted name, and its settings (plain numbers and texts) by theirs."""
+    """What a weights file holds: tensors by dotted name, and its settings by theirs.
+
+    settings: numbers, texts and tuples of up to four numbers; of anything else the name of its type.
+    """
 
     tensors: dict[str, Tensor]
     settings: dict[str, Any] = field(default_factory=dict)
@@ -54,6 +61,7 @@ def read_contents(path: Path) -> Contents:
 
 def _read_safetensors(path: Path) -> Contents:
     # The library checks that the header's offsets cover the file exactly before any tensor is made.
+    _check_header(path)
     try:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
@@ -62,6 +70,17 @@ def _read_safetensors(path: Path) -> Contents:
         raise CheckpointError(
             f"{path.name} is no complete safetensors file ({first_line(error)}): copy or download it again."
         ) from error
+
+
+def _check_header(path: Path) -> None:
+    """Raise CheckpointError for a safetensors header of more tensors than any model has, before they are made."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(min(length, MAX_HEADER))
+    tensors = header.count(b'"data_offsets"')
+    if tensors > MAX_TENSORS or MAX_HEADER < length < path.stat().st_size:
+        more = f"{tensors:,} tensors" if tensors > MAX_TENSORS else f"a header of {length:,} bytes"
+        raise CheckpointError(f"{path.name} has {more}, more than any vision model: give a file with one model.")
 
 
 def _read_torch_zip(path: Path) -> Contents:
@@ -93,10 +112,9 @@ def _read_pickle(path: Path, mmap: bool) -> Contents:
         raise CheckpointError(_unsafe(path, error)) from error
     except (RuntimeError, ValueError, EOFError, OSError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path.name} is truncated or no PyTorch file: copy or download it again.") from error
-    tensors: dict[str, Tensor] = {}
-    settings: dict[str, Any] = {}
-    _flatten(content, "", tensors, settings, 0, path.name)
-    return Contents(tensors, settings)
+    walk = _Walk(path.name)
+    walk.visit(content, "", 0)
+    return Contents(walk.tensors, walk.settings)
 
 
 def _unsafe(path: Path, error: Exception) -> str:
@@ -111,21 +129,39 @@ def _unsafe(path: Path, error: Exception) -> str:
     return f"{path.name} is no PyTorch weights file, or a damaged one; nothing in it was run."
 
 
-def _flatten(
-    value: Any, name: str, tensors: dict[str, Tensor], settings: dict[str, Any], depth: int, file: str
-) -> None:
+class _Walk:
     """Dictionaries inside dictionaries to dotted names; lists and other objects are no weights and are left."""
-    if depth > MAX_DEPTH or len(tensors) + len(settings) > MAX_ENTRIES:
-        raise CheckpointError(f"{file} nests its entries too deeply or has too many: give a plain state_dict().")
-    if isinstance(value, argparse.Namespace):
-        value = vars(value)
-    if isinstance(value, dict):
-        for key, entry in value.items():
-            _flatten(entry, f"{name}.{key}" if name else str(key), tensors, settings, depth + 1, file)
-    elif isinstance(value, Tensor):
-        tensors[name] = _honest(value, name, file)
-    else:
-        settings[name] = value if isinstance(value, (int, float, str, bool)) else type(value).__name__
+
+    def __init__(self, file: str):
+        self.file = file
+        self.tensors: dict[str, Tensor] = {}
+        self.settings: dict[str, Any] = {}
+        self._visited = 0
+        self._seen: set[int] = set()  # dictionaries that the file refers to twice are walked once
+
+    def visit(self, value: Any, name: str, depth: int) -> None:
+        """Take in one entry of that dotted name; CheckpointError where there are too many or they lie too deep."""
+        self._visited += 1
+        if depth > MAX_DEPTH or self._visited > MAX_ENTRIES:
+            raise CheckpointError(
+                f"{self.file} nests its entries too deeply or has too many: give a plain state_dict()."
+            )
+        if isinstance(value, argparse.Namespace):
+            value = vars(value)
+        if isinstance(value, Tensor):
+            self.tensors[name] = _honest(value, name, self.file)
+        elif not isinstance(value, dict):
+            self.settings[name] = _setting(value)
+        elif id(value) not in self._seen:
+            self._seen.add(id(value))
+            for key, entry in value.items():
+                self.visit(entry, f"{name}.{key}" if name else str(key), depth + 1)
+
+
+def _setting(value: Any) -> Any:
+    if isinstance(value, (list, tuple)) and len(value) <= 4 and all(isinstance(part, (int, float)) for part in value):
+        return tuple(value)
+    return value if isinstance(value, (int, float, str, bool)) else type(value).__name__
 
 
 def _honest(tensor: Tensor, name: str, file: str) -> Tensor:
@@ -139,16 +175,46 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
+def read_model_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a folder's weights, with those of an adapter beside them, and that adapter's settings."""
+    tensors, adapter = read_weights_folder(folder), folder / ADAPTER
+    if not adapter.is_file():
+        return tensors, {}
+    for file in (folder / f"adapter_model{suffix}" for suffix in (".safetensors", ".bin")):
+        if file.is_file():
+            added = read_contents(file).tensors
+            tensors = tensors | {key.removeprefix("base_model.model."): tensor for key, tensor in added.items()}
+    return tensors, read_json(adapter)
+
+
 def read_weights_folder(folder: Path) -> dict[str, Tensor]:
     """The tensors of the weights in a folder, in one file or in shards; CheckpointError where there are none."""
-    index = folder / SHARD_INDEX
-    if index.is_file():
-        shards = sorted(set(read_json(index)["weight_map"].values()))
-        return {key: t for shard in shards for key, t in read_contents(folder / Path(shard).name).tensors.items()}
     for name in WEIGHT_NAMES:
         if (folder / name).is_file():
             return read_contents(folder / name).tensors
+    for name in SHARD_INDICES:
+        if (folder / name).is_file():
+            return _read_shards(folder, name)
     files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
+    files = [path for path in files if not path.name.startswith(NO_WEIGHTS)]
     if not files:
         raise CheckpointError(f"The folder {folder.name} holds no weights: expected {WEIGHT_NAMES[0]}.")
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files[:4])
+        raise CheckpointError(
+            f"The folder {folder.name} holds several weights files ({names}): name the right one {WEIGHT_NAMES[0]} "
+            f"or {WEIGHT_NAMES[1]}."
+        )
     return read_contents(files[0]).tensors
+
+
+def _read_shards(folder: Path, index: str) -> dict[str, Tensor]:
+    """The tensors of all shards that an index names."""
+    shards = read_json(folder / index).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+        raise CheckpointError(f"{index} in {folder.name} has no weight_map of file names: save the model again.")
+    names = sorted({Path(shard).name for shard in shards.values()})
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(f"The shard {missing[0]} that {index} names is missing in {folder.name}: copy it there.")
+    return {key: tensor for name in names for key, tensor in read_contents(folder / name).tensors.items()}

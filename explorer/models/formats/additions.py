@@ -1,0 +1,113 @@
+"""What a state dict holds beside a model's own weights and changes its arithmetic: merged where known, else refused."""
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from explorer.errors import CheckpointError, UntoldError
+from explorer.models.formats.dialects import Tensors
+
+# Parts of keys, by what they are a sign of.
+ADAPTERS = re.compile(
+    r"(^|[._])(lora|loha|lokr|hada|vera|ia3|oft|boft|adapters?|adaptmlp|adaptformer|modules_to_save|base_layer|"
+    r"prompt_embeddings?|prompt_tokens|prefix_encoder|ssf_(scale|shift)|linear_[ab]_[qkv])([._]|$)|lora_|adapter_"
+)
+SCALES = re.compile(
+    r"(^|[._])(SCB|absmax|nested_absmax|quant_map|nested_quant_map|quant_state|qweight|qzeros|g_idx|scales|W_q|"
+    r"weight_scale(_inv)?|input_scale|output_scale|weight_zero_point|zero_point|weight_packed)([._]|$)"
+)
+# Parts of a checkpoint that a backbone computes nothing with.
+HARMLESS = re.compile(
+    r"(mask_token|head|heads|head_dist|fc|classifier|pre_logits|decoder\w*|projector|predictor|proj|logit_\w+|"
+    r"relative_position_index|rope\.(periods|freqs)|rope_embed\.periods|total_ops|total_params)(\.|$)|"
+    r".*(relative_position_index|num_batches_tracked|bias_mask|total_ops|total_params)$"
+)
+MERGE = "merge the adapter into its base model first (peft's merge_and_unload()) and save that"
+LORA = re.compile(r"(.+)\.lora_(?:A|down)(?:\.\w+)?(?:\.weight)?")
+
+
+def merge_adapters(tensors: Tensors, settings: dict[str, Any], file: str) -> tuple[Tensors, tuple[str, ...]]:
+    """The tensors with every LoRA merged, W + scale B A, and the note that says so; both as they are without one.
+
+    The scale is alpha / rank: alpha stands beside the adapter or in the file's settings. Raises CheckpointError where
+    it doesn't, and for adapters of other kinds.
+    """
+    found = next((key for key in tensors if ADAPTERS.search(key)), None)
+    if found is None:
+        return tensors, ()
+    merged = {_base_key(key): tensor for key, tensor in tensors.items() if ".original_module." not in key}
+    modules = {match[1]: key for key in tensors if (match := LORA.fullmatch(key))}
+    for name, key in modules.items():
+        up = _partner(merged, _base_key(key))
+        scale = _scale(merged, name, settings, len(merged[_base_key(key)]))
+        if scale is None or up is None:
+            raise CheckpointError(f"{file} holds a LoRA adapter ({key}) of unknown scale: {MERGE}.")
+        _merge(merged, _base_key(name), merged.pop(_base_key(key)), merged.pop(up), scale, file)
+        merged.pop(f"{_base_key(name)}.alpha", None)
+    other = next((key for key in merged if ADAPTERS.search(key)), None)
+    if other is not None:
+        raise CheckpointError(f"{file} holds an adapter ({other}), which changes what its model computes: {MERGE}.")
+    return merged, (f"A LoRA adapter in {len(modules)} layers was merged into the weights.",)
+
+
+def _base_key(key: str) -> str:
+    """A key without what peft puts in between."""
+    return key.replace(".base_layer.", ".").replace(".modules_to_save.default.", ".")
+
+
+def _partner(tensors: Tensors, key: str) -> str | None:
+    up = key.replace("lora_A", "lora_B").replace("lora_down", "lora_up")
+    return up if up in tensors else None
+
+
+def _scale(tensors: Tensors, name: str, settings: dict[str, Any], rank: int) -> float | None:
+    """alpha / rank, or alpha / sqrt(rank) of a rank-stabilised LoRA; None where the file doesn't say alpha."""
+    beside = tensors.get(f"{name}.alpha")
+    said = {value for key, value in settings.items() if re.search(r"(^|[._])lora_alpha$", key)}
+    if settings.get("alpha_pattern") or settings.get("fan_in_fan_out"):  # not the same for all layers
+        said = set()
+    if beside is not None and beside.numel() == 1:
+        said = {float(beside)}
+    if len(said) != 1 or not isinstance(alpha := said.pop(), (int, float)):
+        return None
+    stable = any(key.endswith("use_rslora") and value is True for key, value in settings.items())
+    return alpha / (math.sqrt(rank) if stable else rank)
+
+
+def _merge(tensors: Tensors, name: str, down: Tensor, up: Tensor, scale: float, file: str) -> None:
+    weight = tensors.get(f"{name}.weight")
+    fits = weight is not None and up.ndim == down.ndim == 2 and up.shape[1] == down.shape[0]
+    if weight is None or not fits or weight.shape != (up.shape[0], down.shape[1]):
+        raise CheckpointError(f"{file} holds an adapter in {name} that isn't one product B A over its weight: {MERGE}.")
+    tensors[f"{name}.weight"] = (weight.double() + scale * (up.double() @ down.double())).float()
+
+
+def check_quantised(tensors: Tensors, file: str) -> None:
+    """Raise CheckpointError for weights in whole numbers, or with scales of their own: floats alone can be computed."""
+    whole = next((k for k, t in tensors.items() if k.endswith("weight") and t.ndim >= 1 and not _floats(t)), None)
+    if whole is not None:
+        kind = str(tensors[whole].dtype).removeprefix("torch.")
+        raise CheckpointError(f"{file} holds quantised weights ({whole} in {kind}): save them dequantised, in floats.")
+    scale = next((key for key in tensors if SCALES.search(key)), None)
+    if scale is not None:
+        raise CheckpointError(f"{file} holds quantised weights (scaled by {scale}): save them dequantised, in floats.")
+
+
+def _floats(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.dtype == torch.bool
+
+
+def check_left_out(keys: Iterable[str], file: str, remedy: str, bare: bool = False) -> None:
+    """Raise where a tensor without a place in the module would change what its backbone computes.
+
+    remedy: what to do about it. bare: the file names no architecture, so the error asks for it (UntoldError).
+    """
+    strange = next((key for key in keys if not HARMLESS.match(key)), None)
+    if strange is None:
+        return
+    kind = UntoldError if bare else CheckpointError
+    raise kind(f"{file}: the model it was taken for has no {strange}, which would change its maps; {remedy}.")

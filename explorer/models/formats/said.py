@@ -1,0 +1,102 @@
+"""What a weights file's own settings say of its model: hyper_parameters, args or config beside the tensors."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import timm
+from timm.models import get_arch_name
+
+from explorer.errors import UntoldError
+from explorer.models.formats.architecture import Said
+from explorer.models.formats.finding import Backbone
+from explorer.models.formats.reading import Contents
+
+HEADS = {"num_heads", "num_attention_heads", "n_heads", "nhead", "n_head", "heads"}
+EPSILONS = {"layer_norm_eps", "layer_norm_epsilon", "norm_eps", "ln_eps"}
+ACTIVATIONS = {"hidden_act", "act_layer", "activation", "hidden_activation"}
+POOLINGS = {"global_pool", "pool_type", "pooling"}
+SIZES = {"img_size", "image_size", "input_size", "crop_size"}
+ARCHITECTURES = {"arch", "architecture", "model", "model_name", "backbone", "encoder"}
+KNOWN_ACTIVATIONS = {
+    "gelu", "gelu_tanh", "gelu_pytorch_tanh", "gelu_new", "quick_gelu", "quickgelu", "silu", "swish", "relu", "mish",
+}  # fmt: skip
+# Words in a setting's name that point to another model in the same file, or to the one that sees.
+OTHERS = {"decoder", "text", "language", "llm", "bert", "student", "predictor", "optimizer"}
+OURS = {"encoder", "backbone", "vision", "visual", "vit", "image"}
+
+
+def said_in_file(contents: Contents, backbone: Backbone, width: int, patch_size: int) -> Said:
+    """The settings of the backbone; UntoldError where several numbers of heads could be its."""
+    clip = _clip_activation(contents, backbone)
+
+    def find(names: set[str], fits: Callable[[Any], bool]) -> set[Any]:
+        return _values(contents.settings, names, fits, backbone.prefix)
+
+    heads = {int(value) for value in find(HEADS, lambda value: _divides(value, width))}
+    if len(heads) > 1:
+        numbers = ", ".join(map(str, sorted(heads)))
+        raise UntoldError(f"The file names several numbers of heads ({numbers}): say the right one with num_heads.")
+    sizes = find(SIZES, lambda value: _side(value, patch_size) is not None)
+    return Said(
+        num_heads=_only(heads),
+        grid=_side(_only(sizes), patch_size),
+        epsilon=_only(find(EPSILONS, lambda value: isinstance(value, float) and 0 < value < 0.1)),
+        activation=_only(find(ACTIVATIONS, lambda value: str(value).lower() in KNOWN_ACTIVATIONS)) or clip,
+        pooling=_only(find(POOLINGS, lambda value: value in ("avg", "token", "max", "avgmax"))),
+    )
+
+
+def architecture_in_file(settings: dict[str, Any], prefix: str) -> str | None:
+    """The architecture of timm that a training file names; None where it names none, or several."""
+    named = _values(settings, ARCHITECTURES, lambda value: isinstance(value, str) and _is_timm(value), prefix)
+    return _only(named)
+
+
+def _is_timm(name: str) -> bool:
+    return re.fullmatch(r"\w+(\.\w+)?", name) is not None and timm.is_model(get_arch_name(name))
+
+
+def _values(settings: dict[str, Any], names: set[str], fits: Callable[[Any], bool], prefix: str) -> set[Any]:
+    """What the settings of those names say: those that name the backbone's part before those that name none."""
+    parts = set(prefix.lower().split(".")) - {""}
+    ranked: dict[int, set[Any]] = {}
+    for key, value in settings.items():
+        scope, _, name = key.lower().rpartition(".")
+        words = set(re.split(r"[._]", scope)) | {scope.rpartition(".")[2]}
+        if name in names and fits(value) and not words & OTHERS:
+            ranked.setdefault(bool(words & (parts | OURS)), set()).add(value)
+    return ranked[max(ranked)] if ranked else set()
+
+
+def _only(values: set[Any]) -> Any:
+    return next(iter(values)) if len(values) == 1 else None
+
+
+def _divides(value: Any, width: int) -> bool:
+    text = str(value)
+    return len(text) < 6 and text.isascii() and text.isdigit() and int(text) > 0 and width % int(text) == 0
+
+
+def _side(value: Any, patch_size: int) -> tuple[int, int] | None:
+    """(rows, cols) of an image size in pixels; None for anything else."""
+    sides = (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(sides, tuple) or len(sides) not in (2, 3) or not all(isinstance(side, int) for side in sides):
+        return None
+    height, width = sides[-2:]
+    if patch_size < 1 or height < patch_size or width < patch_size or height % patch_size or width % patch_size:
+        return None
+    return height // patch_size, width // patch_size
+
+
+def _clip_activation(contents: Contents, backbone: Backbone) -> str | None:
+    """QuickGELU or GELU of a CLIP: OpenAI's files hold its sizes as tensors, open_clip's the name of the run."""
+    if backbone.dialect.name != "CLIP":
+        return None
+    scope = backbone.prefix.removesuffix("visual.")
+    if f"{scope}vocab_size" in contents.tensors and f"{scope}context_length" in contents.tensors:
+        return "quick_gelu"
+    name = str(contents.settings.get("name", ""))
+    if "quickgelu" in name.lower():
+        return "quick_gelu"
+    return "gelu" if re.search(r"model_ViT", name) else None

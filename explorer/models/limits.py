@@ -1,0 +1,83 @@
+"""How large a model may be: measured from its settings before any memory is taken for it."""
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from explorer.errors import CheckpointError
+
+MAX_DEPTH = 512  # layers; every one costs Python objects, even without its numbers
+MAX_PARAMETERS = 10_000_000_000  # the largest published Vision Transformers have 7 billion
+MAX_TOKENS = 65_536  # positions that a model has embeddings for: a grid of 256 x 256
+DEPTHS = ("depth", "num_hidden_layers", "num_layers", "n_layers")
+SIZES = ("img_size", "image_size", "input_size")
+
+
+def max_parameters() -> int:
+    """Parameters and buffers that a model may have; EXPLORER_MAX_PARAMETERS sets another limit."""
+    return _setting("EXPLORER_MAX_PARAMETERS", MAX_PARAMETERS)
+
+
+def max_tokens() -> int:
+    """Positions that a model may have embeddings for; EXPLORER_MAX_TOKENS sets another limit."""
+    return _setting("EXPLORER_MAX_TOKENS", MAX_TOKENS)
+
+
+def _setting(name: str, usual: int) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() else usual
+
+
+def check_numbers(settings: dict[str, Any], patch_size: Any, name: str) -> None:
+    """Raise CheckpointError for settings that no model can have: infinite numbers, too many layers or positions.
+
+    patch_size: side of a patch in pixels as the settings say it, or None where they don't.
+    """
+    for key, value in settings.items():
+        for number in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise CheckpointError(f"config.json in {name} says {key} is {number}: save the model again.")
+        if key in DEPTHS and isinstance(value, int) and not 1 <= value <= MAX_DEPTH:
+            raise CheckpointError(f"{name} has {value:,} layers by its config; a model has 1 to {MAX_DEPTH}.")
+        if key in SIZES:
+            _check_tokens(_numbers(value)[-2:], _numbers(patch_size), name)
+
+
+def _numbers(value: Any) -> list[float]:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [number for number in values if isinstance(number, (int, float)) and not isinstance(number, bool)]
+
+
+def _check_tokens(sides: list[float], patch: list[float], name: str) -> None:
+    sides = sides * 2 if len(sides) == 1 else sides
+    patch_size = patch[0] if patch and patch[0] >= 1 else 16
+    tokens = math.prod(side / patch_size for side in sides)
+    if sides and tokens > max_tokens():
+        raise CheckpointError(
+            f"{name} has positions for {tokens:,.0f} patches by its config, the limit is {max_tokens():,}: "
+            "set EXPLORER_MAX_TOKENS to more if it is really so large."
+        )
+
+
+def measure(build: Callable[[], nn.Module], name: str) -> nn.Module:
+    """What `build` makes, on torch's meta device, where nothing takes memory.
+
+    Raises CheckpointError where its parameters and buffers together pass the limit.
+    """
+    with torch.device("meta"):
+        module = build()
+    count = _count(module.parameters()) + _count(module.buffers())
+    if count > max_parameters():
+        raise CheckpointError(
+            f"{name} has {count:,} parameters by its config, the limit is {max_parameters():,}: "
+            "set EXPLORER_MAX_PARAMETERS to more if this computer can hold it."
+        )
+    return module
+
+
+def _count(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors)
