@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from explorer.commands import _outputs
 from explorer.commands.finetune import add_weights_arguments
 
 
@@ -24,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.loading import load_model
     from explorer.training.classify import find_source, predict, write_predictions
 
+    if args.csv:
+        _outputs.writable(args.csv, inputs=args.images)
     found = predict(
         load_model(find_source(args.checkpoint), arch=args.arch, num_heads=args.num_heads, grid=args.grid), args.images
     )
