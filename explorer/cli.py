@@ -1,6 +1,7 @@
 """The command line: `python -m explorer COMMAND …`; each command is a module of explorer.commands."""
 
 import argparse
+import io
 import os
 import pkgutil
 import sys
@@ -30,7 +31,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 done, 2 bad input with one line on stderr, 1 where the reader of stdout went away."""
+    """Run one command; 0 done, 2 bad input with one line on stderr, 1 the reader of stdout went away, 130 Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show is shown escaped
     args = build_parser().parse_args(argv)
     try:
         code = args.run(args)
@@ -41,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say, at exit neither
         return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     except OSError as error:
         message = (
             f"{error.filename or 'A file'} can't be read or written ({error.strerror or error}): give another path."

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial.distance import jensenshannon
 
 import explorer
@@ -126,10 +127,44 @@ def test_a_patch_query_goes_to_the_same_place():
     assert matching_query((0, 3), (4, 4), (6, 6)) == (0, 5)
 
 
-def test_other_shapes_of_image_are_refused(first):
-    wide = explorer.record(tiny_model(), photo(128, 64), fit="keep")
-    with pytest.raises(QueryError, match="same fit"):
-        divergence(first, wide)
+def test_a_crop_beside_the_whole_photo_is_refused():
+    image = photo(96, 64)
+    crop, squash, keep = (explorer.record(tiny_model(), image, fit=fit) for fit in ("crop", "squash", "keep"))
+    for other in (squash, keep):
+        with pytest.raises(QueryError, match="different parts"):
+            divergence(crop, other)
+    assert divergence(squash, keep).table.shape == (3, 4)  # both show all of it
+    flat = [explorer.record(tiny_model(), Image.new("RGB", (96, 64)), fit=fit) for fit in ("crop", "squash")]
+    with pytest.raises(QueryError, match="different parts"):
+        divergence(*flat)  # the model saw the same pixels, at other places
+    square = [explorer.record(tiny_model(), photo(80, 80), fit=fit) for fit in ("crop", "squash")]
+    assert divergence(*square).table.max() == 0
+
+
+def test_two_photos_are_refused(first):
+    with pytest.raises(QueryError, match="different photos"):
+        divergence(first, explorer.record(tiny_model(), photo(64, 64, seed=1)))
+    with pytest.raises(QueryError, match="different photos"):
+        divergence(first, explorer.record(tiny_model(), photo(64, 64).transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+    with pytest.raises(QueryError, match="different photos"):
+        divergence(first, explorer.record(tiny_model(), photo(128, 64), fit="keep"))  # the same colours, drawn out
+
+
+@pytest.mark.parametrize(("size", "patch", "width", "height"), [(64, 16, 430, 400), (48, 8, 101, 77), (32, 8, 77, 101)])
+@pytest.mark.parametrize("fit", ["crop", "squash", "keep"])
+def test_other_patch_and_input_sizes_show_the_same_part(fit, size, patch, width, height):
+    image = photo(width, height)
+    coarse = explorer.record(tiny_model(patch_size=patch, size=size), image, fit=fit)
+    fine = explorer.record(tiny_model(patch_size=2 * patch, size=2 * size), image, fit=fit)
+    assert divergence(coarse, fine).table.shape == (3, 4)
+
+
+def test_the_same_photo_in_another_file_is_the_same(tmp_path):
+    image = photo(320, 240)
+    image.save(tmp_path / "p.jpg", quality=60)
+    whole = explorer.record(tiny_model(), image)
+    for other in (tmp_path / "p.jpg", np.array(image), image.resize((160, 120), Image.Resampling.LANCZOS)):
+        assert divergence(whole, explorer.record(tiny_model(), other)).table.shape == (3, 4)
 
 
 def test_the_difference_is_one_of_shares_on_the_finer_grid():

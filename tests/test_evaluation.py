@@ -79,6 +79,32 @@ def test_bootstrap_interval_holds_the_score_and_narrows_with_more_images():
     assert bootstrap(np.array(few["confusion_matrix"]), 1) == bootstrap(np.array(few["confusion_matrix"]), 1)
 
 
+@pytest.mark.parametrize("counts", [[3, 3], [6], [1, 2, 4], [50, 30, 20]])
+def test_intervals_without_a_mistake_have_a_width(counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    made = report(np.eye(3)[labels] * 9, labels, NAMES)
+    low = made["intervals"]["accuracy"][0]
+    assert low == pytest.approx(1 / (1 + 1.96**2 / len(labels)))  # Wilson's lower end at 100 %, solved by hand
+    # The same in a plain loop: every class loses its share of images to the others, in proportion to their sizes.
+    confusion = np.zeros((3, 3))
+    for i, own in enumerate(counts):
+        confusion[i, i] = low * own
+        for j, other in enumerate(counts):
+            if i != j:
+                confusion[i, j] = (1 - low) * own * other / (sum(counts) - own)
+    f1 = [2 * confusion[i, i] / (own + confusion[:, i].sum()) for i, own in enumerate(counts)]
+    assert made["intervals"]["f1_macro"] == pytest.approx([np.mean(f1), 1])
+    assert made["intervals"]["f1_weighted"] == pytest.approx([np.average(f1, weights=counts), 1])
+
+
+def test_intervals_without_a_right_answer_have_a_width():
+    labels = np.array([0, 1, 2, 0])
+    made = report(np.eye(3)[(labels + 1) % 3], labels, NAMES)
+    for key in ("accuracy", "f1_macro", "f1_weighted"):
+        low, high = made["intervals"][key]
+        assert low == 0 and 0.2 < high < 0.6
+
+
 @pytest.mark.slow
 def test_bootstrap_matches_drawing_images_again():
     logits, labels = random_case(3, 50)

@@ -14,7 +14,9 @@ from PIL import Image
 
 import explorer
 from explorer.errors import QueryError
+from explorer.rendering import letters
 from explorer.rendering.figures import figure, title
+from explorer.rendering.letters import outlines, spelled
 from explorer.rendering.vector import Drawing, Picture, Text
 from explorer.rendering.view import View, paint
 from tests.tiny import photo, tiny_model
@@ -148,7 +150,40 @@ def test_words_are_escaped():
     title_element = root.find(f"{SVG}title")
     assert title_element is not None and title_element.text == "t & u"
     content = next(data for _, data in PdfFile(drawing.pdf()).streams(b"Length") if b" Tj ET" in data)
-    assert rb"(a<b> \(c\) \\ ?) Tj" in content
+    assert rb"(a<b> \(c\) \\ e) Tj" in content and b"ActualText <FEFF0061003C0062" in content
+
+
+def test_letters_beyond_ascii_are_drawn_and_kept_as_text():
+    drawing = Drawing(200, 50, (Text("Käfer", 10, 30, 20),), "Käfer (кошка)", json.dumps({}))
+    file = drawing.pdf()
+    title = re.search(rb"/Title <(\w+)>", file)
+    assert title and bytes.fromhex(title.group(1).decode()).decode("utf-16") == "Käfer (кошка)"
+    content = next(data for _, data in PdfFile(file).streams(b"Length") if b" Tj ET" in data).decode()
+    text = re.search(r"/ActualText <(\w+)> >> BDC", content)
+    assert text and bytes.fromhex(text.group(1)).decode("utf-16") == "Käfer"
+    if outlines("ä") is None:
+        pytest.skip("no font of this machine has an ä")
+    points = np.array(re.findall(r"([\d.]+) ([\d.]+) [ml]", content), float)
+    left, bottom = points.min(axis=0)
+    right, top = points.max(axis=0)
+    assert 10 <= left < 13 and 45 < right < 75 and 19 < bottom < 21 and 33 < top < 37  # 20 points high, on y = 50 - 30
+
+
+def test_letters_that_no_font_has_are_spelled(monkeypatch):
+    monkeypatch.setattr(letters, "_font_files", lambda: ())
+    letters._font_with.cache_clear()
+    assert outlines("Käfer") is None and spelled("Käfer, кот") == r"Kafer, \u043a\u043e\u0442"
+    content = Drawing(200, 50, (Text("Élan", 10, 30, 20),), "t", "{}").pdf()
+    assert any(b"(Elan) Tj" in data for _, data in PdfFile(content).streams(b"Length"))
+    letters._font_with.cache_clear()
+
+
+def test_a_long_title_is_cut_where_it_would_be_too_small_to_read(recording):
+    model = replace(recording.model, class_names=["beetle" * 45, *"bcde"])
+    drawing = figure(replace(VIEW, kind="relevance", target=0), replace(recording, model=model))
+    first = drawing.items[0]
+    assert isinstance(first, Text) and first.size >= 6 and first.text.endswith("...")
+    assert drawing.title.endswith("beetle" * 45)
 
 
 def test_a_picture_lies_where_it_was_put():

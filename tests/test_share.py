@@ -1,6 +1,7 @@
 """What leaves the app: the script, the live page and the GIF show what the view showed."""
 
 import io
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -65,6 +66,26 @@ def test_the_script_reproduces_png_and_npz_byte_for_byte(saved, tmp_path, settin
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "view.npz").read_bytes() == save_npz(view, recording)
     assert (tmp_path / "view.png").read_bytes() == png(view, recording, photo=image)
+
+
+def test_the_script_finds_its_photo_from_any_folder_and_never_writes_over_it(saved, tmp_path, monkeypatch):
+    (tmp_path / "kept").mkdir()
+    photo(90, 70).save(tmp_path / "kept" / "view.png")
+    before = (tmp_path / "kept" / "view.png").read_bytes()
+    monkeypatch.chdir(saved)
+    beside = python_script(View(model="model", image="view.png"))
+    elsewhere = python_script(View(model="model", image="photo.png"), tmp_path / "kept")
+    environment = {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]), "OMP_NUM_THREADS": "1"}
+    for text, written in ((beside, "view-2.png"), (elsewhere, "view.npz")):
+        (tmp_path / "kept" / "script.py").write_text(text)
+        run = subprocess.run(
+            [sys.executable, tmp_path / "kept" / "script.py"], cwd=tmp_path, capture_output=True, text=True,
+            timeout=120, env=environment,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        assert (tmp_path / "kept" / written).is_file()
+        if text is beside:
+            assert (tmp_path / "kept" / "view.png").read_bytes() == before
 
 
 def test_the_script_names_only_what_differs():

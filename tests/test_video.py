@@ -210,3 +210,14 @@ def test_a_gif_keeps_its_photos_colours():
 def test_many_short_frames_of_a_gif_are_thinned_out():
     data = gif(list(itertools.islice(itertools.cycle(grey_frames()), 100)), 50)
     assert len(read_clip(data, fps=10).frames) == 20
+
+
+@pytest.mark.parametrize(("count", "fps"), [(100, 24), (77, 29.97), (60, 60), (7, 6.9), (3, 0.4)])
+def test_a_gif_is_as_long_as_its_frames(count, fps):
+    frames = [photo(32, 24, seed=number) for number in range(count)]
+    image, played = GifImageFile(io.BytesIO(gif(frames, fps))), 0
+    for place in range(image.n_frames):
+        image.seek(place)
+        assert image.info["duration"] >= 20  # browsers show 10 for 100
+        played += image.info["duration"]
+    assert played / 1000 == pytest.approx(count / fps, abs=0.02)

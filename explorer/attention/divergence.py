@@ -115,12 +115,14 @@ def same_depth(layer: int, depth: int, other_depth: int) -> int:
 
 
 def check_same_view(first: "Recording", second: "Recording") -> None:
-    """Raise QueryError where the two can't show the same piece of the photo, because their shapes differ."""
-    ratios = [recording.image.width / recording.image.height for recording in (first, second)]
-    if abs(ratios[0] / ratios[1] - 1) > 0.05:
+    """Raise QueryError where the two don't show the same part of the same photo."""
+    if not first.part.same_photo(second.part):
+        raise QueryError("The two recordings show different photos: record the same photo with the same fit.")
+    pixel = 1 / min(*first.image.size, *second.image.size)
+    if not first.part.same_box(second.part, pixel):
         raise QueryError(
-            f"The two recordings show {first.image.width}x{first.image.height} and {second.image.width}x"
-            f"{second.image.height} pixels: record the same photo with the same fit."
+            "The two recordings show different parts of the photo, as fit crop does beside squash or keep: record the "
+            "same photo with the same fit."
         )
 
 

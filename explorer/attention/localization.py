@@ -8,6 +8,7 @@ import numpy as np
 
 from explorer.attention.evidence import centre_prior
 from explorer.data.images import ImageSource
+from explorer.data.masks import open_mask
 from explorer.errors import QueryError
 from explorer.models.preprocess import Fit, fit_image
 
@@ -37,9 +38,14 @@ class PatchMask:
     centre: np.ndarray  # bool: the pixel in the patch's middle is object
 
 
-def fit_mask(mask: ImageSource, size: int, patch_size: int, fit: Fit = "crop") -> np.ndarray:
-    """A mask picture through the same geometry as its photo, with nearest: (height, width) uint8."""
-    return np.array(fit_image(mask, size, patch_size, fit, "nearest"))[..., 0]
+def fit_mask(
+    mask: ImageSource, size: int, patch_size: int, fit: Fit = "crop", photo_size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """A mask picture through the same geometry as its photo, with nearest: (height, width) uint8 of 255, 128 and 0.
+
+    photo_size: (width, height) of the photo, whose shape the mask must have. Raises ImageError as open_mask does.
+    """
+    return np.array(fit_image(open_mask(mask, photo_size), size, patch_size, fit, "nearest"))[..., 0]
 
 
 def rectangle_mask(grid: tuple[int, int], first: tuple[int, int], last: tuple[int, int]) -> np.ndarray:

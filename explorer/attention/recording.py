@@ -9,11 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 from explorer.attention import maps
+from explorer.attention.photo_part import PhotoPart, photo_part
 from explorer.attention.recorder import AttentionRecorder, Call
 from explorer.attention.relevance import relevance
 from explorer.attention.rollout import rollout
 from explorer.attention.switches import visible_attention
-from explorer.data.images import ImageSource
+from explorer.data.images import ImageSource, open_image
 from explorer.errors import ExplorerError, QueryError, RecordingError
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
@@ -34,6 +35,7 @@ class Recording:
     logits: np.ndarray | None  # (classes,) float32
     precision: str  # "float32" or "float16": how q, k and bias are kept
     calls: list[Call] = field(repr=False)  # one a layer
+    part: PhotoPart = field(repr=False)  # of the photo, that the model saw
     norms: Tensor | None = field(default=None, repr=False)  # "layer token", depth + 1 layers; None where not known
 
     @property
@@ -205,7 +207,8 @@ def record(
         raise RecordingError(
             f"{model.name} is in training mode, where dropout changes it: call model.module.eval() first."
         )
-    fitted = model.fit(image, size, fit)
+    photo = open_image(image)
+    fitted = model.fit_photo(photo, size, fit)
     model.adapter.check_size(model.module, fitted.height, fitted.width)
     grid = model.grid(fitted.height, fitted.width)
     recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], model.depth, byte_budget)
@@ -219,6 +222,7 @@ def record(
         logits=None if logits is None else logits[0].float().cpu().numpy(),
         precision=str(recorder.dtype).removeprefix("torch."),
         calls=recorder.calls,
+        part=photo_part(photo, fitted.size, fit),
         norms=recorder.stream.all_norms(),
     )
 

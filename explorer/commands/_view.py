@@ -4,8 +4,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explorer.errors import QueryError
-
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
     from explorer.models.backbone import Model
@@ -87,6 +85,11 @@ def view_of(args: argparse.Namespace, image: Path | str) -> "View":
     return View(**{**given, "image": str(image), "model": args.model})
 
 
+def likened(args: argparse.Namespace) -> str | None:
+    """The image file of --similar-to, where it names one."""
+    return args.similar_to if isinstance(args.similar_to, str) else None
+
+
 def open_model(args: argparse.Namespace) -> "Model":
     """The model of --model, --arch, --num-heads and --grid."""
     from explorer import heap, load_model
@@ -100,11 +103,3 @@ def recorded(args: argparse.Namespace, model: "Model", image: Path | str) -> "Re
     from explorer import record
 
     return record(model, image, args.size, args.fit)
-
-
-def writable(path: Path, suffixes: tuple[str, ...]) -> Path:
-    """The path, its folder made; QueryError where its ending is none of those that can be written."""
-    if path.suffix.lower() not in suffixes:
-        raise QueryError(f"{path.name} must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

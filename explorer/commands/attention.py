@@ -1,14 +1,12 @@
 """attention: pictures of where a model looks in images, and the numbers behind them."""
 
 import argparse
-import sys
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explorer.commands import _view
-from explorer.errors import ExplorerError, QueryError
+from explorer.commands import _outputs, _view
+from explorer.commands._outputs import unique_stems
 
 if TYPE_CHECKING:
     from explorer.models.backbone import Model
@@ -38,18 +36,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write one PNG (and NPZ) an image; images that can't be read go to stderr, and the exit code is 2."""
-    model, view, failed = _view.open_model(args), _view.view_of(args, ""), False
     args.out.mkdir(parents=True, exist_ok=True)
-    for image, stem in zip(args.images, unique_stems(args.images, args.out), strict=True):
-        try:
-            for file in draw(model, image, replace(view, image=str(image)), args.out / stem, args.npz):
-                print(f"wrote {file}")
-        except QueryError:
-            raise  # the same for every image
-        except ExplorerError as error:
-            failed = True
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2 if failed else 0
+    model, view = _view.open_model(args), _view.view_of(args, "")
+
+    def work(pair: tuple[Path, str]) -> None:
+        image, stem = pair
+        for file in draw(model, image, replace(view, image=str(image)), args.out / stem, args.npz):
+            print(f"wrote {file}")
+
+    stems = unique_stems(args.images, args.out, (".png", ".npz"))
+    return _outputs.each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
 
 
 def draw(model: "Model", image: Path, view: "View", stem: Path, npz: bool) -> list[Path]:
@@ -64,14 +60,3 @@ def draw(model: "Model", image: Path, view: "View", stem: Path, npz: bool) -> li
         files.append(stem.with_name(stem.name + suffix))
         files[-1].write_bytes(data)
     return files
-
-
-def unique_stems(images: list[Path], out: Path = Path()) -> list[str]:
-    """File names without suffix; where one is taken, by an earlier image or by a photo in out, -2, -3 and so on."""
-    stems: list[str] = []
-    photos = {image.resolve() for image in images}
-    for image in images:
-        numbered = (f"{image.stem}-{number}" if number > 1 else image.stem for number in count(1))
-        free = (stem for stem in numbered if stem not in stems and (out / f"{stem}.png").resolve() not in photos)
-        stems.append(next(free))
-    return stems

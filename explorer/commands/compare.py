@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explorer.commands import _view
+from explorer.commands import _outputs, _view
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +41,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the heads that differ most, or each epoch's divergence from the start by layer, in bits."""
+    for path, suffixes in ((args.csv, (".csv", ".txt")), (args.out, (".png", ".jpg"))):
+        if path:
+            _outputs.writable(path, suffixes, [args.image])
     return _epochs(args) if args.epochs else _two(args)
 
 
@@ -59,7 +62,7 @@ def _two(args: argparse.Namespace) -> int:
     _write_csv(args.csv, table)
     if args.out:
         view = _view.view_of(args, args.image)
-        comparison_picture(view, first, second, args.image).save(_view.writable(args.out, (".png", ".jpg")))
+        comparison_picture(view, first, second, args.image).save(args.out)
     print(f"{first.model_name} against {second.model_name}, mean {result.table.mean():.4f} bits\n")
     _show(table[: args.top + 1])
     return 0
@@ -83,7 +86,7 @@ def _epochs(args: argparse.Namespace) -> int:
         picture = epochs_picture(
             view, start, [(epoch, maps[epoch]) for epoch in spread(result.epochs, PANELS)], args.image
         )
-        picture.save(_view.writable(args.out, (".png", ".jpg")))
+        picture.save(args.out)
     print(f"{args.epochs} against its start, {start.model_name}: mean bits over the heads of each layer\n")
     _show(_by_layer(result))
     return 0
@@ -142,7 +145,7 @@ def _by_layer(result: "History") -> list[tuple]:
 
 def _write_csv(path: Path | None, table: list[tuple]) -> None:
     if path:
-        with _view.writable(path, (".csv", ".txt")).open("w", newline="") as file:
+        with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(table)
 
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from explorer.commands import _outputs
 from explorer.commands.finetune import add_weights_arguments, model_source
 
 MATRIX = 20  # classes up to which the confusion matrix is printed
@@ -28,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.loading import load_model
     from explorer.training.classify import evaluate, find_source, write_predictions
 
+    if args.csv:
+        _outputs.writable(args.csv, inputs=[args.data])
     model = load_model(model_source(args, find_source(args.checkpoint)))
     with tempfile.TemporaryDirectory() as folder:
         data = read_images(args.data, out=folder)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from explorer.commands import _view
+from explorer.commands import _outputs, _view
 
 KINDS = (".svg", ".pdf", ".png", ".npz", ".gif", ".html", ".py")
 
@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record the image and write the one file."""
-    out = _view.writable(args.out, KINDS)
+    out = _outputs.writable(args.out, KINDS, (args.image, _view.likened(args)))
     out.write_bytes(_contents(args, out.suffix.lower()))
     print(out)
     return 0
@@ -31,7 +31,7 @@ def _contents(args: argparse.Namespace, kind: str) -> bytes:
 
     shown = _view.view_of(args, args.image)
     if kind == ".py":
-        return script.python_script(shown).encode()
+        return script.python_script(shown, args.out.parent).encode()
     recording = _view.recorded(args, _view.open_model(args), args.image)
     if kind in (".svg", ".pdf"):
         drawing = figures.figure(shown, recording, "layers" if args.all_layers else "heads", photo=args.image)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from explorer.commands import _outputs
 from explorer.commands.finetune import add_weights_arguments, model_source
 
 
@@ -24,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.loading import load_model
     from explorer.training.classify import find_source, predict, write_predictions
 
+    if args.csv:
+        _outputs.writable(args.csv, inputs=args.images)
     model = load_model(model_source(args, find_source(args.checkpoint)))
     found = predict(model, args.images)
     for index, image in enumerate(found.images):

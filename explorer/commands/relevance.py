@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explorer.commands import _view
+from explorer.commands import _outputs, _view
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -24,16 +24,23 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """One overlay an image; prints the class and its probability, or the likeness."""
+    """One overlay an image; prints the class and its probability, or the likeness. Images that can't be read go to
+    stderr, and the exit code is 2.
+    """
     from explorer.rendering.view import second_recording
 
+    args.out.mkdir(parents=True, exist_ok=True)
     model = _view.open_model(args)
     second = second_recording(_view.view_of(args, ""), model)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for image in args.images:
-        view = _view.view_of(args, image)
-        _explain(view, _view.recorded(args, model, image), second, args.out / f"{image.stem}_relevance.png", args.npz)
-    return 0
+    endings = ("_relevance.png", "_relevance.npz")
+    stems = _outputs.unique_stems(args.images, args.out, endings, [_view.likened(args) or ""])
+
+    def work(pair: tuple[Path, str]) -> None:
+        image, stem = pair
+        view, out = _view.view_of(args, image), args.out / f"{stem}_relevance.png"
+        _explain(view, _view.recorded(args, model, image), second, out, args.npz)
+
+    return _outputs.each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
 
 
 def _explain(view: "View", recording: "Recording", second: "Recording | None", out: Path, npz: bool) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explorer.commands import _view
-from explorer.errors import DataError
+from explorer.commands import _outputs, _view
+from explorer.errors import DataError, ImageError, QueryError
 
 if TYPE_CHECKING:
     from explorer.attention.localization import Score
+    from explorer.models.backbone import Model
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 COLUMNS = ("layer", "head", "auc", "iou", "pointing")
@@ -31,46 +32,78 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score image after image (progress on stderr), then print the mean table as Markdown, best AUC first."""
-    from explorer.attention.localization import average, fit_mask, rank_heads
+    """Score image after image (progress on stderr), then print the mean table as Markdown, best AUC first.
+
+    Images that can't be scored are named on stderr, and the exit code is 2.
+    """
+    from explorer.attention.localization import average
 
     pairs = pair_up(args.images, args.masks)
-    model = _view.open_model(args)
-    per_image = []
-    for done, (image, mask) in enumerate(pairs, start=1):
-        recording = _view.recorded(args, model, image)
-        pixels = fit_mask(mask, args.size or model.input_size, model.patch_size, args.fit)
-        per_image.append(rank_heads(recording, pixels, args.query))
-        print(f"{done} of {len(pairs)}: {image.name}", file=sys.stderr)
+    _check_outputs(args, pairs)
+    model, per_image = _view.open_model(args), []
+
+    def work(pair: tuple[Path, Path | None]) -> None:
+        per_image.append(_scores(args, model, *pair))
+        print(f"{len(per_image)} of {len(pairs)}: {pair[0].name}", file=sys.stderr)
+
+    code = _outputs.each(pairs, work, lambda pair: pair[0].name)
+    if not per_image:
+        return code
     scores = average(per_image)
     if args.csv:
-        with _view.writable(args.csv, (".csv", ".txt")).open("w", newline="") as file:
+        with args.csv.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([COLUMNS, *map(_cells, scores)])
     if args.markdown:
-        _view.writable(args.markdown, (".md", ".txt")).write_text(markdown(scores))
-    print(f"{model.name}, {len(pairs)} image{'s' if len(pairs) > 1 else ''}\n")
+        args.markdown.write_text(markdown(scores), encoding="utf-8")
+    print(f"{model.name}, {len(per_image)} image{'s' if len(per_image) > 1 else ''}\n")
     print(markdown(scores[: args.top] if args.top else scores), end="")
-    return 0
+    return code
 
 
-def pair_up(images: Path, masks: Path) -> list[tuple[Path, Path]]:
-    """Each image with the mask of the same name (endings may differ); DataError where one is missing."""
+def _check_outputs(args: argparse.Namespace, pairs: Sequence[tuple[Path, Path | None]]) -> None:
+    """Make their folders; QueryError for a wrong ending, an input, or one file for both."""
+    inputs = [path for pair in pairs for path in pair]
+    for path, suffixes in ((args.csv, (".csv", ".txt")), (args.markdown, (".md", ".txt"))):
+        if path:
+            _outputs.writable(path, suffixes, inputs)
+    _outputs.apart(args.csv, args.markdown)
+
+
+def _scores(args: argparse.Namespace, model: "Model", image: Path, mask: Path | None) -> "list[Score]":
+    from explorer.attention.localization import fit_mask, rank_heads
+
+    if mask is None:
+        raise DataError(f"{args.masks} has no mask for {image.name}.")
+    recording = _view.recorded(args, model, image)
+    recording.query_indices(args.query)  # a wrong query is wrong for all images, and said before their masks
+    size = args.size or model.input_size
+    pixels = fit_mask(mask, size, model.patch_size, args.fit, recording.part.photo_size)
+    try:
+        return rank_heads(recording, pixels, args.query)
+    except QueryError as error:
+        raise ImageError(f"{mask.name}: {error}") from error
+
+
+def pair_up(images: Path, masks: Path) -> list[tuple[Path, Path | None]]:
+    """Each image with the mask of the same name (endings may differ), or None; DataError where there is no pair."""
     if images.is_file() and masks.is_file():
         return [(images, masks)]
     if not images.is_dir() or not masks.is_dir():
         raise DataError(f"Give two files or two folders: {images} and {masks} are not both there, or not of one kind.")
     found = {path.stem: path for path in _pictures(masks)}
     pairs = [(path, found.get(path.stem)) for path in _pictures(images)]
-    missing = [path.name for path, mask in pairs if mask is None]
-    if missing:
-        raise DataError(f"{masks} has no mask for {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}.")
     if not pairs:
         raise DataError(f"{images} holds no image file.")
-    return [(path, mask) for path, mask in pairs if mask is not None]
+    if not any(mask for _, mask in pairs):
+        missing = ", ".join(path.name for path, _ in pairs[:5])
+        raise DataError(f"{masks} has no mask for {missing}{' …' if len(pairs) > 5 else ''}.")
+    return pairs
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    """The image files, without those that systems hide: macOS leaves a ._photo.jpg beside a copied photo.jpg."""
+    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in files if not path.name.startswith("."))
 
 
 def _cells(score: "Score") -> tuple[str, ...]:

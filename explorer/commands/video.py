@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from explorer.commands import _view
+from explorer.commands import _outputs, _view
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from explorer.data.video import read_clip
     from explorer.rendering.video import LARGEST_GIF, gif, mp4, painted_frames, record_clip
 
-    out = _view.writable(args.out, (".mp4", ".gif"))
+    out = _outputs.writable(args.out, (".mp4", ".gif"), (args.clip, _view.likened(args)))
     clip = read_clip(args.clip, args.fps)
     view = _view.view_of(args, args.clip)
     maps = record_clip(_view.open_model(args), clip, view, _show_progress)

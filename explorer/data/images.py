@@ -3,15 +3,17 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from explorer.errors import ImageError
 
+Decoded = TypeVar("Decoded")
 ImageSource = str | PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray
 
 # Pillow knows many more formats; each is a decoder that an upload could attack, so only those people use are allowed.
@@ -38,13 +40,18 @@ def open_image(source: ImageSource) -> Image.Image:
     source: a path, the bytes of a file, a binary file object, a PIL image, or an (H, W, 3) uint8 array.
     Raises ImageError, with a sentence a person can act on, for anything else.
     """
+    return open_as(source, _to_rgb)
+
+
+def open_as(source: ImageSource, convert: Callable[[Image.Image], Decoded]) -> Decoded:
+    """What `convert` makes of the picture as its file holds it; safe and with the errors of open_image."""
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return convert(_from_array(source))
     if isinstance(source, Image.Image):
-        return _decode(source, "The image")
+        return _decode(source, "The image", convert)
     name = _name(source)
     with _open(source, name) as image:
-        return _decode(image, name)
+        return _decode(image, name, convert)
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -83,7 +90,7 @@ def _open(source: str | PathLike[str] | bytes | IO[bytes], name: str) -> Image.I
         raise ImageError(_broken(name, error)) from error
 
 
-def _decode(image: Image.Image, name: str) -> Image.Image:
+def _decode(image: Image.Image, name: str, convert: Callable[[Image.Image], Decoded]) -> Decoded:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(_too_large(name, image.size))
     if image.width < 1 or image.height < 1:
@@ -91,7 +98,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
             f"{name} has no pixels ({image.width} x {image.height}); use an image of at least 1 x 1 pixel."
         )
     try:
-        return _to_rgb(image)
+        return convert(image)
     except _TOO_MANY_PIXELS as error:
         raise ImageError(_too_large(name)) from error
     except (*_BROKEN, ImageCms.PyCMSError) as error:

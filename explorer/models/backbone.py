@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from explorer.data.images import ImageSource
+from explorer.data.images import ImageSource, open_image
 from explorer.models.formats.labels import Outputs
 from explorer.models.layout import check_tokens
-from explorer.models.preprocess import Fit, fit_image, fit_rectangle, to_pixels
+from explorer.models.preprocess import Fit, fit_photo, fit_rectangle, to_pixels
 from explorer.models.source import ModelSource
 
 
@@ -79,10 +79,14 @@ class Model:
         size: pixels of the short side (of both for crop and squash), None for the model's own. Raises ImageError for an
         image that can't be read or a size that can't be had.
         """
+        return self.fit_photo(open_image(image), size, fit)
+
+    def fit_photo(self, photo: Image.Image, size: int | None = None, fit: Fit = "crop") -> Image.Image:
+        """fit() of a picture that open_image gave."""
         height, width = self.input_shape
         if height != width and fit != "keep" and size in (None, self.input_size):
-            return fit_rectangle(image, (width, height), fit, self.interpolation)
-        return fit_image(image, self.input_size if size is None else size, self.patch_size, fit, self.interpolation)
+            return fit_rectangle(photo, (width, height), fit, self.interpolation)
+        return fit_photo(photo, self.input_size if size is None else size, self.patch_size, fit, self.interpolation)
 
     def preprocess(self, image: ImageSource, size: int | None = None, fit: Fit = "crop") -> Tensor:
         """ "1 3 height width" float32, normalised with the model's mean and standard deviation: what record() feeds."""

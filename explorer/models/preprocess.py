@@ -29,10 +29,16 @@ def fit_image(
     crop: short side to `size`, centre crop; squash: both sides to `size`; keep: short side to `size`, the long side in
     proportion, rounded to whole patches. Raises ImageError for a size that is no multiple of the patch, or too long.
     """
+    return fit_photo(open_image(image), size, patch_size, fit, interpolation)
+
+
+def fit_photo(
+    image: Image.Image, size: int, patch_size: int, fit: Fit = "crop", interpolation: str = "bicubic"
+) -> Image.Image:
+    """fit_image of a picture that open_image gave, which isn't copied."""
     if fit not in get_args(Fit):
         raise ImageError(f"fit must be crop, squash or keep, not {fit!r}.")
     _check_size(size, patch_size)
-    image = open_image(image)
     width, height = target_sides(image.width, image.height, size, patch_size, fit)
     resampling = RESAMPLING[interpolation]
     if fit != "crop":
@@ -76,12 +82,11 @@ def _resize_and_crop(image: Image.Image, size: int, resampling: Image.Resampling
 
 
 def fit_rectangle(
-    image: ImageSource, sides: tuple[int, int], fit: Fit = "crop", interpolation: str = "bicubic"
+    image: Image.Image, sides: tuple[int, int], fit: Fit = "crop", interpolation: str = "bicubic"
 ) -> Image.Image:
-    """The image at the one size (width, height) that a model takes: the centre of that aspect, or squashed whole."""
+    """The picture at the one size (width, height) that a model takes: the centre of that aspect, or squashed whole."""
     if fit not in get_args(Fit):
         raise ImageError(f"fit must be crop, squash or keep, not {fit!r}.")
-    image = open_image(image)
     box = None
     if fit == "crop":
         scale = min(image.width / sides[0], image.height / sides[1])
@@ -100,6 +105,14 @@ def _centre(sides: tuple[int, int], size: int) -> tuple[float, float, float, flo
         start.append(first * side / resized)
         end.append((first + size) * side / resized)
     return start[0], start[1], end[0], end[1]
+
+
+def seen_box(sides: tuple[int, int], size: int, fit: Fit = "crop") -> tuple[float, float, float, float]:
+    """What fit_image keeps of a photo of (width, height), as (left, upper, right, lower) shares of its sides."""
+    if fit != "crop":
+        return 0.0, 0.0, 1.0, 1.0
+    left, upper, right, lower = _centre(sides, size)
+    return left / sides[0], upper / sides[1], right / sides[0], lower / sides[1]
 
 
 def seen_part(image: ImageSource, size: int, fit: Fit = "crop") -> Image.Image:

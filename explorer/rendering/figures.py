@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WIDTH = 504.0  # points: 7 inches, the text width of a page
 MARGIN, GAP = 6.0, 5.0
 TITLE, LABEL = 10.0, 7.5  # font sizes
+SMALLEST = 6.0  # of a title that is too long for its line, which is cut then; the file's own title is whole
 DPI = 300
 LARGEST, LARGEST_OF_MANY = 130.0, 60.0  # points a picture's width: of one layer's heads, of every layer's
 COLUMNS = 7  # pictures in a row at most, where it isn't one column a head
@@ -116,7 +117,9 @@ def _lay_out(
     label = min(LABEL, side / 7)
     step = height + label * 1.5 + GAP
     limits, top = _limits(view, tiles), MARGIN + TITLE * 1.6
-    items: list[Picture | Text] = [Text(text, MARGIN, MARGIN + TITLE, min(TITLE, 1.7 * width / len(text)))]
+    most = int(1.7 * width / SMALLEST)
+    line = text if len(text) <= most else f"{text[: most - 3]}..."
+    items: list[Picture | Text] = [Text(line, MARGIN, MARGIN + TITLE, min(TITLE, 1.7 * width / len(line)))]
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
         x, y = MARGIN + column * (side + GAP), top + row * step

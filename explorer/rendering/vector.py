@@ -10,7 +10,9 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from PIL import Image, ImageFont
 
-FIRST, LAST = 32, 126  # characters that the embedded font has; others become "?"
+from explorer.rendering.letters import outlines, spelled
+
+FIRST, LAST = 32, 126  # characters that the embedded font has; others are drawn as outlines
 ANCHORS = {"start": 0.0, "middle": 0.5, "end": 1.0}
 
 
@@ -113,19 +115,38 @@ def _font() -> ImageFont.FreeTypeFont:
     return font
 
 
-def _known(text: str) -> str:
-    return "".join(c if FIRST <= ord(c) <= LAST else "?" for c in text)
+def _known(text: str) -> bool:
+    return all(FIRST <= ord(c) <= LAST for c in text)
 
 
 def _pdf_text(item: Text, page_height: float) -> str:
-    text = _known(item.text)
+    """The line in the embedded font; with other letters as outlines, or spelled, and its text to search and copy."""
+    if _known(item.text):
+        return _pdf_line(item, item.text, page_height)
+    shape, words = outlines(item.text), spelled(item.text)
+    if shape is None:
+        drawn = _pdf_line(item, words, page_height)
+    else:
+        width, lines = shape
+        left, baseline = item.x - width * item.size * ANCHORS[item.anchor], page_height - item.y
+        paths = (" l ".join(f"{x:.3f} {y:.3f}" for x, y in line * item.size + (left, baseline)) for line in lines)
+        path = "\n".join(f"{points} h".replace(" l ", " m ", 1) for points in paths)
+        unseen = _pdf_line(item, words, page_height, "3 Tr ")  # programs that read text look for some inside
+        drawn = f"q {item.grey:g} g\n{path}\nf*\n{unseen}\nQ"
+    return f"/Span << /ActualText {_pdf_string(item.text)} >> BDC\n{drawn}\nEMC"
+
+
+def _pdf_line(item: Text, text: str, page_height: float, mode: str = "") -> str:
     left = item.x - _font().getlength(text) / 1000 * item.size * ANCHORS[item.anchor]
     place = f"{left:.3f} {page_height - item.y:.3f} Td"
-    return f"BT {item.grey:g} g /F {item.size:g} Tf {place} {_pdf_string(text)} Tj ET"
+    return f"BT {item.grey:g} g {mode}/F {item.size:g} Tf {place} {_pdf_string(text)} Tj ET"
 
 
 def _pdf_string(text: str) -> str:
-    escaped = _known(text).replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
+    """A PDF text string: ASCII as it is, anything else in UTF-16 with its byte order mark (ISO 32000, 7.9.2.2)."""
+    if not _known(text):
+        return f"<FEFF{text.encode('utf-16-be', 'surrogatepass').hex().upper()}>"
+    escaped = text.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
     return f"({escaped})"
 
 

@@ -26,6 +26,7 @@ Progress = Callable[[int, int], None]  # frames done, frames in all; raise from 
 CODEC = "vp09"
 LARGEST, LARGEST_GIF = 1080, 480  # pixels of a frame's longer side; a GIF takes about a byte for each pixel
 PALETTE_FRAMES = 12  # frames that a GIF's colours are chosen from
+SHORTEST_DELAY = 2  # hundredths of a second
 GAP = 8  # pixels between photo and attention
 
 
@@ -115,13 +116,31 @@ def _writer(path: Path, fps: float, width: int, height: int) -> cv2.VideoWriter:
 
 
 def gif(frames: Sequence[Image.Image], fps: float) -> bytes:
-    """The frames as an endless GIF; all share one palette, so that nothing flickers. They are gone through twice."""
+    """The frames as an endless GIF; all share one palette, so that nothing flickers. They are gone through twice.
+
+    It lasts as long as the frames do: their delays, in whole hundredths, carry what was rounded; of more frames than 50
+    a second some are left out, because browsers show a frame of one hundredth for ten.
+    """
+    shown = delays(len(frames), fps)
     places = np.linspace(0, len(frames) - 1, PALETTE_FRAMES).astype(int).tolist()
     some = {place: frame for place, frame in enumerate(frames) if place in places}
     palette = side_by_side([some[place] for place in places], gap=0).quantize(255)
-    paletted = (frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames)
-    file = io.BytesIO()
-    next(paletted).save(
-        file, "GIF", save_all=True, append_images=paletted, duration=round(100 / fps) * 10, loop=0, disposal=1
+    paletted = (
+        frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+        for place, frame in enumerate(frames)
+        if place in shown
     )
+    file, duration = io.BytesIO(), list(shown.values())
+    next(paletted).save(file, "GIF", save_all=True, append_images=paletted, duration=duration, loop=0, disposal=1)
     return file.getvalue()
+
+
+def delays(count: int, fps: float) -> dict[int, int]:
+    """Which of the frames a GIF shows, and for how many milliseconds each, so that it is as long as they are."""
+    hundredths = [round(100 * place / fps) for place in range(count + 1)]
+    shown, start = {}, 0
+    for place in range(count):
+        end = hundredths[place + 1]
+        if end - start >= SHORTEST_DELAY:
+            shown[place], start = 10 * (end - start), end
+    return shown or {0: 10 * SHORTEST_DELAY}

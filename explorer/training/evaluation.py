@@ -44,7 +44,8 @@ def scores_of_counts(right: np.ndarray, true: np.ndarray, predicted: np.ndarray)
 def report(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str], seed: int = 0) -> dict[str, Any]:
     """Everything metrics.json says about one model on one set, as plain values.
 
-    logits (n, classes), labels (n,). `intervals` are 95 %: Wilson's for accuracy, a bootstrap over images for F1.
+    logits (n, classes), labels (n,). `intervals` are 95 %: Wilson's for accuracy, a bootstrap over images for F1, from
+    Wilson's where all images are right or none is.
     """
     predicted, classes = logits.argmax(1), len(class_names)
     confusion = confusion_matrix(labels, predicted, labels=range(classes))
@@ -82,8 +83,13 @@ def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def bootstrap(confusion: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
-    """95 % intervals of both F1 scores: images drawn again with replacement, which is a multinomial over the cells."""
+    """95 % intervals of both F1 scores: images drawn again with replacement, which is a multinomial over the cells.
+
+    Where all images are right, or none is, no draw differs from another: then f1_at_ends.
+    """
     counts = np.asarray(confusion)
+    if np.trace(counts) in (0, counts.sum()):
+        return f1_at_ends(counts)
     true, predicted = np.nonzero(counts)  # only these cells can be drawn: of 1,000 classes all would fill gigabytes
     share, draw = counts[true, predicted] / counts.sum(), np.random.default_rng(seed)
     parts = []
@@ -94,6 +100,19 @@ def bootstrap(confusion: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
         parts.append(scores_of_counts(right, *by_class))
     values = {key: np.concatenate([part[key] for part in parts]) for key in ("f1_macro", "f1_weighted")}
     return {key: np.quantile(found, (0.025, 0.975)).tolist() for key, found in values.items()}
+
+
+def f1_at_ends(confusion: np.ndarray) -> dict[str, list[float]]:
+    """Both F1 scores at the ends of accuracy's Wilson interval, mistakes spread over the classes as the images are."""
+    true = np.asarray(confusion).sum(1).astype(np.float64)
+    total = true.sum()
+    share = np.array(wilson(int(np.trace(confusion)), int(total)))[:, None]  # "end 1"
+    right, others = share * true, total - true
+    # A wrong image of class j is predicted as class i with the share of i among the classes other than j.
+    leaving = np.divide(true, others, out=np.zeros_like(true), where=others > 0)
+    predicted = right + (1 - share) * true * (leaving.sum() - leaving)
+    found = scores_of_counts(right, np.broadcast_to(true, right.shape), predicted)
+    return {key: found[key].tolist() for key in ("f1_macro", "f1_weighted")}
 
 
 def _members(index: np.ndarray, classes: int) -> csr_array:

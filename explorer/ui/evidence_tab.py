@@ -10,8 +10,6 @@ from PIL import Image
 from explorer.attention.evidence import Evidence, evidence
 from explorer.attention.localization import Score, fit_mask, rank_heads, rectangle_mask
 from explorer.attention.recording import Recording
-from explorer.data.images import open_image
-from explorer.errors import ImageError
 from explorer.rendering.curves import evidence_figure
 from explorer.rendering.view import View, shown_map, shown_mask
 from explorer.ui.attention_settings import head_name
@@ -22,7 +20,6 @@ from explorer.ui.widgets import PLAIN
 
 MASKS = ("Rectangle", "Mass threshold", "Upload")
 KEPT = "evidence_kept"
-SLACK = 0.03  # of the shape of a mask beside its photo's: one of them may have been made smaller, in whole pixels
 
 
 def evidence_tab(rec: Recording, view: View) -> None:
@@ -93,23 +90,14 @@ def _by_mass(rec: Recording, view: View) -> np.ndarray:
 
 
 def _uploaded(rec: Recording, view: View) -> np.ndarray | None:
-    file = st.file_uploader("Mask: white object, black background, grey (128) left out", ["png", "bmp", "tif"])
+    file = st.file_uploader("Mask: white object, black background, grey (128) left out; or classes in colour, or a "
+                            "cut-out with alpha", ["png", "bmp", "tif", "tiff", "webp", "gif"])  # fmt: skip
     if file is None:
         return None
-    photo, mask = chosen().photo, open_image(file)
-    if photo.source == view.image:  # not while the last picture that worked stands for another
-        check_shape(mask, photo.image)
-    return fit_mask(mask, min(rec.image.size), rec.patch_size, view.fit)
-
-
-def check_shape(mask: Image.Image, photo: Image.Image) -> None:
-    """Raise ImageError where the mask can't lie on the photo; it may be larger or smaller."""
-    stretch = (mask.width / mask.height) / (photo.width / photo.height)
-    if abs(stretch - 1) > SLACK:
-        sizes = f"{mask.width} × {mask.height} pixels and the photo {photo.width} × {photo.height}"
-        raise ImageError(
-            f"The mask has {sizes}: it must have the photo's shape to lie on it; upload this photo's mask."
-        )
+    photo = chosen().photo
+    # While the last picture that worked stands for another, the mask isn't that one's.
+    size = photo.image.size if photo.source == view.image else None
+    return fit_mask(file, min(rec.image.size), rec.patch_size, view.fit, size)
 
 
 def masked(image: Image.Image, mask: np.ndarray) -> Image.Image:
