@@ -1,8 +1,8 @@
 """One forward pass with gradients, and what the rules of attribution need of it: the stream, attention, the tail."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +24,7 @@ NORMS = {"layer_norm", "rms_norm"}
 
 
 class Tail:
-    """The functions of a pass in their order, from the last attention on: run again, they show what other tokens give."""
+    """The functions of a pass in their order, from the last attention on: run again, they show what others give."""
 
     def __init__(self):
         self._steps: list[tuple[Callable, Any, Any, Any]] = []  # function, arguments, keywords, result
@@ -141,42 +141,51 @@ class Trace:
 
     recording: "Recording"
     watch: Watch
+    pixels: Tensor  # "1 3 height width"
     tokens: Tensor  # "1 token width" after the last norm
     logits: Tensor | None
     score: Tensor
-    balanced: BalancedMode | None = field(default=None)
+    balanced: BalancedMode | None = None
 
     @property
     def stream(self) -> list[Tensor]:
-        """ "1 token width": x as it enters each layer, and after the last; QueryError where layers don't add to one x."""
+        """ "1 token width": x as it enters each layer, and after the last. Raises QueryError where there's no one x."""
         entering = {}
         for layer, x, _ in self.watch.stream.sums:
             entering.setdefault(layer, x)
         last = self.watch.stream.last
         if last is None or len(entering) < self.recording.depth:
             raise QueryError(
-                f"The layers of {self.recording.model_name} don't add to one residual stream, so the share of each can't "
-                "be told: ask for attention, rollout or relevance."
+                f"The layers of {self.recording.model_name} don't add to one residual stream, so the share of each "
+                "can't be told: ask for attention, rollout or relevance."
             )
         return [*entering.values(), last]
 
     def gradients(self, tensors: list[Tensor], keep: bool = False) -> list[Tensor]:
-        """Of the score, for each tensor; zeros where the score doesn't depend on one. keep: another pass will follow."""
+        """Of the score, for each tensor; zeros where it doesn't depend on one. keep: another backward pass will follow."""
+        if self.balanced:
+            self.balanced.biases()  # forgets those of the pass before
         return list(torch.autograd.grad(self.score, tensors, retain_graph=keep, materialize_grads=True))
 
     def completeness(self, x: Tensor, gradient: Tensor) -> Completeness:
-        """How closely x * gradient and the constants that come after x add up to the score, after that backward pass."""
+        """How closely x * gradient and the constants after x add up to the score; call it after that backward pass."""
         assert self.balanced is not None
         attributions = float((x.detach() * gradient).sum())
         return Completeness(float(self.score.detach()), attributions, self.balanced.biases(after=x))
 
 
 @contextmanager
-def traced(recording: "Recording", score: Score, balanced: bool = True, budget: int = MEMORY_BUDGET) -> Iterator[Trace]:
-    """Run the recording's image through its model again, this time for gradients, which are asked for inside the block.
+def traced(
+    recording: "Recording",
+    score: Score,
+    balanced: bool = True,
+    budget: int = MEMORY_BUDGET,
+    attend: TorchFunctionMode | None = None,
+) -> Iterator[Trace]:
+    """Run the recording's image through its model again for gradients, which are asked for inside the block.
 
-    balanced: the backward pass is the balanced one. The model's parameters get no gradients. Raises QueryError where the
-    pass would keep more than `budget` bytes.
+    balanced: the backward pass is the balanced one; attend: a mode that takes the place of attention. The model's
+    parameters get no gradients. Raises QueryError where the pass would keep more than `budget` bytes.
     """
     _check(recording, 0, budget)
     model = recording.model
@@ -184,17 +193,12 @@ def traced(recording: "Recording", score: Score, balanced: bool = True, budget: 
     rules = BalancedMode(model.name) if balanced else None
     with torch.inference_mode(False), torch.enable_grad():
         pixels = model.pixels(recording.image).requires_grad_()
-        with visible_attention(model.module), rules or _nothing(), watch:
+        with visible_attention(model.module), rules or nullcontext(), attend or nullcontext(), watch:
             tokens, logits = model.forward(pixels)
         if len(watch.attention) != recording.depth:
             raise RecordingError(
                 f"{model.name} made {len(watch.attention)} attention calls where {recording.depth} were recorded."
             )
-        with rules or _nothing():
+        with rules or nullcontext():
             number = score(tokens, logits)
-        yield Trace(recording, watch, tokens, logits, number, rules)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+        yield Trace(recording, watch, pixels, tokens, logits, number, rules)
