@@ -2,10 +2,11 @@
 
     python -m benchmarks.explain [--photos 60] [--maps gradient relevance ...] [--out FILE.csv]
 
-The real DeiT-Tiny on the first photos of the ImageNet samples, squashed to 224 px. By steps of a tenth, to nine tenths,
-patches take the photo's mean colour: the map's most important first (MIF) or least important first (LIF). MIF is 1 -
-the share of photos whose predicted class is still the predicted one, LIF that share, both averaged over the steps; SRG =
-LIF accuracy - MIF accuracy. AUC: pixels of an object's mask against the background, on the photos that have one.
+The real DeiT-Tiny on the first photos of the ImageNet samples, squashed to 224 px. By steps of a tenth, to nine
+tenths, patches take the photo's mean colour: the map's most important first (MIF) or least important first (LIF). MIF
+is 1 - the share of photos whose predicted class is still the predicted one, LIF that share, both averaged over the
+steps; SRG = LIF accuracy - MIF accuracy. AUC: pixels of an object's mask against the background, on the photos that
+have one.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def photos(archive: Path, count: int) -> Iterator[Image.Image]:
 
 @torch.no_grad()
 def kept_class(recording: explorer.Recording, order: np.ndarray) -> np.ndarray:
-    """(step,) whether the predicted class stays the predicted one without the first tenth, two tenths ... of `order`."""
+    """(step,) whether the predicted class stays the predicted one without the first tenths of `order`."""
     model, side = recording.model, recording.patch_size
     pixels = model.pixels(recording.image)
     filled = model.pixels(filled_image(recording.image, "mean", side))
@@ -114,7 +115,9 @@ def main() -> None:
     rows = [(name, 1 - mif, lif, lif - mif, auc[name]) for name, (mif, lif) in kept.items()]
     rows.sort(key=lambda row: -row[3])
     print("| map | MIF (1 - accuracy) | LIF accuracy | SRG | mask AUC |\n|---|---|---|---|---|")
-    print("\n".join(f"| {name} | " + " | ".join(f"{number:.3f}" for number in numbers) + " |" for name, *numbers in rows))
+    print(
+        "\n".join(f"| {name} | " + " | ".join(f"{number:.3f}" for number in numbers) + " |" for name, *numbers in rows)
+    )
     if args.out:
         with args.out.open("w", newline="") as file:
             csv.writer(file).writerows([("map", "mif", "lif", "srg", "auc"), *rows])

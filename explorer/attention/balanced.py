@@ -24,42 +24,13 @@ CONSTANT = {"softmax", "sigmoid", "rsqrt", "sqrt", "std", "var", "var_mean", "no
 WEIGHTED = {"linear", "conv2d"}  # x, weight, bias
 SUMS = {"add", "radd", "iadd", "sub", "rsub", "isub", "subtract", "cat", "concat", "stack"}
 PRODUCTS = {"mul", "rmul", "imul", "multiply"}
-BY_ONE = {
-    "matmul",
-    "rmatmul",
-    "mm",
-    "bmm",
-    "einsum",
-    "div",
-    "truediv",
-    "true_divide",
-}  # linear in one of their operands
+BY_ONE = {"matmul", "rmatmul", "mm", "bmm", "einsum", "div", "truediv", "true_divide"}  # linear in one operand
 LINEAR = {
-    *("view", "reshape", "flatten", "unflatten", "transpose", "swapaxes", "swapdims", "permute", "movedim", "squeeze"),
-    *(
-        "unsqueeze",
-        "getitem",
-        "select",
-        "narrow",
-        "chunk",
-        "split",
-        "unbind",
-        "gather",
-        "index_select",
-        "take_along_dim",
-    ),
-    *("expand", "expand_as", "repeat", "repeat_interleave", "tile", "roll", "flip", "contiguous", "clone", "view_as"),
-    *("to", "type", "type_as", "float", "double", "half", "bfloat16", "neg", "sum", "mean", "avg_pool2d", "dropout"),
-    *(
-        "relu",
-        "get",
-        "requires_grad",
-        "interpolate",
-        "masked_select",
-        "t",
-        "adaptive_avg_pool1d",
-        "adaptive_avg_pool2d",
-    ),
+    *("view", "view_as", "reshape", "flatten", "unflatten", "transpose", "swapaxes", "permute", "movedim", "get"),
+    *("squeeze", "unsqueeze", "expand", "expand_as", "repeat", "repeat_interleave", "roll", "flip", "contiguous"),
+    *("getitem", "select", "narrow", "chunk", "split", "unbind", "gather", "index_select", "clone", "neg"),
+    *("to", "type", "type_as", "float", "double", "half", "bfloat16", "sum", "mean", "avg_pool2d", "dropout"),
+    *("interpolate", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "relu"),  # relu: its slope is its gate
 }
 
 
@@ -129,8 +100,8 @@ def varies(value: Any) -> bool:
 class BalancedMode(TorchFunctionMode):
     """While it is active, what a model computes from an input that requires a gradient gets the balanced one.
 
-    `biases()` is the share of all constants that the last backward pass met. An operation that has no rule is refused by
-    name, as UnsupportedModelError, once a gradient reaches it. A mode belongs to its thread.
+    `biases()` is the share of all constants that the last backward pass met. An operation that has no rule is refused
+    by name, as UnsupportedModelError, once a gradient reaches it. A mode belongs to its thread.
     """
 
     def __init__(self, model_name: str):

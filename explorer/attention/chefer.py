@@ -1,8 +1,8 @@
 """Class relevance (Chefer et al. 2021, the rule for self-attention): attention weighted by what it does to a score.
 
-A_l = mean over heads of (gradient * A)+, R = (I + A_L) ... (I + A_1), and of R the rows of the tokens that the score is
-read from, with their weights. The gradient is the balanced one (LibraGrad, Mehri et al. 2025), which no norm, softmax or
-activation distorts, or the model's own, as in Chefer's paper. No matrix of tokens x tokens is ever held.
+A_l = mean over heads of (gradient * A)+, R = (I + A_L) ... (I + A_1), and of R the rows of the tokens that the score
+is read from, with their weights. The gradient is the balanced one (LibraGrad, Mehri et al. 2025), which no norm,
+softmax or activation distorts, or the model's own, as in Chefer's paper. No matrix of tokens x tokens is ever held.
 """
 
 from dataclasses import dataclass
@@ -68,9 +68,9 @@ def relevance(
 ) -> Relevance:
     """The rows of R = (I + A_L) ... (I + A_start) of the tokens that the score is read from.
 
-    target, similar_to: as for score_of(); balanced: with balanced gradients, else with the model's own, as Chefer et al.
-    Raises QueryError for an unknown class, patch or layer, a pooling without known weights, and where the pass would keep
-    more than `budget` bytes; UnsupportedModelError for an operation without a balanced gradient.
+    target, similar_to: as for score_of(); balanced: with balanced gradients, else with the model's own, as Chefer et
+    al. Raises QueryError for an unknown class, patch or layer, a pooling without known weights, and where the pass
+    would keep more than `budget` bytes; UnsupportedModelError for an operation without a balanced gradient.
     """
     if not 0 <= start_layer < recording.depth:
         raise QueryError(f"start_layer must be 0 to {recording.depth - 1}, not {start_layer}.")

@@ -1,8 +1,9 @@
 """Grad-CAM (Selvaraju et al. 2017) on the tokens of a layer: its channels, weighted by what they do to a score.
 
-M[t] = (sum over channels c of w_c a_tc)+, w_c = mean over patches of dS/da_tc, where a are the tokens that the layer's q, k
-and v are made of: after the norm where the layer begins with one, which is where pytorch-grad-cam's guide points for a
-ViT. Prefix tokens are left out. Behind the last layer nothing but the cls token matters, so no layer can be read there.
+M[t] = (sum over channels c of w_c a_tc)+, w_c = mean over patches of dS/da_tc, where a are the tokens that the
+layer's q, k and v are made of: after the norm where the layer begins with one, which is where pytorch-grad-cam's
+guide points for a ViT. Prefix tokens are left out. Behind the last layer nothing but the cls token matters, so no
+layer can be read there.
 """
 
 from typing import TYPE_CHECKING

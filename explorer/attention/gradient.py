@@ -1,8 +1,8 @@
 """Token times its balanced gradient, summed over the layers: FullGrad+ of LibraGrad (Mehri et al., CVPR 2025).
 
-M[t] = sum over layers l of x_l[t] . dS/dx_l[t], where x_l is the residual stream as it enters layer l, S the score and the
-gradient the balanced one. The map is signed: patches above 0 speak for the score, those below 0 against it. Each layer's
-summands and the shares of all biases after it add up to the score.
+M[t] = sum over layers l of x_l[t] . dS/dx_l[t], where x_l is the residual stream as it enters layer l, S the score
+and the gradient the balanced one. The map is signed: patches above 0 speak for the score, those below 0 against it.
+Each layer's summands and the shares of all biases after it add up to the score.
 """
 
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ def attribution(
 ) -> Attribution:
     """The map with each layer's part and its account.
 
-    Raises QueryError for an unknown target or layers without one residual stream, UnsupportedModelError for an operation
-    without a balanced gradient.
+    Raises QueryError for an unknown target or layers without one residual stream, UnsupportedModelError for an
+    operation without a balanced gradient.
     """
     with traced(recording, score_of(recording, target, similar_to)) as trace:
         stream = trace.stream[:-1]

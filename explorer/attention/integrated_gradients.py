@@ -1,7 +1,7 @@
 """Integrated gradients (Sundararajan et al. 2017): each pixel's part in the way from an empty picture to this one.
 
-M[patch] = sum over its pixels and colours of (x - b) * the mean of dS/dx over the straight line from b to x, taken at the
-points of a Gauss-Legendre rule. The sum of the map is S(x) - S(b). The map is signed.
+M[patch] = sum over its pixels and colours of (x - b) * the mean of dS/dx over the straight line from b to x, taken at
+the points of a Gauss-Legendre rule. The sum of the map is S(x) - S(b). The map is signed.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,9 @@ def integral(
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         total = torch.zeros_like(pixels)
         for some in np.array_split(np.arange(steps), -(-steps // _batch(recording))):
-            share, weight = (torch.from_numpy(line[some]).to(pixels)[:, None, None, None] / 2 for line in (nodes, weights))
+            share, weight = (
+                torch.from_numpy(line[some]).to(pixels)[:, None, None, None] / 2 for line in (nodes, weights)
+            )
             points = (start + (share + 0.5) * (pixels - start)).requires_grad_()
             total += (weight * _gradients(recording, score, points)).sum(dim=0, keepdim=True)
         parts = (pixels - start) * total
@@ -69,8 +71,8 @@ def compute(
 ) -> np.ndarray:
     """(rows, cols) float32, signed.
 
-    target, similar_to: as for score_of(); steps: points on the line, 2 to 512; baseline: "grey" is the mean of the model's
-    training photos, which it sees as 0, "black", or the photo's own "mean" colour.
+    target, similar_to: as for score_of(); steps: points on the line, 2 to 512; baseline: "grey" is the mean of the
+    model's training photos, which it sees as 0, "black", or the photo's own "mean" colour.
     """
     return integral(recording, target, similar_to, steps, baseline).heatmap
 
@@ -82,7 +84,9 @@ def baseline_pixels(recording: "Recording", pixels: Tensor, baseline: Baseline) 
     if baseline == "mean":
         return pixels.mean(dim=(2, 3), keepdim=True).expand_as(pixels)
     if baseline == "black":
-        mean, std = (torch.tensor(numbers).to(pixels)[:, None, None] for numbers in (recording.model.mean, recording.model.std))
+        mean, std = (
+            torch.tensor(numbers).to(pixels)[:, None, None] for numbers in (recording.model.mean, recording.model.std)
+        )
         return (-mean / std).expand_as(pixels)
     raise QueryError(f"baseline must be grey, black or mean, not {baseline!r}.")
 

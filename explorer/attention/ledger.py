@@ -1,11 +1,11 @@
 """An exact account of one logit: what every head, patch, MLP, embedding and bias adds to it.
 
-The residual stream after the last layer is a sum, x = embedding + sum over layers of (attention + MLP), and what follows
-is affine once the last norm's mean and deviation, and the weights and gates of an attention pooling, are taken at their
-actual values: logit = G . x + c with one gradient G (Elhage et al. 2021; Gandelsman et al. 2024). So every summand of x
-has its share, G . summand; and within an attention, so has every head and every token that the head reads:
-sum over queries r of A[r, t] (W v_t) . G_r. A share counts the direct path only: what a head changes in later layers is in
-the shares of those.
+The residual stream after the last layer is a sum, x = embedding + sum over layers of (attention + MLP), and what
+follows is affine once the last norm's mean and deviation, and the weights and gates of an attention pooling, are
+taken at their actual values: logit = G . x + c with one gradient G (Elhage et al. 2021; Gandelsman et al. 2024). So
+every summand of x has its share, G . summand; and within an attention, so has every head and every token that the
+head reads: sum over queries r of A[r, t] (W v_t) . G_r. A share counts the direct path only: what a head changes in
+later layers is in the shares of those.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,9 @@ class Ledger:
     heads: np.ndarray  # (layer, head, token): by the token that is read, prefix tokens first
     mlps: np.ndarray  # (layer,)
     embeddings: np.ndarray  # (token,): what enters layer 0; 0 for all that the classifier doesn't read
-    biases: np.ndarray  # (layer + 1,): of each attention, then of what follows the last layer: norm, pooling, classifier
+    biases: (
+        np.ndarray
+    )  # (layer + 1,): of each attention, then of what follows the last layer: norm, pooling, classifier
 
     @property
     def total(self) -> float:
@@ -53,8 +55,8 @@ def ledger(
 ) -> Ledger:
     """The account of a class's logit, of the difference of two, or of a likeness; target, similar_to as for score_of().
 
-    Raises QueryError where the model's layers don't add to one residual stream or the shares don't add up to the score,
-    UnsupportedModelError where what follows the last layer isn't affine.
+    Raises QueryError where the model's layers don't add to one residual stream or the shares don't add up to the
+    score, UnsupportedModelError where what follows the last layer isn't affine.
     """
     with traced(recording, score_of(recording, target, similar_to)) as trace:
         assert trace.balanced is not None

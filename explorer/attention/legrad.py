@@ -1,7 +1,7 @@
 """LeGrad (Bousselham et al., ICCV 2025): how sensitive the score of every layer's tokens is to that layer's attention.
 
-M[t] = mean over layers l, heads and queries i of (dS_l / dA_l[i, t])+, where S_l is the score of the tokens as they leave
-layer l: what the last norm, the pooling and the classifier make of them. The paper scales the map to 0..1.
+M[t] = mean over layers l, heads and queries i of (dS_l / dA_l[i, t])+, where S_l is the score of the tokens as they
+leave layer l: what the last norm, the pooling and the classifier make of them. The paper scales the map to 0..1.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
 """Occlusion by dropped tokens: what a score loses when one patch is taken out of the token list. Slow, and plain.
 
-M[t] = S - S without patch t. A patch that no attention may look at, and that the pooling leaves out, is a patch that isn't
-there: its key gets a score of minus infinity in every layer, and where the classifier reads a mean, that of the others.
-The map is signed. Patches do stand in for each other, so the map says what one alone changes.
+M[t] = S - S without patch t. A patch that no attention may look at, and that the pooling leaves out, is a patch that
+isn't there: its key gets a score of minus infinity in every layer, and where the classifier reads a mean, that of the
+others. The map is signed. Patches do stand in for each other, so the map says what one alone changes.
 """
 
 from typing import TYPE_CHECKING
@@ -62,8 +62,8 @@ def compute(
 ) -> np.ndarray:
     """(rows, cols) float32, signed; one forward pass per patch.
 
-    target, similar_to: as for score_of(). Raises QueryError where the classifier reads its tokens in a way that none can
-    be left out of.
+    target, similar_to: as for score_of(). Raises QueryError where the classifier reads its tokens in a way that none
+    can be left out of.
     """
     score = score_of(recording, target, similar_to)
     with traced(recording, score, balanced=False) as trace:
@@ -73,8 +73,8 @@ def compute(
     groups = [] if pooled else groups_of(gradient, len(recording.prefix_tokens) + 1)
     if place is None or not (groups or pooled):
         raise QueryError(
-            f"{recording.model_name} doesn't read its score from its tokens in a way that is known here, so no patch can be "
-            "left out: ask for gradient, attention or rollout."
+            f"{recording.model_name} doesn't read its score from its tokens in a way that is known here, so no patch "
+            "can be left out: ask for gradient, attention or rollout."
         )
     shared = next((group for group in groups if len(group) > 1), None)
     prefix = len(recording.prefix_tokens)

@@ -1,9 +1,9 @@
 """Which tokens a score is read from, with what weight: where a walk from the score back to the patches starts.
 
-The gradient of the score with respect to the final tokens tells. A token that it leaves out isn't read. Tokens with one
-and the same gradient are read through their mean: one group. Where there are several groups (a cls and a distillation
-token; a cls token joined to the patches' mean), each has the same weight. Where another attention pools the tokens, its
-own weights count, as in any layer of the walk: the mean over heads of (gradient * A)+.
+The gradient of the score with respect to the final tokens tells. A token that it leaves out isn't read. Tokens with
+one and the same gradient are read through their mean: one group. Where there are several groups (a cls and a
+distillation token; a cls token joined to the patches' mean), each has the same weight. Where another attention pools
+the tokens, its own weights count, as in any layer of the walk: the mean over heads of (gradient * A)+.
 """
 
 import torch
@@ -13,7 +13,6 @@ from explorer.attention.trace import Attended, Trace
 from explorer.errors import QueryError
 
 NOTHING, SAME = 1e-6, 1e-4  # of the largest gradient: what counts as 0, and what as no difference
-BLOCK = 256  # query rows whose softmax is held at a time
 
 
 def weights_of_readers(trace: Trace) -> Tensor:
@@ -63,7 +62,7 @@ def groups_of(gradient: Tensor, at_most: int) -> list[Tensor]:
 
 
 def pooled(pool: Attended, gradient: Tensor) -> Tensor:
-    """ "head query dim" of a pooling attention -> "token": the sum over its queries of mean over heads (gradient * A)+."""
+    """ "head query dim" of a pooling attention -> "token": summed over queries, the mean over heads of (gradient A)+."""
     pattern = pool.call.pattern(slice(None)).to(gradient.dtype)
     relevance = pattern * (gradient @ pool.v.mT)
     return relevance.clamp_min(0).mean(dim=0).sum(dim=0).float()

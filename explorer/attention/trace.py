@@ -45,7 +45,7 @@ class Tail:
         return self._steps[place - 1][3]
 
     def run(self, old: Tensor, new: Tensor, *wanted: Tensor | None) -> list[Any]:
-        """What stands for the wanted tensors when `new` stands for `old`, of the same shape; themselves where unmoved."""
+        """What stands for the wanted tensors where `new` stands for `old`, of the same shape."""
         stand_ins = {id(old): new}
         for func, args, kwargs, out in self._steps[self.place(old) or 0 :]:
             if any(id(tensor) in stand_ins for tensor in tensors_in((args, kwargs))):
@@ -162,7 +162,7 @@ class Trace:
         return [*entering.values(), last]
 
     def gradients(self, tensors: list[Tensor], keep: bool = False) -> list[Tensor]:
-        """Of the score, for each tensor; zeros where it doesn't depend on one. keep: another backward pass will follow."""
+        """Of the score, for each tensor; zeros where it depends on none. keep: another backward pass will follow."""
         if self.balanced:
             self.balanced.biases()  # forgets those of the pass before
         return list(torch.autograd.grad(self.score, tensors, retain_graph=keep, materialize_grads=True))
