@@ -30,7 +30,8 @@ LINEAR = {
     *("squeeze", "unsqueeze", "expand", "expand_as", "repeat", "repeat_interleave", "roll", "flip", "contiguous"),
     *("getitem", "select", "narrow", "chunk", "split", "unbind", "gather", "index_select", "clone", "neg"),
     *("to", "type", "type_as", "float", "double", "half", "bfloat16", "sum", "mean", "avg_pool2d", "dropout"),
-    *("interpolate", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "relu"),  # relu: its slope is its gate
+    *("interpolate", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
+    *("relu", "amax", "max"),  # they let through or select: their own slope is the gate
 }
 
 

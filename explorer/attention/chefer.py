@@ -9,20 +9,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from explorer.attention.balanced import Completeness
+from explorer.attention.maps import full_precision
 from explorer.attention.readers import weights_of_readers
 from explorer.attention.recorder import additive, each_heads_own
-from explorer.attention.relevance import MEMORY_BUDGET, _Attention, _Walk
+from explorer.attention.relevance import MEMORY_BUDGET
 from explorer.attention.scores import Target, on_patches, score_of
 from explorer.attention.trace import traced
-from explorer.errors import QueryError
+from explorer.errors import QueryError, RecordingError
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
+
+BLOCK = 256  # query rows whose softmax is held at a time
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,65 @@ class Relevance:
     completeness: Completeness | None  # None for Chefer's own gradient, or where there is no one residual stream
 
 
+class Walk:
+    """The row vector on its way from the last layer to the first."""
+
+    def __init__(self):
+        self.calls = 0  # attention calls of the forward pass
+        self.rows: list[Tensor] = []  # "token": the start, then after one, two ... of the last layers
+
+    def push(self, layer: int, heads: Tensor) -> None:
+        if layer != self.calls - len(self.rows):
+            raise RecordingError("This model's layers don't follow one after another, so relevance can't be traced.")
+        self.rows.append(self.rows[-1] + heads)
+
+
+class WalkedAttention(torch.autograd.Function):
+    """softmax(q k^T * scale + bias) v whose backward pass also pushes the walk's row through the layer."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, bias, scale, walk):  # q, k, v "1 head token dim"; bias "head|1 token|1 token"
+        ctx.save_for_backward(q, k, v)
+        ctx.bias, ctx.scale, ctx.walk, ctx.layer = bias, scale, walk, walk.calls
+        walk.calls += 1
+        return F.scaled_dot_product_attention(q, k, v, None if bias is None else bias[None], scale=scale)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs):
+        tensors = (*ctx.saved_tensors, grad_outputs[0])
+        precision = torch.promote_types(grad_outputs[0].dtype, torch.float32)
+        q, k, v, out_grad = (t[0].to(precision) for t in tensors)
+        q_grad, k_grad, v_grad = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        row = ctx.walk.rows[-1]
+        pushed = torch.zeros_like(row)
+        bias = None if ctx.bias is None else ctx.bias.to(precision).expand(-1, q.shape[1], -1)
+        learns = ctx.needs_input_grad[0]  # q and k do, unless their pattern is a constant
+        with full_precision(q.device):
+            for start in range(0, q.shape[1], BLOCK):
+                block = slice(start, start + BLOCK)
+                scores = q[:, block] @ k.mT * ctx.scale
+                pattern = (scores if bias is None else scores + bias[:, block]).softmax(dim=-1)
+                relevance = pattern * (out_grad[:, block] @ v.mT)
+                pushed += row[block] @ relevance.clamp_min(0).mean(dim=0).to(row.dtype)
+                v_grad += pattern.mT @ out_grad[:, block]
+                if learns:
+                    scores_grad = relevance - pattern * relevance.sum(dim=-1, keepdim=True)
+                    q_grad[:, block] = scores_grad @ k * ctx.scale
+                    k_grad += scores_grad.mT @ q[:, block] * ctx.scale
+        ctx.walk.push(ctx.layer, pushed)
+        q_grad, k_grad, v_grad = (
+            grad[None].to(t.dtype) for grad, t in zip((q_grad, k_grad, v_grad), tensors[:3], strict=True)
+        )
+        return q_grad if learns else None, k_grad if learns else None, v_grad, None, None, None
+
+
 class WalkMode(TorchFunctionMode):
     """Sends every self-attention over `tokens` tokens through the walk; balanced: with a constant pattern."""
 
     def __init__(self, tokens: int, balanced: bool):
         super().__init__()
         self.tokens, self.balanced = tokens, balanced
-        self.walk = _Walk(Tensor())
+        self.walk = Walk()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is F.scaled_dot_product_attention:
@@ -55,7 +111,7 @@ class WalkMode(TorchFunctionMode):
         if self.balanced:
             query, key = query.detach(), key.detach()
         scale = query.shape[-1] ** -0.5 if scale is None else float(scale)
-        return _Attention.apply(query, key, value, additive(attn_mask, query.dtype), scale, self.walk)
+        return WalkedAttention.apply(query, key, value, additive(attn_mask, query.dtype), scale, self.walk)
 
 
 def relevance(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from explorer.attention.readers import final_tokens, groups_of
+from explorer.attention.readers import final_tokens, groups_of, read_pool
 from explorer.attention.scores import Target, score_of
 from explorer.attention.switches import visible_attention
 from explorer.attention.trace import Tail, traced
@@ -29,9 +29,9 @@ BATCH = 8  # passes at a time
 class DropMode(TorchFunctionMode):
     """Hides one token of each image in a batch from every attention; keeps what follows the last layer."""
 
-    def __init__(self, dropped: Tensor, tokens: int, depth: int):
+    def __init__(self, dropped: Tensor, tokens: int, patches: int, depth: int):
         super().__init__()
-        self.tokens, self.depth = tokens, depth
+        self.tokens, self.patches, self.depth = tokens, patches, depth
         self.hidden = torch.zeros(len(dropped), 1, 1, tokens, device=dropped.device)
         self.hidden[torch.arange(len(dropped)), 0, 0, dropped] = -torch.inf
         self.layers = 0
@@ -46,11 +46,12 @@ class DropMode(TorchFunctionMode):
         return out
 
     def _attend(self, query, key, value, attn_mask=None, *args, **kwargs):
-        if key.shape[-2] != self.tokens:
+        keys = key.shape[-2]
+        if keys not in (self.tokens, self.patches):
             return F.scaled_dot_product_attention(query, key, value, attn_mask, *args, **kwargs)
-        if query.shape[-2] == self.tokens:
+        if query.shape[-2] == keys == self.tokens:
             self.layers += 1
-        hidden = self.hidden.to(query.dtype)
+        hidden = self.hidden[..., -keys:].to(query.dtype)
         if attn_mask is not None:
             seen = attn_mask.dtype == torch.bool
             hidden = hidden.masked_fill(~attn_mask, -torch.inf) if seen else attn_mask + hidden
@@ -67,7 +68,7 @@ def compute(
     """
     score = score_of(recording, target, similar_to)
     with traced(recording, score, balanced=False) as trace:
-        whole, pooled = float(trace.score.detach()), bool(trace.watch.pooling)
+        whole, pooled = float(trace.score.detach()), read_pool(trace)
         tensor, gradient = final_tokens(trace)
         place = trace.watch.tail.place(tensor)
     groups = [] if pooled else groups_of(gradient, len(recording.prefix_tokens) + 1)
@@ -89,15 +90,16 @@ def _scores_without(
 ) -> Tensor:
     """ "image": the score without each of these tokens; `shared` are those whose mean the classifier reads."""
     model = recording.model
-    mode = DropMode(dropped, len(recording.tokens), recording.depth)
+    rows, cols = recording.grid
+    mode = DropMode(dropped, len(recording.tokens), rows * cols, recording.depth)
     pixels = model.pixels(recording.image).expand(len(dropped), -1, -1, -1)
     with visible_attention(model.module), mode:
         tokens, logits = model.forward(pixels)
         if shared is not None:
             final = mode.tail.made(place)
             tokens, logits = mode.tail.run(final, left_out(final, dropped, shared), tokens, logits)
-    rows = range(len(dropped))
-    return torch.stack([score(tokens[i : i + 1], None if logits is None else logits[i : i + 1]) for i in rows])
+    images = range(len(dropped))
+    return torch.stack([score(tokens[i : i + 1], None if logits is None else logits[i : i + 1]) for i in images])
 
 
 def left_out(final: Tensor, dropped: Tensor, shared: Tensor) -> Tensor:

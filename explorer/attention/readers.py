@@ -7,6 +7,7 @@ the tokens, its own weights count, as in any layer of the walk: the mean over he
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from explorer.attention.trace import Attended, Trace
@@ -20,10 +21,9 @@ def weights_of_readers(trace: Trace) -> Tensor:
 
     Raises QueryError where the score reads each token in its own way and no attention says how much.
     """
-    for pool in trace.watch.pooling:
-        (gradient,) = trace.gradients([pool.out], keep=True)
-        if gradient.any():
-            return pooled(pool, gradient[0])
+    if pool := read_pool(trace):
+        read = pooled(*pool)  # of all tokens, or of the patches, which come last
+        return F.pad(read, (len(trace.recording.tokens) - len(read), 0))
     _, gradient = final_tokens(trace)
     weights = torch.zeros(len(gradient), device=gradient.device)
     groups = groups_of(gradient, at_most=len(trace.recording.prefix_tokens) + 1)
@@ -35,6 +35,15 @@ def weights_of_readers(trace: Trace) -> Tensor:
     for group in groups:
         weights[group] = 1 / (len(groups) * len(group))
     return weights
+
+
+def read_pool(trace: Trace) -> tuple[Attended, Tensor] | None:
+    """The attention that pools the tokens on the way to the score, and the score's gradient there, "head query dim"."""
+    for pool in trace.watch.pooling:
+        (gradient,) = trace.gradients([pool.out], keep=True)
+        if gradient.any():
+            return pool, gradient[0]
+    return None
 
 
 def final_tokens(trace: Trace) -> tuple[Tensor, Tensor]:
@@ -62,7 +71,7 @@ def groups_of(gradient: Tensor, at_most: int) -> list[Tensor]:
 
 
 def pooled(pool: Attended, gradient: Tensor) -> Tensor:
-    """ "head query dim" of a pooling attention -> "token": summed over queries, the mean over heads of (gradient A)+."""
+    """ "head query dim" of a pooling attention -> "token": mean over heads of (gradient * A)+, summed over queries."""
     pattern = pool.call.pattern(slice(None)).to(gradient.dtype)
     relevance = pattern * (gradient @ pool.v.mT)
     return relevance.clamp_min(0).mean(dim=0).sum(dim=0).float()

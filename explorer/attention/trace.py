@@ -91,12 +91,12 @@ class Attended:
 class Watch(TorchFunctionMode):
     """Keeps a pass's residual stream, its attention calls, what enters them and what follows the last one."""
 
-    def __init__(self, tokens: int, depth: int):
+    def __init__(self, tokens: int, patches: int, depth: int):
         super().__init__()
-        self.tokens, self.depth = tokens, depth
+        self.tokens, self.patches, self.depth = tokens, patches, depth
         self.stream = KeptStream(tokens)
         self.attention: list[Attended] = []  # one a layer
-        self.pooling: list[Attended] = []  # calls from other tokens, to these
+        self.pooling: list[Attended] = []  # calls from other tokens, to these or to the patches alone
         self.entering: list[Tensor] = []  # "1 token width": what each layer's q, k and v are made of
         self.tail = Tail()
         self._latest: Tensor | None = None  # the tokens after the last norm or sum
@@ -121,12 +121,12 @@ class Watch(TorchFunctionMode):
         return isinstance(out, Tensor) and out.ndim == 3 and out.shape[:2] == (1, self.tokens)
 
     def _attend(self, out, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
-        if query.shape[0] != 1 or key.shape[-2] != self.tokens:
+        if query.shape[0] != 1 or key.shape[-2] not in (self.tokens, self.patches):
             return
         q, k, v = (each_heads_own(t.detach(), out.shape[1])[0] for t in (query, key, value))
         scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
         attended = Attended(Call(q, k, scale, additive(attn_mask, query.dtype)), v, out)
-        if query.shape[-2] != self.tokens:
+        if query.shape[-2] != self.tokens or key.shape[-2] != self.tokens:
             self.pooling.append(attended)
             return
         self.attention.append(attended)
@@ -189,7 +189,8 @@ def traced(
     """
     _check(recording, 0, budget)
     model = recording.model
-    watch = Watch(len(recording.tokens), recording.depth)
+    rows, cols = recording.grid
+    watch = Watch(len(recording.tokens), rows * cols, recording.depth)
     rules = BalancedMode(model.name) if balanced else None
     with torch.inference_mode(False), torch.enable_grad():
         pixels = model.pixels(recording.image).requires_grad_()
