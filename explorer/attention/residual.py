@@ -61,8 +61,12 @@ class ResidualStream:
         if len(known) != 1:
             return
         self._adding = True
+        self._note_operands(known[0], b if known[0] is a else a)
+
+    def _note_operands(self, x: Tensor, branch: Tensor) -> None:
+        """Called with both operands of each sum that makes a new x."""
         if len(self.norms) < self._layers:
-            self.norms.append(_norms(known[0]))
+            self.norms.append(_norms(x))
 
     def _is_token_tensor(self, x) -> bool:
         return isinstance(x, Tensor) and x.ndim == 3 and x.shape[0] == 1 and x.shape[1] == self.tokens

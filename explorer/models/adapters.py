@@ -64,7 +64,7 @@ class TransformersAdapter:
             # A masked autoencoder shuffles patches by sorting noise, even when it masks none: rising noise keeps order.
             patch = self.backbone(module).config.patch_size
             patches = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
-            keywords["noise"] = torch.arange(patches, device=pixels.device)[None]
+            keywords["noise"] = torch.arange(patches, device=pixels.device).expand(len(pixels), -1)
         return keywords
 
     def check_size(self, module: nn.Module, height: int, width: int) -> None:

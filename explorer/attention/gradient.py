@@ -1,0 +1,51 @@
+"""Token times its balanced gradient, summed over the layers: FullGrad+ of LibraGrad (Mehri et al., CVPR 2025).
+
+M[t] = sum over layers l of x_l[t] . dS/dx_l[t], where x_l is the residual stream as it enters layer l, S the score
+and the gradient the balanced one. The map is signed: patches above 0 speak for the score, those below 0 against it.
+Each layer's summands and the shares of all biases after it add up to the score.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from explorer.attention.balanced import Completeness
+from explorer.attention.scores import Target, on_patches, score_of
+from explorer.attention.trace import traced
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """A map and how well its account closes."""
+
+    heatmap: np.ndarray  # (rows, cols) float32, signed
+    layers: np.ndarray  # (layer, tokens) float32: each layer's summand
+    completeness: Completeness  # of what enters layer 0
+
+
+def attribution(
+    recording: "Recording", target: Target = None, similar_to: "Recording | tuple[int, int] | None" = None
+) -> Attribution:
+    """The map with each layer's part and its account.
+
+    Raises QueryError for an unknown target or layers without one residual stream, UnsupportedModelError for an
+    operation without a balanced gradient.
+    """
+    with traced(recording, score_of(recording, target, similar_to)) as trace:
+        stream = trace.stream[:-1]
+        gradients = trace.gradients(stream)
+        layers = torch.stack([(x * g).detach().sum(-1)[0] for x, g in zip(stream, gradients, strict=True)])
+        completeness = trace.completeness(stream[0], gradients[0])
+    return Attribution(on_patches(recording, layers.sum(0)), layers.float().cpu().numpy(), completeness)
+
+
+def compute(
+    recording: "Recording", target: Target = None, similar_to: "Recording | tuple[int, int] | None" = None
+) -> np.ndarray:
+    """(rows, cols) float32, signed."""
+    return attribution(recording, target, similar_to).heatmap

@@ -1,0 +1,103 @@
+"""Integrated gradients (Sundararajan et al. 2017): each pixel's part in the way from an empty picture to this one.
+
+M[patch] = sum over its pixels and colours of (x - b) * the mean of dS/dx over the straight line from b to x, taken at
+the points of a Gauss-Legendre rule. The sum of the map is S(x) - S(b). The map is signed.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from explorer.attention.balanced import Completeness
+from explorer.attention.relevance import MEMORY_BUDGET, kept_bytes
+from explorer.attention.scores import Target, score_of
+from explorer.errors import QueryError
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+
+Baseline = Literal["grey", "black", "mean"]
+BATCH = 8  # pictures at a time, fewer where they would keep too much
+
+
+@dataclass(frozen=True)
+class Integral:
+    """A map and how well it adds up to the score less that of the baseline, which stands in for the biases."""
+
+    heatmap: np.ndarray  # (rows, cols) float32, signed
+    completeness: Completeness
+
+
+def integral(
+    recording: "Recording",
+    target: Target = None,
+    similar_to: "Recording | tuple[int, int] | None" = None,
+    steps: int = 32,
+    baseline: Baseline = "grey",
+) -> Integral:
+    """The map and its account; steps: points on the line; baseline: as for compute()."""
+    if not 2 <= steps <= 512:
+        raise QueryError(f"steps must be 2 to 512, not {steps}.")
+    score = score_of(recording, target, similar_to)
+    model = recording.model
+    with torch.inference_mode(False), torch.enable_grad():
+        pixels = model.pixels(recording.image)
+        start = baseline_pixels(recording, pixels, baseline)
+        nodes, weights = np.polynomial.legendre.leggauss(steps)
+        total = torch.zeros_like(pixels)
+        for some in np.array_split(np.arange(steps), -(-steps // _batch(recording))):
+            share, weight = (
+                torch.from_numpy(line[some]).to(pixels)[:, None, None, None] / 2 for line in (nodes, weights)
+            )
+            points = (start + (share + 0.5) * (pixels - start)).requires_grad_()
+            total += (weight * _gradients(recording, score, points)).sum(dim=0, keepdim=True)
+        parts = (pixels - start) * total
+        ends = [float(score(*model.forward(picture)).detach()) for picture in (pixels, start)]
+    rows, cols = recording.grid
+    patches = parts[0].sum(dim=0).reshape(rows, model.patch_size, cols, model.patch_size).sum(dim=(1, 3))
+    completeness = Completeness(ends[0], float(patches.sum()), ends[1])
+    return Integral(patches.float().cpu().numpy(), completeness)
+
+
+def compute(
+    recording: "Recording",
+    target: Target = None,
+    similar_to: "Recording | tuple[int, int] | None" = None,
+    steps: int = 32,
+    baseline: Baseline = "grey",
+) -> np.ndarray:
+    """(rows, cols) float32, signed.
+
+    target, similar_to: as for score_of(); steps: points on the line, 2 to 512; baseline: "grey" is the mean of the
+    model's training photos, which it sees as 0, "black", or the photo's own "mean" colour.
+    """
+    return integral(recording, target, similar_to, steps, baseline).heatmap
+
+
+def baseline_pixels(recording: "Recording", pixels: Tensor, baseline: Baseline) -> Tensor:
+    """The empty picture, as the model takes it: "1 3 height width"."""
+    if baseline == "grey":
+        return torch.zeros_like(pixels)
+    if baseline == "mean":
+        return pixels.mean(dim=(2, 3), keepdim=True).expand_as(pixels)
+    if baseline == "black":
+        mean, std = (
+            torch.tensor(numbers).to(pixels)[:, None, None] for numbers in (recording.model.mean, recording.model.std)
+        )
+        return (-mean / std).expand_as(pixels)
+    raise QueryError(f"baseline must be grey, black or mean, not {baseline!r}.")
+
+
+def _batch(recording: "Recording") -> int:
+    model = recording.model
+    return max(1, min(BATCH, MEMORY_BUDGET // kept_bytes(len(recording.tokens), model.width, model.depth)))
+
+
+def _gradients(recording: "Recording", score, points: Tensor) -> Tensor:
+    """Of the score of each picture, for its pixels: both "picture 3 height width"."""
+    tokens, logits = recording.model.forward(points)
+    scores = [score(tokens[i : i + 1], None if logits is None else logits[i : i + 1]) for i in range(len(points))]
+    return torch.autograd.grad(torch.stack(scores).sum(), points)[0]

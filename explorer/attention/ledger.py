@@ -1,0 +1,105 @@
+"""An exact account of one logit: what every head, patch, MLP, embedding and bias adds to it.
+
+The residual stream after the last layer is a sum, x = embedding + sum over layers of (attention + MLP), and what
+follows is affine once the last norm's mean and deviation, and the weights and gates of an attention pooling, are
+taken at their actual values: logit = G . x + c with one gradient G (Elhage et al. 2021; Gandelsman et al. 2024). So
+every summand of x has its share, G . summand; and within an attention, so has every head and every token that the
+head reads: sum over queries r of A[r, t] (W v_t) . G_r. A share counts the direct path only: what a head changes in
+later layers is in the shares of those.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from explorer.attention.scores import Target, score_of
+from explorer.attention.trace import Attended, Trace, traced
+from explorer.errors import QueryError
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+
+TOLERANCE = 1e-4  # of 1 + |score|: the largest gap between the account and the score
+BLOCK = 256  # query rows whose softmax is held at a time
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The shares in a score, which add up to it; all arrays are float32."""
+
+    score: float  # the model's own
+    heads: np.ndarray  # (layer, head, token): by the token that is read, prefix tokens first
+    mlps: np.ndarray  # (layer,)
+    embeddings: np.ndarray  # (token,): what enters layer 0; 0 for all that the classifier doesn't read
+    biases: (
+        np.ndarray
+    )  # (layer + 1,): of each attention, then of what follows the last layer: norm, pooling, classifier
+
+    @property
+    def total(self) -> float:
+        """The sum of all shares."""
+        parts = (self.heads, self.mlps, self.embeddings, self.biases)
+        return float(sum(part.sum(dtype=np.float64) for part in parts))
+
+    @property
+    def error(self) -> float:
+        """|total - score| / (1 + |score|)."""
+        return abs(self.total - self.score) / (1 + abs(self.score))
+
+
+def ledger(
+    recording: "Recording", target: Target = None, similar_to: "Recording | tuple[int, int] | None" = None
+) -> Ledger:
+    """The account of a class's logit, of the difference of two, or of a likeness; target, similar_to as for score_of().
+
+    Raises QueryError where the model's layers don't add to one residual stream or the shares don't add up to the
+    score, UnsupportedModelError where what follows the last layer isn't affine.
+    """
+    with traced(recording, score_of(recording, target, similar_to)) as trace:
+        assert trace.balanced is not None
+        (gradient,) = trace.gradients([trace.stream[-1]], keep=True)
+        after = trace.balanced.biases(after=trace.stream[-1])
+        layers = [_layer(trace, layer, gradient) for layer in range(recording.depth)]
+        embeddings = (trace.stream[0].detach() * gradient)[0].sum(dim=-1)
+        score = float(trace.score.detach())
+    account = Ledger(
+        score=score,
+        heads=torch.stack([heads for heads, _, _ in layers]).float().cpu().numpy(),
+        mlps=np.array([mlp for _, mlp, _ in layers], np.float32),
+        embeddings=embeddings.float().cpu().numpy(),
+        biases=np.array([*(bias for _, _, bias in layers), after], np.float32),
+    )
+    if not account.error <= TOLERANCE:
+        raise QueryError(
+            f"The shares that were found for {recording.model_name} add up to {account.total:.5g}, not to the score of "
+            f"{score:.5g}: its layers do something else beside attention and MLPs, so there is no account."
+        )
+    return account
+
+
+def _layer(trace: Trace, layer: int, gradient: Tensor) -> tuple[Tensor, float, float]:
+    """One layer's shares: of its heads "head token", its MLP and its attention's biases."""
+    assert trace.balanced is not None
+    branches = [branch for made, _, branch in trace.watch.stream.sums if made == layer]
+    attended = trace.watch.attention[layer]
+    (out_gradient,) = torch.autograd.grad(branches[0], attended.out, gradient, retain_graph=True)
+    bias = trace.balanced.biases()
+    heads = head_shares(attended, out_gradient[0])
+    shares = [float((branch.detach() * gradient).sum()) for branch in branches]
+    if len(shares) == 1:  # attention and MLP side by side, in one branch
+        return heads, shares[0] - float(heads.sum()) - bias, bias
+    return heads, sum(shares[1:]), bias
+
+
+def head_shares(attended: Attended, gradient: Tensor) -> Tensor:
+    """ "head query dim" of an attention's result -> "head token": by the token that is read, summed over queries."""
+    v = attended.v
+    total = v.new_zeros(v.shape[:2])
+    indices = gradient.flatten(2).abs().amax(dim=(0, 2)).nonzero()[:, 0]
+    for block in indices.split(BLOCK):
+        pattern = attended.call.pattern(block).to(v.dtype)
+        total += (pattern * (gradient[:, block] @ v.mT)).sum(dim=1)
+    return total

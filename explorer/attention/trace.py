@@ -1,0 +1,205 @@
+"""One forward pass with gradients, and what the rules of attribution need of it: the stream, attention, the tail."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from explorer.attention.balanced import BalancedMode, Completeness, tensors_in
+from explorer.attention.recorder import Call, additive, each_heads_own
+from explorer.attention.relevance import MEMORY_BUDGET, Score, _check
+from explorer.attention.residual import ResidualStream
+from explorer.attention.switches import visible_attention
+from explorer.errors import QueryError, RecordingError
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+
+NORMS = {"layer_norm", "rms_norm"}
+
+
+class Tail:
+    """The functions of a pass in their order, from the last attention on: run again, they show what others give."""
+
+    def __init__(self):
+        self._steps: list[tuple[Callable, Any, Any, Any]] = []  # function, arguments, keywords, result
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def add(self, func: Callable, args: Any, kwargs: Any, out: Any) -> None:
+        if any(True for _ in tensors_in(out)):
+            self._steps.append((func, args, kwargs, out))
+
+    def place(self, tensor: Tensor) -> int | None:
+        """After how many functions the tensor was there; None where none of them made it."""
+        return next((i + 1 for i, step in enumerate(self._steps) if step[3] is tensor), None)
+
+    def made(self, place: int) -> Tensor:
+        """The tensor that place() tells of."""
+        return self._steps[place - 1][3]
+
+    def run(self, old: Tensor, new: Tensor, *wanted: Tensor | None) -> list[Any]:
+        """What stands for the wanted tensors where `new` stands for `old`, of the same shape."""
+        stand_ins = {id(old): new}
+        for func, args, kwargs, out in self._steps[self.place(old) or 0 :]:
+            if any(id(tensor) in stand_ins for tensor in tensors_in((args, kwargs))):
+                again = func(*_replaced(args, stand_ins), **_replaced(kwargs, stand_ins))
+                stand_ins.update((id(a), b) for a, b in zip(tensors_in(out), tensors_in(again), strict=True))
+        return [stand_ins.get(id(tensor), tensor) for tensor in wanted]
+
+
+def _replaced(values: Any, stand_ins: dict[int, Tensor]) -> Any:
+    if isinstance(values, Tensor):
+        return stand_ins.get(id(values), values)
+    if isinstance(values, (list, tuple)):
+        return type(values)(_replaced(value, stand_ins) for value in values)
+    return {k: _replaced(v, stand_ins) for k, v in values.items()} if isinstance(values, dict) else values
+
+
+class KeptStream(ResidualStream):
+    """The residual stream with all its sums: (layer, x before, what is added)."""
+
+    def __init__(self, tokens: int):
+        super().__init__(tokens)
+        self.sums: list[tuple[int, Tensor, Tensor]] = []
+
+    def _note_operands(self, x: Tensor, branch: Tensor) -> None:
+        super()._note_operands(x, branch)
+        self.sums.append((self._layers - 1, x, branch))
+
+    @property
+    def last(self) -> Tensor | None:
+        """x after the last block."""
+        return None if self.broken else self._x
+
+
+@dataclass(frozen=True, eq=False)
+class Attended:
+    """One attention call: its pattern, its values and its result "1 head query dim", which the gradient reaches."""
+
+    call: Call  # of q and k, as a recording keeps them
+    v: Tensor  # "head token dim"
+    out: Tensor
+
+
+class Watch(TorchFunctionMode):
+    """Keeps a pass's residual stream, its attention calls, what enters them and what follows the last one."""
+
+    def __init__(self, tokens: int, patches: int, depth: int):
+        super().__init__()
+        self.tokens, self.patches, self.depth = tokens, patches, depth
+        self.stream = KeptStream(tokens)
+        self.attention: list[Attended] = []  # one a layer
+        self.pooling: list[Attended] = []  # calls from other tokens, to these or to the patches alone
+        self.entering: list[Tensor] = []  # "1 token width": what each layer's q, k and v are made of
+        self.tail = Tail()
+        self._latest: Tensor | None = None  # the tokens after the last norm or sum
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        followed = self.stream.follows(func)
+        if followed:
+            self.stream.before(args)
+        out = func(*args, **kwargs)
+        if followed:
+            self.stream.after(out)
+        if func is F.scaled_dot_product_attention:
+            self._attend(out, *args, **kwargs)
+        elif self._is_tokens(out) and (func.__name__ in NORMS or func.__name__.startswith("add")):
+            self._latest = out
+        if len(self.attention) == self.depth:
+            self.tail.add(func, args, kwargs, out)
+        return out
+
+    def _is_tokens(self, out: Any) -> bool:
+        return isinstance(out, Tensor) and out.ndim == 3 and out.shape[:2] == (1, self.tokens)
+
+    def _attend(self, out, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
+        if query.shape[0] != 1 or key.shape[-2] not in (self.tokens, self.patches):
+            return
+        q, k, v = (each_heads_own(t.detach(), out.shape[1])[0] for t in (query, key, value))
+        scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
+        attended = Attended(Call(q, k, scale, additive(attn_mask, query.dtype)), v, out)
+        if query.shape[-2] != self.tokens or key.shape[-2] != self.tokens:
+            self.pooling.append(attended)
+            return
+        self.attention.append(attended)
+        if self._latest is not None:
+            self.entering.append(self._latest)
+        self.stream.attended()
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One forward pass with gradients, up to a score."""
+
+    recording: "Recording"
+    watch: Watch
+    pixels: Tensor  # "1 3 height width"
+    tokens: Tensor  # "1 token width" after the last norm
+    logits: Tensor | None
+    score: Tensor
+    balanced: BalancedMode | None = None
+
+    @property
+    def stream(self) -> list[Tensor]:
+        """ "1 token width": x as it enters each layer, and after the last. Raises QueryError where there's no one x."""
+        entering = {}
+        for layer, x, _ in self.watch.stream.sums:
+            entering.setdefault(layer, x)
+        last = self.watch.stream.last
+        if last is None or len(entering) < self.recording.depth:
+            raise QueryError(
+                f"The layers of {self.recording.model_name} don't add to one residual stream, so the share of each "
+                "can't be told: ask for attention, rollout or relevance."
+            )
+        return [*entering.values(), last]
+
+    def gradients(self, tensors: list[Tensor], keep: bool = False) -> list[Tensor]:
+        """Of the score, for each tensor; zeros where it depends on none. keep: another backward pass will follow."""
+        if self.balanced:
+            self.balanced.biases()  # forgets those of the pass before
+        return list(torch.autograd.grad(self.score, tensors, retain_graph=keep, materialize_grads=True))
+
+    def completeness(self, x: Tensor, gradient: Tensor) -> Completeness:
+        """How closely x * gradient and the constants after x add up to the score; call it after that backward pass."""
+        assert self.balanced is not None
+        attributions = float((x.detach() * gradient).sum())
+        return Completeness(float(self.score.detach()), attributions, self.balanced.biases(after=x))
+
+
+@contextmanager
+def traced(
+    recording: "Recording",
+    score: Score,
+    balanced: bool = True,
+    budget: int = MEMORY_BUDGET,
+    attend: TorchFunctionMode | None = None,
+) -> Iterator[Trace]:
+    """Run the recording's image through its model again for gradients, which are asked for inside the block.
+
+    balanced: the backward pass is the balanced one; attend: a mode that takes the place of attention. The model's
+    parameters get no gradients. Raises QueryError where the pass would keep more than `budget` bytes.
+    """
+    _check(recording, 0, budget)
+    model = recording.model
+    rows, cols = recording.grid
+    watch = Watch(len(recording.tokens), rows * cols, recording.depth)
+    rules = BalancedMode(model.name) if balanced else None
+    with torch.inference_mode(False), torch.enable_grad():
+        pixels = model.pixels(recording.image).requires_grad_()
+        with visible_attention(model.module), rules or nullcontext(), attend or nullcontext(), watch:
+            tokens, logits = model.forward(pixels)
+        if len(watch.attention) != recording.depth:
+            raise RecordingError(
+                f"{model.name} made {len(watch.attention)} attention calls where {recording.depth} were recorded."
+            )
+        with rules or nullcontext():
+            number = score(tokens, logits)
+        yield Trace(recording, watch, pixels, tokens, logits, number, rules)
