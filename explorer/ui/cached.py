@@ -24,7 +24,6 @@ from explorer.ui.photos import Photo
 T = TypeVar("T")
 MODELS = 3  # a ViT-B is 330 MB
 RECORDINGS = 2  # ViT-S/8 at 480 px is 132 MB
-_RECORDED = "recorded"  # key of the session's newest recording
 POLL = 0.1  # seconds between two looks at a download
 _numbers: WeakKeyDictionary[Model, int] = WeakKeyDictionary()
 _count, _numbering = count(), Lock()
