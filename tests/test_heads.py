@@ -30,7 +30,8 @@ def with_head(head: nn.Module) -> Any:
     randomise(head)
     for part in head.modules():
         if isinstance(part, nn.BatchNorm1d):
-            part.running_mean.normal_(), part.running_var.uniform_(0.5, 2)
+            nn.init.normal_(part.get_buffer("running_mean"))
+            nn.init.uniform_(part.get_buffer("running_var"), 0.5, 2)
     return reference.eval()
 
 

@@ -54,7 +54,7 @@ def classifier(folder, **settings: Any) -> Any:
     import transformers
 
     torch.manual_seed(0)
-    reference = transformers.ViTForImageClassification(transformers.ViTConfig(**SMALL, **settings)).eval()
+    reference: Any = transformers.ViTForImageClassification(transformers.ViTConfig(**SMALL, **settings)).eval()
     torch.nn.init.normal_(reference.classifier.weight)
     reference.save_pretrained(folder)
     return reference

@@ -177,23 +177,31 @@ def load_timm_folder(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
     """
     config = read_config(folder)
     _check_config(config, folder.name)
+    settings = _folder_settings(config)
+    module = _empty_of(config, settings, folder.name)
     stored, adapter = read_model_folder(folder)
     named = {key.removeprefix("timm_model."): tensor for key, tensor in stored.items()}  # TimmWrapper's own prefix
     own, merged = merge_adapters(named, adapter, folder.name)
     check_quantised(own, folder.name)
     tensors = floats(own)
-    settings = _folder_settings(config)
-    channels = _to_rgb(tensors, settings, folder.name)
-    try:
-        module: Any = create_empty(config["architecture"], **settings)
-    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
-        raise CheckpointError(f"config.json in {folder.name} doesn't describe a model: {first_line(error)}.") from error
+    if channels := _to_rgb(tensors, settings, folder.name):
+        module = _empty_of(config, settings, folder.name)
     stretched = _stretched(tensors, module)
     left_out = fill(module, tensors, folder.name)
     check_left_out(left_out, folder.name, FOLDER_REMEDY)
     labels, gaps = name_classes(config.get("label_names") or config.get("id2label"), module.num_classes)
-    module.pretrained_cfg |= {"label_names": labels, "problem_type": config.get("problem_type")}
+    if labels:
+        module.pretrained_cfg["label_names"] = labels
+    module.problem_type = config.get("problem_type")  # TimmWrapper's word for what the outputs mean
     return module, (*merged, *channels, *stretched, *gaps, *left_out_note(left_out))
+
+
+def _empty_of(config: dict[str, Any], settings: dict[str, Any], name: str) -> Any:
+    """The module that a folder's config describes, to be filled."""
+    try:
+        return create_empty(config["architecture"], **settings)
+    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
+        raise CheckpointError(f"config.json in {name} doesn't describe a model: {first_line(error)}.") from error
 
 
 def _stretched(tensors: Tensors, module: Any) -> tuple[str, ...]:
@@ -286,7 +294,7 @@ def wrap_timm(
         prefix_tokens=prefix_tokens or _prefix_tokens(trunk),
         class_names=_class_names(anyway),
         input_size=_input_size(anyway, trunk),
-        outputs=meaning(config.get("problem_type"), anyway.num_classes),
+        outputs=meaning(getattr(anyway, "problem_type", None), anyway.num_classes),
         mean=rgb_values(config["mean"], IMAGENET_DEFAULT_MEAN),
         std=rgb_values(config["std"], IMAGENET_DEFAULT_STD),
         interpolation=config["interpolation"] if config.get("interpolation") in RESAMPLING else "bicubic",

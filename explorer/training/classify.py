@@ -27,7 +27,10 @@ LISTED = 6  # folders and classes that a sentence names
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities (image, class) for the images that opened, and a sentence for each that didn't."""
+    """Probabilities (image, class) for the images that opened, and a sentence for each that didn't.
+
+    Of a model of labels each is its own, of one that predicts a number it is that number (Model.outputs).
+    """
 
     images: list[str]
     probabilities: np.ndarray
@@ -101,6 +104,8 @@ def evaluate(model: Model, data: DatasetReport) -> Evaluation:
     Only the validation side counts where the data has one. What wasn't scored is told in the notes.
     """
     names = class_names_of(model)
+    if model.outputs == "number":
+        raise ModelError(f"{model.name} predicts a number, not classes: predict it, and compare the numbers yourself.")
     items = data.split_items("val") or list(data.items)
     known = match_classes(data.class_names, model.class_names, len(names))
     found = predict(model, [item.file for item in items], [item.name for item in items])
@@ -115,6 +120,9 @@ def evaluate(model: Model, data: DatasetReport) -> Evaluation:
         return Evaluation(found, rows, None, notes)
     logits = np.log(np.maximum(found.probabilities[scored], 1e-12))
     ranked = predictions(logits, labels[scored], [items[place] for place in scored], names)
+    if model.outputs == "labels":  # each label's own probability, which needn't add up to 1
+        own = {items[place].name: float(found.probabilities[place].max()) for place in scored}
+        ranked = [row | {"probability": own[row["name"]]} for row in ranked]
     return Evaluation(found, ranked + rows, report(logits, labels[scored], names), notes)
 
 

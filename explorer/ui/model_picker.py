@@ -10,6 +10,7 @@ from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.formats.architecture import HEADS_UNTOLD
 from explorer.models.formats.config import WEIGHT_SUFFIXES
+from explorer.models.formats.fitting import LEFT_OUT
 from explorer.models.source import ModelSource
 from explorer.ui import cached
 from explorer.ui.address import by_key, take, write, write_unless
@@ -93,7 +94,7 @@ def source_of(text: str) -> str:
 def load_picked(source: str, prefix: str = "") -> Model:
     """The model of a registry key or of what was typed; a bare weights file gets three fields of settings.
 
-    What was assumed of its heads is said below them.
+    What was assumed of it is said below them.
     prefix: begins the fields' keys. Raises ExplorerError where the model can't be loaded.
     """
     wanted = ModelSource(source if registry.find(source) else source_of(source))
@@ -103,15 +104,16 @@ def load_picked(source: str, prefix: str = "") -> Model:
         for name in FIELDS:
             write(f"{prefix}{name}", None)
     model = cached.load_model(wanted)
-    _say_assumed_heads(model)
+    _say_assumed(model)
     return model
 
 
-def _say_assumed_heads(model: Model) -> None:
-    """Wrong heads give wrong maps that look right, so what was assumed stands wherever the model is picked."""
+def _say_assumed(model: Model) -> None:
+    """A wrong guess gives wrong maps that look right, so what was assumed stands wherever the model is picked."""
     for note in model.notes:
-        if note.startswith(HEADS_UNTOLD):
-            st.caption(f":material/info: {plain(note)} If that is wrong, give **Heads**.")
+        if not note.startswith(LEFT_OUT):
+            remedy = " If that is wrong, give **Heads**." if note.startswith(HEADS_UNTOLD) else ""
+            st.caption(f":material/info: {plain(note)}{remedy}")
 
 
 def _keep_model_in_use(error: ExplorerError, wanted: str) -> Model:

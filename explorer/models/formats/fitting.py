@@ -10,6 +10,7 @@ from explorer.errors import CheckpointError
 from explorer.models.formats.dialects import Tensors
 from explorer.models.formats.reading import first_line
 
+LEFT_OUT = "Left out, because a backbone has no place for it"  # begins the note that lists such tensors
 LISTED = 12  # names in a note before "and N more"
 
 
@@ -53,7 +54,7 @@ def left_out_note(keys: list[str]) -> tuple[str, ...]:
         groups[group] = groups.get(group, 0) + 1
     listed = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in list(groups.items())[:LISTED])
     more = f" and {len(groups) - LISTED} more" if len(groups) > LISTED else ""
-    return (f"Left out, because a backbone has no place for it: {listed}{more}.",)
+    return (f"{LEFT_OUT}: {listed}{more}.",)
 
 
 def fill(module: nn.Module, tensors: Tensors, file: str) -> list[str]:
