@@ -83,7 +83,7 @@ def classify(module: Any, tokens: Tensor, balanced: bool) -> Tensor:
     elif module.global_pool == "avg":
         pooled = tokens[module.num_prefix_tokens :].mean(0)
     else:
-        pooled = latent(module.attn_pool, tokens, balanced)[1]
+        pooled = latent(module.attn_pool, tokens[module.num_prefix_tokens :], balanced)[1]
     return module.head(norm(module.fc_norm, pooled, balanced))
 
 
