@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from explorer.training.plan import Plan
 
 if TYPE_CHECKING:
+    from explorer.training.folder import RunFolder, State
+    from explorer.training.reporter import Progress
     from explorer.training.run import Result
 
 ASKED = (
@@ -22,6 +24,7 @@ ASKED = (
     "arch",
     "num_heads",
     "grid",
+    "stored",
 )  # what finetune() takes as it is typed
 # torch's threads spin for milliseconds when they wait for one another. Beside any other busy program that doubled the
 # processor time of a pass and made it slower; so short a wait still bridges the gaps inside a layer.
@@ -43,6 +46,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--stop-after", type=int, metavar="EPOCHS", help="stop after so many epochs; resumable")
     parser.add_argument("--onnx", action="store_true", help="also write model.onnx into the checkpoint")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs into the run")
+    parser.add_argument("--stored", type=Path, help=argparse.SUPPRESS)  # given by the page: the data as read already
     add_plan_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -100,9 +104,27 @@ def run(args: argparse.Namespace) -> int:
             finetune(args.data or "", args.model, plan, folder.path, progress=False, **asked)
             return 0
         with told(name, True, SILENT) as show:
-            result = finetune(args.data or "", args.model, plan, folder.path, progress=show or False, **asked)
+            found = shown_data(folder, show)
+            result = finetune(args.data or "", args.model, plan, folder.path, progress=found, **asked)
     print(summary(result))
     return 0
+
+
+def shown_data(folder: "RunFolder", show: "Progress | None") -> "Progress":
+    """`show`, but with what was found in the data first: which classes, how many images, what validates."""
+    from explorer.data.report import DatasetReport
+
+    printed = False
+
+    def also(state: "State") -> None:
+        nonlocal printed
+        if not printed and state.phase not in ("", "reading") and folder.dataset.is_file():
+            printed = True
+            print(*DatasetReport.from_json(folder.dataset.read_text(encoding="utf-8")).lines(), sep="\n", flush=True)
+        if show:
+            show(state)
+
+    return also
 
 
 @contextmanager

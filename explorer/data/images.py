@@ -23,6 +23,7 @@ MAX_PIXELS = 100_000_000
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"}
 
+THUMBNAIL_SIDE, THUMBNAIL_LONGEST = 144, 576  # pixels of a thumbnail's short side, and at most of its long one
 HEAD = 256  # bytes that tell the kind of a file
 # What Pillow's decoders raise on damaged data; none of it says anything but "this file is broken".
 _BROKEN = (
@@ -45,6 +46,15 @@ def open_image(source: ImageSource) -> Image.Image:
     name = _name(source)
     with _open(source, name) as image:
         return _decode(image, name)
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """A small JPEG of an RGB picture, of the same shape."""
+    scale = min(THUMBNAIL_SIDE / min(image.size), THUMBNAIL_LONGEST / max(image.size))
+    size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+    file = io.BytesIO()
+    image.resize(size, reducing_gap=2.0).save(file, "JPEG", quality=80)
+    return file.getvalue()
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

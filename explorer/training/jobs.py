@@ -52,10 +52,11 @@ def start(
     arch: str | None = None,
     num_heads: int | None = None,
     grid: str | None = None,
+    stored: Path | None = None,
 ) -> RunFolder:
     """Start `python -m explorer finetune …` in a process of its own, which outlives this one; returns its folder.
 
-    arch, num_heads and grid: what a bare weights file can't tell.
+    arch, num_heads and grid: what a bare weights file can't tell. stored: the folder of the data as read already.
     Raises TrainingError for a name that can't be used or is taken. What goes wrong later is told by the run's state.
     """
     folder = RunFolder(run_path(name, runs))
@@ -67,6 +68,7 @@ def start(
     arguments += ["--arch", arch] if arch else []
     arguments += ["--num-heads", str(num_heads)] if num_heads else []
     arguments += ["--grid", grid] if grid else []
+    arguments += ["--stored", str(stored)] if stored else []
     try:
         folder.path.mkdir(parents=True)
         _launch(folder, arguments)

@@ -14,6 +14,7 @@ from explorer.training.plan import Plan
 class Options:
     """data and model as finetune takes them; checkpoint: the folder to make; onnx and tensorboard: also write these.
 
+    stored: the folder that holds the data as read already (see explorer.data.store), where there is one.
     arch, num_heads and grid ("ROWSxCOLS"): what a bare weights file can't tell, as load_model takes them.
     """
 
@@ -25,6 +26,7 @@ class Options:
     arch: str | None = None
     num_heads: int | None = None
     grid: str | None = None
+    stored: str | None = None
 
 
 def runs_folder() -> Path:

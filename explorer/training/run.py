@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
+from explorer.data.report import DatasetReport
 from explorer.errors import PlanError, TrainingError
 from explorer.models.backbone import Model
 from explorer.training.checkpoints import check_free
@@ -42,7 +43,7 @@ class Result:
 
 
 def finetune(
-    path: str | Path,
+    path: str | Path | DatasetReport,
     source: str | Path | Model,
     plan: Plan | None = None,
     run_dir: str | Path = "runs/run",
@@ -55,10 +56,12 @@ def finetune(
     arch: str | None = None,
     num_heads: int | None = None,
     grid: str | None = None,
+    stored: str | Path | None = None,
     progress: Progress | bool = True,
 ) -> Result:
-    """Fine-tune a Vision Transformer on a zip or folder of class folders.
+    """Fine-tune a Vision Transformer on a zip or folder of class folders, or on what read_dataset found in one.
 
+    stored: a folder of explorer.data.store that holds the data at path as read already; it is used while it is there.
     source: what load_model takes, with arch, num_heads and grid, or a loaded Model. run_dir: a new folder for the run,
     or with resume=True one that was stopped, interrupted or failed. checkpoint: the folder to make; by default
     checkpoints/<name> beside the folder "runs" that holds run_dir, else run_dir/checkpoint. Result.checkpoint is its
@@ -71,7 +74,10 @@ def finetune(
     plan = (plan or Plan()).resolved()
     model_name = source.source if isinstance(source, Model) else str(source)
     target = str(checkpoint or default_checkpoint(folder.path))
-    options = Options(str(path), model_name, target, onnx, tensorboard, arch, num_heads, grid)
+    given = path if isinstance(path, DatasetReport) else None
+    data = given.source if given else str(path)
+    kept = None if stored is None else str(stored)
+    options = Options(data, model_name, target, onnx, tensorboard, arch, num_heads, grid, kept)
     if resume:
         options, plan = read_config(folder)
     if main:
@@ -84,7 +90,7 @@ def finetune(
         try:
             if main:
                 _wait_for_turn(stack, folder, reporter, stop)
-            work = Work(folder, start_accelerator(plan), reporter, options, plan, stop)
+            work = Work(folder, start_accelerator(plan), reporter, options, plan, stop, given)
             metrics, status = work.run(source if isinstance(source, Model) else None, stop_after)
         except Stopped:  # before there was anything to keep
             reporter.update(status="stopped", place=None, seconds_left=None)

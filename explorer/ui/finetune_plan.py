@@ -46,7 +46,7 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
         folder = start(
             dataset.path, model.source, plan, (name or "").strip(), runs_folder(), onnx=onnx,
-            arch=choice.arch, num_heads=choice.num_heads, grid=choice.grid,
+            arch=choice.arch, num_heads=choice.num_heads, grid=choice.grid, stored=dataset.stored,
         )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
 
