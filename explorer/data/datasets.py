@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from explorer.data.archives import DamagedEntryError
+from explorer.data.decoding import FULL_SIZE
 from explorer.data.duplicates import Fingerprint, find_duplicates, fingerprint
 from explorer.data.images import open_image, thumbnail
 from explorer.data.layout import LAYOUT_HELP, NO_CLASS, Place, find_layout
@@ -214,6 +215,7 @@ def _check(file: _File, data: bytes | str) -> _Checked | Rejected:
         _write(file.thumbnail_at, thumbnail(image))
     path = file.keep_at or file.found_at
     marks = fingerprint(image)
+    width, height = image.info.get(FULL_SIZE, image.size)
     item = Item(
         path=None if path is None else str(path),
         name=file.name,
@@ -221,8 +223,8 @@ def _check(file: _File, data: bytes | str) -> _Checked | Rejected:
         split=file.split,
         sha=hashlib.sha256(data).hexdigest(),
         dhash=f"{marks.dhash:016x}",
-        width=image.width,
-        height=image.height,
+        width=width,
+        height=height,
     )
     return _Checked(item, marks)
 
