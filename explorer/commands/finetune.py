@@ -118,7 +118,7 @@ def shown_data(folder: "RunFolder", show: "Progress | None") -> "Progress":
 
     def also(state: "State") -> None:
         nonlocal printed
-        if not printed and state.phase not in ("", "reading") and folder.dataset.is_file():
+        if not printed and state.phase not in ("", *SILENT) and folder.dataset.is_file():
             printed = True
             print(*DatasetReport.from_json(folder.dataset.read_text(encoding="utf-8")).lines(), sep="\n", flush=True)
         if show:

@@ -37,7 +37,7 @@ def keep_upload(file: IO[bytes], folder: Path, suffix: str, limit: int, in_use: 
     finally:
         if part is not None:
             Path(part.name).unlink(missing_ok=True)
-    trim(folder, limit, {path.name, *in_use})
+    trim(folder.iterdir(), limit, {path.name, *in_use})
     return path
 
 
@@ -55,11 +55,11 @@ def _put(part: Path, path: Path) -> None:
     part.replace(path)
 
 
-def trim(folder: Path, limit: int, kept: Collection[str]) -> None:
-    """Drop the oldest files and folders above `limit` bytes, but none of the names that are kept."""
+def trim(paths: Iterable[Path], limit: int, kept: Collection[str]) -> None:
+    """Drop the oldest of the files and folders above `limit` bytes in all, but none of the names that are kept."""
     seen: set[int] = set()
     total = 0
-    for path in sorted(folder.iterdir(), key=_modified, reverse=True):
+    for path in sorted(paths, key=_modified, reverse=True):
         total += _bytes(path, seen)
         if total <= limit or path.name in kept or path.name.startswith(".part-"):
             continue
