@@ -102,3 +102,9 @@ def test_control_characters_that_are_all_that_differs_keep_names_apart(tmp_path)
         for name, data in files.items():
             archive.writestr(name, data)
     assert len(read_dataset(tmp_path / "a.zip").class_names) == 2
+
+
+def test_windows_backslashes_beside_letters_that_end_like_one(tmp_path):
+    names = [f"{name}\\{number}.png".encode("cp932") for name in ("ソース", "ソーダ", "水") for number in range(2)]
+    report = read_dataset(foreign_zip(tmp_path / "a.zip", {name: picture(i) for i, name in enumerate(names)}))
+    assert report.counts() == {"ソース": 2, "ソーダ": 2, "水": 2}

@@ -16,6 +16,7 @@ from explorer.data.code_pages import CODE_PAGES, CodePage, plausibility
 UTF8_FLAG = 0x800
 UNICODE_PATH = 0x7075  # the extra field's number
 _FORCED = "cp437"  # how zipfile reads the bytes of other names; it has a character for each byte
+_MOST = 2000  # parts of names that are judged
 _LEAST = 0.55  # plausibility below which a code page isn't believed
 _MARGIN = 0.08  # by which the best must be more plausible than the next that gives other names
 
@@ -83,7 +84,8 @@ def _choose(raw: Sequence[bytes], proven: Sequence[tuple[bytes, str]]) -> tuple[
     sure = [page for page in pages if proven and all(_is(name, page.codec, text) for name, text in proven)]
     if sure:
         return sure[0].codec, ""
-    ranked = sorted(((_score(raw, page), page) for page in pages), key=lambda pair: -pair[0])
+    words, slashes = _words(raw), any(b"/" in name for name in raw)
+    ranked = sorted(((_score(words, page, slashes), page) for page in pages), key=lambda pair: -pair[0])
     if not ranked or ranked[0][0] < _LEAST:
         return None, (
             f"{_some(raw)} in an old code page that can't be told, so they look garbled; zip the images again with a "
@@ -129,14 +131,12 @@ def _decoded(raw: bytes, codec: str | None) -> str:
     return raw.decode(_FORCED).replace("\\", "⧵" if b"/" in raw else "\\")
 
 
-def _score(raw: Sequence[bytes], page: CodePage) -> float:
-    """plausibility, less where folders would be divided by a backslash beside the usual slash: it is half a letter."""
-    words = _words(raw)
-    torn = any(b"/" in name for name in raw) and any("\\" in word.decode(page.codec) for word in words)
+def _score(words: Sequence[bytes], page: CodePage, slashes: bool) -> float:
+    """plausibility, less where a backslash beside the usual slashes would divide folders: it is half a letter."""
+    torn = slashes and any("\\" in word.decode(page.codec) for word in words)
     return plausibility(words, page) * (0.5 if torn else 1.0)
 
 
 def _words(raw: Sequence[bytes]) -> list[bytes]:
-    """Each part of a path that isn't plain ASCII, once: a class's name counts no more often for its many images."""
-    parts = {part: None for name in raw for part in name.split(b"/") if not part.isascii()}
-    return list(parts)
+    """Parts of paths that aren't plain ASCII, each once: a class's name counts no more often for its many images."""
+    return list({part: None for name in raw for part in name.split(b"/") if not part.isascii()})[:_MOST]
