@@ -33,6 +33,10 @@ class DataError(ExplorerError):
     """A data set, archive or folder that can't be used."""
 
 
+class DiskError(DataError):
+    """A disk that is full or can't be written to; nothing is wrong with the data."""
+
+
 class PlanError(ExplorerError, ValueError):
     """A fine-tuning plan with unknown or impossible settings."""
 

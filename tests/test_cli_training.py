@@ -41,6 +41,7 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
     assert main([*train, "--stop-after", "1"]) == 0
     told = capsys.readouterr()
     assert "stopped" in told.out
+    assert told.out.startswith("21 images of 3 classes, 15 to train on and 6 to validate\n  blue: 7 (5 + 2)\n")
     assert told.err.startswith(
         "mine: caching\nmine: baseline\nmine: training, epoch 0 of 3\nmine: training, epoch 1 of 3"
     )

@@ -12,7 +12,7 @@ from explorer.data.datasets import read_images
 from explorer.data.report import Item
 from explorer.errors import ModelError
 from explorer.models.loading import load_model
-from explorer.training.classify import evaluate, predict, write_predictions
+from explorer.training.classify import Predictions, evaluate, predict, write_predictions
 from explorer.training.estimate import estimate
 from explorer.training.evaluation import bootstrap, knn_accuracy, losses, predictions, report, scores, wilson
 from explorer.training.plan import Plan
@@ -237,3 +237,17 @@ def test_estimate_counts_disk_exactly(tmp_path, train):
     assert made.seconds == made.before_seconds + 7 * made.epoch_seconds > 0
     full = estimate(model, Plan(train=train, augmentation="full"), NAMES, images, val=5)
     assert full.cache_bytes == 5 * 32 * 32 * 3
+
+
+def test_names_that_a_spreadsheet_would_run_are_text_in_the_csv(tmp_path):
+    names = ['=HYPERLINK("http://x")', "-1", "+cmd", "@sum", "plain"]
+    found = Predictions(["\t=1+1.png", "-a.png", "b.png"], np.eye(5)[[0, 1, 2]], names, {})
+    write_predictions(tmp_path / "out.csv", found, {"\t=1+1.png": "=1", "b.png": "plain"})
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    safe = ["'" + names[0], "-1", "'+cmd", "'@sum", "plain"]
+    assert rows[0] == ["image", "actual", "predicted", "probability", *safe]
+    assert [row[:3] for row in rows[1:]] == [
+        ["'\t=1+1.png", "'=1", safe[0]], ["'-a.png", "", "-1"], ["b.png", "plain", "'+cmd"],
+    ]  # fmt: skip
+    assert rows[1][3:] == ["1.000000", "1.000000", *["0.000000"] * 4]

@@ -13,9 +13,9 @@ from explorer.errors import DataError
 from explorer.models.source import ModelSource
 from explorer.training.options import Options, write_config
 from explorer.training.plan import Plan
-from explorer.ui.finetune_data import read_once
+from explorer.ui.finetune_data import read_data
 from explorer.ui.finetune_report import copies_line, thumbnail
-from explorer.ui.finetune_uploads import data_suffix, data_title, keep_upload, trim, uploads_folder
+from explorer.ui.finetune_uploads import data_suffix, data_title, keep_data, uploads_folder
 from tests.digits import digit_files, digits_zip
 from tests.test_finetune_page import make_run, words
 from tests.zips import picture, write_folder, write_zip
@@ -81,7 +81,7 @@ def data_step(**address: str) -> AppTest:
 
 def upload(path: Path, title: str) -> str:
     with path.open("rb") as stream:
-        return keep_upload(stream, data_suffix(title)).name
+        return keep_data(stream, data_suffix(title)).name
 
 
 def test_a_data_set_is_found_again_by_the_address_and_in_a_list(runs, tmp_path):
@@ -131,7 +131,7 @@ def test_of_a_refused_data_set_nothing_is_kept_and_the_one_in_use_stays(runs, tm
 )
 def test_what_is_wrong_with_a_zip_is_said_by_its_name(runs, tmp_path, files, sentence):
     with pytest.raises(DataError, match=f"^{sentence}"):
-        read_once(write_zip(tmp_path / "0123456789abcdef.zip", files), "my.zip")
+        read_data(write_zip(tmp_path / "0123456789abcdef.zip", files), "my.zip")
 
 
 def test_a_disk_that_is_full_is_one_sentence_and_leaves_no_half_file(runs, tmp_path):
@@ -141,25 +141,27 @@ def test_a_disk_that_is_full_is_one_sentence_and_leaves_no_half_file(runs, tmp_p
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
         with pytest.raises(DataError, match=r"can't be kept on disk \(File too large\)"):
-            keep_upload(io.BytesIO(bytes(3_000_000)), ".zip")
+            keep_data(io.BytesIO(bytes(3_000_000)), ".zip")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert not list(uploads_folder().iterdir())
 
 
-def test_uploads_are_named_by_content_and_the_oldest_go_but_not_what_a_run_reads(runs, tmp_path):
+def test_uploads_are_named_by_content_and_the_oldest_go_but_not_what_a_run_reads(runs, tmp_path, monkeypatch):
     paths = []
     for number, content in enumerate((b"a" * 10, b"b" * 10, b"c" * 10)):
         file = tmp_path / "upload"
         file.write_bytes(content)
         with file.open("rb") as stream:
-            paths.append(keep_upload(stream, ".zip"))
+            paths.append(keep_data(stream, ".zip"))
         os.utime(paths[-1], (number, number))
     with (tmp_path / "upload").open("rb") as stream:
-        assert keep_upload(stream, ".zip") == paths[2]
+        assert keep_data(stream, ".zip") == paths[2]
     folder = make_run(runs, "reading", status="queued", place=1)
     write_config(folder, Options(str(paths[0]), ModelSource("bundled"), "x"), Plan().resolved())
-    trim(uploads_folder(), paths[2], 15)
+    monkeypatch.setattr("explorer.ui.finetune_uploads.LIMIT", 15)
+    with (tmp_path / "upload").open("rb") as stream:
+        keep_data(stream, ".zip")
     assert [path.exists() for path in paths] == [True, False, True]
     assert not list(uploads_folder().glob(".part-*"))

@@ -202,7 +202,7 @@ from explorer.ui.state import Choice
 weights, data = st.query_params["weights"], Path(st.query_params["data"])
 model = load_model(weights, device="cpu", num_heads=4)
 choice = Choice(model, samples()[0], 32, "crop")
-choose_plan(choice, Dataset(data, "digits", read_dataset(data)))
+choose_plan(choice, Dataset(data, "digits", data.parent / "unread", read_dataset(data)))
 """
 
 

@@ -8,7 +8,7 @@ from explorer.errors import DataError
 
 def layout(*names):
     """{name: (class, split)} and the counts."""
-    places, passed_over = find_layout(names)
+    places, passed_over, _ = find_layout(names)
     return {names[place.index]: (place.class_name, place.split) for place in places}, passed_over
 
 
@@ -96,7 +96,7 @@ def test_a_class_named_like_a_split_without_its_partner():
     [
         ([], "holds no images"),
         (["readme.txt", "cats/notes.md"], "holds no images"),
-        (["1.png", "2.png"], "holds 2 images but no class folders; put the images of each class in a folder"),
+        (["train/1.png", "val/2.png"], "holds 2 images but no class folders; put the images of each class in a folder"),
     ],
 )
 def test_no_class_folders_at_all(names, words):
@@ -110,11 +110,71 @@ def test_thousands_of_folders_inside_each_other():
 
 
 @pytest.mark.parametrize("names", [["1.png", "b/notes.txt"], ["./1.png"]])
-def test_images_without_folders_have_no_class_where_none_is_needed(names):
-    places, _ = find_layout(names, needs_classes=False)
+def test_images_without_folders_have_no_class_at_all(names):
+    places, _, _ = find_layout(names)
     assert places == [(0, "", None)]
 
 
-def test_no_images_are_an_error_even_where_no_class_is_needed():
-    with pytest.raises(DataError, match="holds no images"):
-        find_layout(["readme.txt"], needs_classes=False)
+def sides(*names):
+    """(class, split) of all images, and the notes."""
+    places, _, notes = find_layout(names)
+    return {(place.class_name, place.split) for place in places}, " ".join(notes)
+
+
+SPLIT = {("cats", "train"), ("dogs", "train"), ("cats", "val"), ("dogs", "val")}
+
+
+@pytest.mark.parametrize(
+    "train, val",
+    [
+        ("Training", "Testing"), ("seg_train/seg_train", "seg_test/seg_test"), ("training_set", "test_set"),
+        ("train", "dev"), ("TrainImages", "ValImages"), ("trainset", "valset"), ("1. Train Data", "2. Holdout"),
+        ("train2017", "val2017"), ("imagenet-train", "imagenet-evaluation"),
+    ],
+)  # fmt: skip
+def test_sides_of_a_split_under_other_names(train, val):
+    found, notes = sides(*(f"{side}/{name}/1.png" for side in (train, val) for name in ("cats", "dogs")))
+    assert found == SPLIT
+    assert f"in '{train.split('/')[0]}' are for training, those in '{val.split('/')[0]}' for validation" in notes
+
+
+def test_folders_of_no_side_are_not_used_and_said():
+    found, notes = sides(
+        *(f"{side}/{name}/1.png" for side in ("seg_train", "seg_test") for name in ("cats", "dogs")), "seg_pred/1.png"
+    )
+    assert found == SPLIT and "The folder 'seg_pred' was not used." in notes
+
+
+@pytest.mark.parametrize("names", [("train station", "test tube"), ("trains", "tests"), ("dev board", "training shoe")])
+def test_classes_that_speak_of_a_side_are_classes(names):
+    found, notes = sides(*(f"{name}/{number}.png" for name in names for number in range(2)))
+    assert found == {(name, None) for name in names} and not notes
+
+
+def test_classes_with_the_same_subfolders_are_doubted():
+    found, notes = sides(*(f"{side}/{name}/1.png" for side in ("part A", "part B") for name in ("cats", "dogs")))
+    assert found == {("part A", None), ("part B", None)}
+    assert "'part A' and 'part B' were taken for the classes, but hold the same subfolders (cats and dogs)" in notes
+
+
+def test_a_class_called_like_a_side_that_holds_folders_is_doubted():
+    _, notes = sides("train/cats/1.png", "train/dogs/1.png", "unlabelled/1.png")
+    assert "The folder 'train' was taken for a class" in notes
+
+
+@pytest.mark.parametrize(
+    "train, val",
+    [
+        (("Cat", "dog"), ("cat", "DOG")), (("0_cat", "1_dog"), ("cat", "dog")), (("cat", "dog"), ("1. cat", "2. Dog")),
+        (("big cat", "dog"), ("big_cat", "dog")), (("müller", "grün"), ("mu\u0308ller", "gru\u0308n")),
+    ],
+)  # fmt: skip
+def test_class_folders_of_the_two_sides_are_matched_as_people_mean_them(train, val):
+    found, _ = sides(*(f"train/{name}/1.png" for name in train), *(f"val/{name}/1.png" for name in val))
+    assert found == {(name, side) for name in train for side in ("train", "val")}
+
+
+def test_a_validation_folder_that_cannot_be_used_is_said():
+    found, notes = sides("train/cats/1.png", "train/dogs/1.png", "test/unknown/1.png")
+    assert found == {("cats", None), ("dogs", None)}
+    assert "The folder 'test' was not used for validation: no folder in there is called like one in 'train'" in notes

@@ -124,3 +124,15 @@ def test_anything_else_is_explained_and_leaves_no_trace(checkpoints, tmp_path_fa
 )
 def test_names_lose_folders_dots_in_front_and_odd_characters(given, kept):
     assert safe_name(given) == kept
+
+
+def test_above_the_limit_the_oldest_uploads_go_but_nothing_else(checkpoints, tmp_path_factory, monkeypatch):
+    content = save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes()
+    own = checkpoints / "tiny.safetensors"
+    monkeypatch.setattr("explorer.ui.weights_upload.LIMIT", 2 * len(content) + 10)
+    for number, name in enumerate("abc"):
+        os.utime(own, (1, 1))
+        app = upload(f"{name}.safetensors", content)
+        assert app.session_state["choice"].source == f"checkpoints/{name}.safetensors"
+        os.utime(checkpoints / f"{name}.safetensors", (number + 2, number + 2))
+    assert {path.name for path in checkpoints.glob("*.safetensors")} == {own.name, "b.safetensors", "c.safetensors"}

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         made = evaluate(model, data)
     side = "validation side of the data" if len(made.rows) < len(data.items) else "all images"
     print(f"{model.name} on {len(made.rows)} images ({side}), {len(data.rejected)} files left out")
-    for note in made.notes:
+    for note in (*data.notes, *made.notes):
         print(note)
     if made.metrics is None:
         show_predictions(made.rows)

@@ -13,6 +13,8 @@ from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 
 if TYPE_CHECKING:
+    from explorer.training.folder import RunFolder, State
+    from explorer.training.reporter import Progress
     from explorer.training.run import Result
 
 ASKED = "resume", "stop_after", "onnx", "tensorboard"  # what finetune() takes as it is typed
@@ -99,9 +101,27 @@ def run(args: argparse.Namespace) -> int:
             finetune(args.data or "", model, plan, folder.path, progress=False, **asked)
             return 0
         with told(name, True, SILENT) as show:
-            result = finetune(args.data or "", model, plan, folder.path, progress=show or False, **asked)
+            found = shown_data(folder, show)
+            result = finetune(args.data or "", model, plan, folder.path, progress=found, **asked)
     print(summary(result))
     return 0
+
+
+def shown_data(folder: "RunFolder", show: "Progress | None") -> "Progress":
+    """`show`, but with what was found in the data first: which classes, how many images, what validates."""
+    from explorer.data.report import DatasetReport
+
+    printed = False
+
+    def also(state: "State") -> None:
+        nonlocal printed
+        if not printed and state.phase not in ("", *SILENT) and folder.dataset.is_file():
+            printed = True
+            print(*DatasetReport.from_json(folder.dataset.read_text(encoding="utf-8")).lines(), sep="\n", flush=True)
+        if show:
+            show(state)
+
+    return also
 
 
 @contextmanager

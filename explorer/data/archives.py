@@ -9,13 +9,14 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from explorer.data.zip_names import decode_names
 from explorer.errors import DataError
 
 NESTED = frozenset(
@@ -57,7 +58,9 @@ class SafeZip:
     def __init__(self, archive: zipfile.ZipFile, size: int, limits: Limits):
         self._archive, self._size, self._limits = archive, size, limits
         self._read_bytes = 0
-        self.entries: list[Entry] = list(_vetted(archive.infolist(), limits))
+        names = decode_names(archive.infolist())
+        self.note = names.note  # a sentence where the names had to be guessed, else ""
+        self.entries: list[Entry] = list(_vetted(archive.infolist(), names.names, limits))
 
     def check_claims(self, entries: Iterable[Entry]) -> None:
         """Refuse early, on the headers' own word, what `read` would refuse later; DataError names the entry."""
@@ -124,10 +127,10 @@ class _CappedReader(io.BufferedReader):
         return super().read(size)
 
 
-def _vetted(infos: list[zipfile.ZipInfo], limits: Limits) -> Iterator[Entry]:
+def _vetted(infos: list[zipfile.ZipInfo], names: Sequence[str], limits: Limits) -> Iterator[Entry]:
     count = 0
-    for info in infos:
-        name = _decoded_name(info)
+    for info, meant in zip(infos, names, strict=True):
+        name = _shown_name(meant)
         _refuse_by_name(name, info)
         if info.is_dir() or name.endswith("/"):
             continue
@@ -138,14 +141,10 @@ def _vetted(infos: list[zipfile.ZipInfo], limits: Limits) -> Iterator[Entry]:
         yield Entry(name, info)
 
 
-def _decoded_name(info: zipfile.ZipInfo) -> str:
-    """The name as it was meant: macOS writes UTF-8 without saying so, Windows may write backslashes."""
-    name = info.filename
-    if not info.flag_bits & 0x800:
-        with suppress(UnicodeError):  # a name in an old code page is readable enough as it is
-            name = name.encode("cp437").decode("utf-8")
+def _shown_name(name: str) -> str:
+    """The name with slashes, composed letters, and the code of each sign that can't be shown in its place."""
     name = unicodedata.normalize("NFC", name.replace("\\", "/"))
-    return "".join(letter if letter.isprintable() else "�" for letter in name)
+    return "".join(letter if letter.isprintable() else f"�{ord(letter):x}" for letter in name)
 
 
 def _refuse_by_name(name: str, info: zipfile.ZipInfo) -> None:

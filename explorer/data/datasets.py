@@ -5,18 +5,20 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from explorer.data.archives import DamagedEntryError
+from explorer.data.decoding import FULL_SIZE
 from explorer.data.duplicates import Fingerprint, find_duplicates, fingerprint
-from explorer.data.images import open_image
+from explorer.data.images import open_image, thumbnail
 from explorer.data.layout import LAYOUT_HELP, NO_CLASS, Place, find_layout
 from explorer.data.report import NO_LABEL, DatasetReport, Item, Rejected, Split
 from explorer.data.sources import Source, open_source
-from explorer.errors import DataError, ImageError
+from explorer.errors import DataError, DiskError, ImageError
 
 Progress = Callable[[int, int], None]
 
@@ -27,12 +29,11 @@ def read_dataset(
     """Read a zip or a folder of class folders, and report what it holds.
 
     out: where the checked images of a zip are written, as CLASS INDEX/RUNNING NUMBER.EXTENSION; without it the zip is
-    only looked at. Images of a folder stay where they are. progress(done, total) is called after each image.
+    only looked at, and where it is refused nothing stays there. Images of a folder stay where they are.
+    progress(done, total) is called after each image.
     Raises DataError for hostile or unreadable archives, for one class, and for a class with fewer than two images.
     """
-    report = _read(Path(path), out, progress, to_train=True)
-    _check_counts(report.items, report.rejected, report.class_names)
-    return report
+    return read_source(Path(path), None if out is None else Path(out), progress)
 
 
 def read_images(
@@ -43,38 +44,89 @@ def read_images(
     Where there is no class folder at all, class_names is empty and every label is NO_LABEL.
     Raises DataError for hostile or unreadable archives, and where not a single image can be used.
     """
-    report = _read(Path(path), out, progress, to_train=False)
-    if not report.items:
-        first = report.rejected[0]
-        count = f"None of the {len(report.rejected):,} images" if len(report.rejected) > 1 else "The only image"
-        raise DataError(f"{count} in '{Path(path).name}' can be used; '{first.name}': {first.reason}")
-    return report
+    return read_source(Path(path), None if out is None else Path(out), progress, to_train=False)
 
 
-def _read(path: Path, out: str | PathLike[str] | None, progress: Progress | None, to_train: bool) -> DatasetReport:
-    with open_source(path) as source:
-        places, passed_over = find_layout(source.names, needs_classes=to_train)
+def read_source(
+    path: Path, out: Path | None, progress: Progress | None, *, to_train: bool = True, thumbnails: Path | None = None
+) -> DatasetReport:
+    """`read_dataset` or, with to_train=False, `read_images`; the report is the same where both accept the data.
+
+    thumbnails: a folder for a small JPEG of each image that is written to `out`, under the same name and ".jpg".
+    """
+    with open_source(path) as source, ExitStack() as undo:
+        places, passed_over, notes = find_layout(source.names)
         class_names = tuple(sorted({place.class_name for place in places} - {NO_CLASS}))
         source.check_claims(place.index for place in places)
         if to_train:
-            _check_classes(places, class_names)
-        results = _check_images(source, _files(source, places, class_names, out), progress)
-    checked = [result for result in results if isinstance(result, _Checked)]
-    rejected = [result for result in results if isinstance(result, Rejected)]
-    items = [result.item for result in checked]
-    return DatasetReport(
-        source=str(path.resolve()),
-        class_names=class_names,
-        items=tuple(items),
-        rejected=tuple(rejected),
-        passed_over={**passed_over, **source.passed_over},
-        duplicates=find_duplicates(items, [result.fingerprint for result in checked]),
-    )
+            _check_classes(class_names, len(places))
+            _check_sides(places, class_names)
+        files = _files(source, places, class_names, out, thumbnails)
+        undo.callback(_remove, files)
+        results = _check_images(source, files, progress)
+        checked = [result for result in results if isinstance(result, _Checked)]
+        items = [result.item for result in checked]
+        report = DatasetReport(
+            source=str(path.resolve()),
+            class_names=class_names,
+            items=tuple(items),
+            rejected=tuple(result for result in results if isinstance(result, Rejected)),
+            passed_over={**passed_over, **source.passed_over},
+            duplicates=find_duplicates(items, [result.fingerprint for result in checked]),
+            notes=(*source.notes, *notes),
+        )
+        (check_trainable if to_train else check_evaluable)(report)
+        undo.pop_all()
+    return report
+
+
+def check_trainable(report: DatasetReport) -> None:
+    """Raise DataError unless there are two classes or more, each with two images and one to train on."""
+    _check_classes(report.class_names, len(report.items))
+    sides = {item.split for item in report.items}
+    for label, name in enumerate(report.class_names):
+        mine = [item for item in report.items if item.label == label]
+        broken = [entry for entry in report.rejected if name in PurePosixPath(entry.name).parts[:-1]]
+        why = f" ({len(broken)} rejected, the first because: {broken[0].reason.rstrip('.')})" if broken else ""
+        if len(mine) < 2:
+            found = "only one image" if mine else "no image"
+            raise DataError(f"Class '{name}' has {found} that can be used{why}, but needs two or more; add images.")
+        if sides != {None} and all(item.split == "val" for item in mine):
+            raise DataError(f"Class '{name}' has no train image that can be used{why}; add images to its train folder.")
+    if sides == {"train"}:
+        raise DataError("No validation image can be used; add images to the validation folders, or leave them out.")
+
+
+def check_evaluable(report: DatasetReport) -> None:
+    """Raise DataError where not a single image can be used."""
+    if not report.items:
+        first = report.rejected[0]
+        count = f"None of the {len(report.rejected):,} images" if len(report.rejected) > 1 else "The only image"
+        raise DataError(f"{count} in '{Path(report.source).name}' can be used; '{first.name}': {first.reason}")
+
+
+def _check_classes(class_names: Sequence[str], images: int) -> None:
+    if not class_names:
+        raise DataError(f"The data set holds {images} images but no class folders; {LAYOUT_HELP}.")
+    if len(class_names) < 2:
+        raise DataError(f"The data set has only one class, '{class_names[0]}', but needs two or more; {LAYOUT_HELP}.")
+
+
+def _check_sides(places: Sequence[Place], class_names: Sequence[str]) -> None:
+    """No class that only the validation folders have."""
+    train = {place.class_name for place in places if place.split != "val"}
+    extra = sorted(set(class_names) - train)
+    if extra:
+        raise DataError(
+            f"Class '{extra[0]}' is among the validation folders but not in train; give both the same class folders."
+        )
 
 
 @dataclass(frozen=True)
 class _File:
-    """One image of the source. found_at: its file on disk. keep_at: where to write its bytes; both may be None."""
+    """One image of the source. found_at: its file on disk. keep_at: where to write its bytes, thumbnail_at: where a
+    small picture of it. All may be None.
+    """
 
     index: int
     name: str
@@ -82,6 +134,7 @@ class _File:
     split: Split | None
     found_at: Path | None
     keep_at: Path | None
+    thumbnail_at: Path | None
 
 
 class _Checked(NamedTuple):
@@ -90,7 +143,7 @@ class _Checked(NamedTuple):
 
 
 def _files(
-    source: Source, places: Sequence[Place], class_names: Sequence[str], out: str | PathLike[str] | None
+    source: Source, places: Sequence[Place], class_names: Sequence[str], out: Path | None, thumbnails: Path | None
 ) -> list[_File]:
     labels = {name: label for label, name in enumerate(class_names)}
     files = []
@@ -99,9 +152,22 @@ def _files(
         label = labels.get(place.class_name, NO_LABEL)
         # Numbers, and a suffix from our own list: nothing of an archive's names reaches the disk.
         own_name = f"{label}/{number:06d}{PurePosixPath(name).suffix.lower()}"
-        keep_at = None if out is None or found_at else Path(out).resolve() / own_name
-        files.append(_File(place.index, name, label, place.split, found_at, keep_at))
+        keep_at = None if out is None or found_at else out.resolve() / own_name
+        thumbnail_at = thumbnails / f"{own_name}.jpg" if thumbnails and keep_at else None
+        files.append(_File(place.index, name, label, place.split, found_at, keep_at, thumbnail_at))
     return files
+
+
+def _remove(files: Sequence[_File]) -> None:
+    """Delete what was written of data that can't be used, and the folders that this leaves empty."""
+    written = [path for file in files for path in (file.keep_at, file.thumbnail_at) if path is not None]
+    for path in written:
+        with suppress(OSError):
+            path.unlink()
+    for depth in (0, 1):
+        for folder in {path.parents[depth] for path in written}:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _check_images(source: Source, files: Sequence[_File], progress: Progress | None) -> list[_Checked | Rejected]:
@@ -145,8 +211,11 @@ def _check(file: _File, data: bytes | str) -> _Checked | Rejected:
         return Rejected(file.name, str(error))
     if file.keep_at is not None:
         _write(file.keep_at, data)
+    if file.thumbnail_at is not None:
+        _write(file.thumbnail_at, thumbnail(image))
     path = file.keep_at or file.found_at
     marks = fingerprint(image)
+    width, height = image.info.get(FULL_SIZE, image.size)
     item = Item(
         path=None if path is None else str(path),
         name=file.name,
@@ -154,8 +223,8 @@ def _check(file: _File, data: bytes | str) -> _Checked | Rejected:
         split=file.split,
         sha=hashlib.sha256(data).hexdigest(),
         dhash=f"{marks.dhash:016x}",
-        width=image.width,
-        height=image.height,
+        width=width,
+        height=height,
     )
     return _Checked(item, marks)
 
@@ -165,34 +234,6 @@ def _write(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     except OSError as error:
-        raise DataError(
+        raise DiskError(
             f"The images can't be written to '{path.parent}' ({error.strerror}); free space or choose another folder."
         ) from error
-
-
-def _check_classes(places: Sequence[Place], class_names: Sequence[str]) -> None:
-    """Two classes at least, and none that only the validation folders have."""
-    if len(class_names) < 2:
-        raise DataError(f"The data set has only one class, '{class_names[0]}', but needs two or more; {LAYOUT_HELP}.")
-    train = {place.class_name for place in places if place.split != "val"}
-    extra = sorted(set(class_names) - train)
-    if extra:
-        raise DataError(
-            f"Class '{extra[0]}' is among the validation folders but not in train; give both the same class folders."
-        )
-
-
-def _check_counts(items: Sequence[Item], rejected: Sequence[Rejected], class_names: Sequence[str]) -> None:
-    """Every class needs two images, and one to train on where the split is given."""
-    sides = {item.split for item in items}
-    for label, name in enumerate(class_names):
-        mine = [item for item in items if item.label == label]
-        broken = [entry for entry in rejected if name in PurePosixPath(entry.name).parts[:-1]]
-        why = f" ({len(broken)} rejected, the first because: {broken[0].reason.rstrip('.')})" if broken else ""
-        if len(mine) < 2:
-            found = "only one image" if mine else "no image"
-            raise DataError(f"Class '{name}' has {found} that can be used{why}, but needs two or more; add images.")
-        if sides != {None} and all(item.split == "val" for item in mine):
-            raise DataError(f"Class '{name}' has no train image that can be used{why}; add images to its train folder.")
-    if sides == {"train"}:
-        raise DataError("No validation image can be used; add images to the validation folders, or leave them out.")

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
+from explorer.data.decoding import decode_rgb, decoding_bytes, room_for
 from explorer.errors import ImageError
 
 Decoded = TypeVar("Decoded")
@@ -25,6 +26,7 @@ MAX_PIXELS = 100_000_000
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"}
 
+THUMBNAIL_SIDE, THUMBNAIL_LONGEST = 144, 576  # pixels of a thumbnail's short side, and at most of its long one
 HEAD = 256  # bytes that tell the kind of a file
 # What Pillow's decoders raise on damaged data; none of it says anything but "this file is broken".
 _BROKEN = (
@@ -37,10 +39,11 @@ _TOO_MANY_PIXELS = (Image.DecompressionBombError, Image.DecompressionBombWarning
 def open_image(source: ImageSource) -> Image.Image:
     """The picture as PIL RGB: first frame, EXIF orientation applied, alpha laid on white, deep values scaled to 8 bit.
 
-    source: a path, the bytes of a file, a binary file object, a PIL image, or an (H, W, 3) uint8 array.
+    source: a path, the bytes of a file, a binary file object, a PIL image, or an (H, W, 3) uint8 array. Of more than
+    40 million pixels each side is halved. Waits while other pictures that are being decoded fill the memory for that.
     Raises ImageError, with a sentence a person can act on, for anything else.
     """
-    return open_as(source, _to_rgb)
+    return open_as(source, decode_rgb)
 
 
 def open_as(source: ImageSource, convert: Callable[[Image.Image], Decoded]) -> Decoded:
@@ -50,8 +53,21 @@ def open_as(source: ImageSource, convert: Callable[[Image.Image], Decoded]) -> D
     if isinstance(source, Image.Image):
         return _decode(source, "The image", convert)
     name = _name(source)
-    with _open(source, name) as image:
-        return _decode(image, name, convert)
+    image = _open(source, name)
+    with room_for(decoding_bytes(image)):
+        with image:
+            picture = _decode(image, name, convert)
+        del image  # its pixels go before the room for them does
+    return picture
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """A small JPEG of an RGB picture, of the same shape."""
+    scale = min(THUMBNAIL_SIDE / min(image.size), THUMBNAIL_LONGEST / max(image.size))
+    size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+    file = io.BytesIO()
+    image.resize(size, reducing_gap=2.0).save(file, "JPEG", quality=80)
+    return file.getvalue()
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -103,70 +119,6 @@ def _decode(image: Image.Image, name: str, convert: Callable[[Image.Image], Deco
         raise ImageError(_too_large(name)) from error
     except (*_BROKEN, ImageCms.PyCMSError) as error:
         raise ImageError(_broken(name, error)) from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    known_range = _grey_range(image)
-    image.load()
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _grey_to_rgb(image, known_range)
-    if image.mode == "LAB":
-        return _lab_to_rgb(image)
-    if image.mode == "La":  # premultiplied grey: Pillow converts it to LA and to nothing else
-        image = image.convert("LA")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    rgba = image.convert("RGBA")
-    page = Image.new("RGB", rgba.size, "white")
-    page.paste(rgba, mask=rgba.getchannel("A"))
-    return page
-
-
-def _grey_range(image: Image.Image) -> tuple[float, float] | None:
-    """The values of black and white in a file of 16-bit grey, or None where the values alone must tell."""
-    if image.format == "PPM" and image.mode == "I":
-        return 0, 65535  # Pillow has scaled the file's own maximum to that
-    if not image.mode.startswith("I;16"):
-        return None
-    tags = getattr(image, "tag_v2", {})  # a TIFF may hold 12-bit values in 16-bit pixels, or call 0 white
-    bits, white_is_zero = int(tags.get(258, (16,))[0]), tags.get(262) == 0
-    white = 2.0**bits - 1
-    return (white, 0) if white_is_zero else (0, white)
-
-
-def _grey_to_rgb(image: Image.Image, known_range: tuple[float, float] | None) -> Image.Image:
-    """Deep or float grey to 8 bit: black to white of the file's own depth, or of the range its values fill.
-
-    Pillow's own conversion from these modes clips at 255, which turns nearly every 16-bit picture white.
-    """
-    values = np.array(image, dtype=np.float32)
-    transparent = image.info.get("transparency")
-    hidden = values == transparent if isinstance(transparent, int) else None
-    black, white = known_range or _value_range(values, image.mode)
-    values = np.nan_to_num((values - black) * (255 / (white - black)), nan=0, posinf=255, neginf=0)
-    grey = np.clip(values + 0.5, 0, 255).astype(np.uint8)
-    if hidden is not None:
-        grey[hidden] = 255
-    return Image.fromarray(grey, "L").convert("RGB")
-
-
-def _value_range(values: np.ndarray, mode: str) -> tuple[float, float]:
-    """Black and white of values without a known depth: the smallest usual range that holds them, else their own."""
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    usual = (1.0, 255.0) if mode == "F" else (255.0, 65535.0)
-    for white in usual:
-        if low >= 0 and high <= white:
-            return 0.0, white
-    return low, max(high, low + 1e-6)
-
-
-def _lab_to_rgb(image: Image.Image) -> Image.Image:
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-    assert converted is not None  # None only with inPlace=True
-    return converted
 
 
 def _too_large(name: str, size: tuple[int, int] | None = None) -> str:

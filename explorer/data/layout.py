@@ -1,5 +1,7 @@
 """Find the class of each image from its folders: wrapping folders are skipped, train and val folders are respected."""
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +10,7 @@ from typing import NamedTuple
 
 from explorer.data.archives import is_system_file
 from explorer.data.report import Split
+from explorer.data.spelling import match_names, spelled
 from explorer.errors import DataError
 
 # .heic is in the list though it can't be read: a phone's photos are to be named as rejected, not to vanish.
@@ -17,7 +20,14 @@ SUFFIXES = frozenset(
         *(".avif", ".heic", ".heif", ".ppm", ".pgm", ".pbm", ".pnm"),
     )
 )
-VAL_FOLDERS = ("val", "valid", "validation", "test")  # the first that is there serves as validation
+PLAIN = {"train", "val", "valid", "validation", "test"}  # taken for the sides of a split whatever they hold
+SIDE_OF = {  # words in the names of folders; validation comes before test, which then is left untouched
+    **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "vld", "dev", "devel", "development"), "val"),
+    **dict.fromkeys(("eval", "evaluation", "holdout", "heldout"), "val"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+_ADDED = re.compile(r"(set|data|dataset|images?|imgs?|folder|split)s?$")  # as in "trainset"
 NO_CLASS = ""  # of images that lie in no folder
 LAYOUT_HELP = "put the images of each class in a folder of its own, such as cats/1.jpg and dogs/1.jpg"
 
@@ -28,6 +38,14 @@ class Place(NamedTuple):
     index: int
     class_name: str
     split: Split | None
+
+
+class Layout(NamedTuple):
+    """The images' places, counts of what was passed over, and sentences about what a person may not expect."""
+
+    places: list[Place]
+    passed_over: dict[str, int]
+    notes: tuple[str, ...]
 
 
 @dataclass
@@ -46,15 +64,15 @@ class _Folder:
         return found
 
 
-def find_layout(names: Sequence[str], needs_classes: bool = True) -> tuple[list[Place], dict[str, int]]:
-    """Class and split of each image among the files `names` ("/" between folders), and counts of what was passed over.
+def find_layout(names: Sequence[str]) -> Layout:
+    """Class and split of each image among the files `names` ("/" between folders).
 
-    Folders that hold nothing but one other folder are wrapping. Below them lie train and val (or valid, validation,
-    test) folders, each with class folders, or the class folders themselves; images deeper inside a class folder belong
-    to that class, as in torchvision's ImageFolder. DataError where there is no image, and where there is no class
-    folder at all; needs_classes=False then gives every image the class NO_CLASS.
+    Folders that hold nothing but one other folder are wrapping. Below them lie a training and a validation folder
+    (train and val, Training and Testing, seg_train and seg_test …), each with class folders, or the class folders
+    themselves; images deeper inside a class folder belong to that class, as in torchvision's ImageFolder. Where no
+    image lies in a folder, all have the class NO_CLASS. DataError where there is no image.
     """
-    passed_over = Counter[str]()
+    passed_over, notes = Counter[str](), list[str]()
     root = _Folder()
     for index, name in enumerate(names):
         if is_system_file(name):
@@ -64,43 +82,100 @@ def find_layout(names: Sequence[str], needs_classes: bool = True) -> tuple[list[
         else:
             _insert(root, name, index)
     images = sorted(root.all_images())
-    if not needs_classes and not any(folder.all_images() for folder in root.folders.values()):
+    if not any(folder.all_images() for folder in root.folders.values()):
         places = [Place(index, NO_CLASS, None) for index in images]
     else:
-        places = _places(root, passed_over)
+        places = _places(root, notes)
     if not places:
         found = len(images)
         what = f"{found} images but no class folders" if found else "no images"
         raise DataError(f"The data set holds {what}; {LAYOUT_HELP}.")
-    return places, dict(passed_over)
+    if len(images) > len(places):
+        passed_over["images outside the class folders used"] = len(images) - len(places)
+    return Layout(sorted(places), dict(passed_over), tuple(notes))
 
 
 def _insert(root: _Folder, name: str, index: int) -> None:
     folder = root
-    for part in PurePosixPath(name).parts[:-1]:
+    for part in PurePosixPath(unicodedata.normalize("NFC", name)).parts[:-1]:  # macOS takes letters apart
         folder = folder.folders.setdefault(part, _Folder())
     folder.images.append(index)
 
 
-def _places(root: _Folder, passed_over: Counter[str]) -> list[Place]:
+def _places(root: _Folder, notes: list[str]) -> list[Place]:
     top = _unwrapped(root)
-    by_name = {name.lower(): folder for name, folder in top.folders.items()}
-    held_out = [by_name[name] for name in VAL_FOLDERS if name in by_name]
-    if "train" in by_name and held_out:
-        places = _class_places(by_name["train"], None)
-        classes = {place.class_name for place in places}
-        for folder in held_out:  # a test folder without the classes of train holds unlabelled images
-            val = _class_places(folder, "val")
-            if classes & {place.class_name for place in val}:
-                places = [place._replace(split="train") for place in places] + val
-                break
-    else:
+    places = _split_places(top, notes)
+    if places is None:
         places = _class_places(top, None)
-    # Images beside the class folders have no class, and a test set beside a validation set is left untouched.
-    spare = len(root.all_images()) - len(places)
+        notes += _doubts(top)
+    return places
+
+
+def _split_places(top: _Folder, notes: list[str]) -> list[Place] | None:
+    """Places where folders are called like the sides of a split; None where they look like classes after all."""
+    roles = {name: _role(name) for name in sorted(top.folders, key=lambda name: (name.lower() not in PLAIN, name))}
+    train = next((name for name, role in roles.items() if role == "train"), None)
+    held_out = [name for side in ("val", "test") for name, role in roles.items() if role == side]
+    if train is None or not held_out:
+        return None
+    places = _class_places(top.folders[train], None)
+    classes = sorted({place.class_name for place in places})
+    for name in held_out:  # a test folder without the classes of train holds unlabelled images
+        val = _class_places(top.folders[name], "val")
+        known = match_names({place.class_name for place in val}, classes)
+        if known:
+            places = [place._replace(split="train") for place in places]
+            places += [place._replace(class_name=known.get(place.class_name, place.class_name)) for place in val]
+            notes.append(f"The images in '{train}' are for training, those in '{name}' for validation.")
+            held_out = [name]
+            break
+    else:
+        if not {train.lower(), held_out[0].lower()} <= PLAIN:
+            return None
+        notes.append(
+            f"{_listed(held_out)} not used for validation: no folder in there is called like one in '{train}'."
+        )
+    spare = [name for name in top.folders if name not in (train, *held_out)]
     if spare:
-        passed_over["images outside the class folders used"] += spare
-    return sorted(places)
+        notes.append(f"{_listed(spare)} not used.")
+    return places
+
+
+def _role(name: str) -> str | None:
+    """Which side of a split a folder's name speaks of: train, val, test or, where none or several, None."""
+    words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+    found = {SIDE_OF.get(word) or SIDE_OF.get(_ADDED.sub("", word)) for word in words} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _doubts(top: _Folder) -> list[str]:
+    """What speaks against the folders being classes: they hold the same subfolders, or are called like a split."""
+    below = {name: set(map(spelled, _unwrapped(folder).folders)) for name, folder in top.folders.items()}
+    same, every = set.intersection(*below.values()), set.union(*below.values())
+    if len(below) > 1 and len(same) > 1 and 2 * len(same) >= len(every):
+        return [
+            f"{_listed(sorted(below))} taken for the classes, but hold the same subfolders ({_some(sorted(same))}); if "
+            "those are the classes, call the folders around them train and val."
+        ]
+    sides = [name for name, inner in below.items() if _role(name) and len(inner) > 1]
+    if sides:
+        return [
+            f"{_listed(sides)} taken for {'classes' if len(sides) > 1 else 'a class'}, though the subfolders look like "
+            "classes; a split needs two folders, train and val, with the same class folders in both."
+        ]
+    return []
+
+
+def _listed(names: Sequence[str]) -> str:
+    """ "The folder 'a' was", "The folders 'a' and 'b' were"."""
+    if len(names) == 1:
+        return f"The folder '{names[0]}' was"
+    return f"The folders {_some([repr(name) for name in names])} were"
+
+
+def _some(names: Sequence[str], most: int = 6) -> str:
+    shown = [*names[:most], *([f"{len(names) - most:,} more"] if len(names) > most else [])]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def _class_places(folder: _Folder, split: Split | None) -> list[Place]:

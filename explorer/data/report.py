@@ -11,6 +11,7 @@ from typing import Any, Literal
 from explorer.errors import DataError
 
 Split = Literal["train", "val"]
+LISTED = 20  # classes that `lines` names
 NO_LABEL = -1  # of an image that lies in no class folder
 
 
@@ -117,6 +118,24 @@ class DatasetReport:
         items = tuple(replace(item, split=split) for item, split in zip(self.items, splits, strict=True))
         groups = tuple(duplicate_group(group.kind, group.items, items) for group in self.duplicates)
         return replace(self, items=items, duplicates=groups)
+
+    def lines(self) -> list[str]:
+        """What was found, for a person to read before training: classes with their images, what isn't used, notes."""
+        sides = f", {len(self.split_items('train')):,} to train on and {len(self.split_items('val')):,} to validate"
+        counts = {side: self.counts(side) for side in ("train", "val")} if self.has_split else {}
+        lines = [f"{len(self.items):,} images of {len(self.class_names):,} classes{sides if counts else ''}"]
+        for name, count in list(self.counts().items())[:LISTED]:
+            split = f" ({counts['train'][name]:,} + {counts['val'][name]:,})" if counts else ""
+            lines.append(f"  {name}: {count:,}{split}")
+        if len(self.class_names) > LISTED:
+            lines.append(f"  and {len(self.class_names) - LISTED:,} more classes")
+        lines += [f"passed over: {count:,} {what}" for what, count in self.passed_over.items()]
+        if self.rejected:
+            first = self.rejected[0]
+            lines.append(f"left out: {len(self.rejected):,}, such as {first.name}: {first.reason}")
+        if self.duplicates:
+            lines.append(f"copies: {len(self.duplicates):,} groups")
+        return lines + list(self.notes)
 
     def to_json(self) -> str:
         """One JSON text, which `from_json` turns back into an equal report."""

@@ -15,6 +15,7 @@ class Source(Protocol):
 
     names: list[str]
     passed_over: dict[str, int]
+    notes: tuple[str, ...]
 
     def check_claims(self, indices: Iterable[int]) -> None:
         """Raise DataError where these files would pass a limit."""
@@ -47,6 +48,7 @@ class _ZipSource:
         self._entries = sorted(archive.entries, key=lambda entry: entry.name)
         self.names = [entry.name for entry in self._entries]
         self.passed_over: dict[str, int] = {}
+        self.notes = (archive.note,) if archive.note else ()
 
     def check_claims(self, indices: Iterable[int]) -> None:
         self._archive.check_claims(self._entries[index] for index in indices)
@@ -68,6 +70,7 @@ class _FolderSource:
             names += [(Path(folder) / name).relative_to(self._root).as_posix() for name in files]
         self.names = sorted(names)
         self.passed_over = {"linked folders": links} if links else {}
+        self.notes = ()
 
     def check_claims(self, indices: Iterable[int]) -> None:
         pass  # a folder's files make no claims

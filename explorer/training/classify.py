@@ -22,6 +22,7 @@ from explorer.training.evaluation import predictions, report
 
 BATCH = 32
 UNKNOWN = -1  # class of an image whose folder names none of the model's
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 LISTED = 6  # folders and classes that a sentence names
 
 
@@ -147,15 +148,28 @@ def _notes(unscored: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def write_predictions(path: Path, found: Predictions, actual: dict[str, str] | None = None) -> None:
-    """A CSV with one row an image: image, actual (empty where unknown), predicted, probability, then every class."""
+    """A CSV with one row per image: image, actual (empty where unknown), predicted, probability, then every class."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         known = ["actual"] if actual else []
-        writer.writerow(["image", *known, "predicted", "probability", *found.class_names])
+        writer.writerow(["image", *known, "predicted", "probability", *map(text_cell, found.class_names)])
         for index, (image, row) in enumerate(zip(found.images, found.probabilities, strict=True)):
             name, probability = found.top(index, 1)[0]
-            known = [actual.get(image, "")] if actual else []
-            writer.writerow([image, *known, name, f"{probability:.6f}", *(f"{value:.6f}" for value in row)])
+            known = [text_cell(actual.get(image, ""))] if actual else []
+            writer.writerow(
+                [text_cell(image), *known, text_cell(name), f"{probability:.6f}", *(f"{value:.6f}" for value in row)]
+            )
+
+
+def text_cell(text: str) -> str:
+    """The text with an apostrophe in front where a spreadsheet would take it for a formula and run it."""
+    if not text.startswith(FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text  # a number stays one
 
 
 @torch.inference_mode()

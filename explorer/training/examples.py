@@ -2,15 +2,17 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from explorer.data.builtin import BUILTIN, write_builtin
-from explorer.data.datasets import read_dataset
+from explorer.data.datasets import check_trainable, read_dataset
 from explorer.data.report import DatasetReport, Item
 from explorer.data.splits import assign_splits
+from explorer.data.store import find_stored, hand_over
 from explorer.errors import TrainingError
 from explorer.training.folder import RunFolder
 from explorer.training.plan import Plan
@@ -56,20 +58,46 @@ def few(items: list[Item], plan: Plan) -> list[Item]:
     return [items[index] for index in sorted(kept)]
 
 
-def read_examples(folder: RunFolder, data: str, plan: Plan, progress: Callable[[int, int], None]) -> None:
+def read_examples(
+    folder: RunFolder,
+    data: str,
+    plan: Plan,
+    progress: Callable[[int, int], None],
+    given: DatasetReport | Path | None = None,
+) -> None:
     """Read and split the data into dataset.json, unless a run that is resumed has it already.
 
-    data: a zip, a folder, or the name of a built-in set where no file or folder is called that.
+    data: a zip, a folder, or the name of a built-in set where no file or folder is called that. given: what was read
+    of it already, as a report or as the folder of explorer.data.store that holds one; its images are linked into the
+    run's folder, so that the run needs neither afterwards. Of data that are refused nothing stays in the folder.
     """
     if folder.dataset.is_file():
         return
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder.images, ignore_errors=True)
+        report = _handed_over(folder, data, given) or _read(folder, data, plan, progress)
+        report = assign_splits(report, plan.val_fraction, plan.seed)
+        partial = folder.dataset.with_suffix(".partial")
+        partial.write_text(report.to_json(), encoding="utf-8")
+        partial.replace(folder.dataset)
+        undo.pop_all()
+
+
+def _handed_over(folder: RunFolder, data: str, given: DatasetReport | Path | None) -> DatasetReport | None:
+    if given is None:
+        return None
+    stored = isinstance(given, Path)
+    report = find_stored(given, Path(data)) if stored else given
+    if report is None:  # it was tidied away, or the data changed since
+        return None
+    check_trainable(report)
+    return hand_over(report, folder.images, given.parent if stored else None)
+
+
+def _read(folder: RunFolder, data: str, plan: Plan, progress: Callable[[int, int], None]) -> DatasetReport:
     if data in BUILTIN and not Path(data).exists():
         data = str(write_builtin(data, folder.images, SIZES.get(data), plan.seed))
-    report = read_dataset(data, out=folder.images, progress=progress)
-    report = assign_splits(report, plan.val_fraction, plan.seed)
-    partial = folder.dataset.with_suffix(".partial")
-    partial.write_text(report.to_json(), encoding="utf-8")
-    partial.replace(folder.dataset)
+    return read_dataset(data, out=folder.images, progress=progress)
 
 
 def check_disk(folder: RunFolder, needed: int) -> None:

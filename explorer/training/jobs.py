@@ -50,13 +50,15 @@ def start(
     *,
     onnx: bool = False,
     tensorboard: bool = False,
+    stored: Path | None = None,
 ) -> RunFolder:
     """Write a run's config.json and start its process, which outlives this one; returns its folder.
 
+    stored: the folder of the data as read already (see explorer.data.store).
     Raises TrainingError for a name that can't be used or is taken. What goes wrong later is told by the run's state.
     """
     folder = RunFolder(run_path(name, runs))
-    options = new_options(folder, data, ModelSource.of(model), onnx=onnx, tensorboard=tensorboard)
+    options = new_options(folder, data, ModelSource.of(model), stored=stored, onnx=onnx, tensorboard=tensorboard)
     plan = plan.resolved()
     try:
         create_run(folder, options, plan)

@@ -15,13 +15,17 @@ from explorer.training.plan import Plan
 
 @dataclass(frozen=True)
 class Options:
-    """data and model as finetune takes them; checkpoint: the folder to make; onnx and tensorboard: also write these."""
+    """data and model as finetune takes them; checkpoint: the folder to make; onnx and tensorboard: also write these.
+
+    stored: the folder that holds the data as read already (see explorer.data.store), where there is one.
+    """
 
     data: str
     model: ModelSource
     checkpoint: str
     onnx: bool = False
     tensorboard: bool = False
+    stored: str | None = None
 
 
 def runs_folder() -> Path:
@@ -47,6 +51,7 @@ def new_options(
     model: ModelSource,
     *,
     checkpoint: str | Path | None = None,
+    stored: Path | None = None,
     onnx: bool = False,
     tensorboard: bool = False,
 ) -> Options:
@@ -54,7 +59,8 @@ def new_options(
     path = Path(data)
     target = checkpoint or default_checkpoint(folder.path)
     model = replace(model, source=registry.lasting(model.source))
-    return Options(str(path.resolve() if path.exists() else data), model, str(target), onnx, tensorboard)
+    known = None if stored is None else str(stored)
+    return Options(str(path.resolve() if path.exists() else data), model, str(target), onnx, tensorboard, known)
 
 
 def create_run(folder: RunFolder, options: Options, plan: Plan) -> None:

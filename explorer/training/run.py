@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
+from explorer.data.report import DatasetReport
 from explorer.errors import PlanError, TrainingError
 from explorer.models.backbone import Model
 from explorer.models.source import ModelSource
@@ -42,7 +43,7 @@ class Result:
 
 
 def finetune(
-    path: str | Path,
+    path: str | Path | DatasetReport,
     source: str | Path | ModelSource | Model,
     plan: Plan | None = None,
     run_dir: str | Path = "runs/run",
@@ -57,7 +58,7 @@ def finetune(
     grid: str | None = None,
     progress: Progress | bool = True,
 ) -> Result:
-    """Fine-tune a Vision Transformer on a zip or folder of class folders.
+    """Fine-tune a Vision Transformer on a zip or folder of class folders, or on what read_dataset found in one.
 
     source: what load_model takes, with arch, num_heads and grid, or a loaded Model. run_dir: a new folder for the run,
     or with resume=True one that was stopped, interrupted or failed. checkpoint: the folder to make; by default
@@ -70,6 +71,7 @@ def finetune(
     """
     folder, main = RunFolder(run_dir), int(os.environ.get("RANK", 0)) == 0
     loaded = source if isinstance(source, Model) else None
+    given = path if isinstance(path, DatasetReport) else None
     if resume:
         if main:
             _reopen(folder)
@@ -77,7 +79,8 @@ def finetune(
     else:
         plan = (plan or Plan()).resolved()
         model = source.loaded_from if isinstance(source, Model) else ModelSource.of(source, arch, num_heads, grid)
-        options = new_options(folder, path, model, checkpoint=checkpoint, onnx=onnx, tensorboard=tensorboard)
+        data = path.source if isinstance(path, DatasetReport) else path
+        options = new_options(folder, data, model, checkpoint=checkpoint, onnx=onnx, tensorboard=tensorboard)
         if main:
             create_run(folder, options, plan)
     with recorded_failures(folder, main, new=not resume), ExitStack() as stack:
@@ -90,7 +93,7 @@ def finetune(
         try:
             if main:
                 _wait_for_turn(stack, folder, reporter, stop)
-            work = Work(folder, start_accelerator(plan), reporter, options, plan, stop)
+            work = Work(folder, start_accelerator(plan), reporter, options, plan, stop, given)
             metrics, status = work.run(loaded, stop_after)
         except Stopped:  # before there was anything to keep
             reporter.update(status="stopped", place=None, seconds_left=None)

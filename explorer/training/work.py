@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from explorer.data.report import DatasetReport
 from explorer.errors import TrainingError
 from explorer.models.backbone import Model
 from explorer.models.loading import load_model
@@ -44,9 +45,10 @@ class Work:
         options: Options,
         plan: Plan,
         stop: Callable[[], bool],
+        given: DatasetReport | None = None,
     ):
         self.folder, self.accelerator, self.reporter = folder, accelerator, reporter
-        self.options, self.plan, self.stop = options, plan, stop
+        self.options, self.plan, self.stop, self.given = options, plan, stop, given
         self.main = accelerator.is_main_process
 
     def run(self, loaded: Model | None, stop_after: int | None) -> tuple[dict[str, Any], str]:
@@ -76,7 +78,9 @@ class Work:
     def _read(self) -> Examples:
         """The main process reads and checks the data; the others take its report."""
         if self.main:
-            read_examples(self.folder, self.options.data, self.plan, self._count)
+            stored = self.options.stored
+            given = self.given or (Path(stored) if stored else None)
+            read_examples(self.folder, self.options.data, self.plan, self._count, given)
         self.accelerator.wait_for_everyone()
         return Examples.load(self.folder, self.plan)
 

@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 
 import streamlit as st
 
-from explorer.data.datasets import read_images
 from explorer.data.report import DatasetReport
 from explorer.errors import CheckpointError, DataError
 from explorer.models import registry
@@ -17,7 +16,8 @@ from explorer.training.class_match import match_classes
 from explorer.training.classify import Evaluation, Predictions, class_names_of, evaluate, predict, write_predictions
 from explorer.ui import cached
 from explorer.ui.evaluate_uploads import Given, keep, recall, remember, zips_before
-from explorer.ui.finetune_data import LARGEST, read_once
+from explorer.ui.finetune_data import LARGEST, read_data
+from explorer.ui.finetune_uploads import uploads_folder
 from explorer.ui.messages import show_errors
 from explorer.ui.uploads import let_go
 
@@ -77,7 +77,7 @@ def _upload() -> None:
 def _used_before(titles: dict[str, str]) -> None:
     name = st.selectbox("The newest first", list(titles), format_func=titles.__getitem__, key="evaluate_before")
     if name and st.button("Use these images", key="use_evaluate"):
-        _use(lambda: recall(name))
+        _use(lambda: Given(zip=(titles[name], uploads_folder() / name)))
 
 
 def _use(find: Callable[[], Given]) -> None:
@@ -85,7 +85,7 @@ def _use(find: Callable[[], Given]) -> None:
     try:
         given = find()
         if given.zip:
-            read_once(given.zip[1], given.zip[0], read_images)
+            read_data(given.zip[1], given.zip[0], to_train=False)
         remember(given)
     except DataError as error:
         st.session_state[_REFUSED] = str(error)
@@ -109,7 +109,7 @@ def evaluated(model: Model, given: Given) -> tuple[Evaluation, DatasetReport | N
     key = (cached.model_number(model), given)
     if given.zip is None:
         return _predicted(key, model, given), None
-    report = read_once(given.zip[1], given.zip[0], read_images)
+    report = read_data(given.zip[1], given.zip[0], to_train=False)
     return _scored(key, model, report), report
 
 

@@ -26,6 +26,8 @@ def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: 
     st.header(plain(given.title), anchor=False)
     for note in evaluation.notes:
         st.info(f"{plain(note)}{_better(report)}", icon=":material/folder_off:")
+    for note in report.notes if report else ():
+        st.info(plain(note))
     if evaluation.metrics:
         _side(evaluation, report)
         _scores(evaluation.metrics)

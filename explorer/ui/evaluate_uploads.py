@@ -11,7 +11,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.layout import SUFFIXES
 from explorer.errors import DataError
-from explorer.ui.finetune_uploads import keep_upload, uploads_folder
+from explorer.ui.finetune_uploads import data_suffix, keep_data, uploads_folder, used_before
 
 LIST = ".given"  # ends the files that tell which uploads belong together, and what people call them
 NAME = re.compile(r"[0-9a-f]{16}")  # nothing else, and no path, is ever taken from an address
@@ -47,9 +47,9 @@ def keep(files: Sequence[UploadedFile]) -> Given:
     if zips and len(files) > 1:
         raise DataError("Drop either one zip or single images, not both at once.")
     if zips:
-        return Given(zip=(zips[0].name, keep_upload(zips[0], ".zip")))
+        return Given(zip=(zips[0].name, keep_data(zips[0], data_suffix(zips[0].name))))
     names = _distinct([file.name for file in files])
-    paths = [keep_upload(file, _suffix(file.name)) for file in files]
+    paths = [keep_data(file, _suffix(file.name)) for file in files]
     return Given(images=tuple(zip(names, paths, strict=True)))
 
 
@@ -76,16 +76,8 @@ def recall(name: str) -> Given:
 
 
 def zips_before() -> dict[str, str]:
-    """{name: title} of the zips that are still there, the newest first; single photos aren't offered to everyone."""
-    found = {}
-    for path in sorted(uploads_folder().glob(f"*{LIST}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        try:
-            given = recall(path.stem)
-        except DataError:
-            continue
-        if given.zip:
-            found[path.stem] = given.title
-    return found
+    """{file name: title} of the zips on disk, those from Fine-tune as well; single photos aren't offered to all."""
+    return {name: title for name, title in used_before().items() if name.endswith(".zip")}
 
 
 def _listed(given: Given) -> str:

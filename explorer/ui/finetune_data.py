@@ -1,23 +1,20 @@
 """Step Data of the Fine-tune page: where the images come from."""
 
-import hashlib
-import shutil
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
 from explorer.data.builtin import BUILTIN, write_builtin
-from explorer.data.datasets import Progress, read_dataset
+from explorer.data.datasets import check_evaluable, check_trainable
 from explorer.data.report import DatasetReport
 from explorer.data.server_folder import data_folder, server_dataset, server_datasets
-from explorer.errors import DataError
-from explorer.ui.finetune_uploads import data_suffix, forget_upload, keep_upload, uploads_folder, used_before
+from explorer.data.store import REPORT, read_once, stored_folder
+from explorer.errors import DataError, DiskError
+from explorer.ui.finetune_uploads import data_suffix, forget_upload, keep_data, uploads_folder, used_before
 from explorer.ui.uploads import let_go
 
-Reader = Callable[[Path, Path, Progress], DatasetReport]
 KEPT_REPORTS = 8
 LARGEST = 2000  # MB
 UPLOAD, BEFORE, SERVER = "Upload a zip", "Used before", "Folder on the server"
@@ -30,10 +27,11 @@ _UPLOADS = "finetune_uploads"  # number of the uploader's newest generation: a n
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that was read: what the trainer is given, what people call it, and what was found in it."""
+    """A data set that was read: where it lies, what people call it, the folder of what was read, and its report."""
 
     path: Path
     title: str
+    stored: Path
     report: DatasetReport
 
 
@@ -67,7 +65,7 @@ def dataset_in_use() -> Dataset | None:
         return None
     st.query_params[DATA] = name
     path, title = _find(name)
-    return Dataset(path, title, read_once(path, title))
+    return Dataset(path, title, data_place(path, title), read_data(path, title))
 
 
 def _restore() -> None:
@@ -82,7 +80,7 @@ def _restore() -> None:
 def _use(name: str) -> None:
     """Take the data set of that name, or keep the one in use and say why not."""
     try:
-        read_once(*_find(name))
+        read_data(*_find(name))
     except DataError as error:
         st.session_state[_REFUSED] = str(error)
     else:
@@ -110,7 +108,7 @@ def _upload() -> None:
         return
     st.session_state[_UPLOADS] = generation + 1
     try:
-        name = keep_upload(upload, data_suffix(upload.name)).name
+        name = keep_data(upload, data_suffix(upload.name)).name
     except DataError as error:
         st.session_state[_REFUSED] = str(error)
     else:
@@ -143,32 +141,50 @@ def _builtin(name: str) -> None:
 
 
 @st.cache_resource(show_spinner=False)
-def _reports() -> OrderedDict[tuple[str, str, float], DatasetReport]:
+def _reports() -> OrderedDict[Path, DatasetReport]:
     return OrderedDict()  # shared by all sessions; a cached function could not draw the progress bar
 
 
-def read_once(path: Path, title: str, read: Reader = read_dataset) -> DatasetReport:
-    """What is in a data set, read once while its file, and what was unpacked from it, stay as they are.
+def read_data(path: Path, title: str, to_train: bool = True) -> DatasetReport:
+    """What is in a data set, read once for all pages while it stays as it is.
 
-    DataError where it can't be used: then nothing that was unpacked from it is kept, nor the file if it was uploaded.
+    DataError where it can't be used: of one that was just uploaded nothing is kept then, unless the disk is at fault.
     """
-    reports = _reports()
+    folder = data_place(path, title)
+    known = folder.is_dir()
     try:
-        # An upload is named by its content, so the same one sent again need not be unpacked again.
-        key = (read.__name__, str(path), path.stat().st_mtime if path.parent != uploads_folder() else 0.0)
+        return _report(path, folder, to_train)
+    except DiskError:
+        raise
+    except DataError as error:
+        if not known:
+            forget_upload(path)
+        raise DataError(_as_known(str(error), path, title)) from error
+
+
+def _report(path: Path, folder: Path, to_train: bool) -> DatasetReport:
+    reports = _reports()
+    if folder in reports and (folder / REPORT).is_file():
+        (check_trainable if to_train else check_evaluable)(reports[folder])
+    else:
+        reports[folder] = _read_with_progress(path, folder, to_train)
+        while len(reports) > KEPT_REPORTS:
+            reports.popitem(last=False)
+    return reports[folder]
+
+
+def data_place(path: Path, title: str) -> Path:
+    """The folder of what was, or will be, read of a data set; DataError where the data set is gone."""
+    try:
+        return _stored_folder(path, path.stat().st_mtime, uploads_folder())
     except OSError as error:
         raise DataError(f"'{title}' is no longer on the server: choose it again.") from error
-    out = uploads_folder() / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.images"
-    if key not in reports or not (path.is_dir() or out.is_dir()):
-        try:
-            reports[key] = _read_with_progress(read, path, out)
-        except DataError as error:
-            forget_upload(path)
-            shutil.rmtree(out, ignore_errors=True)
-            raise DataError(_as_known(str(error), path, title)) from error
-    while len(reports) > KEPT_REPORTS:
-        reports.popitem(last=False)
-    return reports[key]
+
+
+@st.cache_data(show_spinner=False, ttl="30s", max_entries=50)
+def _stored_folder(path: Path, changed: float, store: Path) -> Path:
+    """stored_folder without going through all files of a large folder at every rerun."""
+    return stored_folder(path, store)
 
 
 def _as_known(sentence: str, path: Path, title: str) -> str:
@@ -180,13 +196,13 @@ def _as_known(sentence: str, path: Path, title: str) -> str:
     return sentence if f"'{title}'" in sentence else f"In '{title}': {sentence}"
 
 
-def _read_with_progress(read: Reader, path: Path, out: Path) -> DatasetReport:
+def _read_with_progress(path: Path, folder: Path, to_train: bool) -> DatasetReport:
     bar = st.progress(0.0, "Reading the images")
 
     def show(done: int, total: int) -> None:
         bar.progress(done / total, f"Reading the images: {done:,} of {total:,}")
 
     try:
-        return read(path, out, show)
+        return read_once(path, folder, show, to_train)
     finally:
         bar.empty()

@@ -46,7 +46,8 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     st.markdown(cost_line(_cost(model, dataset, plan), plan, shutil.disk_usage(runs_folder().parent).free))
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
         folder = start(
-            dataset.path, model.loaded_from, plan, (name or "").strip(), runs_folder(), onnx=onnx
+            dataset.path, model.loaded_from, plan, (name or "").strip(), runs_folder(),
+            onnx=onnx, stored=dataset.stored,
         )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
 

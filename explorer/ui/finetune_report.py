@@ -4,6 +4,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -11,6 +12,7 @@ from PIL import ImageOps
 
 from explorer.data.images import open_image
 from explorer.data.report import DatasetReport, DuplicateGroup, Item, Split
+from explorer.data.store import stored_thumbnail
 from explorer.errors import DataError, ImageError
 from explorer.ui.messages import plain
 from explorer.ui.widgets import facts
@@ -33,6 +35,8 @@ def show_report(report: DatasetReport, title: str) -> None:
     """Everything there is to know before training."""
     st.header(plain(title), anchor=False)
     facts(_numbers(report))
+    for note in report.notes:
+        st.info(plain(note))
     st.caption(sizes_line(report))
     if report.imbalance() >= IMBALANCED:
         st.info(
@@ -93,7 +97,7 @@ def _class_rows(report: DatasetReport) -> list[dict[str, Any]]:
 def thumbnail(path: str, side: int = 144) -> str | None:
     """The middle of the image as a small JPEG in a data URL; None where its file is gone."""
     try:
-        picture = open_image(path)
+        picture = open_image(stored_thumbnail(Path(path)) or path)
     except ImageError:
         return None
     picture = ImageOps.fit(picture, (side, side))
@@ -162,7 +166,7 @@ def _pictures(items: list[Item], report: DatasetReport) -> None:
     with st.container(horizontal=True, gap="small"):
         for item in items:
             try:
-                picture = open_image(item.file)
+                picture = open_image(stored_thumbnail(item.file) or item.file)
             except (DataError, ImageError):  # its file was removed since it was read
                 continue
             picture.thumbnail((240, 240))

@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.samples import SAMPLES
-from explorer.errors import ImageError
+from explorer.errors import DiskError, ImageError
 from explorer.ui.address import keep_in_address, write
 from explorer.ui.components.photo_strip import photo_strip
 from explorer.ui.messages import check_link, say, sentence_of
@@ -114,5 +114,5 @@ def _add(files: Sequence[UploadedFile], name: str | None = None) -> None:
     for file in files:
         try:
             st.session_state[_PICKED] = add_photo(file, name or file.name).key
-        except ImageError as error:
+        except (DiskError, ImageError) as error:
             say(sentence_of(error))

@@ -1,8 +1,6 @@
 """The photos of a session: samples that come along, and those a person dropped in, kept on disk by their digest."""
 
-import hashlib
 import io
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +12,8 @@ from PIL import Image
 from explorer.data.images import open_image
 from explorer.data.samples import SAMPLES, sample_photo
 from explorer.errors import ImageError
+from explorer.ui.uploads import keep_upload
 
-CHUNK = 2**20
 FOLDER_LIMIT = 2 * 2**30  # bytes of dropped photos and clips on disk, over all sessions; the oldest go first
 THUMBNAIL = 112  # pixels
 _MINE = "my_photos"
@@ -53,16 +51,15 @@ def my_photos() -> list[Photo]:
 def add_photo(file: IO[bytes], name: str) -> Photo:
     """Copy the file to disk, check that it is an image, and put it among the session's photos.
 
-    Raises ImageError, and keeps nothing, where it is none.
+    Raises ImageError, and keeps nothing, where it is none, and DiskError where the disk is full.
     """
     digest, path = copy_to_disk(file)
     photo = Photo(digest, Path(name).name, Path(name).name)
     try:
-        with open(path, "rb") as stored:
-            _named(stored, photo.title)
-    except ImageError:
+        _open(digest)
+    except ImageError as error:
         path.unlink(missing_ok=True)
-        raise
+        raise ImageError(str(error).replace(f"'{digest}'", f"'{photo.title}'", 1)) from error
     mine = my_photos()
     st.session_state[_MINE] = [*(old for old in mine if old.key != digest), photo]
     return photo
@@ -73,43 +70,15 @@ def clear_photos() -> None:
     st.session_state[_MINE] = []
 
 
-def _named(file: IO[bytes], name: str) -> Image.Image:
-    """open_image with the name the person knows in its messages."""
-    try:
-        return open_image(file.read())
-    except ImageError as error:
-        raise ImageError(str(error).replace("The image", f"'{name}'", 1)) from error
-
-
 @st.cache_resource(show_spinner=False)
 def _folder() -> TemporaryDirectory:
     return TemporaryDirectory(prefix="vit-explorer-photos-")
 
 
 def copy_to_disk(file: IO[bytes]) -> tuple[str, Path]:
-    """(digest, path) of the copy of a photo or clip; it goes through memory one chunk at a time."""
-    digest, folder = hashlib.sha256(), Path(_folder().name)
-    part = folder / f"{id(file)}.part"
-    with open(part, "wb") as copy:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            copy.write(chunk)
-    path = part.replace(folder / digest.hexdigest()[:20])
-    _trim()
+    """(digest, path) of the copy of a photo or clip; DiskError where the disk is full."""
+    path = keep_upload(file, Path(_folder().name), "", FOLDER_LIMIT)
     return path.name, path
-
-
-def _trim() -> None:
-    newest_first = sorted(_files(), key=lambda path: path.stat().st_mtime, reverse=True)
-    total = 0
-    for path in newest_first:
-        total += path.stat().st_size
-        if total > FOLDER_LIMIT:
-            path.unlink(missing_ok=True)
-
-
-def _files() -> Iterable[Path]:
-    return (path for path in Path(_folder().name).iterdir() if path.suffix != ".part")
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

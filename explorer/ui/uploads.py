@@ -1,10 +1,93 @@
-"""Letting go of uploaded files: Streamlit keeps their bytes in memory until the session ends."""
+"""Uploaded files: kept on disk by their content, within a limit, and then let go by Streamlit's memory."""
 
-from collections.abc import Iterable
+import hashlib
+import os
+import shutil
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
 
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from explorer.data.store import DIGEST
+from explorer.errors import DiskError
+
+CHUNK = 2**20
+
+
+def keep_upload(file: IO[bytes], folder: Path, suffix: str, limit: int, in_use: Collection[str] = ()) -> Path:
+    """The upload in `folder`, named DIGEST and suffix; it goes through memory a piece at a time.
+
+    Above `limit` bytes in the folder the oldest go, but neither this one nor the names in use. DiskError where the
+    disk is full: then nothing of it stays, and nothing else goes.
+    """
+    digest, part = hashlib.sha256(), None
+    try:
+        with NamedTemporaryFile(dir=folder, prefix=".part-", delete=False) as part:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                part.write(chunk)
+        path = folder / f"{digest.hexdigest()[:DIGEST]}{suffix}"
+        _put(Path(part.name), path)
+    except OSError as error:
+        raise DiskError(f"The upload can't be kept on disk ({error.strerror}): free some space there.") from error
+    finally:
+        if part is not None:
+            Path(part.name).unlink(missing_ok=True)
+    trim(folder.iterdir(), limit, {path.name, *in_use})
+    return path
+
+
+def _put(part: Path, path: Path) -> None:
+    """Name the finished upload; the same content under another name becomes a link to that, and takes no room."""
+    same = next((other for other in path.parent.glob(f"{path.name[:DIGEST]}-*") if other != path), None)
+    path.unlink(missing_ok=True)
+    if same is not None and same.is_file():
+        try:
+            os.link(same, path)
+            os.utime(path)
+            return
+        except OSError:  # a disk that knows no links
+            path.unlink(missing_ok=True)
+    part.replace(path)
+
+
+def trim(paths: Iterable[Path], limit: int, kept: Collection[str]) -> None:
+    """Drop the oldest of the files and folders above `limit` bytes in all, but none of the names that are kept."""
+    seen: set[int] = set()
+    total = 0
+    for path in sorted(paths, key=_modified, reverse=True):
+        total += _bytes(path, seen)
+        if total <= limit or path.name in kept or path.name.startswith(".part-"):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another session's trimming was faster
+        return 0.0
+
+
+def _bytes(path: Path, seen: set[int]) -> int:
+    """Bytes of a file or folder; what has two names counts once."""
+    total = 0
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        try:
+            about = file.stat()
+        except OSError:
+            continue
+        if file.is_file() and about.st_ino not in seen:
+            seen.add(about.st_ino)
+            total += about.st_size
+    return total
 
 
 def let_go(files: Iterable[UploadedFile]) -> None:

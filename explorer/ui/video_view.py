@@ -73,10 +73,11 @@ def _drop_zone() -> None:
     label = f"Clip (MP4, WebM or GIF; {LIMITS})"
     file = st.file_uploader(label, TYPES, max_upload_size=LARGEST_UPLOAD, key=f"video_drop_{generation}")
     if file:
-        key, path = copy_to_disk(file)
-        let_go([file])
-        st.session_state.update({_MINE: Dropped(key, file.name, path), _DROPS: generation + 1})
-        st.rerun()
+        with show_errors():
+            key, path = copy_to_disk(file)
+            let_go([file])
+            st.session_state.update({_MINE: Dropped(key, file.name, path), _DROPS: generation + 1})
+            st.rerun()
 
 
 def _read(mine: Dropped, fps: int) -> Clip:

@@ -13,12 +13,15 @@ from explorer.errors import ExplorerError
 from explorer.models import registry
 from explorer.models.formats.config import WEIGHT_SUFFIXES
 from explorer.models.source import ModelSource
+from explorer.training.jobs import list_runs
+from explorer.training.options import runs_folder
 from explorer.ui.address import number, take, write
 from explorer.ui.messages import sentence_of
-from explorer.ui.uploads import let_go
+from explorer.ui.uploads import keep_upload, let_go, trim
 
-CHUNK = 2**20
 LARGEST = 2000  # MB
+LIMIT = 20 * 2**30  # bytes of uploaded weights in checkpoints/, of all sessions
+UPLOADED = ".uploaded"  # names them there, one per line: what people put there themselves is never deleted
 GRID = "patch_grid"  # end of the key of the grid's field; "grid" in an address is the canvas' lines
 FIELDS = ("arch", "heads", GRID)  # ends of the fields' keys
 HEADS = 1, 64  # the least and the most
@@ -83,13 +86,22 @@ def _add(file: UploadedFile, settings: ModelSource) -> ModelSource:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".upload-") as private:
         path = Path(private) / safe_name(file.name)
-        with open(path, "wb") as copy:
-            while chunk := file.read(CHUNK):
-                copy.write(chunk)
+        keep_upload(file, path.parent, "", LIMIT).rename(path)
         explorer.load_model(replace(settings, source=str(path)), device="cpu")
         name = _free_name(path)
         path.rename(folder / name)
+    _drop_oldest(folder, name)
     return replace(settings, source=f"checkpoints/{name}")
+
+
+def _drop_oldest(folder: Path, newest: str) -> None:
+    """Note the newest upload, and delete the oldest ones above the limit but for what runs under way are made from."""
+    listed = folder / UPLOADED
+    with listed.open("a", encoding="utf-8") as file:
+        file.write(f"{newest}\n")
+    names = set(listed.read_text(encoding="utf-8").split("\n")) & {path.name for path in folder.iterdir()}
+    active = [run.options for run in list_runs(runs_folder()) if run.options and run.state.active]
+    trim([folder / name for name in names], LIMIT, {newest, *(Path(options.model.source).name for options in active)})
 
 
 def safe_name(name: str) -> str:
