@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,9 @@ def delete(name: str, runs: Path = RUNS) -> None:
     run = _read_damaged(run_path(name, runs))
     if run.state.active:
         raise TrainingError(f"The run {name!r} is {run.state.status}; stop it before deleting it.")
-    shutil.rmtree(run.folder.path)
+    while run.folder.path.is_dir():
+        with suppress(FileNotFoundError):  # its process, which has just ended, may be taking its last file away
+            shutil.rmtree(run.folder.path)
 
 
 def read_run(name: str, runs: Path = RUNS) -> Run:
