@@ -54,9 +54,10 @@ def _font_with(text: str) -> ImageFont.FreeTypeFont | None:
     return None
 
 
-def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> tuple:
-    mask = font.getmask(letter)
-    return mask.size, bytes(mask)
+def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
+    picture = Image.new("1", (2 * EM, 2 * EM))
+    ImageDraw.Draw(picture).text((EM / 2, 3 * EM / 2), letter, fill=1, font=font, anchor="ls")
+    return picture.tobytes()
 
 
 @cache
