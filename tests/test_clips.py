@@ -2,6 +2,7 @@
 
 import io
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -36,7 +37,7 @@ def coded(frames, ticks, codec="libx264", kind="mp4", **settings):
     """A film whose frames begin at these hundredths of a second."""
     file = io.BytesIO()
     with av.open(file, "w", format=kind, options=settings.get("options", {})) as container:
-        stream = container.add_stream(codec, rate=100)
+        stream: Any = container.add_stream(codec, rate=100)
         stream.width, stream.height = frames[0].size
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, 100)
         stream.codec_context.sample_aspect_ratio = settings.get("pixel", Fraction(1))

@@ -163,10 +163,17 @@ def test_letters_beyond_ascii_are_drawn_and_kept_as_text():
     assert text and bytes.fromhex(text.group(1)).decode("utf-16") == "Käfer"
     if outlines("ä") is None:
         pytest.skip("no font of this machine has an ä")
-    points = np.array(re.findall(r"([\d.]+) ([\d.]+) [ml]", content), float)
-    left, bottom = points.min(axis=0)
-    right, top = points.max(axis=0)
+    lines = [line for line in content.splitlines() if line.endswith(" h")]
+    paths = [np.array(re.findall(r"([\d.]+) ([\d.]+) [ml]", line), float) for line in lines]
+    assert len(paths) == 9  # K, f and r, two dots, a and e with a hole each
+    (left, bottom), (right, top) = np.concatenate(paths).min(axis=0), np.concatenate(paths).max(axis=0)
     assert 10 <= left < 13 and 45 < right < 75 and 19 < bottom < 21 and 33 < top < 37  # 20 points high, on y = 50 - 30
+    # The ink between the lines is that of the font's own picture; holes run the other way round.
+    ink = sum((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2 for x, y in (path.T for path in paths))
+    font = letters._font_with("Käfer")
+    assert font and abs(ink) == pytest.approx(
+        sum(value > 127 for value in font.getmask("Käfer")) * (20 / letters.EM) ** 2, rel=0.08
+    )
 
 
 def test_letters_that_no_font_has_are_spelled(monkeypatch):

@@ -116,13 +116,13 @@ def _by_colour(image: Image.Image, name: str) -> Mask:
     left_out = _near(pixels, VOID)
     exact = image.getcolors(len(VOC))
     if not exact or not {colour for _, colour in exact} <= VOC:
-        left_out |= _near(pixels, (LEFT_OUT,) * 3)
+        left_out |= _near(pixels, (LEFT_OUT, LEFT_OUT, LEFT_OUT))
     return np.select([left_out, lightest < DARK], [LEFT_OUT, BACKGROUND], OBJECT).astype(np.uint8)
 
 
 def _near(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     low, high = (np.clip(np.array(colour) + step, 0, 255).astype(np.uint8) for step in (-EXACT, EXACT))
-    return ((pixels >= low) & (pixels <= high)).all(axis=2)
+    return np.all((pixels >= low) & (pixels <= high), axis=2)
 
 
 def _cut_out(pixels: np.ndarray, alpha: np.ndarray, name: str) -> Mask:

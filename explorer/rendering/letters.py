@@ -28,7 +28,7 @@ def outlines(text: str) -> tuple[float, list[np.ndarray]] | None:
     picture = Image.new("L", (right - left + 2, bottom - top + 2))
     ImageDraw.Draw(picture).text((1 - left, 1 - top), text, fill=255, font=font, anchor="ls")
     inside = (np.array(picture) > 127).astype(np.uint8)
-    lines, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_TC89_L1)
+    lines, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     corner = np.array([left - 0.5, top - 0.5])
     points = [(line[:, 0] + corner) * (1, -1) / EM for line in lines if len(line) > 2]
     return font.getlength(text) / EM, points
@@ -54,9 +54,10 @@ def _font_with(text: str) -> ImageFont.FreeTypeFont | None:
     return None
 
 
-def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> tuple:
-    mask = font.getmask(letter)
-    return mask.size, bytes(mask)
+def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
+    picture = Image.new("1", (2 * EM, 2 * EM))
+    ImageDraw.Draw(picture).text((EM / 2, 3 * EM / 2), letter, fill=1, font=font, anchor="ls")
+    return picture.tobytes()
 
 
 @cache

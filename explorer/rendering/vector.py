@@ -129,11 +129,15 @@ def _pdf_text(item: Text, page_height: float) -> str:
     else:
         width, lines = shape
         left, baseline = item.x - width * item.size * ANCHORS[item.anchor], page_height - item.y
-        paths = (" l ".join(f"{x:.3f} {y:.3f}" for x, y in line * item.size + (left, baseline)) for line in lines)
-        path = "\n".join(f"{points} h".replace(" l ", " m ", 1) for points in paths)
+        path = "\n".join(_pdf_path(line * item.size + (left, baseline)) for line in lines)
         unseen = _pdf_line(item, words, page_height, "3 Tr ")  # programs that read text look for some inside
         drawn = f"q {item.grey:g} g\n{path}\nf*\n{unseen}\nQ"
     return f"/Span << /ActualText {_pdf_string(item.text)} >> BDC\n{drawn}\nEMC"
+
+
+def _pdf_path(points: np.ndarray) -> str:
+    """A closed line through points (n, 2)."""
+    return " ".join(f"{x:.3f} {y:.3f} {'l' if place else 'm'}" for place, (x, y) in enumerate(points)) + " h"
 
 
 def _pdf_line(item: Text, text: str, page_height: float, mode: str = "") -> str:
