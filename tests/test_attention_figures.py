@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import explorer
+from explorer.attention.queries import head_name, parse_query, query_name, query_text
 from explorer.errors import QueryError
 from explorer.rendering.colormaps import lookup_table
 from explorer.rendering.view import View
 from explorer.ui.attention_figures import GAP, TILE, in_blocks, matrix_figure, mosaic, mosaic_figure, mosaic_picture
-from explorer.ui.attention_settings import head_name, parse_query, query_name, query_text
 from tests.tiny import photo, tiny_model
 
 

@@ -49,16 +49,9 @@ def _explain(view: "View", recording: "Recording", second: "Recording | None", o
 
 def _score(view: "View", recording: "Recording") -> str:
     """The class and its probability, or what the image is likened to."""
-    import numpy as np
-
-    from explorer.attention.relevance import class_index
-
     if view.similar_to is not None:
         place = isinstance(view.similar_to, tuple)
         return f"likeness to {f'patch {view.similar_to}' if place else view.similar_to}"
-    assert recording.logits is not None  # else relevance would have refused
-    logits = recording.logits.astype(np.float64)
-    chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-    names = recording.model.class_names
-    index = int(logits.argmax()) if view.target is None else class_index(view.target, names, len(logits))
-    return f"{names[index] if names else f'class {index}'} ({chances[index]:.1%})"
+    assert recording.probabilities is not None  # else relevance would have refused
+    index = recording.class_index(view.target)
+    return f"{recording.model.class_name(index)} ({recording.probabilities[index]:.1%})"

@@ -53,6 +53,10 @@ class Model:
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.module.parameters())
 
+    def class_name(self, index: int) -> str:
+        """The name of a class, "class 3" where the model doesn't know its classes' names."""
+        return self.class_names[index] if self.class_names else f"class {index}"
+
     def fit(self, image: ImageSource, size: int | None = None, fit: Fit = "crop") -> Image.Image:
         """The RGB image exactly as the model will see it, both sides a multiple of patch_size.
 

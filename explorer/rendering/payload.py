@@ -33,8 +33,10 @@ def canvas_payload(
     Raises QueryError for a layer, head or query outside the recording.
     """
     query = rec.default_query if view.query is None else view.query
-    layer = view.layer % rec.depth if -rec.depth <= view.layer < rec.depth else view.layer
-    rec.attention(layer, view.head, (0, 0) if query == "mean" else query)  # raises the QueryError
+    rec.check_layer(view.layer)
+    rec.check_head(view.head)
+    rec.query_indices(query)
+    layer = view.layer % rec.depth
     sent = _queries_and_keys(rec, layer, limit)
     rows = {} if sent and query != "mean" else {"rows": rec.rows(layer, query)}
     tables = np.stack([lookup_table(name) for name in COLORMAPS])

@@ -11,8 +11,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from explorer.attention.artefacts import artefact_mask, without_artefacts
-from explorer.attention.maps import mass_mask
 from explorer.attention.recording import record
+from explorer.attention.weights import mass_mask
 from explorer.data.images import ImageSource
 from explorer.data.samples import sample_photo
 from explorer.errors import QueryError

@@ -8,7 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from explorer.attention.recording import Query, Recording
+from explorer.attention.queries import FUSIONS, Query, parse_head, parse_query, query_name, query_text
+from explorer.attention.recording import Recording
 from explorer.errors import QueryError
 from explorer.models.backbone import Model
 from explorer.rendering.colormaps import COLORMAPS
@@ -18,7 +19,6 @@ from explorer.ui.messages import check_link, link_is_new
 
 CANVAS = "canvas"  # key of the live canvas
 SETTINGS = "canvas_settings"  # what a person last chose in it; outlives a change of page
-FUSIONS = ("mean", "max", "min")
 DEFAULTS: dict[str, Any] = {
     "query": None, "colormap": "inferno", "opacity": 0.6, "resample": "bicubic", "scale": "map", "mass": None,
     "hide_artefacts": False, "grid": False,
@@ -26,34 +26,6 @@ DEFAULTS: dict[str, Any] = {
 CHOICES = {"colormap": tuple(COLORMAPS), "resample": ("bicubic", "nearest"), "scale": ("map", "shared", "raw")}
 LOWEST = {"opacity": 0.0, "mass": 0.05}  # of settings up to 1
 SWITCHES, ON = ("grid", "hide_artefacts"), ("1", "true")
-
-
-def parse_query(text: str) -> Query:
-    """ "cls" -> "cls", "3,4" -> (3, 4)."""
-    row, comma, col = text.partition(",")
-    if not comma:
-        return text
-    try:
-        return int(row), int(col)
-    except ValueError:
-        raise QueryError(f"A query is a token's name or a patch as row,col; {text!r} is neither.") from None
-
-
-def query_text(query: Query) -> str:
-    """How a query is written in the address: cls, or 3,4 for a patch."""
-    return query if isinstance(query, str) else f"{query[0]},{query[1]}"
-
-
-def query_name(query: Query) -> str:
-    """A query in words: cls, mean of patches, patch (3, 4)."""
-    if isinstance(query, str):
-        return "the mean of all patches" if query == "mean" else query
-    return f"patch ({query[0]}, {query[1]})"
-
-
-def head_name(head: int | str) -> str:
-    """A head in words: head 3, mean of heads."""
-    return f"head {head}" if isinstance(head, int) else f"{head} of heads"
 
 
 def lead(rec: Recording) -> str:
@@ -95,7 +67,7 @@ def check_query(rec: Recording) -> None:
 
 def _can_ask(rec: Recording, text: str) -> bool:
     try:
-        rec.rows(0, parse_query(text))
+        rec.query_indices(parse_query(text))
     except QueryError:
         return False
     return True
@@ -148,8 +120,7 @@ def take_change() -> None:
     change = st.session_state[CANVAS].get("view")
     if not change:
         return
-    query = change["query"]
-    text = query if isinstance(query, str) else f"{query[0]},{query[1]}"
+    text = query_text(change["query"])
     st.session_state[SETTINGS] = {**settings(), **change["look"], "query": text, "seq": change["seq"]}
     st.session_state["head"] = str(change["head"])
 
@@ -184,7 +155,7 @@ def checked_query(rec: Recording) -> tuple[Query, str | None]:
         return rec.default_query, None
     try:
         query = parse_query(text)
-        rec.rows(0, query)
+        rec.query_indices(query)
     except QueryError as error:
         settings()["query"] = None
         said = None if link_is_new() else f"{error} Shown instead: {query_name(rec.default_query)}."
@@ -221,4 +192,4 @@ def current_view(base: View, rec: Recording, layer: int, head: str, query: Query
     """The base view (model, image, size, fit) with everything this page sets."""
     look = {name: settings()[name] for name in LOOK}
     look["hide_artefacts"] &= rec.norms is not None  # where they aren't known there's nothing to tell outliers by
-    return replace(base, layer=layer, head=head if head in FUSIONS else int(head), query=query, **look)
+    return replace(base, layer=layer, head=parse_head(head), query=query, **look)

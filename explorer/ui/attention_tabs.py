@@ -3,11 +3,11 @@
 import streamlit as st
 
 from explorer.attention.metrics import head_entropy, mean_attention_distance, prefix_share
+from explorer.attention.queries import head_name, query_name
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
 from explorer.ui.artefacts_tab import artefacts_tab
 from explorer.ui.attention_figures import in_blocks, matrix_figure, mosaic, mosaic_figure
-from explorer.ui.attention_settings import head_name, query_name
 from explorer.ui.evidence_tab import evidence_tab
 from explorer.ui.map_choice import pick_rollout
 from explorer.ui.relevance_tab import relevance_tab

@@ -8,6 +8,7 @@ from PIL import Image
 
 import explorer
 from explorer.attention.history import History, epoch_divergence
+from explorer.attention.queries import query_name
 from explorer.attention.recording import Recording
 from explorer.models import registry
 from explorer.models.preprocess import Fit
@@ -16,7 +17,6 @@ from explorer.rendering.view import View
 from explorer.training.origin import options_of
 from explorer.ui import cached
 from explorer.ui.address import number, take, write
-from explorer.ui.attention_settings import query_name
 from explorer.ui.compare_view import Pair, second_recording
 from explorer.ui.messages import check_link
 from explorer.ui.model_picker import Picked

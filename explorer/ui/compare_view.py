@@ -7,7 +7,8 @@ from typing import Any
 import streamlit as st
 
 from explorer.attention.divergence import Change, Divergence, divergence
-from explorer.attention.recording import Query, Recording
+from explorer.attention.queries import FUSIONS, Query, head_name, query_name, query_text
+from explorer.attention.recording import Recording
 from explorer.errors import ExplorerError
 from explorer.rendering.comparison import EQUAL, difference_map, paint_difference, second_view
 from explorer.rendering.curves import divergence_figure
@@ -16,16 +17,12 @@ from explorer.rendering.view import View, picture
 from explorer.ui import cached
 from explorer.ui.address import write
 from explorer.ui.attention_settings import (
-    FUSIONS,
     change_settings,
     check_layer_and_head,
     check_query,
     checked_query,
     default_layer,
-    head_name,
     head_options,
-    query_name,
-    query_text,
     settings,
 )
 from explorer.ui.components.linked import linked_canvases

@@ -9,12 +9,12 @@ from PIL import Image
 
 from explorer.attention.evidence import Evidence, evidence
 from explorer.attention.localization import Score, fit_mask, rank_heads, rectangle_mask
+from explorer.attention.queries import head_name
 from explorer.attention.recording import Recording
 from explorer.data.images import open_image
 from explorer.errors import ImageError
 from explorer.rendering.curves import evidence_figure
 from explorer.rendering.view import View, shown_map, shown_mask
-from explorer.ui.attention_settings import head_name
 from explorer.ui.map_choice import pick_class, pick_map
 from explorer.ui.progress import progress_bar
 from explorer.ui.state import chosen

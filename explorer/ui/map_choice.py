@@ -12,12 +12,11 @@ import numpy as np
 import streamlit as st
 
 from explorer.attention.features import cosine, similarity
+from explorer.attention.queries import FUSIONS, query_name
 from explorer.attention.recording import Recording
-from explorer.attention.relevance import image_feature
 from explorer.rendering.view import View
 from explorer.ui import cached
 from explorer.ui.address import by_key, number, take, write_unless
-from explorer.ui.attention_settings import FUSIONS, query_name
 from explorer.ui.messages import check_link
 from explorer.ui.second import pick_second_photo
 
@@ -104,7 +103,7 @@ def like_photo(rec: Recording, view: View) -> Shown:
     """Relevance of the likeness to another photo, by the same model at the same size."""
     photo = pick_second_photo("Photo", "like_photo", view.image)
     other = cached.record(rec.model, photo, view.size or rec.model.input_size, view.fit, view.arch, view.num_heads)
-    likeness = cosine(image_feature(rec), image_feature(other))
+    likeness = cosine(rec.feature, other.feature)
     return Shown(
         replace(view, similar_to=photo.source), f"the likeness to {photo.title} (cosine {likeness:.3f})", other
     )
@@ -145,6 +144,4 @@ def _index(rec: Recording, name: str) -> int:
 
 def class_title(rec: Recording, target: int | None) -> str:
     """The name of a class, of the predicted one with None."""
-    assert rec.logits is not None
-    index = int(rec.logits.argmax()) if target is None else target
-    return rec.model.class_names[index] if rec.model.class_names else f"class {index}"
+    return rec.model.class_name(rec.class_index(target))

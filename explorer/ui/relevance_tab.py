@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import streamlit as st
 
+from explorer.attention.queries import head_name, query_name
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
-from explorer.ui.attention_settings import head_name, query_name
 from explorer.ui.map_choice import pick_relevance
 
 FOR_CLASS = (

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from explorer.attention.queries import FUSIONS, head_name
 from explorer.data.video import LIMITS, Clip, pan, read_clip
 from explorer.errors import VideoError
 from explorer.models.backbone import Model
@@ -14,7 +15,7 @@ from explorer.rendering.video import LARGEST, LARGEST_GIF, gif, mp4, painted_fra
 from explorer.rendering.view import View
 from explorer.ui import cached
 from explorer.ui.address import by_key, take, write_unless
-from explorer.ui.attention_settings import FUSIONS, check_layer_and_head, default_layer, head_name
+from explorer.ui.attention_settings import check_layer_and_head, default_layer
 from explorer.ui.map_choice import Shown, check_rollout, class_title, like_photo, pick_class, pick_rollout
 from explorer.ui.messages import check_link, plain, show_errors
 from explorer.ui.photos import copy_to_disk
