@@ -136,7 +136,7 @@ def test_the_app_asks_for_it_and_loads_with_it(checkpoints, weights):
     field.set_value("6x10").run()
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]
-    assert (choice.grid, choice.settings["grid"], choice.source) == ("6x10", "6x10", f"checkpoints/{NAME}")
+    assert (choice.grid, choice.view.source.grid, choice.source) == ("6x10", "6x10", f"checkpoints/{NAME}")
     linked = open_app(model=f"checkpoints/{NAME}", patch_grid="6x10")
     assert not sentences(linked) and linked.session_state["choice"].grid == "6x10"
 

@@ -118,9 +118,10 @@ def test_typing_errors_are_sentences(setting):
 
 
 def test_a_setting_of_one_name_means_the_same_in_every_row():
-    types: dict[str, type] = {}
+    seen: dict[str, tuple] = {}
     for setting in (setting for kind in MAP_KINDS.values() for setting in kind.settings):
-        assert types.setdefault(setting.name, type(setting)) is type(setting)
+        facts = type(setting), setting.default, setting.alias
+        assert seen.setdefault(setting.name, facts) == facts
 
 
 def test_the_table_is_read_without_torch():

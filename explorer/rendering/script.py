@@ -1,15 +1,19 @@
 """A view as a Python script on the public API: running it gives the same picture and the same NPZ."""
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
-from explorer.rendering.view import SAMPLE, View
+from explorer.attention.maps.settings import Likeness
+from explorer.data.samples import SAMPLE
+from explorer.models.source import ModelSource
+from explorer.rendering.view import Look, MapChoice, PhotoInput, View
+
+ALWAYS = ("layer", "head", "query")  # what a reader looks for, named even where it stands at its default
 
 
 def python_script(view: View) -> str:
     """The code that opens the view's model and image, computes its map and saves PNG and NPZ beside itself."""
-    second = view.kind == "relevance" and isinstance(view.similar_to, str)
-    also = ", second=other" if second else ""
-    grid = ", grid=view.grid" if view.grid else ""
+    other = view.map.other_image
+    also = ", second=other" if other is not None else ""
     lines = [
         '"""One view of the explorer. Run it in the explorer folder, or anywhere after `pip install -e .` there."""',
         "",
@@ -20,13 +24,16 @@ def python_script(view: View) -> str:
         "from explorer.rendering.view import png, save_npz",
         "",
         "view = explorer.View(",
-        *(f"    {name}={value!r}," for name, value in _settings(view).items()),
+        f"    source=explorer.{_code(view.source)},",
+        f"    photo=explorer.{_code(view.photo)},",
+        f"    map=explorer.{_map_code(view.map)},",
+        *([f"    look=explorer.{_code(view.look)},"] if view.look != Look() else []),
         ")",
-        f"model = explorer.load_model(view.model, arch=view.arch, num_heads=view.num_heads{grid})",
-        f"photo = {_photo('view.image', view.image)}",
+        f"model = explorer.load_model({_source_arguments(view)})",
+        f"photo = {_photo('view.photo.image', view.photo)}",
         f"recording = {_record('photo')}",
-        *([f"other = {_record(_photo('view.similar_to', str(view.similar_to)))}"] if second else []),
-        f"heatmap = {_call(view, second)}  # (rows, cols) float32",
+        *([f"other = {_record(_photo(repr(other), PhotoInput(other)))}"] if other is not None else []),
+        f"heatmap = {_call(view)}  # (rows, cols) float32",
         'print(heatmap.shape, "from", heatmap.min(), "to", heatmap.max())',
         "",
         f'Path("view.png").write_bytes(png(view, recording{also}, photo=photo))',
@@ -37,35 +44,43 @@ def python_script(view: View) -> str:
 
 
 def _imports(view: View) -> list[str]:
-    lines = ["from explorer.attention.artefacts import artefact_mask, without_artefacts"] if view.hide_artefacts else []
-    samples = any(isinstance(image, str) and image.startswith(SAMPLE) for image in (view.image, view.similar_to))
+    hidden = view.look.hide_artefacts
+    lines = ["from explorer.attention.artefacts import artefact_mask, without_artefacts"] if hidden else []
+    samples = any(image and image.startswith(SAMPLE) for image in (view.photo.image, view.map.other_image))
     return [*lines, "from explorer.data.samples import sample_photo"] if samples else lines
 
 
-def _photo(name: str, image: str) -> str:
-    """What record() takes for an image that the view holds under that name."""
-    return f"sample_photo({image.removeprefix(SAMPLE)!r})" if image.startswith(SAMPLE) else name
+def _source_arguments(view: View) -> str:
+    """What load_model takes for the view's model."""
+    given = [each.name for each in fields(view.source) if each.name != "source" and getattr(view.source, each.name)]
+    return ", ".join(["view.source.source", *(f"{name}=view.source.{name}" for name in given)])
+
+
+def _photo(name: str, photo: PhotoInput) -> str:
+    """What record() takes for an image that goes by that name in the script."""
+    return f"sample_photo({photo.image.removeprefix(SAMPLE)!r})" if photo.image.startswith(SAMPLE) else name
 
 
 def _record(photo: str) -> str:
-    return f"explorer.record(model, {photo}, size=view.size, fit=view.fit)"
+    return f"explorer.record(model, {photo}, size=view.photo.size, fit=view.photo.fit)"
 
 
-def _settings(view: View) -> dict[str, object]:
-    """model, image and whatever differs from the defaults."""
-    needed = ("model", "image", "layer", "head", "query")
-    return {
-        field.name: getattr(view, field.name)
-        for field in fields(View)
-        if field.name in needed or getattr(view, field.name) != field.default
-    }
+def _code(part: ModelSource | PhotoInput | Look) -> str:
+    """The code of a dataclass: what has no default, by place, and whatever differs from its default, by name."""
+    values = {each: getattr(part, each.name) for each in fields(part)}
+    given = [repr(value) for each, value in values.items() if each.default is MISSING]
+    given += [f"{each.name}={value!r}" for each, value in values.items() if each.default not in (MISSING, value)]
+    return f"{type(part).__name__}({', '.join(given)})"
 
 
-def _call(view: View, second: bool) -> str:
-    likened = "other" if second else "view.similar_to"
-    call = {
-        "raw": "recording.attention(view.layer, view.head, view.query)",
-        "rollout": "recording.rollout(view.query, view.fusion, view.discard_ratio, view.start_layer)",
-        "relevance": f"recording.relevance(view.target, {likened}, view.start_layer)",
-    }[view.kind]
-    return f"without_artefacts({call}, artefact_mask(recording))" if view.hide_artefacts else call
+def _map_code(choice: MapChoice) -> str:
+    defaults = choice.row.defaults
+    given = {name: value for name, value in choice.settings.items() if name in ALWAYS or value != defaults[name]}
+    return f"MapChoice({', '.join([repr(choice.kind), *(f'{name}={value!r}' for name, value in given.items())])})"
+
+
+def _call(view: View) -> str:
+    likeness = view.map.row.needs(Likeness)
+    likened = f' | {{"{likeness.name}": other}}' if likeness and view.map.other_image is not None else ""
+    call = f"recording.map(view.map.kind, **view.map.settings{likened})"
+    return f"without_artefacts({call}, artefact_mask(recording))" if view.look.hide_artefacts else call

@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 import streamlit as st
 
-from explorer.attention.queries import FUSIONS, Query, parse_head, parse_query, query_name, query_text
+from explorer.attention.maps.settings import QueryToken
+from explorer.attention.queries import FUSIONS, Query, head_name, parse_head, parse_query, query_name, query_text
 from explorer.attention.recording import Recording
+from explorer.data.samples import SAMPLE
 from explorer.errors import QueryError
 from explorer.models.backbone import Model
 from explorer.rendering.colormaps import COLORMAPS
 from explorer.rendering.payload import LOOK
-from explorer.rendering.view import SAMPLE, View
+from explorer.rendering.view import View
 from explorer.ui.messages import check_link, link_is_new
 
 CANVAS = "canvas"  # key of the live canvas
@@ -28,6 +29,16 @@ LOWEST = {"opacity": 0.0, "mass": 0.05}  # of settings up to 1
 SWITCHES, ON = ("grid", "hide_artefacts"), ("1", "true")
 
 
+def asked_from(rec: Recording, view: View) -> str:
+    """Which query the view's map is asked from, in words: cls, patch (3, 4)."""
+    return query_name(view.map["query"] or rec.default_query)
+
+
+def layer_words(view: View) -> str:
+    """ "layer 9, mean of heads"."""
+    return f"layer {view.map['layer']}, {head_name(view.map['head'])}"
+
+
 def lead(rec: Recording) -> str:
     """What heads and the query are, for someone who never met them."""
     asks = "the mean of all patches" if rec.default_query == "mean" else f"{rec.default_query} (class token)"
@@ -39,13 +50,14 @@ def lead(rec: Recording) -> str:
 
 def download_name(rec: Recording, view: View) -> str:
     """A name for files of this view, without ending: cat-Bundled-ViT-layer9-mean-cls, letters of any file system."""
-    query = view.query or rec.default_query
-    asked = query if isinstance(query, str) else f"patch{query[0]}-{query[1]}"
-    head = f"head{view.head}" if isinstance(view.head, int) else view.head
-    what = {"raw": f"layer{view.layer}-{head}-{asked}", "rollout": f"rollout-{asked}"}.get(view.kind, view.kind)
-    image = str(view.image)
+    row, asks, settings = view.map.row, view.map.row.needs(QueryToken), dict(view.map.settings)
+    if asks:
+        settings[asks.name] = settings[asks.name] or rec.default_query
+    what = [setting.in_file_name(settings[setting.name]) for setting in row.settings]
+    image = view.photo.image
     photo = image.removeprefix(SAMPLE) if image.startswith(SAMPLE) else PurePath(image).stem
-    return "-".join([_safe(photo) or "photo", _safe(rec.model_name) or "model", what])
+    names = [_safe(photo) or "photo", _safe(rec.model_name) or "model", "" if row.live else row.name, *what]
+    return "-".join(filter(None, names))
 
 
 def _safe(text: str) -> str:
@@ -178,7 +190,7 @@ def unknown_in_address(rec: Recording) -> str | None:
     return None
 
 
-def head_options(rec: Recording) -> list[str]:
+def head_options(rec: Recording | Model) -> list[str]:
     """mean, max, min, 0, 1, …"""
     return [*FUSIONS, *map(str, range(rec.num_heads))]
 
@@ -192,4 +204,4 @@ def current_view(base: View, rec: Recording, layer: int, head: str, query: Query
     """The base view (model, image, size, fit) with everything this page sets."""
     look = {name: settings()[name] for name in LOOK}
     look["hide_artefacts"] &= rec.norms is not None  # where they aren't known there's nothing to tell outliers by
-    return replace(base, layer=layer, head=parse_head(head), query=query, **look)
+    return base.with_map(layer=layer, head=parse_head(head), query=query).with_look(**look)

@@ -9,7 +9,7 @@ A page begins with one of two calls:
     now.recording              # explorer.Recording, kept between reruns and shared by all pages
     now.model                  # explorer.Model
     now.photo.image            # PIL, the whole photo; now.photo.title for people
-    View(**now.settings)       # model, arch, num_heads, grid, image, size, fit: the base of any View
+    now.view.with_map(layer=3)  # explorer.View of that model and photo
 
 Where the newest choice can't be recorded, current() says why in one sentence above the page and gives the last one that
 could, so the last good picture stays; a page needs no code for that. To record something else, a second model say:
@@ -22,7 +22,6 @@ messages.check_link(key, …) before such a widget to name a value in the addres
 """
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 import streamlit as st
 
@@ -30,6 +29,8 @@ from explorer.attention.recording import Recording
 from explorer.errors import ExplorerError
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
+from explorer.models.source import ModelSource
+from explorer.rendering.view import PhotoInput, View
 from explorer.ui import cached
 from explorer.ui.messages import sentence_of
 from explorer.ui.photos import Photo
@@ -52,17 +53,10 @@ class Choice:
     fit: Fit
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The fields of a View that the sidebar sets."""
-        return {
-            "model": self.source,
-            "arch": self.arch,
-            "num_heads": self.num_heads,
-            "grid": self.grid,
-            "image": self.photo.source,
-            "size": self.size,
-            "fit": self.fit,
-        }
+    def view(self) -> View:
+        """The model and the photo as parts of a View; its map and look are the defaults."""
+        source = ModelSource(self.source, self.arch, self.num_heads, self.grid)
+        return View(source, PhotoInput(self.photo.source, self.size, self.fit))
 
 
 @dataclass(frozen=True)

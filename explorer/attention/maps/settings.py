@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from explorer.attention.queries import FUSIONS, Head, Query, parse_head, parse_query
+from explorer.attention.queries import FUSIONS, Head, Query, head_name, parse_head, parse_query
 from explorer.errors import QueryError
 
 if TYPE_CHECKING:  # at run time this module needs no torch: the command line reads it for --help
@@ -29,6 +29,8 @@ class Setting:
     name: the keyword of rec.map(); title: of its widget; help: one sentence; alias: what links and the command line
     call it, where that isn't the name; in_app: whether the pages have a widget for it.
     """
+
+    metavar: ClassVar[str | None] = None  # what its value is called in --help, where not as the setting
 
     name: str
     title: str
@@ -55,6 +57,14 @@ class Setting:
         """What would work for a model of that shape, as in "from 0 to 11"."""
         return self.help
 
+    def caption(self, value: Any) -> str:
+        """The value in words below a picture; "" where it isn't said there."""
+        return ""
+
+    def in_file_name(self, value: Any) -> str:
+        """The value as a part of a file's name; "" where it isn't in there."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Layer(Setting):
@@ -69,6 +79,12 @@ class Layer(Setting):
 
     def check_for(self, value: Any, recording: "RecordedPass") -> None:
         recording.check_layer(value)
+
+    def caption(self, value: Any) -> str:
+        return f"layer {value}"
+
+    def in_file_name(self, value: Any) -> str:
+        return f"layer{value}"
 
     def expected(self, shape: Shape) -> str:
         return f"from 0 to {shape.depth - 1}"
@@ -107,6 +123,12 @@ class HeadOrFusion(Setting):
     def check_for(self, value: Any, recording: "RecordedPass") -> None:
         recording.check_head(value)
 
+    def caption(self, value: Any) -> str:
+        return head_name(value)
+
+    def in_file_name(self, value: Any) -> str:
+        return value if isinstance(value, str) else f"head{value}"
+
     def expected(self, shape: Shape) -> str:
         return f"one of {', '.join([*FUSIONS, *map(str, range(shape.num_heads))])}"
 
@@ -120,6 +142,9 @@ class QueryToken(Setting):
 
     def check_for(self, value: Any, recording: "RecordedPass") -> None:
         recording.query_indices(value)
+
+    def in_file_name(self, value: Any) -> str:
+        return value if isinstance(value, str) else f"patch{value[0]}-{value[1]}" if value else ""
 
 
 @dataclass(frozen=True)
@@ -183,6 +208,8 @@ class Likeness(Setting):
 
     In a view the other image is a path or "sample:<name>", for rec.map() it is a recording.
     """
+
+    metavar: ClassVar[str | None] = "IMAGE"
 
     def parse(self, text: str) -> Query:
         try:
