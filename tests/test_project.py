@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import explorer
+from explorer.attention.maps.table import MAP_KINDS
 from tests.conftest import REPOSITORY
 
 RUN = "pip install -r requirements.txt && streamlit run explorer/Home.py"
@@ -151,6 +153,13 @@ def test_no_imports_go_in_a_circle_also_those_for_type_checking():
     assert len(graph["explorer.attention.recording"]) > 5
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == {"b", "c"}
     assert circles(graph) <= STILL_IN_A_CIRCLE
+
+
+def test_kinds_of_maps_are_told_apart_by_their_rows_alone():
+    names = "|".join(MAP_KINDS)
+    telling = re.compile(rf"""(kind|name)\s*(==|!=|in)\s*[\[({{]*["']({names}|raw)["']|["']({names})["']\s*:""")
+    found = [str(path) for path in python_files(["explorer", "pages"]) if telling.search(path.read_text())]
+    assert not found
 
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(REPOSITORY)))

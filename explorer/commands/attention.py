@@ -21,13 +21,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """attention IMAGE… --model SOURCE --layer 9 --head mean --query cls --size 480 --out FOLDER [--npz] [--rollout]"""
     parser = subparsers.add_parser("attention", help="draw where a model looks in images", epilog=EXAMPLE)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    parser.add_argument(
-        "--rollout", dest="kind", action="store_const", const="rollout", help="short for --kind rollout"
-    )
     parser.add_argument("--out", type=Path, default=Path("attention"), help="folder (default: attention)")
     parser.add_argument("--npz", action="store_true", help="also write the map and every setting")
     _view.add_model_options(parser)
     _view.add_view_options(parser)
+    parser.add_argument("--rollout", dest="kind", action="store_const", const="rollout", default=argparse.SUPPRESS,
+                        help="short for --kind rollout")  # fmt: skip
     parser.set_defaults(run=run)
 
 
