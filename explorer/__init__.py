@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from explorer.data.datasets import read_dataset as read_dataset
     from explorer.models.backbone import Model as Model
     from explorer.models.loading import load_model as load_model
+    from explorer.models.source import ModelSource as ModelSource
     from explorer.rendering.overlay import overlay as overlay
+    from explorer.rendering.view import Look as Look
+    from explorer.rendering.view import MapChoice as MapChoice
+    from explorer.rendering.view import PhotoInput as PhotoInput
     from explorer.rendering.view import View as View
     from explorer.training.plan import Plan as Plan
     from explorer.training.run import finetune as finetune
@@ -26,7 +30,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Look": "explorer.rendering.view",
+    "MapChoice": "explorer.rendering.view",
     "Model": "explorer.models.backbone",
+    "ModelSource": "explorer.models.source",
+    "PhotoInput": "explorer.rendering.view",
     "Plan": "explorer.training.plan",
     "Recording": "explorer.attention.recording",
     "View": "explorer.rendering.view",
@@ -36,7 +44,10 @@ _HOME = {
     "read_dataset": "explorer.data.datasets",
     "record": "explorer.attention.recording",
 }
-__all__ = ["Model", "Plan", "Recording", "View", "finetune", "load_model", "overlay", "read_dataset", "record"]
+__all__ = [
+    "Look", "MapChoice", "Model", "ModelSource", "PhotoInput", "Plan", "Recording", "View", "finetune", "load_model",
+    "overlay", "read_dataset", "record",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from explorer.rendering.view import View
 from explorer.ui.attention_live import below, canvas, layer_and_head
 from explorer.ui.attention_settings import check_layer_and_head, check_look, check_query, head_options, lead
 from explorer.ui.attention_tabs import TABS, tabs
-from explorer.ui.map_choice import check_map
+from explorer.ui.map_choice import check_map, on_canvas
 from explorer.ui.messages import check_link, show_errors
 from explorer.ui.state import current
 
@@ -21,17 +21,17 @@ def attention(recording: Recording, base: View) -> None:
         tabs(recording, view)
 
 
-def check_address(recording: Recording) -> None:
+def check_address(recording: Recording, base: View) -> None:
     """Name what a link asks for in vain, that of tabs which aren't open as well."""
     check_layer_and_head(recording, head_options(recording))
     check_query(recording)
     check_look()
     check_link("tab", TABS.__contains__, f"one of {', '.join(TABS)}")
-    check_map(recording)
+    check_map(on_canvas(recording, base))
 
 
 st.title("Where every token looks", anchor=False)
 now = current()
 st.markdown(lead(now.recording))
-check_address(now.recording)
-attention(now.recording, View(**now.settings))
+check_address(now.recording, now.view)
+attention(now.recording, now.view)

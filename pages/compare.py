@@ -41,7 +41,7 @@ def compare(now: Current) -> None:
             if second is None:
                 compare_view.alone(now)
                 return
-            pair = compare_view.Pair(now.recording, second, now.settings)
+            pair = compare_view.Pair(now.recording, second, now.view)
         # Training changes the last layer first; two models are held to each other where both mark the object.
         view = compare_view.pick_view(pair, pair.first.depth - 1 if key else default_layer(pair.first))
         compare_view.canvases(view, pair)

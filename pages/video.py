@@ -14,7 +14,7 @@ with show_errors():
     shown = video_view.pick_view(choice)
     check_switch("beside")
     beside = st.toggle("Show the clip beside it", True, key="beside", bind="query-params")
-    if picked is not None:
+    if picked is not None and shown is not None:
         name, clip = picked
         asked = (name, shown.view, beside)
         if st.button(f"Look at {len(clip.frames)} frames", type="primary", icon=":material/play_arrow:"):

@@ -1,18 +1,17 @@
 """The figures and settings under the canvas, without a server."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import explorer
+from explorer.attention.queries import head_name, parse_query, query_name, query_text
 from explorer.errors import QueryError
 from explorer.rendering.colormaps import lookup_table
-from explorer.rendering.view import View
 from explorer.ui.attention_figures import GAP, TILE, in_blocks, matrix_figure, mosaic, mosaic_figure, mosaic_picture
-from explorer.ui.attention_settings import head_name, parse_query, query_name, query_text
 from tests.tiny import photo, tiny_model
+from tests.views import changed, view_of
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +43,11 @@ def test_scales_of_a_mosaic():
 
 
 def test_a_mosaic_is_made_once_and_its_tiles_say_what_they_are(recording):
-    view = View(model="tiny", image="photo", query="cls")
+    view = view_of(image="photo", query="cls")
     shown = mosaic(recording, view)
-    assert mosaic(recording, replace(view, layer=0)) is shown
+    assert mosaic(recording, changed(view, layer=0)) is shown
     for change in ({"query": (0, 0)}, {"hide_artefacts": True}, {"scale": "shared"}):
-        assert mosaic(recording, replace(view, **change)) is not shown
+        assert mosaic(recording, changed(view, **change)) is not shown
     figure = mosaic_figure(shown, recording.grid, 1, 2, "#c2410c")
     points: Any = figure.data[0]
     at = list(zip(points.x, points.y, strict=True)).index((1, 2))

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 import explorer
-from explorer.rendering.view import View
 from explorer.ui.attention_settings import download_name, lead
 from tests.tiny import photo, tiny_model
+from tests.views import changed, view_of
 
-VIEW = View(model="tiny", image="sample:cat", layer=2)
+VIEW = view_of(image="sample:cat", layer=2)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def recording():
     ],
 )
 def test_files_are_named_by_photo_model_and_view(recording, changes, expected):
-    assert download_name(recording, replace(VIEW, **changes)) == expected
+    assert download_name(recording, changed(VIEW, **changes)) == expected
 
 
 def test_a_model_name_of_any_letters_is_safe_in_a_file_name():

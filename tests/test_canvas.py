@@ -12,10 +12,10 @@ import explorer
 from explorer.errors import QueryError
 from explorer.rendering.colormaps import COLORMAPS, lookup_table
 from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
-from explorer.rendering.view import View
 from tests.tiny import photo, tiny_model, with_artefacts
+from tests.views import changed, view_of
 
-VIEW = View(model="tiny", image="photo", layer=1)
+VIEW = view_of(image="photo", layer=1)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_payload_holds_the_layer_the_image_and_the_colour_maps(recording):
 
 
 def test_payload_says_what_is_shown_and_how(recording):
-    view = replace(VIEW, layer=-1, head=2, query=(3, 4), scale="shared", mass=0.6, resample="nearest", opacity=0.4)
+    view = changed(VIEW, layer=-1, head=2, query=(3, 4), scale="shared", mass=0.6, resample="nearest", opacity=0.4)
     settings = settings_of(canvas_payload(recording, view, grid_lines=True, seq=7))
     assert (settings["layer"], settings["head"], settings["query"], settings["seq"]) == (2, 2, [3, 4], 7)
     assert settings["grid"] == [8, 12]
@@ -73,14 +73,14 @@ def test_above_the_limit_half_precision_then_only_the_querys_rows(recording):
     assert load(half)["q"].dtype == np.float16
     assert "half precision" in settings_of(half)["note"]
 
-    rows_only = canvas_payload(recording, replace(VIEW, query=(2, 3)), limit=size // 2 - 1)
+    rows_only = canvas_payload(recording, changed(VIEW, query=(2, 3)), limit=size // 2 - 1)
     assert set(load(rows_only)) == {"image", "colormaps", "artefacts", "rows"}
     np.testing.assert_array_equal(load(rows_only)["rows"], recording.rows(1, (2, 3)))
     assert "Hovering is off" in settings_of(rows_only)["note"]
 
 
 def test_the_mean_query_comes_with_its_rows(recording):
-    tensors = load(canvas_payload(recording, replace(VIEW, query="mean")))
+    tensors = load(canvas_payload(recording, changed(VIEW, query="mean")))
     np.testing.assert_array_equal(tensors["rows"], recording.rows(1, "mean"))
     assert "q" in tensors
 
@@ -88,7 +88,7 @@ def test_the_mean_query_comes_with_its_rows(recording):
 @pytest.mark.parametrize("change", [{"layer": 3}, {"head": 4}, {"head": "sum"}, {"query": (8, 0)}, {"query": "reg3"}])
 def test_what_the_recording_lacks_is_one_clear_error(recording, change):
     with pytest.raises(QueryError):
-        canvas_payload(recording, replace(VIEW, **change))
+        canvas_payload(recording, changed(VIEW, **change))
 
 
 def test_the_script_is_one_module_without_imports():

@@ -12,7 +12,7 @@ from PIL import Image
 import explorer
 from explorer.cli import main
 from explorer.commands.attention import unique_stems
-from explorer.rendering.view import View
+from explorer.rendering.view import PhotoInput, View
 from tests.tiny import photo, tiny_model
 
 
@@ -64,7 +64,7 @@ def test_npz_and_png_hold_the_librarys_map(weights, picture, recording, tmp_path
     stored = np.load(tmp_path / "photo.npz", allow_pickle=False)
     np.testing.assert_allclose(stored["map"], expected(recording), atol=1e-6)
     view = View.from_json(str(stored["settings"]))
-    assert (view.model, view.image, view.size, view.fit) == (weights, picture, 64, "keep")
+    assert (view.source.source, view.photo) == (weights, PhotoInput(picture, 64, "keep"))
     drawn = pixels(tmp_path / "photo.png")
     np.testing.assert_array_equal(drawn, np.array(explorer.overlay(recording.image, stored["map"])))
 

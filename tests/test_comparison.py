@@ -8,10 +8,11 @@ import explorer
 from explorer.attention.divergence import difference
 from explorer.errors import QueryError
 from explorer.rendering.comparison import comparison_picture, difference_map, paint_difference, second_view
-from explorer.rendering.view import View
+from explorer.rendering.view import MapChoice
 from tests.tiny import photo, tiny_model
+from tests.views import view_of
 
-VIEW = View(model="tiny", image="photo.png", layer=2, query=(2, 5))
+VIEW = view_of(layer=2, query=(2, 5))
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +24,10 @@ def pair():
 
 def test_the_second_view_is_at_the_same_place_and_depth(pair):
     found = second_view(VIEW, *pair)
-    assert (found.layer, found.query) == (1, (1, 2))
-    assert second_view(View(model="m", image="i", layer=-1), *pair).query == "mean"
+    assert (found.map["layer"], found.map["query"]) == (1, (1, 2))
+    assert second_view(view_of(layer=-1), *pair).map["query"] == "mean"
+    rolled = second_view(VIEW.with_map("rollout", start_layer=1), *pair)
+    assert rolled.map == MapChoice("rollout", query=(1, 2), start_layer=1)
 
 
 def test_the_difference_is_that_of_both_maps(pair):

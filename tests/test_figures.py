@@ -20,8 +20,9 @@ from explorer.rendering.letters import outlines, spelled
 from explorer.rendering.vector import Drawing, Picture, Text
 from explorer.rendering.view import View, paint
 from tests.tiny import photo, tiny_model
+from tests.views import changed, view_of
 
-VIEW = View(model="tiny", image="photo.png", layer=1, query=(1, 3))
+VIEW = view_of(layer=1, query=(1, 3))
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -67,7 +68,7 @@ def tiles_expected(recording):
     maps = [*heads, heads.mean(axis=0)]
     zoom = 5  # six pictures in 504 points: 77.8 points each, 324 dots for 64 pixels
     image = recording.image.resize((64 * zoom, 64 * zoom), Image.Resampling.BICUBIC)
-    return [np.array(image), *(np.array(paint(VIEW, image, m, float(m.min()), float(m.max()))) for m in maps)]
+    return [np.array(image), *(np.array(paint(VIEW.look, image, m, float(m.min()), float(m.max()))) for m in maps)]
 
 
 def test_svg_holds_the_photo_every_head_and_the_mean(recording):
@@ -83,7 +84,7 @@ def test_svg_holds_the_photo_every_head_and_the_mean(recording):
 def test_tiles_over_the_photo_are_sharp_and_keep_its_aspect():
     whole = photo(400, 200)
     rec = explorer.record(tiny_model(), whole, fit="squash")
-    drawing = figure(replace(VIEW, fit="squash"), rec, photo=whole)
+    drawing = figure(changed(VIEW, fit="squash"), rec, photo=whole)
     tile = drawing.items[1]
     assert isinstance(tile, Picture) and tile.width / tile.height == pytest.approx(2)
     dots = round(tile.width / 72 * 300)
@@ -121,7 +122,7 @@ def test_all_layers_times_all_heads(recording):
 
 def test_a_shared_scale_has_one_colour_bar_with_its_ends(recording):
     heads = recording.heads(1, (1, 3))
-    _root, pictures, words = svg_of(figure(replace(VIEW, scale="shared"), recording))
+    _root, pictures, words = svg_of(figure(changed(VIEW, scale="shared"), recording))
     assert pictures[-1].size == (256, 1)
     assert words[-2:] == [f"{heads.min():.2g}", f"{heads.max():.2g}"]
 
@@ -137,10 +138,10 @@ def test_a_shared_scale_has_one_colour_bar_with_its_ends(recording):
     ],
 )
 def test_titles(recording, settings, expected):
-    view = replace(VIEW, **settings)
+    view = changed(VIEW, **settings)
     assert title(view, recording) == expected
     _root, pictures, _ = svg_of(figure(view, recording))
-    assert len(pictures) == (6 if view.kind == "raw" else 2)
+    assert len(pictures) == (6 if view.map.kind == "attention" else 2)
 
 
 def test_words_are_escaped():
@@ -187,7 +188,7 @@ def test_letters_that_no_font_has_are_spelled(monkeypatch):
 
 def test_a_long_title_is_cut_where_it_would_be_too_small_to_read(recording):
     model = replace(recording.model, class_names=["beetle" * 45, *"bcde"])
-    drawing = figure(replace(VIEW, kind="relevance", target=0), replace(recording, model=model))
+    drawing = figure(changed(VIEW, kind="relevance", target=0), replace(recording, model=model))
     first = drawing.items[0]
     assert isinstance(first, Text) and first.size >= 6 and first.text.endswith("...")
     assert drawing.title.endswith("beetle" * 45)
@@ -204,4 +205,4 @@ def test_what_cannot_be_drawn_is_refused(recording):
     with pytest.raises(QueryError):
         figure(VIEW, recording, of="tokens")  # type: ignore[arg-type]
     with pytest.raises(QueryError):
-        figure(replace(VIEW, layer=7), recording)
+        figure(changed(VIEW, layer=7), recording)

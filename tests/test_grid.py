@@ -141,11 +141,8 @@ def test_the_app_asks_for_it_and_loads_with_it(checkpoints, weights):
     field.set_value("6x10").run()
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]
-    assert (choice.model.loaded_from.grid, choice.settings["grid"], choice.model.source) == (
-        "6x10",
-        "6x10",
-        f"checkpoints/{NAME}",
-    )
+    model = choice.model
+    assert (model.loaded_from.grid, choice.view.source.grid, model.source) == ("6x10", "6x10", f"checkpoints/{NAME}")
     linked = open_app(model=f"checkpoints/{NAME}", patch_grid="6x10")
     assert not sentences(linked) and linked.session_state["choice"].model.loaded_from.grid == "6x10"
 

@@ -38,14 +38,14 @@ def test_a_shared_rollout_has_the_settings_of_its_tab():
     assert not app.exception and not sentences(app)
     assert app.slider(key="discard_ratio").value == 0.25
     app = open_app("attention", tab="Share", map="rollout", fusion="max", discard_ratio="0.25", start_layer="1")
-    assert "kind='rollout'" in code(app) and "fusion='max'" in code(app)
+    assert "MapChoice('rollout'" in code(app) and "fusion='max'" in code(app)
     assert "discard_ratio=0.25" in code(app) and "start_layer=1" in code(app)
     assert "Live page" not in str([button.proto for button in app.get("download_button")])
 
 
 def test_a_shared_relevance_names_its_class():
     app = open_app("attention", tab="Share", map="relevance", **{"class": "1"})
-    assert "kind='relevance'" in code(app) and "target=1" in code(app)
+    assert "MapChoice('relevance'" in code(app) and "target=1" in code(app)
     app.selectbox(key="class").set_value("predicted").run()
     assert "target=" not in code(app) and "class" not in app.query_params
 
@@ -86,7 +86,7 @@ def test_video_offers_relevance(checkpoints, classes):
     assert not app.exception
     film = app.session_state["video_kept"]
     view = film.asked[1]
-    assert (view.kind, view.target, view.similar_to) == (
+    assert (view.map.kind, view.map["target"], view.map["similar_to"]) == (
         ("relevance", 3, None) if classes else ("relevance", None, "sample:rocket")
     )
     said = " ".join(caption.value for caption in app.caption)

@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from explorer.models import registry
+from explorer.models.source import ModelSource
+from explorer.rendering.view import PhotoInput, View
 from explorer.ui.navigation import FOLDER, PAGES, entries
 from tests.app import TINY, open_app, sentences
 from tests.conftest import REPOSITORY
@@ -48,10 +50,7 @@ def test_model_photo_size_and_fit_are_those_of_the_address():
     app = open_app(photo="coffee", size="96", fit="squash", heads="8")
     choice = app.session_state["choice"]
     assert (choice.photo.source, choice.size, choice.fit) == ("sample:coffee", 96, "squash")
-    assert choice.settings == {
-        "model": TINY, "arch": None, "num_heads": 8, "grid": None, "image": "sample:coffee", "size": 96,
-        "fit": "squash",
-    }  # fmt: skip
+    assert choice.view == View(ModelSource(TINY, num_heads=8), PhotoInput("sample:coffee", 96, "squash"))
     assert choice.model.num_heads == 8
     assert app.query_params == {
         "model": TINY,

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import explorer
+from explorer.attention.maps.table import MAP_KINDS
 from tests.conftest import REPOSITORY
 
 RUN = "pip install -r requirements.txt && streamlit run explorer/Home.py"
@@ -116,6 +118,57 @@ def test_core_imports_no_streamlit():
     code = f"import sys, importlib\nfor m in {modules!r}: importlib.import_module(m)\nprint('streamlit' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+# Being taken apart; nothing may be added.
+STILL_IN_A_CIRCLE = {"explorer.training.work", "explorer.training.baseline", "explorer.training.results"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports() -> dict[str, set[str]]:
+    """Which modules of explorer each imports: at its top, inside functions and for type checking alike."""
+    files = {module_name(path): path for path in python_files(["explorer"])}
+    found: dict[str, set[str]] = {}
+    for module, path in files.items():
+        names: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        found[module] = names & files.keys()
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> set[str]:
+    """The modules that lie on a circle of imports or lead only to one: what can't be taken away leaf by leaf."""
+    left = {module: set(names) for module, names in graph.items()}
+    while leaves := {module for module, names in left.items() if not names & left.keys()}:
+        for module in leaves:
+            del left[module]
+    # What is only above a circle is imported by nobody in it.
+    while roots := {module for module in left if not any(module in names for names in left.values())}:
+        for module in roots:
+            del left[module]
+    return set(left)
+
+
+def test_no_imports_go_in_a_circle_also_those_for_type_checking():
+    graph = imports()
+    assert len(graph["explorer.attention.recording"]) > 5
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == {"b", "c"}
+    assert circles(graph) <= STILL_IN_A_CIRCLE
+
+
+def test_kinds_of_maps_are_told_apart_by_their_rows_alone():
+    names = "|".join(MAP_KINDS)
+    telling = re.compile(rf"""(kind|name)\s*(==|!=|in)\s*[\[({{]*["']({names}|raw)["']|["']({names})["']\s*:""")
+    found = [str(path) for path in python_files(["explorer", "pages"]) if telling.search(path.read_text())]
+    assert not found
 
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(REPOSITORY)))

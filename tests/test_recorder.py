@@ -14,7 +14,7 @@ from torch import nn
 
 import explorer
 from explorer.attention import recorder
-from explorer.attention.recorder import additive
+from explorer.attention.sdpa import additive
 from explorer.errors import RecordingError
 from tests.sabotage import sabotaged, wrap
 from tests.tiny import blocks_of, photo, tiny_model

@@ -13,7 +13,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 import explorer
-from explorer.attention.relevance import class_index, image_feature, kept_bytes, relevance
+from explorer.attention.maps.relevance import kept_bytes, relevance
+from explorer.attention.targets import class_index
 from explorer.errors import QueryError
 from tests.tiny import photo, tiny_model
 
@@ -77,7 +78,7 @@ def test_registers_and_a_grid_that_is_not_square():
 def test_similarity_to_a_second_image():
     model = tiny_model(num_classes=0)
     recording, other = explorer.record(model, photo()), explorer.record(model, photo(seed=9))
-    anchor = torch.from_numpy(image_feature(other)).double()
+    anchor = torch.from_numpy(other.feature).double()
     expected = reference(model, photo(), lambda tokens, _: F.cosine_similarity(tokens[0], anchor, dim=0), cls_row(65))
     got = relevance(recording, similar_to=other).numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5 * expected.max())

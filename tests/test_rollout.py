@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import explorer
-from explorer.attention.rollout import rollout
+from explorer.attention.maps.rollout import rollout
 from explorer.errors import QueryError
 from explorer.models.timm_models import create_timm, wrap_timm
 from tests.tiny import blocks_of, photo, tiny_model

@@ -18,11 +18,12 @@ from explorer.rendering.gif import captioned, layers_gif
 from explorer.rendering.html import live_page
 from explorer.rendering.payload import canvas_script
 from explorer.rendering.script import python_script
-from explorer.rendering.view import View, paint, photo_of, png, save_npz
+from explorer.rendering.view import paint, photo_of, png, save_npz
 from tests.conftest import REPOSITORY
 from tests.tiny import photo, save_tiny, tiny_model
+from tests.views import changed, view_of
 
-VIEW = View(model="tiny", image="photo.png", layer=1, head=2, query=(1, 3))
+VIEW = view_of(layer=1, head=2, query=(1, 3))
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +53,11 @@ def saved(tmp_path_factory):
 )
 def test_the_script_reproduces_png_and_npz_byte_for_byte(saved, tmp_path, settings):
     model = explorer.load_model(saved / "model", device="cpu")
-    view = View(model=str(saved / "model"), image=str(saved / "photo.png"))
-    view = replace(view, **settings)
-    if view.similar_to == "second.png":
-        view = replace(view, similar_to=str(saved / "second.png"))
-    image = photo_of(view.image)
-    recording = explorer.record(model, image, view.size, view.fit)
+    view = changed(view_of(str(saved / "model"), str(saved / "photo.png")), **settings)
+    if view.map.other_image == "second.png":
+        view = changed(view, similar_to=str(saved / "second.png"))
+    image = photo_of(view.photo.image)
+    recording = explorer.record(model, image, view.photo.size, view.photo.fit)
     (tmp_path / "view.py").write_text(python_script(view))
     run = subprocess.run(
         [sys.executable, "view.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120,
@@ -73,8 +73,8 @@ def test_the_script_finds_its_photo_from_any_folder_and_never_writes_over_it(sav
     photo(90, 70).save(tmp_path / "kept" / "view.png")
     before = (tmp_path / "kept" / "view.png").read_bytes()
     monkeypatch.chdir(saved)
-    beside = python_script(View(model="model", image="view.png"))
-    elsewhere = python_script(View(model="model", image="photo.png"), tmp_path / "kept")
+    beside = python_script(view_of("model", "view.png"))
+    elsewhere = python_script(view_of("model", "photo.png"), tmp_path / "kept")
     environment = {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]), "OMP_NUM_THREADS": "1"}
     for text, written in ((beside, "view-2.png"), (elsewhere, "view.npz")):
         (tmp_path / "kept" / "script.py").write_text(text)
@@ -90,22 +90,22 @@ def test_the_script_finds_its_photo_from_any_folder_and_never_writes_over_it(sav
 
 def test_the_script_names_only_what_differs():
     text = python_script(VIEW)
-    assert "    head=2,\n" in text and "opacity" not in text and "recording.attention(" in text
+    assert "explorer.MapChoice('attention', layer=1, head=2, query=(1, 3))" in text and "opacity" not in text
     compile(text, "view.py", "exec")
 
 
 def test_the_script_quotes_what_people_type():
-    view = replace(VIEW, image='it\'s "here"\n.png', kind="relevance", target="x')\nimport os")
+    view = changed(VIEW, image='it\'s "here"\n.png', kind="relevance", target="x')\nimport os")
     found = {}
     exec(python_script(view).split("model = ")[0], found)
     assert found["view"] == view
 
 
 def test_the_script_names_the_map_itself():
-    hidden = python_script(replace(VIEW, hide_artefacts=True))
-    assert "without_artefacts(recording.attention(view.layer, view.head, view.query), artefact_mask(rec" in hidden
-    assert "recording.relevance(view.target, other, view.start_layer)" in python_script(
-        replace(VIEW, kind="relevance", similar_to="other.png")
+    hidden = python_script(changed(VIEW, hide_artefacts=True))
+    assert "without_artefacts(recording.map(view.map.kind, **view.map.settings), artefact_mask(rec" in hidden
+    assert 'recording.map(view.map.kind, **view.map.settings | {"similar_to": other})' in python_script(
+        changed(VIEW, kind="relevance", similar_to="other.png")
     )
 
 
@@ -128,19 +128,19 @@ def test_a_large_layer_stays_below_five_megabytes(recording):
 
 @pytest.mark.parametrize("kind", ["rollout", "relevance"])
 def test_the_live_page_shows_only_what_it_can_compute(recording, kind):
-    with pytest.raises(QueryError, match="raw attention"):
-        live_page(replace(VIEW, kind=kind), recording)
+    with pytest.raises(QueryError, match="shows attention, not"):
+        live_page(changed(VIEW, kind=kind), recording)
 
 
 @pytest.mark.parametrize("scale", ["map", "shared", "raw"])
 def test_the_gif_has_one_named_frame_a_layer(recording, scale):
-    image = GifImageFile(io.BytesIO(layers_gif(replace(VIEW, scale=scale), recording, fps=4, zoom=2)))
+    image = GifImageFile(io.BytesIO(layers_gif(changed(VIEW, scale=scale), recording, fps=4, zoom=2)))
     assert image.n_frames == 3 and image.size == (128, 128 + 24)
     maps = [recording.attention(layer, 2, (1, 3)) for layer in range(3)]
     low, high = {"map": (maps[2].min(), maps[2].max()), "shared": (np.min(maps), np.max(maps)), "raw": (0, 1)}[scale]
     image.seek(2)
     larger = recording.image.resize((128, 128), Image.Resampling.BICUBIC)
-    expected = captioned(paint(VIEW, larger, maps[2], float(low), float(high)), "layer 2")
+    expected = captioned(paint(VIEW.look, larger, maps[2], float(low), float(high)), "layer 2")
     assert np.abs(np.array(image.convert("RGB")).astype(int) - np.array(expected)).mean() < 10
 
 
@@ -151,4 +151,4 @@ def test_captions_differ_between_layers():
 
 def test_relevance_has_no_layers_to_go_through(recording):
     with pytest.raises(QueryError, match="rollout"):
-        layers_gif(replace(VIEW, kind="relevance"), recording)
+        layers_gif(changed(VIEW, kind="relevance"), recording)

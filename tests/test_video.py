@@ -14,10 +14,10 @@ from explorer.data import video
 from explorer.data.video import Clip, Frames, pan, read_clip
 from explorer.errors import VideoError
 from explorer.rendering.video import ClipMaps, gif, mp4, painted_frames, record_clip, side_by_side
-from explorer.rendering.view import View
 from tests.tiny import photo, tiny_model
+from tests.views import view_of
 
-VIEW = View(model="tiny", image="clip.mp4", layer=1, head=0)
+VIEW = view_of(image="clip.mp4", layer=1, head=0)
 SHADES = [20 * step for step in range(12)]
 
 
@@ -117,7 +117,7 @@ def test_maps_are_those_of_each_frame_alone():
 def test_one_colour_scale_holds_for_all_frames():
     clip = Clip([Image.new("RGB", (16, 16))] * 2, 8.0)
     maps = np.array([[[0.0, 0.2], [0.2, 0.2]], [[1.0, 0.2], [0.2, 0.2]]], np.float32)
-    view = View(model="m", image="i", opacity=1.0, colormap="grey", resample="nearest")
+    view = view_of(opacity=1.0, colormap="grey", resample="nearest")
     first, second = (np.array(frame) for frame in painted_frames(ClipMaps(clip, maps, (16, 16)), view))
     assert first[0, 0, 0] == 0 and second[0, 0, 0] == 255
     assert first[15, 15, 0] == second[15, 15, 0] == 51  # 0.2 of the clip's range in both
@@ -134,7 +134,7 @@ def test_one_colour_scale_holds_for_all_frames():
 )
 def test_films_are_drawn_at_the_clips_own_size(fit, settings, largest, size):
     frames = [photo(400, 240, seed=seed) for seed in range(2)]
-    view = View(model="tiny", image="clip.mp4", layer=1, head=0, fit=fit, opacity=0.0, **settings)
+    view = view_of(image="clip.mp4", layer=1, head=0, fit=fit, opacity=0.0, **settings)
     clip = record_clip(tiny_model(), Clip(frames, 8.0), view)
     painted = list(painted_frames(clip, view, largest=largest))
     assert [frame.size for frame in painted] == [size] * 2

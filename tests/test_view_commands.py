@@ -2,7 +2,6 @@
 
 import csv
 import io
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ import explorer
 from explorer.attention.divergence import divergence
 from explorer.attention.localization import fit_mask, rank_heads
 from explorer.cli import main
-from explorer.commands import _view
 from explorer.data.video import read_clip
 from explorer.rendering.video import mp4
 from explorer.rendering.view import View, shown_map
@@ -60,7 +58,7 @@ def test_figure_writes_what_the_ending_says(folder, tmp_path, kind):
         stored = np.load(io.BytesIO(data))
         expected = explorer.record(model_of(folder), folder / "images" / "one.png").attention(1, 0, (2, 3))
         np.testing.assert_array_equal(stored["map"], expected)
-        assert View.from_json(str(stored["settings"])).query == (2, 3)
+        assert View.from_json(str(stored["settings"])).map["query"] == (2, 3)
 
 
 def test_relevance_of_a_named_class(folder, tmp_path, capsys):
@@ -95,8 +93,8 @@ def test_artefact_tokens_are_hidden(tmp_path, command):
     (file,) = tmp_path.glob("*.npz")
     stored = np.load(file)
     view = View.from_json(str(stored["settings"]))
-    recording = explorer.record(explorer.load_model(tmp_path / "marked.safetensors", num_heads=4), view.image)
-    shown, raw = (shown_map(replace(view, hide_artefacts=hide), recording) for hide in (True, False))
+    recording = explorer.record(explorer.load_model(tmp_path / "marked.safetensors", num_heads=4), view.photo.image)
+    shown, raw = (shown_map(view.with_look(hide_artefacts=hide), recording) for hide in (True, False))
     np.testing.assert_array_equal(stored["map"], shown)
     assert np.argwhere(stored["artefacts"]).tolist() == [[2, 5]]
     kept = ~stored["artefacts"]
@@ -151,7 +149,8 @@ def test_a_picture_is_as_wide_as_asked_and_so_is_its_scripts(folder, tmp_path):
         run("figure", image, "--model", folder / "model", "--width", "300", "--out", tmp_path / name)
     assert Image.open(tmp_path / "one.png").size == (300, 300)
     assert (
-        "    width=300,\n" in (tmp_path / "one.py").read_text() and "photo=photo" in (tmp_path / "one.py").read_text()
+        "look=explorer.Look(width=300)" in (tmp_path / "one.py").read_text()
+        and "photo=photo" in (tmp_path / "one.py").read_text()
     )
     run("compare", image, "--model", folder / "model", "--with", folder / "other", "--width", "100",
         "--out", tmp_path / "c.png")  # fmt: skip
@@ -210,7 +209,24 @@ def test_bad_input_is_one_line_and_code_2(folder, tmp_path, capsys, arguments, s
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
 
 
-def test_options_as_typed():
-    assert [_view.head(text) for text in ("3", "mean")] == [3, "mean"]
-    assert [_view.query(text) for text in ("cls", "3,12", "a,b")] == ["cls", (3, 12), "a,b"]
-    assert [_view.target(text) for text in ("12", "tabby, cat")] == [12, "tabby, cat"]
+def test_attention_is_still_called_raw(folder, tmp_path):
+    image = folder / "images" / "one.png"
+    for kind in ("raw", "attention"):
+        run("figure", image, "--model", folder / "model", "--kind", kind, "--out", tmp_path / f"{kind}.npz")
+    assert (tmp_path / "raw.npz").read_bytes() == (tmp_path / "attention.npz").read_bytes()
+
+
+def test_any_kind_of_map_is_drawn_by_the_attention_command(folder, tmp_path):
+    image = folder / "images" / "one.png"
+    run("attention", image, "--model", folder / "model", "--kind", "relevance", "--class", "bee", "--npz",
+        "--out", tmp_path)  # fmt: skip
+    expected = explorer.record(model_of(folder), image).relevance(1)
+    np.testing.assert_array_equal(np.load(tmp_path / "one.npz")["map"], expected)
+
+
+def test_a_query_that_cannot_be_one_is_said_in_one_line(folder, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["figure", str(folder / "images" / "one.png"), "--query", "3,four", "--out", str(tmp_path / "x.png")])
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert "argument --query: A query is a token's name or a patch as row,col; '3,four' is neither." in said

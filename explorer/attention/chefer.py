@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from explorer.attention.balanced import Completeness
-from explorer.attention.maps import full_precision
+from explorer.attention.maps.relevance import MEMORY_BUDGET
 from explorer.attention.readers import weights_of_readers
-from explorer.attention.recorder import additive, each_heads_own
-from explorer.attention.relevance import MEMORY_BUDGET
 from explorer.attention.scores import Target, on_patches, score_of
+from explorer.attention.sdpa import arguments
 from explorer.attention.trace import traced
+from explorer.attention.weights import full_precision
 from explorer.errors import QueryError, RecordingError
 
 if TYPE_CHECKING:
@@ -99,19 +99,13 @@ class WalkMode(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is F.scaled_dot_product_attention:
-            return self._attend(*args, **(kwargs or {}))
+            asked = arguments(*args, **(kwargs or {}))
+            if asked.is_over(self.tokens):
+                q, k, v = asked.each_head()
+                if self.balanced:
+                    q, k = q.detach(), k.detach()
+                return WalkedAttention.apply(q, k, v, asked.bias(), asked.scale, self.walk)
         return func(*args, **(kwargs or {}))
-
-    def _attend(self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **others):
-        if query.shape[0] != 1 or query.shape[-2] != self.tokens or key.shape[-2] != self.tokens:
-            return F.scaled_dot_product_attention(
-                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **others
-            )
-        key, value = (each_heads_own(t, query.shape[1]) for t in (key, value))
-        if self.balanced:
-            query, key = query.detach(), key.detach()
-        scale = query.shape[-1] ** -0.5 if scale is None else float(scale)
-        return WalkedAttention.apply(query, key, value, additive(attn_mask, query.dtype), scale, self.walk)
 
 
 def relevance(

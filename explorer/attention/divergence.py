@@ -4,16 +4,14 @@ Grids of different patch sizes are compared on the image: each patch spreads its
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import rel_entr
 
 from explorer.attention.artefacts import artefact_mask
+from explorer.attention.queries import Query
+from explorer.attention.recorded import RecordedPass
 from explorer.errors import QueryError
-
-if TYPE_CHECKING:
-    from explorer.attention.recording import Query, Recording
 
 Grid = tuple[int, int]
 
@@ -63,7 +61,7 @@ def normalised(weights: np.ndarray) -> np.ndarray:
 
 
 def divergence(
-    first: "Recording", second: "Recording", query: "Query | None" = None, hide_artefacts: bool = False
+    first: RecordedPass, second: RecordedPass, query: Query | None = None, hide_artefacts: bool = False
 ) -> Divergence:
     """Divergence of every head of two recordings of the same photo, from one query (a patch is one of `first`).
 
@@ -93,7 +91,7 @@ def divergence(
     return Divergence(np.array(rows), layers, tuple(range(first.num_heads)) if by_head else ("mean",))
 
 
-def _over_tokens(first: "Recording", second: "Recording") -> bool:
+def _over_tokens(first: RecordedPass, second: RecordedPass) -> bool:
     return first.grid == second.grid and first.prefix_tokens == second.prefix_tokens
 
 
@@ -114,7 +112,7 @@ def same_depth(layer: int, depth: int, other_depth: int) -> int:
     return layer if depth == other_depth else round(layer * (other_depth - 1) / max(depth - 1, 1))
 
 
-def check_same_view(first: "Recording", second: "Recording") -> None:
+def check_same_view(first: RecordedPass, second: RecordedPass) -> None:
     """Raise QueryError where the two don't show the same part of the same photo."""
     if not first.part.same_photo(second.part):
         raise QueryError("The two recordings show different photos: record the same photo with the same fit.")
@@ -126,7 +124,7 @@ def check_same_view(first: "Recording", second: "Recording") -> None:
         )
 
 
-def matching_query(query: "Query", grid: Grid, other_grid: Grid) -> "Query":
+def matching_query(query: Query, grid: Grid, other_grid: Grid) -> Query:
     """The same query in another grid: a patch becomes the one under its middle, a name stays."""
     if isinstance(query, str):
         return query

@@ -3,18 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
 
-from explorer.attention.relevance import class_index
+from explorer.attention.recorded import RecordedPass
 from explorer.errors import QueryError
-
-if TYPE_CHECKING:
-    from explorer.attention.recording import Recording
 
 Game = Literal["deletion", "insertion"]
 Fill = Literal["mean", "blur"]
@@ -61,7 +58,7 @@ def descending(heatmap: np.ndarray) -> np.ndarray:
 
 
 def evidence(
-    recording: "Recording",
+    recording: RecordedPass,
     heatmap: np.ndarray,
     target: int | str | None = None,
     steps: int = 20,
@@ -76,10 +73,9 @@ def evidence(
     a strong "blur" of it; random_orders: how many are averaged. A random order backwards is a random order too, so the
     images of its deletion serve its insertion. Raises QueryError for bad settings or a model without classes.
     """
-    logits = _checked(recording, heatmap, steps, random_orders)
+    _check(recording, heatmap, steps, random_orders)
     count = heatmap.size
-    names = recording.model.class_names
-    index = int(logits.argmax()) if target is None else class_index(target, names, len(logits))
+    index = recording.class_index(target)
     kept = np.round(np.linspace(count, 0, steps + 1)).astype(int)  # patches left after each step of a deletion
     given = {"map": descending(heatmap), "centre": descending(centre_prior(recording.grid))}
     rng = np.random.default_rng(seed)
@@ -102,8 +98,8 @@ def evidence(
     )
 
 
-def _checked(recording: "Recording", heatmap: np.ndarray, steps: int, random_orders: int) -> np.ndarray:
-    """The recording's logits, after every complaint that evidence() makes of its settings."""
+def _check(recording: RecordedPass, heatmap: np.ndarray, steps: int, random_orders: int) -> None:
+    """Raise every complaint that evidence() makes of its settings."""
     if recording.logits is None:
         raise QueryError(f"{recording.model_name} has no classes, so there's no class probability to follow.")
     if heatmap.shape != recording.grid:
@@ -111,13 +107,12 @@ def _checked(recording: "Recording", heatmap: np.ndarray, steps: int, random_ord
     count = heatmap.size
     if not 1 <= steps <= count or random_orders < 1:
         raise QueryError(f"steps must be 1 to {count} and random_orders at least 1; {steps} and {random_orders} came.")
-    return recording.logits
 
 
 class _Follower:
     """Runs the model on images with some patches filled, in batches, and reports progress."""
 
-    def __init__(self, recording: "Recording", target: int, fill: Fill, progress: Progress | None, total: int):
+    def __init__(self, recording: RecordedPass, target: int, fill: Fill, progress: Progress | None, total: int):
         self.recording, self.target = recording, target
         self.pixels = recording.model.pixels(recording.image)
         self.filled = recording.model.pixels(filled_image(recording.image, fill, recording.patch_size))

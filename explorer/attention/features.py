@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.decomposition import PCA
 
+from explorer.attention.queries import Query
+from explorer.attention.recorded import RecordedPass
 from explorer.errors import QueryError
-
-if TYPE_CHECKING:
-    from explorer.attention.recording import Query, Recording
 
 FEWEST = 4  # patches that a PCA in three components needs
 
@@ -24,12 +22,12 @@ class Colours:
     explained: tuple[float, ...]  # share of the variance that red, green and blue stand for
 
 
-def patch_tokens(recording: "Recording") -> np.ndarray:
+def patch_tokens(recording: RecordedPass) -> np.ndarray:
     """(patches, width) float32 tokens after the last norm, without the prefix tokens."""
     return recording.tokens[len(recording.prefix_tokens) :]
 
 
-def pca_colours(recordings: Sequence["Recording"], foreground: bool = True) -> list[Colours]:
+def pca_colours(recordings: Sequence[RecordedPass], foreground: bool = True) -> list[Colours]:
     """Red, green and blue = the first three principal components of the patch tokens of all images together.
 
     As in DINOv2 (Oquab et al. 2023): the first component of all patches, cut by Otsu's threshold, splits foreground
@@ -94,7 +92,7 @@ def _border(grid: tuple[int, int]) -> np.ndarray:
 
 
 def _split(
-    recordings: Sequence["Recording"], rgb: np.ndarray, chosen: np.ndarray, explained: tuple[float, ...]
+    recordings: Sequence[RecordedPass], rgb: np.ndarray, chosen: np.ndarray, explained: tuple[float, ...]
 ) -> list[Colours]:
     grids = [recording.grid for recording in recordings]
     ends = np.cumsum([rows * cols for rows, cols in grids])[:-1]
@@ -102,7 +100,7 @@ def _split(
     return [Colours(colours.reshape(*grid, 3), mask.reshape(grid), explained) for colours, mask, grid in parts]
 
 
-def similarity(recording: "Recording", query: "Query", other: "Recording | None" = None) -> np.ndarray:
+def similarity(recording: RecordedPass, query: Query, other: RecordedPass | None = None) -> np.ndarray:
     """Cosine similarity of one token to every patch of this or another image: (rows, cols) float32, -1 to 1.
 
     query: (row, col) of a patch, a prefix token's name, or "mean", in `recording`.
@@ -120,7 +118,7 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-12))
 
 
-def _check_same_width(recordings: Sequence["Recording"]) -> None:
+def _check_same_width(recordings: Sequence[RecordedPass]) -> None:
     widths = {recording.model_name: recording.tokens.shape[1] for recording in recordings}
     if len({(recording.model_name, recording.tokens.shape[1]) for recording in recordings}) > 1:
         names = " and ".join(f"{name} ({width} numbers a token)" for name, width in widths.items())

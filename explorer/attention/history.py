@@ -2,15 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from explorer.attention.divergence import divergence
+from explorer.attention.queries import Query
+from explorer.attention.recorded import RecordedPass
 from explorer.errors import QueryError
-
-if TYPE_CHECKING:
-    from explorer.attention.recording import Query, Recording
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,9 @@ class History:
 
 
 def history(
-    start: "Recording",
-    epochs: Iterable[tuple[int, "Recording"]],
-    query: "Query | None" = None,
+    start: RecordedPass,
+    epochs: Iterable[tuple[int, RecordedPass]],
+    query: Query | None = None,
     hide_artefacts: bool = False,
 ) -> History:
     """Every epoch's recording of the same photo held to the start's, from one query; one recording is used at a time.
@@ -48,7 +46,7 @@ def history(
 
 
 def epoch_divergence(
-    start: "Recording", recording: "Recording", query: "Query | None" = None, hide_artefacts: bool = False
+    start: RecordedPass, recording: RecordedPass, query: Query | None = None, hide_artefacts: bool = False
 ) -> np.ndarray:
     """ "layer head" divergence of one epoch from the start, in bits."""
     shapes = [(rec.depth, rec.num_heads, rec.patch_size) for rec in (start, recording)]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from explorer.attention.balanced import Completeness
-from explorer.attention.relevance import MEMORY_BUDGET, kept_bytes
+from explorer.attention.maps.relevance import MEMORY_BUDGET, kept_bytes
 from explorer.attention.scores import Target, score_of
 from explorer.errors import QueryError
 

@@ -15,8 +15,8 @@ from explorer.attention.trace import Attended, Trace, traced
 from explorer.errors import QueryError
 
 if TYPE_CHECKING:
+    from explorer.attention.maps.relevance import Score
     from explorer.attention.recording import Recording
-    from explorer.attention.relevance import Score
 
 BLOCK = 256  # query rows whose gradient is held at a time
 

@@ -2,18 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from explorer.attention.evidence import centre_prior
+from explorer.attention.queries import Query
+from explorer.attention.recorded import RecordedPass
 from explorer.data.images import ImageSource
 from explorer.data.masks import open_mask
 from explorer.errors import QueryError
 from explorer.models.preprocess import Fit, fit_image
-
-if TYPE_CHECKING:
-    from explorer.attention.recording import Query, Recording
 
 OBJECT, IGNORE = 255, 128
 
@@ -93,7 +91,7 @@ def score_map(heatmap: np.ndarray, mask: PatchMask, layer: int | None = None, he
     return Score(layer, head, float(np.trapezoid(true, false)), float(iou), float(pointing))
 
 
-def rank_heads(recording: "Recording", mask: np.ndarray, query: "Query | None" = None) -> list[Score]:
+def rank_heads(recording: RecordedPass, mask: np.ndarray, query: Query | None = None) -> list[Score]:
     """Every layer's heads and their mean, best pixel AUC first, the centre prior among them.
 
     mask: pixels (height, width) of the image as the model saw it, or patches (rows, cols) bool.

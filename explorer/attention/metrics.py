@@ -1,19 +1,16 @@
 """Numbers that describe a head: how wide it looks, how far, and how much of it goes to prefix tokens."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
-from explorer.attention import maps
-
-if TYPE_CHECKING:
-    from explorer.attention.recording import Query, Recording
+from explorer.attention import weights
+from explorer.attention.queries import Query
+from explorer.attention.recorded import RecordedPass
 
 TINY = torch.finfo(torch.float32).tiny
 
 
-def head_entropy(recording: "Recording", layer: int, query: "Query | None" = None) -> np.ndarray:
+def head_entropy(recording: RecordedPass, layer: int, query: Query | None = None) -> np.ndarray:
     """(head,) entropy of a query's softmax row over all tokens, -sum p log p in nats; exp of it: tokens looked at.
 
     0 where a head looks at one token, log(tokens) where it looks at all alike.
@@ -22,12 +19,12 @@ def head_entropy(recording: "Recording", layer: int, query: "Query | None" = Non
     return -(rows * np.log(np.maximum(rows, 1e-300))).sum(axis=1)
 
 
-def prefix_share(recording: "Recording", layer: int, query: "Query | None" = None) -> np.ndarray:
+def prefix_share(recording: RecordedPass, layer: int, query: Query | None = None) -> np.ndarray:
     """(head,) share of a query's attention that goes to the prefix tokens (cls, registers); the rest is on patches."""
     return recording.rows(layer, query)[:, : len(recording.prefix_tokens)].sum(axis=1)
 
 
-def mean_attention_distance(recording: "Recording", layer: int) -> np.ndarray:
+def mean_attention_distance(recording: RecordedPass, layer: int) -> np.ndarray:
     """(head,) mean distance in pixels from a patch to where it looks (Dosovitskiy et al. 2021).
 
     The mean over patch queries of sum_j p_ij |centre_i - centre_j|, with each row's share on patches scaled to 1; a row
@@ -36,11 +33,11 @@ def mean_attention_distance(recording: "Recording", layer: int) -> np.ndarray:
     call, prefix = recording.call(layer), len(recording.prefix_tokens)
     centres = patch_centres(recording.grid, recording.patch_size).to(call.k.device)
     total = call.k.new_zeros(call.k.shape[0], dtype=torch.float32)
-    for patches in torch.arange(len(centres), device=call.k.device).split(maps.BLOCK):
+    for patches in torch.arange(len(centres), device=call.k.device).split(weights.BLOCK):
         distances = torch.cdist(centres[patches], centres)
         for head, rows in enumerate(call.each_head(prefix + patches)):
-            weights = rows[:, prefix:]
-            total[head] += ((weights * distances).sum(dim=1) / weights.sum(dim=1).clamp_min(TINY)).sum()
+            on_patches = rows[:, prefix:]
+            total[head] += ((on_patches * distances).sum(dim=1) / on_patches.sum(dim=1).clamp_min(TINY)).sum()
     return (total / len(centres)).cpu().numpy()
 
 

@@ -20,8 +20,8 @@ from explorer.attention.trace import Tail, traced
 from explorer.errors import QueryError
 
 if TYPE_CHECKING:
+    from explorer.attention.maps.relevance import Score
     from explorer.attention.recording import Recording
-    from explorer.attention.relevance import Score
 
 BATCH = 8  # passes at a time
 

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from explorer.attention import maps
+from explorer.attention import weights
 from explorer.attention.residual import ResidualStream
+from explorer.attention.sdpa import arguments
 from explorer.errors import RecordingError
 
 CHECKED_ROWS = 8  # rows of every call that the self-check recomputes, at least
@@ -33,15 +34,15 @@ class Call:
 
     def pattern(self, block: Tensor | slice) -> Tensor:
         """Token indices "query" -> their softmax rows, "head query key" float32."""
-        return maps.pattern(self.q[:, block].float(), self.k.float(), self.scale, self._bias_of(block))
+        return weights.pattern(self.q[:, block].float(), self.k.float(), self.scale, self._bias_of(block))
 
     def each_head(self, block: Tensor, softmax: bool = True) -> Iterator[Tensor]:
         """The same (or, without softmax, the scores) head by head, "query key", in one buffer that all heads share."""
-        return maps.each_head(self.q[:, block], self.k, self.scale, self._bias_of(block), softmax)
+        return weights.each_head(self.q[:, block], self.k, self.scale, self._bias_of(block), softmax)
 
     def fused(self, block: Tensor, fusion: str, softmax: bool = True) -> Tensor:
         """Token indices "query" -> their softmax rows (or scores) fused over heads, "query key" float32."""
-        return maps.fuse_each(self.each_head(block, softmax), self.q.shape[0], fusion)
+        return weights.fuse_each(self.each_head(block, softmax), self.q.shape[0], fusion)
 
     def head(self, index: int) -> "Call":
         """The call with one head only."""
@@ -104,19 +105,17 @@ class AttentionRecorder(TorchFunctionMode):
             for expected, got in self._checks:
                 self_check(expected, got)
 
-    def _see(self, out, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **kwargs):
-        ours = out.ndim == query.ndim == key.ndim == 4 and out.shape[0] == 1
-        if not ours or not query.shape[2] == key.shape[2] == self.tokens:
-            self.other_shapes.append((*query.shape[:-1], key.shape[-2]))
+    def _see(self, out, *args, **kwargs):
+        asked = arguments(*args, **kwargs)
+        if not asked.is_over(self.tokens):
+            self.other_shapes.append(asked.shape)
             return
-        if is_causal:
+        if asked.is_causal:
             raise RecordingError("This model's attention is causal: it is a decoder, not a Vision Transformer.")
-        if not query.shape[1] == key.shape[1] == value.shape[1]:
-            query, key, value = (each_heads_own(t, out.shape[1]) for t in (query, key, value))
-        scale = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
-        call = self._copy(query, key, scale, additive(attn_mask, query.dtype))
+        query, key, value = asked.each_head()
+        call = self._copy(query, key, asked.scale, asked.bias())
         rows = self._checked_rows
-        with maps.full_precision(out.device):
+        with weights.full_precision(out.device):
             expected = torch.bmm(call.pattern(rows), value[0].float())
         self._checks.append((expected, out[0, :, rows].clone()))
         self._keep(call)
@@ -166,11 +165,6 @@ def room(*shape: int, device: torch.device) -> Tensor:
     return torch.from_numpy(view).view(shape)
 
 
-def each_heads_own(t: Tensor, heads: int) -> Tensor:
-    """ "batch group token dim" -> "batch head token dim": grouped queries share a k and a v between heads."""
-    return t.repeat_interleave(heads // t.shape[1], 1) if t.shape[1] < heads else t
-
-
 def shared_bias(calls: list[Call], call: Call) -> Call:
     """The call, with the very bias of the layer before where the two are equal: some models give all layers one."""
     before = calls[-1].bias if calls else None
@@ -191,31 +185,6 @@ def kept_bytes(calls: list[Call]) -> int:
     """The memory that the calls hold; a bias that layers share counts once."""
     tensors = [t for call in calls for t in (call.q, call.k, call.bias) if t is not None]
     return sum({id(t): t.numel() * t.element_size() for t in tensors}.values())
-
-
-def additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """The mask of a call as a bias "head query key" to add before softmax; None where it leaves all scores alone.
-
-    The head and query axes are 1 where all share it. Raises RecordingError where it hides all tokens from one.
-    """
-    if mask is None:
-        return None
-    bias = mask.detach()
-    while bias.ndim < 4:
-        bias = bias[None]
-    bias = bias[0]
-    for axis in (0, 1):
-        if bias.stride(axis) == 0:  # expanded: the same numbers for all
-            bias = bias.narrow(axis, 0, 1)
-    if bias.dtype == torch.bool:
-        if bias.all():
-            return None
-        bias = torch.zeros_like(bias, dtype=dtype).masked_fill(~bias, -math.inf)
-    if bias.isneginf().all(dim=-1).any():
-        raise RecordingError(
-            "This model's attention mask hides all tokens from some: there's no map of where they look."
-        )
-    return bias
 
 
 def self_check(expected: Tensor, got: Tensor) -> None:

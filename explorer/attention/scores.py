@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from torch import Tensor
 
-from explorer.attention.relevance import Score, _anchor, _logit, _similarity
+from explorer.attention.maps.relevance import Score, _anchor, _logit, _similarity
 from explorer.errors import QueryError
 
 if TYPE_CHECKING:

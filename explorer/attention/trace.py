@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from explorer.attention.balanced import BalancedMode, Completeness, tensors_in
-from explorer.attention.recorder import Call, additive, each_heads_own
-from explorer.attention.relevance import MEMORY_BUDGET, Score, _check
+from explorer.attention.maps.relevance import MEMORY_BUDGET, Score, _check
+from explorer.attention.recorder import Call
 from explorer.attention.residual import ResidualStream
+from explorer.attention.sdpa import Arguments, arguments
 from explorer.attention.switches import visible_attention
 from explorer.errors import QueryError, RecordingError
 
@@ -110,7 +111,7 @@ class Watch(TorchFunctionMode):
         if followed:
             self.stream.after(out)
         if func is F.scaled_dot_product_attention:
-            self._attend(out, *args, **kwargs)
+            self._attend(out, arguments(*args, **kwargs))
         elif self._is_tokens(out) and (func.__name__ in NORMS or func.__name__.startswith("add")):
             self._latest = out
         if len(self.attention) == self.depth:
@@ -120,13 +121,12 @@ class Watch(TorchFunctionMode):
     def _is_tokens(self, out: Any) -> bool:
         return isinstance(out, Tensor) and out.ndim == 3 and out.shape[:2] == (1, self.tokens)
 
-    def _attend(self, out, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
-        if query.shape[0] != 1 or key.shape[-2] not in (self.tokens, self.patches):
+    def _attend(self, out: Tensor, asked: Arguments) -> None:
+        if asked.q.shape[0] != 1 or asked.k.shape[-2] not in (self.tokens, self.patches):
             return
-        q, k, v = (each_heads_own(t.detach(), out.shape[1])[0] for t in (query, key, value))
-        scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
-        attended = Attended(Call(q, k, scale, additive(attn_mask, query.dtype)), v, out)
-        if query.shape[-2] != self.tokens or key.shape[-2] != self.tokens:
+        q, k, v = (t.detach()[0] for t in asked.each_head())
+        attended = Attended(Call(q, k, asked.scale, asked.bias()), v, out)
+        if not asked.is_over(self.tokens):
             self.pooling.append(attended)
             return
         self.attention.append(attended)
@@ -187,7 +187,7 @@ def traced(
     balanced: the backward pass is the balanced one; attend: a mode that takes the place of attention. The model's
     parameters get no gradients. Raises QueryError where the pass would keep more than `budget` bytes.
     """
-    _check(recording, 0, budget)
+    _check(recording, budget)
     model = recording.model
     rows, cols = recording.grid
     watch = Watch(len(recording.tokens), rows * cols, recording.depth)

@@ -1,8 +1,14 @@
 """What the commands that show attention share: the options that make a View, and opening its model and image."""
 
 import argparse
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from explorer.attention.maps.settings import Choice, Setting
+from explorer.attention.maps.table import DEFAULT, MAP_KINDS, current_name, map_kind
+from explorer.errors import QueryError
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -21,30 +27,34 @@ def add_model_options(parser: argparse.ArgumentParser, fit: str = "crop") -> Non
 
 
 def add_view_options(parser: argparse.ArgumentParser) -> None:
-    """What is shown, and how it is drawn."""
-    parser.add_argument("--kind", choices=("raw", "rollout", "relevance"), default="raw")
-    parser.add_argument("--layer", type=int, default=-1, help="negatives count from the end (default: the last)")
-    parser.add_argument("--head", type=head, default="mean", help="a number, mean, max or min (default: mean)")
-    parser.add_argument("--query", type=query, help="cls, another prefix token, mean, or a patch as ROW,COL")
+    """What is shown, of any kind of map, and how it is drawn."""
+    parser.add_argument("--kind", type=current_name, choices=tuple(MAP_KINDS), default=DEFAULT, help="of map")
+    add_settings(parser, *(setting for kind in MAP_KINDS.values() for setting in kind.settings))
     parser.add_argument("--mass", type=float, help="darken all but the patches that hold this share, 0 to 1")
-    add_rollout_options(parser)
-    add_target_options(parser)
     add_look_options(parser)
 
 
-def add_rollout_options(parser: argparse.ArgumentParser) -> None:
-    """--fusion, --discard-ratio, --start-layer."""
-    parser.add_argument("--fusion", default="mean", choices=("mean", "max", "min"), help="of heads in a rollout")
-    parser.add_argument("--discard-ratio", type=float, default=0.0, help="lowest share that a rollout leaves out")
-    parser.add_argument("--start-layer", type=int, default=0, help="first layer of a rollout or of relevance")
+def add_settings(parser: argparse.ArgumentParser, *settings: Setting) -> None:
+    """One option for each setting of maps; those that several kinds share once."""
+    for name in dict.fromkeys(setting.name for setting in settings):
+        setting = next(setting for setting in settings if setting.name == name)
+        parser.add_argument(
+            f"--{setting.key.replace('_', '-')}", dest=setting.name, type=typed(setting.parse), default=setting.default,
+            choices=setting.choices if isinstance(setting, Choice) else None, metavar=setting.metavar,
+            help=setting.help,
+        )  # fmt: skip
 
 
-def add_target_options(parser: argparse.ArgumentParser) -> None:
-    """--class, --similar-to."""
-    parser.add_argument("--class", dest="target", type=target, help="relevance's class, by number or name (default: "
-                        "the predicted one)")  # fmt: skip
-    parser.add_argument("--similar-to", type=query, metavar="IMAGE", help="relevance of the likeness to this image, or "
-                        "to a patch given as ROW,COL, instead of a class")  # fmt: skip
+def typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A reader of settings for argparse, which shows the sentence of an ArgumentTypeError alone."""
+
+    def read(text: str) -> Any:
+        try:
+            return parse(text)
+        except QueryError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
 
 
 def add_look_options(parser: argparse.ArgumentParser) -> None:
@@ -57,32 +67,22 @@ def add_look_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, help="of a picture in pixels (default: the photo's own, up to 2048)")
 
 
-def head(text: str) -> int | str:
-    """A head as typed: a number or a fusion."""
-    return int(text) if text.lstrip("-").isdigit() else text
-
-
-def query(text: str) -> str | tuple[int, int]:
-    """A query as typed: a token's name, or a patch as ROW,COL."""
-    parts = text.split(",")
-    if len(parts) == 2 and all(part.strip().lstrip("-").isdigit() for part in parts):
-        return int(parts[0]), int(parts[1])
-    return text
-
-
-def target(text: str) -> int | str:
-    """A class as typed: its number or its name."""
-    return int(text) if text.isdigit() else text
-
-
 def view_of(args: argparse.Namespace, image: Path | str) -> "View":
     """The View that the options describe; options that a command doesn't have keep their defaults."""
-    from dataclasses import fields
+    from explorer.models.source import ModelSource
+    from explorer.rendering.view import Look, MapChoice, PhotoInput, View
 
-    from explorer.rendering.view import View
+    kind = getattr(args, "kind", DEFAULT)
+    return View(
+        ModelSource(args.model, args.arch, args.num_heads, args.grid),
+        PhotoInput(str(image), args.size, args.fit),
+        MapChoice(kind, **_given(args, *map_kind(kind).defaults)),
+        Look(**_given(args, *(field.name for field in fields(Look)))),
+    )
 
-    given = {field.name: getattr(args, field.name) for field in fields(View) if hasattr(args, field.name)}
-    return View(**{**given, "image": str(image), "model": args.model})
+
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 
 def likened(args: argparse.Namespace) -> str | None:

@@ -19,18 +19,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """attention IMAGE… --model SOURCE --layer 9 --head mean --query cls --size 480 --out FOLDER [--npz] [--rollout]"""
     parser = subparsers.add_parser("attention", help="draw where a model looks in images", epilog=EXAMPLE)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    parser.add_argument("--layer", type=int, default=-1, help="from 0; negative from the end (default: the last)")
-    parser.add_argument("--head", type=_view.head, default="mean", help="number, mean, max or min (default: mean)")
-    parser.add_argument("--query", type=_view.query, help="cls, reg1, mean, or a patch as ROW,COL (default: cls, or "
-                        "mean where there is none)")  # fmt: skip
-    parser.add_argument("--rollout", dest="kind", action="store_const", const="rollout", default="raw",
-                        help="attention rolled out through the layers, instead of one layer's")  # fmt: skip
-    _view.add_rollout_options(parser)
-    parser.add_argument("--mass", type=float, help="darken all but the patches that hold this share, 0 to 1")
     parser.add_argument("--out", type=Path, default=Path("attention"), help="folder (default: attention)")
     parser.add_argument("--npz", action="store_true", help="also write the map and every setting")
     _view.add_model_options(parser)
-    _view.add_look_options(parser)
+    _view.add_view_options(parser)
+    parser.add_argument("--rollout", dest="kind", action="store_const", const="rollout", default=argparse.SUPPRESS,
+                        help="short for --kind rollout")  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -41,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
 
     def work(pair: tuple[Path, str]) -> None:
         image, stem = pair
-        for file in draw(model, image, replace(view, image=str(image)), args.out / stem, args.npz):
+        shown = replace(view, photo=replace(view.photo, image=str(image)))
+        for file in draw(model, image, shown, args.out / stem, args.npz):
             print(f"wrote {file}")
 
     stems = unique_stems(args.images, args.out, (".png", ".npz"))
@@ -53,7 +48,7 @@ def draw(model: "Model", image: Path, view: "View", stem: Path, npz: bool) -> li
     from explorer.attention.recording import record
     from explorer.rendering.view import png, save_npz
 
-    recording = record(model, image, view.size, view.fit)
+    recording = record(model, image, view.photo.size, view.photo.fit)
     contents = {".png": png(view, recording, photo=image)} | ({".npz": save_npz(view, recording)} if npz else {})
     files = []
     for suffix, data in contents.items():

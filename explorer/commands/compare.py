@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from explorer.attention.maps.table import map_kind
 from explorer.commands import _outputs, _view
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--with-arch", help="--arch of the second model")
     parser.add_argument("--with-num-heads", type=int, help="--num-heads of the second model")
     parser.add_argument("--with-grid", metavar="ROWSxCOLS", help="--grid of the second model")
-    parser.add_argument("--layer", type=int, default=-1, help="of the pictures (default: the last)")
-    parser.add_argument("--head", type=_view.head, default="mean", help="of the pictures (default: mean)")
-    parser.add_argument("--query", type=_view.query, help="cls, another prefix token, mean, or a patch as ROW,COL")
+    _view.add_settings(parser, *map_kind("attention").settings)
     parser.add_argument("--top", type=int, default=10, help="printed heads (default: 10)")
     parser.add_argument("--csv", type=Path, help="write every head's divergence to this file")
     parser.add_argument("--out", type=Path, help="write both maps and their difference, or up to 8 epochs, to this PNG")

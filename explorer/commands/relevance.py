@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from explorer.attention.maps.table import map_kind
 from explorer.commands import _outputs, _view
 
 if TYPE_CHECKING:
@@ -14,10 +15,9 @@ if TYPE_CHECKING:
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("relevance", help="which patches speak for a class (Chefer et al. 2021)")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
-    parser.add_argument("--start-layer", type=int, default=0, help="leaves out the layers before it")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for NAME_relevance.png")
     parser.add_argument("--npz", action="store_true", help="also write the map and every setting")
-    _view.add_target_options(parser)
+    _view.add_settings(parser, *map_kind("relevance").settings)
     _view.add_model_options(parser)
     _view.add_look_options(parser)
     parser.set_defaults(run=run, kind="relevance")
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 def _explain(view: "View", recording: "Recording", second: "Recording | None", out: Path, npz: bool) -> None:
     from explorer.rendering.view import png, save_npz
 
-    out.write_bytes(png(view, recording, second=second, photo=view.image))
+    out.write_bytes(png(view, recording, second=second, photo=view.photo.image))
     files = [out]
     if npz:
         files.append(out.with_suffix(".npz"))
@@ -56,16 +56,8 @@ def _explain(view: "View", recording: "Recording", second: "Recording | None", o
 
 def _score(view: "View", recording: "Recording") -> str:
     """The class and its probability, or what the image is likened to."""
-    import numpy as np
-
-    from explorer.attention.relevance import class_index
-
-    if view.similar_to is not None:
-        place = isinstance(view.similar_to, tuple)
-        return f"likeness to {f'patch {view.similar_to}' if place else view.similar_to}"
-    assert recording.logits is not None  # else relevance would have refused
-    logits = recording.logits.astype(np.float64)
-    chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-    names = recording.model.class_names
-    index = int(logits.argmax()) if view.target is None else class_index(view.target, names, len(logits))
-    return f"{names[index] if names else f'class {index}'} ({chances[index]:.1%})"
+    if (other := view.map["similar_to"]) is not None:
+        return f"likeness to {f'patch {other}' if isinstance(other, tuple) else other}"
+    assert recording.probabilities is not None  # else relevance would have refused
+    index = recording.class_index(view.map["target"])
+    return f"{recording.model.class_name(index)} ({recording.probabilities[index]:.1%})"

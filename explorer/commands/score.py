@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from explorer.attention.maps.table import QUERY
 from explorer.commands import _outputs, _view
 from explorer.errors import DataError, ImageError, QueryError
 
@@ -23,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("images", type=Path, help="an image, or a folder of them")
     parser.add_argument("masks", type=Path, help="a mask, or a folder with one of the same name for each image: "
                         "255 object, 0 background, 128 left out")  # fmt: skip
-    parser.add_argument("--query", type=_view.query, help="cls, another prefix token, mean, or a patch as ROW,COL")
+    _view.add_settings(parser, QUERY)
     parser.add_argument("--top", type=int, default=10, help="rows of the printed table; 0: all (default: 10)")
     parser.add_argument("--csv", type=Path, help="write all rows to this file")
     parser.add_argument("--markdown", type=Path, help="write all rows to this file")

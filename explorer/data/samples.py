@@ -8,6 +8,8 @@ from PIL import Image
 from explorer.data.images import open_image
 from explorer.errors import ImageError
 
+SAMPLE = "sample:"  # an image of a view that begins so is one of these
+
 
 class _Sample(NamedTuple):
     title: str

@@ -73,6 +73,10 @@ class Model:
             return logits
         return logits.sigmoid() if self.outputs == "labels" else logits.softmax(-1)
 
+    def class_name(self, index: int) -> str:
+        """The name of a class, "class 3" where the model doesn't know its classes' names."""
+        return self.class_names[index] if self.class_names else f"class {index}"
+
     def fit(self, image: ImageSource, size: int | None = None, fit: Fit = "crop") -> Image.Image:
         """The RGB image exactly as the model will see it, both sides a multiple of patch_size.
 

@@ -1,13 +1,13 @@
 """Two recordings of one photo side by side, with the map of what changed between them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from explorer.attention.divergence import check_same_view, difference, matching_query, same_depth
+from explorer.attention.maps.settings import Layer, QueryToken
 from explorer.data.images import ImageSource
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.gif import captioned
@@ -26,11 +26,14 @@ PANEL = 720  # pixels of a panel's longer side, where no width is asked for
 
 def second_view(view: View, first: "Recording", second: "Recording") -> View:
     """The first recording's view as it is asked of the second: the same place, the same relative depth."""
-    query = first.default_query if view.query is None else view.query
-    if query == first.default_query and isinstance(query, str):
-        query = second.default_query
-    layer = same_depth(view.layer % first.depth, first.depth, second.depth)
-    return replace(view, layer=layer, query=matching_query(query, first.grid, second.grid))
+    changes, asks, layer = {}, view.map.row.needs(QueryToken), view.map.row.needs(Layer)
+    if asks:
+        query = view.map[asks.name] or first.default_query
+        own = query == first.default_query
+        changes[asks.name] = second.default_query if own else matching_query(query, first.grid, second.grid)
+    if layer:
+        changes[layer.name] = same_depth(view.map[layer.name] % first.depth, first.depth, second.depth)
+    return view.with_map(**changes)
 
 
 def difference_map(view: View, first: "Recording", second: "Recording") -> np.ndarray:
@@ -53,13 +56,13 @@ def comparison_picture(
 ) -> Image.Image:
     """The first map, the second map and their difference in a row, over what the first saw of the photo.
 
-    Each is view.width pixels wide, else as wide as the photo, up to PANEL.
+    Each is look.width pixels wide, else as wide as the photo, up to PANEL.
     """
-    image = backdrop(first.image, photo, view.fit, view.width, largest=PANEL)
+    image = backdrop(first.image, photo, view.photo.fit, view.look.width, largest=PANEL)
     panels = []
     for recording, shown in ((first, view), (second, second_view(view, first, second))):
         heatmap = shown_map(shown, recording)
-        painted = paint(shown, image, heatmap, *limits(shown, recording, heatmap), shown_mask(shown, heatmap))
+        painted = paint(shown.look, image, heatmap, *limits(shown, recording, heatmap), shown_mask(shown.look, heatmap))
         panels.append(painted)
     return side_by_side([*panels, paint_difference(image, difference_map(view, first, second))])
 
@@ -68,10 +71,10 @@ def epochs_picture(
     view: View, start: "Recording", maps: Sequence[tuple[int, np.ndarray]], photo: ImageSource | None = None
 ) -> Image.Image:
     """The map at each (epoch, map) in a row, each in its own range and named; 0 is the start; sizes as above."""
-    image = backdrop(start.image, photo, view.fit, view.width, largest=PANEL)
+    image = backdrop(start.image, photo, view.photo.fit, view.look.width, largest=PANEL)
     panels = []
     for epoch, heatmap in maps:
-        low, high = (0.0, 1.0) if view.scale == "raw" else (float(heatmap.min()), float(heatmap.max()))
-        painted = paint(view, image, heatmap, low, high, shown_mask(view, heatmap))
+        low, high = (0.0, 1.0) if view.look.scale == "raw" else (float(heatmap.min()), float(heatmap.max()))
+        painted = paint(view.look, image, heatmap, low, high, shown_mask(view.look, heatmap))
         panels.append(captioned(painted, f"epoch {epoch}" if epoch else "start"))
     return side_by_side(panels)

@@ -2,19 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from explorer.attention.maps.settings import Layer
 from explorer.data.images import ImageSource
 from explorer.errors import QueryError
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import colorize
 from explorer.rendering.vector import Drawing, Picture, Text
-from explorer.rendering.view import SAMPLE, View, cleaned, paint, shown_map, shown_mask
+from explorer.rendering.view import Look, View, cleaned, paint, shown_heads, shown_map, shown_mask
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -44,23 +43,24 @@ def figure(
 ) -> Drawing:
     """of "heads": the photo, every head of the view's layer and their mean; "layers": every layer x head.
 
-    A rollout or relevance view gives the photo and that one map; second as in shown_map; photo: what the recording was
-    made of, for sharp tiles. Raises QueryError as the maps do.
+    A map without layers and heads gives the photo and that one map; second as in shown_map; photo: what the recording
+    was made of, for sharp tiles. Raises QueryError as the maps do.
     """
     if of not in ("heads", "layers"):
         raise QueryError(f"A figure shows heads or layers, not {of!r}.")
-    if view.kind != "raw":
-        tiles = [Tile("image", None), Tile(view.kind, shown_map(view, recording, second))]
+    row = view.map.row
+    layer = row.needs(Layer)
+    if not row.has_layers_and_heads or layer is None:
+        tiles = [Tile("image", None), Tile(row.title.lower(), shown_map(view, recording, second))]
         columns = 2
     elif of == "heads":
         tiles = [Tile("image", None), *head_tiles(view, recording)]
         columns = math.ceil(len(tiles) / math.ceil(len(tiles) / COLUMNS))
     else:
-        layers = range(recording.depth)
         tiles = [
-            Tile(f"layer {layer}, {tile.label}", tile.map)
-            for layer in layers
-            for tile in head_tiles(replace(view, layer=layer), recording)
+            Tile(f"layer {index}, {tile.label}", tile.map)
+            for index in range(recording.depth)
+            for tile in head_tiles(view.with_map(**{layer.name: index}), recording)
         ]
         columns = recording.num_heads + 1
     return _lay_out(view, recording, tiles, columns, title(view, recording, of), photo)
@@ -68,42 +68,26 @@ def figure(
 
 def head_tiles(view: View, recording: "Recording") -> list[Tile]:
     """Every head of the view's layer, and their mean."""
-    heads = recording.heads(view.layer, view.query)
-    shown = cleaned(view, recording, np.concatenate([heads, heads.mean(axis=0, keepdims=True)]))
+    heads = shown_heads(view.with_look(hide_artefacts=False), recording)
+    shown = cleaned(view.look, recording, np.concatenate([heads, heads.mean(axis=0, keepdims=True)]))
     return [*(Tile(f"head {i}", heatmap) for i, heatmap in enumerate(shown[:-1])), Tile("mean", shown[-1])]
 
 
 def title(view: View, recording: "Recording", of: str = "heads") -> str:
     """One line that says what is shown."""
-    query = recording.default_query if view.query is None else view.query
-    asked = f"patch {query}" if isinstance(query, tuple) else "all patches" if query == "mean" else query
-    if view.kind == "rollout":
-        return f"{recording.model_name}: rollout from {asked}"
-    if view.kind == "relevance":
-        return f"{recording.model_name}: relevance for {_class_title(view, recording)}"
-    where = "all layers" if of == "layers" else f"layer {view.layer % recording.depth}"
-    return f"{recording.model_name}: attention of {where} from {asked}"
+    row, settings = view.map.row, dict(view.map.settings)
+    layer = row.needs(Layer)
+    if of == "layers" and layer and row.has_layers_and_heads:
+        settings[layer.name] = None
+    return f"{recording.model_name}: {row.heading(recording, settings)}"
 
 
-def _class_title(view: View, recording: "Recording") -> str:
-    if view.similar_to is not None:
-        return f"the likeness to {_likened(view.similar_to)}"
-    if view.target is None:
-        return "the predicted class"
-    names = recording.model.class_names
-    return names[view.target] if isinstance(view.target, int) and names else f"class {view.target}"
-
-
-def _likened(similar_to: tuple[int, int] | str) -> str:
-    return Path(similar_to.removeprefix(SAMPLE)).name if isinstance(similar_to, str) else f"patch {similar_to}"
-
-
-def _limits(view: View, tiles: Sequence[Tile]) -> tuple[float, float] | None:
+def _limits(look: Look, tiles: Sequence[Tile]) -> tuple[float, float] | None:
     """The range common to all maps, or None where each has its own."""
-    if view.scale == "map":
+    if look.scale == "map":
         return None
     maps = [tile.map for tile in tiles if tile.map is not None]
-    return (0.0, 1.0) if view.scale == "raw" else (float(np.min(maps)), float(np.max(maps)))
+    return (0.0, 1.0) if look.scale == "raw" else (float(np.min(maps)), float(np.max(maps)))
 
 
 def _lay_out(
@@ -116,17 +100,17 @@ def _lay_out(
     height = side * image.height / image.width
     label = min(LABEL, side / 7)
     step = height + label * 1.5 + GAP
-    limits, top = _limits(view, tiles), MARGIN + TITLE * 1.6
+    limits, top = _limits(view.look, tiles), MARGIN + TITLE * 1.6
     most = int(1.7 * width / SMALLEST)
     line = text if len(text) <= most else f"{text[: most - 3]}..."
     items: list[Picture | Text] = [Text(line, MARGIN, MARGIN + TITLE, min(TITLE, 1.7 * width / len(line)))]
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
         x, y = MARGIN + column * (side + GAP), top + row * step
-        items.append(Picture(_tile_image(view, image, tile, limits), x, y, side, height))
+        items.append(Picture(_tile_image(view.look, image, tile, limits), x, y, side, height))
         items.append(Text(tile.label, x + side / 2, y + height + label * 1.2, label, "middle"))
     bottom = top + math.ceil(len(tiles) / columns) * step
-    items += _scale(view, limits, width, bottom)
+    items += _scale(view.look, limits, width, bottom)
     return Drawing(width, bottom + 2 * LABEL, tuple(items), text, view.to_json())
 
 
@@ -134,21 +118,21 @@ def _tile_photo(view: View, recording: "Recording", photo: ImageSource | None, s
     """What the tiles are painted on, at about 300 dots an inch and no smaller than what the model saw."""
     dots, seen = side / 72 * DPI, recording.image
     width = seen.width * max(1, round(dots / seen.width)) if photo is None else max(seen.width, round(dots))
-    return backdrop(seen, photo, view.fit, width)
+    return backdrop(seen, photo, view.photo.fit, width)
 
 
-def _tile_image(view: View, image: Image.Image, tile: Tile, limits: tuple[float, float] | None) -> Image.Image:
+def _tile_image(look: Look, image: Image.Image, tile: Tile, limits: tuple[float, float] | None) -> Image.Image:
     if tile.map is None:
         return image
     low, high = limits or (float(tile.map.min()), float(tile.map.max()))
-    return paint(view, image, tile.map, low, high, shown_mask(view, tile.map))
+    return paint(look, image, tile.map, low, high, shown_mask(look, tile.map))
 
 
-def _scale(view: View, limits: tuple[float, float] | None, width: float, y: float) -> list[Picture | Text]:
+def _scale(look: Look, limits: tuple[float, float] | None, width: float, y: float) -> list[Picture | Text]:
     """The colour bar with its numbers, or a line that says each map has its own range."""
     if limits is None:
         return [Text("Colours run from each map's lowest to its highest value.", MARGIN, y + LABEL, 6.5, grey=0.35)]
-    ramp = Image.fromarray(colorize(np.linspace(0, 1, 256, dtype=np.float32)[None], view.colormap))
+    ramp = Image.fromarray(colorize(np.linspace(0, 1, 256, dtype=np.float32)[None], look.colormap))
     bar = min(120.0, width - 80)
     low, high = (f"{value:.2g}" for value in limits)
     left = MARGIN + 32

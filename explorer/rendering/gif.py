@@ -1,11 +1,11 @@
 """One map through all layers as a GIF, each frame named."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from explorer.attention.maps.table import MAP_KINDS
 from explorer.data.images import ImageSource
 from explorer.errors import QueryError
 from explorer.rendering.backdrop import backdrop
@@ -19,27 +19,26 @@ if TYPE_CHECKING:
 def layers_gif(
     view: View, recording: "Recording", fps: float = 2.0, zoom: int = 2, photo: ImageSource | None = None
 ) -> bytes:
-    """The view's head and query in layer 0, 1, … as an endless GIF over the photo, where it is given.
+    """The view's map in layer 0, 1, … as an endless GIF over the photo, where that is given.
 
-    It is `zoom` times as wide as what the model saw, or view.width pixels.
-
-    With scale "shared" or "raw" all layers have one colour scale. Raises QueryError for a view of kind relevance,
-    which has no layers; a rollout is shown as it starts at layer 0, 1, ….
+    It is `zoom` times as wide as what the model saw, or look.width pixels. With scale "shared" or "raw" all layers have
+    one colour scale. Raises QueryError for a kind of map that isn't shown layer by layer.
     """
-    if view.kind == "relevance":
+    sweep = view.map.row.sweep
+    if sweep is None:
+        others = " or ".join(name for name, kind in MAP_KINDS.items() if kind.sweep)
         raise QueryError(
-            "Relevance runs through all layers at once, so there's no animation of it: choose raw or rollout."
+            f"{view.map.row.title} runs through all layers at once, so there's no animation of it: choose {others}."
         )
-    name = "layer" if view.kind == "raw" else "rollout from layer"
-    steps = [replace(view, layer=layer, start_layer=layer) for layer in range(recording.depth)]
+    steps = [view.with_map(**{sweep.setting: layer}) for layer in range(recording.depth)]
     maps = np.stack([shown_map(step, recording) for step in steps])
-    common = {"map": None, "shared": (float(maps.min()), float(maps.max())), "raw": (0.0, 1.0)}[view.scale]
-    image = backdrop(recording.image, photo, view.fit, view.width or zoom * recording.image.width)
+    common = {"map": None, "shared": (float(maps.min()), float(maps.max())), "raw": (0.0, 1.0)}[view.look.scale]
+    image = backdrop(recording.image, photo, view.photo.fit, view.look.width or zoom * recording.image.width)
     frames = []
     for layer, heatmap in enumerate(maps):
         low, high = common or (float(heatmap.min()), float(heatmap.max()))
-        frame = paint(view, image, heatmap, low, high, shown_mask(view, heatmap))
-        frames.append(captioned(frame, f"{name} {layer}"))
+        frame = paint(view.look, image, heatmap, low, high, shown_mask(view.look, heatmap))
+        frames.append(captioned(frame, f"{sweep.caption} {layer}"))
     return gif(frames, fps)
 
 

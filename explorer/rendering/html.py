@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from safetensors.numpy import load
 
+from explorer.attention.maps.table import MAP_KINDS
 from explorer.errors import QueryError
 from explorer.rendering.figures import title
 from explorer.rendering.payload import BYTE_LIMIT, canvas_markup, canvas_payload, canvas_script
@@ -57,11 +58,12 @@ new LiveView(document.body).update(bytes);
 def live_page(view: View, recording: "Recording") -> str:
     """The view's layer as a page of its own, which asks no server for anything.
 
-    q and k are kept in float32 where the file stays below 5 MB, else in float16. Raises QueryError for other kinds of
-    view than raw: in the page, the map of each query is computed under the mouse, and a rollout or relevance can't be.
+    q and k are kept in float32 where the file stays below 5 MB, else in float16. Raises QueryError for a kind of
+    map that the page can't compute under the mouse.
     """
-    if view.kind != "raw":
-        raise QueryError(f"The live page shows raw attention, not {view.kind}: save a PNG, NPZ or figure of it.")
+    if not view.map.row.live:
+        live = " and ".join(name for name, kind in MAP_KINDS.items() if kind.live)
+        raise QueryError(f"The live page shows {live}, not {view.map.kind}: save a PNG, NPZ or figure of it.")
     payload = canvas_payload(recording, view, limit=SMALL)
     if "k" not in load(payload):
         payload = canvas_payload(recording, view, limit=BYTE_LIMIT)

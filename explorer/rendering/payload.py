@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from explorer.attention.recording import Recording
 
 BYTE_LIMIT = 16 * 2**20  # q, k and bias above it stay on the server
-# The settings of a View that the canvas changes by itself.
+# What the canvas changes of a Look by itself.
 LOOK = ("colormap", "opacity", "resample", "scale", "mass", "hide_artefacts")
 MODULES = ("attention.js", "paint.js", "controls.js", "input.js", "view.js")
 ASSETS = Path(__file__).parents[1] / "ui" / "canvas"
@@ -32,17 +32,17 @@ def canvas_payload(
     seq: number of the newest change the canvas reported, so that it can tell settings older than that.
     Raises QueryError for a layer, head or query outside the recording.
     """
-    query = rec.default_query if view.query is None else view.query
-    layer = view.layer % rec.depth if -rec.depth <= view.layer < rec.depth else view.layer
-    rec.attention(layer, view.head, (0, 0) if query == "mean" else query)  # raises the QueryError
+    asked = view.map.row.checked(view.map.settings, rec)
+    query = rec.default_query if asked["query"] is None else asked["query"]
+    layer = asked["layer"] % rec.depth
     sent = _queries_and_keys(rec, layer, limit)
     rows = {} if sent and query != "mean" else {"rows": rec.rows(layer, query)}
     tables = np.stack([lookup_table(name) for name in COLORMAPS])
     settings = {
         "layer": layer,
-        "head": view.head,
+        "head": asked["head"],
         "query": query,
-        "look": {name: getattr(view, name) for name in LOOK} | {"grid": grid_lines},
+        "look": {name: getattr(view.look, name) for name in LOOK} | {"grid": grid_lines},
         "grid": rec.grid,
         "prefix": rec.prefix_tokens,
         "default_query": rec.default_query,

@@ -1,10 +1,15 @@
 """A view as a Python script on the public API: running it gives the same picture and the same NPZ."""
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
+from explorer.attention.maps.settings import Likeness
+from explorer.data.samples import SAMPLE
 from explorer.models.registry import find
-from explorer.rendering.view import SAMPLE, View
+from explorer.models.source import ModelSource
+from explorer.rendering.view import Look, MapChoice, PhotoInput, View
+
+ALWAYS = ("layer", "head", "query")  # what a reader looks for, named even where it stands at its default
 
 
 def python_script(view: View, folder: Path | None = None) -> str:
@@ -13,10 +18,9 @@ def python_script(view: View, folder: Path | None = None) -> str:
     It runs from any folder: a photo without a folder of its own is looked for beside it, unless `folder`, where the
     script will lie, doesn't hold it; then it is named in full, as a model's file or folder is.
     """
-    second = view.kind == "relevance" and isinstance(view.similar_to, str)
-    also = ", second=other" if second else ""
-    grid = ", grid=view.grid" if view.grid else ""
-    photos = {Path(image).name.casefold() for image in (view.image, view.similar_to) if isinstance(image, str)}
+    other = view.map.other_image
+    also = ", second=other" if other is not None else ""
+    photos = {Path(image).name.casefold() for image in (view.photo.image, other) if image is not None}
     name = next(name for name in ("view", "view-2", "view-3") if f"{name}.png" not in photos)
     lines = [
         '"""One view of the explorer. Run it in the explorer folder, or anywhere after `pip install -e .` there."""',
@@ -28,14 +32,17 @@ def python_script(view: View, folder: Path | None = None) -> str:
         "from explorer.rendering.view import png, save_npz",
         "",
         "view = explorer.View(",
-        *(f"    {name}={value!r}," for name, value in _settings(view).items()),
+        f"    source=explorer.{_code(view.source)},",
+        f"    photo=explorer.{_code(view.photo)},",
+        f"    map=explorer.{_map_code(view.map)},",
+        *([f"    look=explorer.{_code(view.look)},"] if view.look != Look() else []),
         ")",
-        f"model = explorer.load_model({_model(view)}, arch=view.arch, num_heads=view.num_heads{grid})",
+        f"model = explorer.load_model({_source_arguments(view)})",
         "here = Path(__file__).resolve().parent",
-        f"photo = {_photo('view.image', view.image, folder)}",
+        f"photo = {_photo('view.photo.image', view.photo.image, folder)}",
         f"recording = {_record('photo')}",
-        *([f"other = {_record(_photo('view.similar_to', str(view.similar_to), folder))}"] if second else []),
-        f"heatmap = {_call(view, second)}  # (rows, cols) float32",
+        *([f"other = {_record(_photo(repr(other), other, folder))}"] if other is not None else []),
+        f"heatmap = {_call(view)}  # (rows, cols) float32",
         'print(heatmap.shape, "from", heatmap.min(), "to", heatmap.max())',
         "",
         f'(here / "{name}.png").write_bytes(png(view, recording{also}, photo=photo))',
@@ -46,13 +53,24 @@ def python_script(view: View, folder: Path | None = None) -> str:
 
 
 def _imports(view: View) -> list[str]:
-    lines = ["from explorer.attention.artefacts import artefact_mask, without_artefacts"] if view.hide_artefacts else []
-    samples = any(isinstance(image, str) and image.startswith(SAMPLE) for image in (view.image, view.similar_to))
+    hidden = view.look.hide_artefacts
+    lines = ["from explorer.attention.artefacts import artefact_mask, without_artefacts"] if hidden else []
+    samples = any(image and image.startswith(SAMPLE) for image in (view.photo.image, view.map.other_image))
     return [*lines, "from explorer.data.samples import sample_photo"] if samples else lines
 
 
+def _source_arguments(view: View) -> str:
+    """What load_model takes for the view's model; a file or folder of the folder worked in is named in full."""
+    source = view.source
+    path = Path(source.source)
+    found_anywhere = path.is_absolute() or find(source.source) is not None
+    first = repr(str(path.resolve())) if path.exists() and not found_anywhere else "view.source.source"
+    given = [each.name for each in fields(source) if each.name != "source" and getattr(source, each.name)]
+    return ", ".join([first, *(f"{name}=view.source.{name}" for name in given)])
+
+
 def _photo(name: str, image: str, folder: Path | None) -> str:
-    """What record() takes for an image that the view holds under that name."""
+    """What record() takes for an image that goes by that name in the script."""
     if image.startswith(SAMPLE):
         return f"sample_photo({image.removeprefix(SAMPLE)!r})"
     path = Path(image)
@@ -63,32 +81,26 @@ def _photo(name: str, image: str, folder: Path | None) -> str:
     return f"here / {name}"
 
 
-def _model(view: View) -> str:
-    """What load_model takes: the view's own words, or the whole path where they are one of the folder worked in."""
-    path = Path(view.model)
-    found_anywhere = path.is_absolute() or find(view.model) is not None
-    return repr(str(path.resolve())) if path.exists() and not found_anywhere else "view.model"
-
-
 def _record(photo: str) -> str:
-    return f"explorer.record(model, {photo}, size=view.size, fit=view.fit)"
+    return f"explorer.record(model, {photo}, size=view.photo.size, fit=view.photo.fit)"
 
 
-def _settings(view: View) -> dict[str, object]:
-    """model, image and whatever differs from the defaults."""
-    needed = ("model", "image", "layer", "head", "query")
-    return {
-        field.name: getattr(view, field.name)
-        for field in fields(View)
-        if field.name in needed or getattr(view, field.name) != field.default
-    }
+def _code(part: ModelSource | PhotoInput | Look) -> str:
+    """The code of a dataclass: what has no default, by place, and whatever differs from its default, by name."""
+    values = {each: getattr(part, each.name) for each in fields(part)}
+    given = [repr(value) for each, value in values.items() if each.default is MISSING]
+    given += [f"{each.name}={value!r}" for each, value in values.items() if each.default not in (MISSING, value)]
+    return f"{type(part).__name__}({', '.join(given)})"
 
 
-def _call(view: View, second: bool) -> str:
-    likened = "other" if second else "view.similar_to"
-    call = {
-        "raw": "recording.attention(view.layer, view.head, view.query)",
-        "rollout": "recording.rollout(view.query, view.fusion, view.discard_ratio, view.start_layer)",
-        "relevance": f"recording.relevance(view.target, {likened}, view.start_layer)",
-    }[view.kind]
-    return f"without_artefacts({call}, artefact_mask(recording))" if view.hide_artefacts else call
+def _map_code(choice: MapChoice) -> str:
+    defaults = choice.row.defaults
+    given = {name: value for name, value in choice.settings.items() if name in ALWAYS or value != defaults[name]}
+    return f"MapChoice({', '.join([repr(choice.kind), *(f'{name}={value!r}' for name, value in given.items())])})"
+
+
+def _call(view: View) -> str:
+    likeness = view.map.row.needs(Likeness)
+    likened = f' | {{"{likeness.name}": other}}' if likeness and view.map.other_image is not None else ""
+    call = f"recording.map(view.map.kind, **view.map.settings{likened})"
+    return f"without_artefacts({call}, artefact_mask(recording))" if view.look.hide_artefacts else call

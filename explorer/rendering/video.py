@@ -48,12 +48,12 @@ def record_clip(
 ) -> ClipMaps:
     """The view's map of every frame; of each frame only the map stays in memory.
 
-    second: the recording of the image in view.similar_to, where there is one already; else it is made once.
+    second: the recording of the other image of a likeness, where there is one already; else it is made once.
     """
     maps, seen = [], (0, 0)
     second = second or second_recording(view, model)
     for frame in clip.frames:
-        recording = record(model, frame, view.size, view.fit)
+        recording = record(model, frame, view.photo.size, view.photo.fit)
         seen = recording.image.size
         maps.append(shown_map(view, recording, second))
         if progress:
@@ -62,7 +62,7 @@ def record_clip(
 
 
 def painted_frames(clip: ClipMaps, view: View, beside: bool = False, largest: int = LARGEST) -> Frames:
-    """Every frame with its map, in the clip's own size with a longer side of at most `largest`, or view.width wide.
+    """Every frame with its map, in the clip's own size with a longer side of at most `largest`, or look.width wide.
 
     Lowest to highest of the whole clip in one colour scale; beside: after the frame itself. The frames are painted
     each time they are gone through.
@@ -71,10 +71,10 @@ def painted_frames(clip: ClipMaps, view: View, beside: bool = False, largest: in
 
 
 def _paint(clip: ClipMaps, view: View, beside: bool, largest: int) -> Iterator[Image.Image]:
-    low, high = (0.0, 1.0) if view.scale == "raw" else (float(clip.maps.min()), float(clip.maps.max()))
+    low, high = (0.0, 1.0) if view.look.scale == "raw" else (float(clip.maps.min()), float(clip.maps.max()))
     for frame, heatmap in zip(clip.clip.frames, clip.maps, strict=True):
-        image = backdrop(Image.new("RGB", clip.seen), frame, view.fit, view.width, largest=largest)
-        painted = paint(view, image, heatmap, low, high, shown_mask(view, heatmap))
+        image = backdrop(Image.new("RGB", clip.seen), frame, view.photo.fit, view.look.width, largest=largest)
+        painted = paint(view.look, image, heatmap, low, high, shown_mask(view.look, heatmap))
         yield side_by_side([image, painted]) if beside else painted
 
 

@@ -2,8 +2,9 @@
 
 import io
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -11,12 +12,16 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from explorer.attention.artefacts import artefact_mask, without_artefacts
-from explorer.attention.maps import mass_mask
+from explorer.attention.maps.kind import MapKind
+from explorer.attention.maps.settings import HeadOrFusion, Likeness
+from explorer.attention.maps.table import DEFAULT, map_kind
 from explorer.attention.recording import record
+from explorer.attention.weights import mass_mask
 from explorer.data.images import ImageSource
-from explorer.data.samples import sample_photo
+from explorer.data.samples import SAMPLE, sample_photo
 from explorer.errors import QueryError
 from explorer.models.preprocess import Fit
+from explorer.models.source import ModelSource
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import colorize
 from explorer.rendering.overlay import blend, enlarge, normalize
@@ -25,49 +30,90 @@ if TYPE_CHECKING:
     from explorer.attention.recording import Recording
     from explorer.models.backbone import Model
 
-Kind = Literal["raw", "rollout", "relevance"]
 Scale = Literal["map", "shared", "raw"]
-SAMPLE = "sample:"  # an image of a view that begins so is one of the photos that come along
+Part = TypeVar("Part")
 COMPRESSION = 4  # of 9: the highest takes twenty times as long for a tenth less
 WIDEST = 8192  # pixels of a picture
 SHADE = 0.45  # what stays of the light outside a mass mask
 
 
 @dataclass(frozen=True)
-class View:
-    """Every setting that a picture of attention depends on."""
+class PhotoInput:
+    """A photo, and how it is fitted to the model."""
 
-    model: str  # what load_model takes
     image: str  # a path, or "sample:<name>"
-    arch: str | None = None  # load_model's arch, num_heads and grid
-    num_heads: int | None = None
-    grid: str | None = None  # "ROWSxCOLS"
-    size: int | None = None  # None: the model's own
+    size: int | None = None  # of the short side in pixels; None: the model's own
     fit: Fit = "crop"
-    kind: Kind = "raw"
-    layer: int = -1
-    head: int | str = "mean"
-    query: str | tuple[int, int] | None = None  # None: cls, or the mean over patches where there is none
-    fusion: str = "mean"  # fusion and discard_ratio are rollout's
-    discard_ratio: float = 0.0
-    start_layer: int = 0  # of rollout and relevance
-    target: int | str | None = None  # relevance's class; None: the predicted one
-    similar_to: tuple[int, int] | str | None = None  # relevance of the likeness to a patch or to another image
-    mass: float | None = None  # None: no threshold
-    hide_artefacts: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class MapChoice:
+    """A kind of map and all its settings, checked against its row in the table: MapChoice("rollout", query="cls").
+
+    Raises QueryError for an unknown kind or setting and for a value out of its range.
+    """
+
+    kind: str
+    settings: Mapping[str, Any] = field(hash=False)
+
+    def __init__(self, kind: str = DEFAULT, /, **settings: Any) -> None:
+        row = map_kind(kind)
+        object.__setattr__(self, "kind", row.name)
+        object.__setattr__(self, "settings", row.checked(settings))
+
+    def __getitem__(self, name: str) -> Any:
+        return self.settings[name]
+
+    @property
+    def row(self) -> MapKind:
+        """What there is to know of the kind."""
+        return map_kind(self.kind)
+
+    @property
+    def other_image(self) -> str | None:
+        """The image that this one is likened to, a path or "sample:<name>"; None where the map names none."""
+        likeness = self.row.needs(Likeness)
+        value = self.settings[likeness.name] if likeness else None
+        return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a map is drawn over its photo."""
+
     colormap: str = "inferno"
     opacity: float = 0.6
     resample: str = "bicubic"
     scale: Scale = "map"  # "map": its own range; "shared": the range over all heads of the layer; "raw": 0 to 1
+    mass: float | None = None  # the patches that hold this share are lit; None: no threshold
+    hide_artefacts: bool = False
     width: int | None = None  # of a picture in pixels; None: as the photo
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise QueryError(f"A view's kind must be one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
         if self.scale not in get_args(Scale):
             raise QueryError(f"A view's scale must be one of {', '.join(get_args(Scale))}, not {self.scale!r}.")
         if self.width is not None and not 16 <= self.width <= WIDEST:
             raise QueryError(f"A picture is 16 to {WIDEST} pixels wide, not {self.width}.")
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything that a picture of attention depends on: which model, which photo, which map, and how it is drawn."""
+
+    source: ModelSource
+    photo: PhotoInput
+    map: MapChoice = MapChoice()
+    look: Look = Look()
+
+    def with_map(self, kind: str | None = None, /, **settings: Any) -> "View":
+        """The view with some settings of its map changed, or with another kind of map, which keeps what both take."""
+        row = map_kind(kind or self.map.kind)
+        kept = {name: value for name, value in self.map.settings.items() if name in row.defaults}
+        return replace(self, map=MapChoice(row.name, **kept | settings))
+
+    def with_look(self, **changes: Any) -> "View":
+        """The view drawn differently."""
+        return replace(self, look=replace(self.look, **changes))
 
     def to_json(self) -> str:
         """All settings as one line of JSON."""
@@ -75,15 +121,40 @@ class View:
 
     @classmethod
     def from_json(cls, text: str) -> "View":
-        """The view that to_json wrote, now or before a setting was added; QueryError where the text is none."""
+        """The view that to_json wrote, now, before a setting was added, or in the flat form of version 0.1.
+
+        QueryError where the text is no view.
+        """
         try:
-            settings: dict[str, Any] = dict(json.loads(text))
-            for name in ("query", "similar_to"):
-                value = settings.get(name)
-                settings[name] = tuple(value) if isinstance(value, list) else value
-            return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
-        except (ValueError, TypeError) as error:
+            parts: dict[str, Any] = dict(json.loads(text))
+            parts = parts if "source" in parts else _from_flat(parts)
+            settings = {name: _with_tuples(value) for name, value in parts["map"]["settings"].items()}
+            return cls(
+                _known(ModelSource, parts["source"]),
+                _known(PhotoInput, parts["photo"]),
+                MapChoice(parts["map"]["kind"], **settings),
+                _known(Look, parts["look"]),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise QueryError(f"These are not the settings of a view ({error}).") from error
+
+
+def _from_flat(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a view whose settings all lie on one level."""
+    row = map_kind(flat.get("kind", DEFAULT))
+    settings = {name: flat[name] for name in row.defaults if name in flat}
+    source = {**flat, "source": flat["model"]}
+    return {"source": source, "photo": flat, "map": {"kind": row.name, "settings": settings}, "look": flat}
+
+
+def _known(part: type[Part], settings: Mapping[str, Any]) -> Part:
+    names: list[str] = [each.name for each in fields(part)]  # pyright: ignore[reportArgumentType]
+    return part(**{name: settings[name] for name in names if name in settings})
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON has no tuples: a patch (row, col) comes back as a list."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def photo_of(image: str) -> ImageSource:
@@ -93,59 +164,57 @@ def photo_of(image: str) -> ImageSource:
 
 def second_recording(view: View, model: "Model") -> "Recording | None":
     """The other image of a likeness, as the same model sees it; None where the view names none."""
-    if view.kind != "relevance" or not isinstance(view.similar_to, str):
-        return None
-    return record(model, photo_of(view.similar_to), view.size, view.fit)
+    image = view.map.other_image
+    return None if image is None else record(model, photo_of(image), view.photo.size, view.photo.fit)
 
 
 def shown_map(view: View, recording: "Recording", second: "Recording | None" = None) -> np.ndarray:
     """The map that the view names, (rows, cols) float32.
 
-    second: the recording of the image in view.similar_to, where there is one already; else it is made.
+    second: the recording of the other image of a likeness, where there is one already; else it is made.
     """
-    if view.kind == "raw":
-        heatmap = recording.attention(view.layer, view.head, view.query)
-    elif view.kind == "rollout":
-        heatmap = recording.rollout(view.query, view.fusion, view.discard_ratio, view.start_layer)
-    else:
-        likened = view.similar_to
-        if isinstance(likened, str):
-            likened = second or second_recording(view, recording.model)
-        heatmap = recording.relevance(view.target, likened, view.start_layer)
-    return cleaned(view, recording, heatmap)
+    settings, likeness = dict(view.map.settings), view.map.row.needs(Likeness)
+    if likeness and view.map.other_image is not None:
+        settings[likeness.name] = second or second_recording(view, recording.model)
+    return cleaned(view.look, recording, recording.map(view.map.kind, **settings))
 
 
 def shown_heads(view: View, recording: "Recording") -> np.ndarray:
-    """Every head of the view's layer from its query, (head, rows, cols) float32, as shown_map shows one."""
-    return cleaned(view, recording, recording.heads(view.layer, view.query))
+    """Every head of the view's layer, (head, rows, cols) float32, as shown_map shows one; for kinds that have heads."""
+    row = view.map.row
+    if row.heads is None:
+        raise QueryError(f"A map of kind {row.name} has no heads: it runs through all of them.")
+    head = row.needs(HeadOrFusion)
+    settings = {name: value for name, value in view.map.settings.items() if not head or name != head.name}
+    return cleaned(view.look, recording, row.heads(recording, **settings))
 
 
-def cleaned(view: View, recording: "Recording", maps: np.ndarray) -> np.ndarray:
-    """Maps "... row col", without the artefact tokens where the view hides them."""
-    return without_artefacts(maps, artefact_mask(recording)) if view.hide_artefacts else maps
+def cleaned(look: Look, recording: "Recording", maps: np.ndarray) -> np.ndarray:
+    """Maps "... row col", without the artefact tokens where the look hides them."""
+    return without_artefacts(maps, artefact_mask(recording)) if look.hide_artefacts else maps
 
 
-def shown_mask(view: View, heatmap: np.ndarray) -> np.ndarray | None:
-    """The patches that hold the view's mass of the shown map, bool (rows, cols); None without a threshold."""
-    return None if view.mass is None else mass_mask(torch.from_numpy(heatmap), view.mass).numpy()
+def shown_mask(look: Look, heatmap: np.ndarray) -> np.ndarray | None:
+    """The patches that hold the look's mass of the shown map, bool (rows, cols); None without a threshold."""
+    return None if look.mass is None else mass_mask(torch.from_numpy(heatmap), look.mass).numpy()
 
 
 def limits(view: View, recording: "Recording", heatmap: np.ndarray) -> tuple[float, float]:
     """The values that get the lowest and the highest colour."""
-    if view.scale == "raw":
+    if view.look.scale == "raw":
         return 0.0, 1.0
-    if view.scale == "shared" and view.kind == "raw":
+    if view.look.scale == "shared" and view.map.row.has_layers_and_heads:
         heads = shown_heads(view, recording)
         return float(heads.min()), float(heads.max())
     return float(heatmap.min()), float(heatmap.max())
 
 
 def paint(
-    view: View, image: Image.Image, heatmap: np.ndarray, low: float, high: float, mask: np.ndarray | None = None
+    look: Look, image: Image.Image, heatmap: np.ndarray, low: float, high: float, mask: np.ndarray | None = None
 ) -> Image.Image:
     """The heatmap between low and high in colour over the image, the size of image; outside the mask a dark photo."""
-    colors = colorize(enlarge(normalize(heatmap, low, high), image.size, view.resample), view.colormap)
-    picture = blend(image.convert("RGB"), colors, view.opacity)
+    colors = colorize(enlarge(normalize(heatmap, low, high), image.size, look.resample), look.colormap)
+    picture = blend(image.convert("RGB"), colors, look.opacity)
     if mask is None:
         return picture
     inside = enlarge(mask.astype(np.float32), image.size, "nearest")[..., None] > 0.5
@@ -160,14 +229,14 @@ def picture(
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
 ) -> Image.Image:
-    """The view as an image: over the photo at its own resolution, up to 2048 pixels, or view.width pixels wide.
+    """The view as an image: over the photo at its own resolution, up to 2048 pixels, or look.width pixels wide.
 
     photo: what the recording was made of; without it the picture is drawn over what the model saw. zoom: at least that
     many times the size that the model saw; second as in shown_map.
     """
     heatmap = shown_map(view, recording, second)
-    image = backdrop(recording.image, photo, view.fit, view.width, zoom)
-    return paint(view, image, heatmap, *limits(view, recording, heatmap), shown_mask(view, heatmap))
+    image = backdrop(recording.image, photo, view.photo.fit, view.look.width, zoom)
+    return paint(view.look, image, heatmap, *limits(view, recording, heatmap), shown_mask(view.look, heatmap))
 
 
 def png(
@@ -188,8 +257,8 @@ def png(
 def save_npz(view: View, recording: "Recording", second: "Recording | None" = None) -> bytes:
     """The view as an NPZ file: the same view of the same photo gives the same bytes.
 
-    map (rows, cols) float32; heads (head, rows, cols) where kind is raw; mask (rows, cols) bool where mass is set;
-    artefacts (rows, cols) bool where they are hidden, in map and heads; logits (class) where the model classifies;
+    map (rows, cols) float32; heads (head, rows, cols) where the kind has them; mask (rows, cols) bool where mass is
+    set; artefacts (rows, cols) bool where they are hidden, in map and heads; logits (class) where the model classifies;
     image (height, width, 3) uint8, what the model saw; model_name, prefix_tokens, precision; settings: View.to_json();
     second as in shown_map.
     """
@@ -202,11 +271,11 @@ def save_npz(view: View, recording: "Recording", second: "Recording | None" = No
         "prefix_tokens": np.array(recording.prefix_tokens, dtype=np.str_),
         "precision": np.array(recording.precision),
     }
-    if view.kind == "raw":
+    if view.map.row.has_layers_and_heads:
         arrays["heads"] = shown_heads(view, recording)
-    if view.hide_artefacts:
+    if view.look.hide_artefacts:
         arrays["artefacts"] = artefact_mask(recording)
-    if (mask := shown_mask(view, heatmap)) is not None:
+    if (mask := shown_mask(view.look, heatmap)) is not None:
         arrays["mask"] = mask
     if recording.logits is not None:
         arrays["logits"] = recording.logits

@@ -1,7 +1,5 @@
 """The Artefact tokens tab: norms of all tokens per layer, the outliers marked, and the map without them."""
 
-from dataclasses import replace
-
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
@@ -25,11 +23,11 @@ def artefacts_tab(rec: Recording, view: View) -> None:
     )
     norms = np.stack([patch_norms(rec, layer) for layer in range(rec.depth + 1)])
     mask = outliers(norms[-1])
-    st.session_state[HIDE] = view.hide_artefacts and bool(mask.any())
+    st.session_state[HIDE] = view.look.hide_artefacts and bool(mask.any())
     st.toggle("Take them out of every map of this page", key=HIDE, on_change=_take_switch, disabled=not mask.any())
     panels = [(marked(rec.image, mask, rec.patch_size), _caption(mask))]
     for hide, caption in ((False, "The map above with them"), (True, "The map above without them")):
-        panels.append((picture(replace(view, hide_artefacts=hide), rec, zoom=2), caption))
+        panels.append((picture(view.with_look(hide_artefacts=hide), rec, zoom=2), caption))
     for column, (image, caption) in zip(st.columns(3), panels if mask.any() else panels[:1], strict=False):
         column.image(image, caption=caption, width="stretch")
     st.plotly_chart(norms_figure(rec, norms), key="norms", width="stretch", config=PLAIN)

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -37,12 +37,13 @@ _MOSAICS: WeakKeyDictionary[Recording, dict[tuple, Mosaic]] = WeakKeyDictionary(
 def mosaic(rec: Recording, view: View) -> Mosaic:
     """The mosaic of a recording; it doesn't change with the layer, so the latest few are kept with the recording."""
     kept = _MOSAICS.setdefault(rec, {})
-    key = (view.query, view.colormap, view.scale, view.resample, view.hide_artefacts)
+    look = view.look
+    key = (view.map["query"], look.colormap, look.scale, look.resample, look.hide_artefacts)
     if key not in kept:
-        maps = np.stack([shown_heads(replace(view, layer=layer), rec) for layer in range(rec.depth)])
+        maps = np.stack([shown_heads(view.with_map(layer=layer), rec) for layer in range(rec.depth)])
         while len(kept) >= KEPT:
             kept.pop(next(iter(kept)))
-        drawn = mosaic_picture(maps, view.colormap, view.scale, view.resample)
+        drawn = mosaic_picture(maps, look.colormap, look.scale, look.resample)
         kept[key] = Mosaic(_data_uri(drawn), maps.max(axis=(2, 3)))
     return kept[key]
 

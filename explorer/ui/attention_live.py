@@ -46,23 +46,20 @@ def canvas(rec: Recording, base: View, layer: int, head: str) -> View:
 
 def below(rec: Recording, view: View) -> None:
     """Under the canvas: the top classes where the model classifies, and the downloads."""
-    if rec.logits is None:
+    if rec.probabilities is None:
         downloads(rec, view, *st.columns(2))
         return
     classes_at, downloads_at = st.columns([3, 2], gap="large")
     with classes_at:
-        top_classes(rec, rec.logits)
+        top_classes(rec, rec.probabilities)
     downloads(rec, view, downloads_at, downloads_at)
 
 
-def top_classes(rec: Recording, logits: np.ndarray) -> None:
+def top_classes(rec: Recording, probabilities: np.ndarray) -> None:
     """The five likeliest classes as bars."""
-    scores = np.exp(logits - logits.max())
-    scores /= scores.sum()
-    names = rec.model.class_names or [f"class {index}" for index in range(len(scores))]
-    top = scores.argsort()[::-1][:SHOWN_CLASSES]
+    top = probabilities.argsort()[::-1][:SHOWN_CLASSES]
     bars = st.column_config.ProgressColumn("Probability", format="%.1f %%", min_value=0, max_value=100)
-    table = {"Class": [names[index] for index in top], "Probability": 100 * scores[top]}
+    table = {"Class": [rec.model.class_name(index) for index in top], "Probability": 100 * probabilities[top]}
     st.dataframe(table, column_config={"Probability": bars}, hide_index=True, width="stretch")
 
 

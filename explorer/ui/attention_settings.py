@@ -2,24 +2,25 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 import streamlit as st
 
-from explorer.attention.recording import Query, Recording
+from explorer.attention.maps.settings import QueryToken
+from explorer.attention.queries import FUSIONS, Query, head_name, parse_head, parse_query, query_name, query_text
+from explorer.attention.recording import Recording
+from explorer.data.samples import SAMPLE
 from explorer.errors import QueryError
 from explorer.models.backbone import Model
 from explorer.rendering.colormaps import COLORMAPS
 from explorer.rendering.payload import LOOK
-from explorer.rendering.view import SAMPLE, View
+from explorer.rendering.view import View
 from explorer.ui.address import keep_in_address
 from explorer.ui.messages import check_link, link_is_new
 
 CANVAS = "canvas"  # key of the live canvas
 SETTINGS = "canvas_settings"  # what a person last chose in it; outlives a change of page
-FUSIONS = ("mean", "max", "min")
 DEFAULTS: dict[str, Any] = {
     "query": None, "colormap": "inferno", "opacity": 0.6, "resample": "bicubic", "scale": "map", "mass": None,
     "hide_artefacts": False, "grid": False,
@@ -29,32 +30,14 @@ LOWEST = {"opacity": 0.0, "mass": 0.05}  # of settings up to 1
 SWITCHES, ON = ("grid", "hide_artefacts"), ("1", "true")
 
 
-def parse_query(text: str) -> Query:
-    """ "cls" -> "cls", "3,4" -> (3, 4)."""
-    row, comma, col = text.partition(",")
-    if not comma:
-        return text
-    try:
-        return int(row), int(col)
-    except ValueError:
-        raise QueryError(f"A query is a token's name or a patch as row,col; {text!r} is neither.") from None
+def asked_from(rec: Recording, view: View) -> str:
+    """Which query the view's map is asked from, in words: cls, patch (3, 4)."""
+    return query_name(view.map["query"] or rec.default_query)
 
 
-def query_text(query: Query) -> str:
-    """How a query is written in the address: cls, or 3,4 for a patch."""
-    return query if isinstance(query, str) else f"{query[0]},{query[1]}"
-
-
-def query_name(query: Query) -> str:
-    """A query in words: cls, mean of patches, patch (3, 4)."""
-    if isinstance(query, str):
-        return "the mean of all patches" if query == "mean" else query
-    return f"patch ({query[0]}, {query[1]})"
-
-
-def head_name(head: int | str) -> str:
-    """A head in words: head 3, mean of heads."""
-    return f"head {head}" if isinstance(head, int) else f"{head} of heads"
+def layer_words(view: View) -> str:
+    """ "layer 9, mean of heads"."""
+    return f"layer {view.map['layer']}, {head_name(view.map['head'])}"
 
 
 def lead(rec: Recording) -> str:
@@ -68,13 +51,14 @@ def lead(rec: Recording) -> str:
 
 def download_name(rec: Recording, view: View) -> str:
     """A name for files of this view, without ending: cat-Bundled-ViT-layer9-mean-cls, letters of any file system."""
-    query = view.query or rec.default_query
-    asked = query if isinstance(query, str) else f"patch{query[0]}-{query[1]}"
-    head = f"head{view.head}" if isinstance(view.head, int) else view.head
-    what = {"raw": f"layer{view.layer}-{head}-{asked}", "rollout": f"rollout-{asked}"}.get(view.kind, view.kind)
-    image = str(view.image)
+    row, asks, settings = view.map.row, view.map.row.needs(QueryToken), dict(view.map.settings)
+    if asks:
+        settings[asks.name] = settings[asks.name] or rec.default_query
+    what = [setting.in_file_name(settings[setting.name]) for setting in row.settings]
+    image = view.photo.image
     photo = image.removeprefix(SAMPLE) if image.startswith(SAMPLE) else PurePath(image).stem
-    return "-".join([_safe(photo) or "photo", _safe(rec.model_name) or "model", what])
+    names = [_safe(photo) or "photo", _safe(rec.model_name) or "model", "" if row.live else row.name, *what]
+    return "-".join(filter(None, names))
 
 
 def _safe(text: str) -> str:
@@ -96,7 +80,7 @@ def check_query(rec: Recording) -> None:
 
 def _can_ask(rec: Recording, text: str) -> bool:
     try:
-        rec.rows(0, parse_query(text))
+        rec.query_indices(parse_query(text))
     except QueryError:
         return False
     return True
@@ -150,8 +134,7 @@ def take_change() -> None:
     change = st.session_state[CANVAS].get("view")
     if not change:
         return
-    query = change["query"]
-    text = query if isinstance(query, str) else f"{query[0]},{query[1]}"
+    text = query_text(change["query"])
     st.session_state[SETTINGS] = {**settings(), **change["look"], "query": text, "seq": change["seq"]}
     st.session_state["head"] = str(change["head"])
 
@@ -186,7 +169,7 @@ def checked_query(rec: Recording) -> tuple[Query, str | None]:
         return rec.default_query, None
     try:
         query = parse_query(text)
-        rec.rows(0, query)
+        rec.query_indices(query)
     except QueryError as error:
         settings()["query"] = None
         said = None if link_is_new() else f"{error} Shown instead: {query_name(rec.default_query)}."
@@ -209,7 +192,7 @@ def unknown_in_address(rec: Recording) -> str | None:
     return None
 
 
-def head_options(rec: Recording) -> list[str]:
+def head_options(rec: Recording | Model) -> list[str]:
     """mean, max, min, 0, 1, …"""
     return [*FUSIONS, *map(str, range(rec.num_heads))]
 
@@ -223,4 +206,4 @@ def current_view(base: View, rec: Recording, layer: int, head: str, query: Query
     """The base view (model, image, size, fit) with everything this page sets."""
     look = {name: settings()[name] for name in LOOK}
     look["hide_artefacts"] &= rec.norms is not None  # where they aren't known there's nothing to tell outliers by
-    return replace(base, layer=layer, head=head if head in FUSIONS else int(head), query=query, **look)
+    return base.with_map(layer=layer, head=parse_head(head), query=query).with_look(**look)

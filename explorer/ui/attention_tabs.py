@@ -3,13 +3,14 @@
 import streamlit as st
 
 from explorer.attention.metrics import head_entropy, mean_attention_distance, prefix_share
+from explorer.attention.queries import query_name
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
 from explorer.ui.artefacts_tab import artefacts_tab
 from explorer.ui.attention_figures import in_blocks, matrix_figure, mosaic, mosaic_figure
-from explorer.ui.attention_settings import head_name, query_name
+from explorer.ui.attention_settings import asked_from, layer_words
 from explorer.ui.evidence_tab import evidence_tab
-from explorer.ui.map_choice import pick_rollout
+from explorer.ui.map_choice import on_canvas, pick_settings
 from explorer.ui.relevance_tab import relevance_tab
 from explorer.ui.share_tab import share_tab
 from explorer.ui.widgets import PLAIN
@@ -24,12 +25,10 @@ def tabs(rec: Recording, view: View) -> None:
 
 
 def _mosaic(rec: Recording, view: View) -> None:
-    st.caption(
-        f"Every layer and head, from {query_name(view.query or rec.default_query)}. Click a tile to show it above."
-    )
+    st.caption(f"Every layer and head, from {asked_from(rec, view)}. Click a tile to show it above.")
     accent = st.get_option(f"theme.{st.context.theme.type or 'light'}.primaryColor") or "#ff4b4b"
     shown = mosaic(rec, view)
-    figure = mosaic_figure(shown, rec.grid, view.layer, view.head, accent)
+    figure = mosaic_figure(shown, rec.grid, view.map["layer"], view.map["head"], accent)
     st.plotly_chart(figure, key="mosaic", on_select=_take_tile, selection_mode="points", width="stretch", config=PLAIN)
 
 
@@ -45,40 +44,47 @@ def _rollout(rec: Recording, view: View) -> None:
         "Attention followed through the layers down to the input patches (Abnar & Zuidema 2020), beside the attention "
         "of the layer and head above."
     )
-    rolled = pick_rollout(view, rec.depth)
+    shown = pick_settings("rollout", on_canvas(rec, view))
+    if shown is None:
+        return
+    rolled = shown.view
     with st.spinner("Following the attention through the layers …", show_time=False):
         left, right = picture(rolled, rec, zoom=2), picture(view, rec, zoom=2)
-    asked = query_name(view.query or rec.default_query)
+    asked = asked_from(rec, view)
     rollout_at, raw_at = st.columns(2)
     rollout_at.image(
-        left, caption=f"Rollout from {asked}, layers {rolled.start_layer} to {rec.depth - 1}", width="stretch"
+        left, caption=f"Rollout from {asked}, layers {rolled.map['start_layer']} to {rec.depth - 1}", width="stretch"
     )
-    raw_at.image(right, caption=f"Attention from {asked}, layer {view.layer}, {head_name(view.head)}", width="stretch")
+    raw_at.image(
+        right,
+        caption=f"Attention from {asked}, {layer_words(view)}",
+        width="stretch",
+    )
 
 
 def _matrix(rec: Recording, view: View) -> None:
-    pattern = rec.matrix(view.layer, view.head, "pattern")
+    layer, head = view.map["layer"], view.map["head"]
+    pattern = rec.matrix(layer, head, "pattern")
     block = in_blocks(pattern)[1]
     first = f"first {', '.join(rec.prefix_tokens)}, then the patches row by row" if rec.prefix_tokens else "row by row"
     averaged = f" Each cell is the mean of {block} × {block} tokens." if block > 1 else ""
     st.caption(f"Every token asks (rows) every token (columns), {first}.{averaged}")
-    both = {"Scores, before softmax": rec.matrix(view.layer, view.head, "scores"), "Pattern, after softmax": pattern}
+    both = {"Scores, before softmax": rec.matrix(layer, head, "scores"), "Pattern, after softmax": pattern}
     for column, (title, matrix) in zip(st.columns(2), both.items(), strict=True):
         column.markdown(f"**{title}**")
-        figure = matrix_figure(matrix, view.colormap)
+        figure = matrix_figure(matrix, view.look.colormap)
         column.plotly_chart(figure, key=title, width="stretch", config=PLAIN)
 
 
 def _numbers(rec: Recording, view: View) -> None:
-    st.caption(
-        f"Layer {view.layer}, from {query_name(view.query or rec.default_query)}; distances over all patch queries."
-    )
-    weights = rec.rows(view.layer, view.query)
+    layer, query = view.map["layer"], view.map["query"]
+    st.caption(f"Layer {layer}, from {query_name(query or rec.default_query)}; distances over all patch queries.")
+    weights = rec.rows(layer, query)
     table = {
         "head": list(range(rec.num_heads)),
-        "entropy": head_entropy(rec, view.layer, view.query),
-        "distance": mean_attention_distance(rec, view.layer),
-        "prefix": 100 * prefix_share(rec, view.layer, view.query),
+        "entropy": head_entropy(rec, layer, query),
+        "distance": mean_attention_distance(rec, layer),
+        "prefix": 100 * prefix_share(rec, layer, query),
         "highest": weights[:, len(rec.prefix_tokens) :].max(axis=1),
     }
     number = st.column_config.NumberColumn

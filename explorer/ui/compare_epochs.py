@@ -1,5 +1,6 @@
 """Compare over a training: the start and one kept epoch side by side, and how far every layer moved in between."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ from explorer.rendering.curves import history_figure
 from explorer.rendering.view import View
 from explorer.ui import cached
 from explorer.ui.address import number, take, write
-from explorer.ui.attention_settings import query_name
+from explorer.ui.attention_settings import asked_from
 from explorer.ui.compare_view import Pair, second_recording
 from explorer.ui.messages import check_link
 from explorer.ui.progress import progress_bar
-from explorer.ui.state import Current, view_of_model
+from explorer.ui.state import Current
 from explorer.ui.widgets import PLAIN
 
 RUN, EPOCH = "trained", "epoch"
@@ -53,7 +54,7 @@ def pick_epochs(now: Current, trained: dict[str, str]) -> tuple[Pair, str]:
         after = second_recording(now, cached.load_model(source))
     else:
         after = before
-    return Pair(before, after, now.settings | view_of_model(start.loaded_from)), key
+    return Pair(before, after, replace(now.view, source=start.loaded_from)), key
 
 
 def _start(now: Current, key: str) -> Model:
@@ -70,13 +71,13 @@ def course(view: View, pair: Pair, now: Current, key: str) -> None:
     st.subheader("Over the epochs", anchor=False)
     result = _history(view, pair.first, now, key)
     st.plotly_chart(
-        history_figure(result, view.layer, st.session_state[EPOCH]), key="course", width="stretch", config=PLAIN
+        history_figure(result, view.map["layer"], st.session_state[EPOCH]), key="course", width="stretch", config=PLAIN
     )
-    asked = query_name(view.query or pair.first.default_query)
+    asked = asked_from(pair.first, view)
     head_only = " All maps are the same: only the head was trained." if not result.table.any() else ""
     st.caption(
         f"Jensen-Shannon divergence from the start, mean over the heads of each layer, from {asked}. "
-        f"Bold: layer {view.layer}.{head_only}"
+        f"Bold: layer {view.map['layer']}.{head_only}"
     )
 
 
@@ -87,7 +88,7 @@ def _history(view: View, start: Recording, now: Current, key: str) -> History:
     tables, image = [], now.photo.image  # read here: it asks Streamlit's cache, which is not for other threads
     with progress_bar("Epochs looked at") as progress:
         for done, (_, folder) in enumerate(epochs, start=1):
-            asked = (view.model, view.query, view.hide_artefacts, now.photo.key, start.image.size, now.fit)
+            asked = (view.source, view.map["query"], view.look.hide_artefacts, now.photo.key, start.image.size, now.fit)
             mark = (folder, cached.stamp(str(folder)), asked)
             if mark not in shelf:
                 shelf[mark] = cached.aside(lambda folder=folder: _divergence(folder, image, now.fit, start, view))
@@ -101,4 +102,4 @@ def _history(view: View, start: Recording, now: Current, key: str) -> History:
 
 def _divergence(folder: Path, image: Image.Image, fit: Fit, start: Recording, view: View) -> np.ndarray:
     recording = explorer.record(explorer.load_model(folder), image, min(start.image.size), fit)
-    return epoch_divergence(start, recording, view.query, view.hide_artefacts)
+    return epoch_divergence(start, recording, view.map["query"], view.look.hide_artefacts)

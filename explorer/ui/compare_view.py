@@ -2,12 +2,12 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
 
 from explorer.attention.divergence import Change, Divergence, divergence
-from explorer.attention.recording import Query, Recording
+from explorer.attention.queries import FUSIONS, Query, head_name, parse_head, query_text
+from explorer.attention.recording import Recording
 from explorer.errors import ExplorerError
 from explorer.models.backbone import Model
 from explorer.rendering.comparison import EQUAL, difference_map, paint_difference, second_view
@@ -17,16 +17,14 @@ from explorer.rendering.view import View, picture
 from explorer.ui import cached
 from explorer.ui.address import write
 from explorer.ui.attention_settings import (
-    FUSIONS,
+    asked_from,
     change_settings,
     check_layer_and_head,
     check_query,
     checked_query,
     default_layer,
-    head_name,
     head_options,
-    query_name,
-    query_text,
+    layer_words,
     settings,
 )
 from explorer.ui.components.linked import linked_canvases
@@ -69,7 +67,7 @@ def alone(now: Current) -> None:
     """The first model's picture, where nothing can stand beside it."""
     layer = default_layer(now.recording)
     words = f"{now.model.name}: layer {layer}, mean of heads"
-    shown = picture(View(**now.settings, layer=layer), now.recording, zoom=2)
+    shown = picture(now.view.with_map(layer=layer), now.recording, zoom=2)
     st.columns(2)[0].image(shown, caption=words, alt=words, width="stretch")
 
 
@@ -83,11 +81,11 @@ def second_recording(now: Current, model: Model) -> Recording:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two recordings of one photo, and the settings of a View that the first was made with."""
+    """Two recordings of one photo, and the view that the first was made with."""
 
     first: Recording
     second: Recording
-    settings: dict[str, Any]
+    view: View
 
 
 def pick_view(pair: Pair, default: int) -> View:
@@ -101,8 +99,8 @@ def pick_view(pair: Pair, default: int) -> View:
         st.session_state["head"] = "mean"
     head = str(head_at.select_slider("Head", options, "mean", key="head", bind="query-params"))
     hide = _pick_artefacts(pair)
-    number = head if head in FUSIONS else int(head)
-    return View(**pair.settings, layer=layer, head=number, query=_query(first), hide_artefacts=hide)
+    view = pair.view.with_map(layer=layer, head=parse_head(head), query=_query(first))
+    return view.with_look(hide_artefacts=hide)
 
 
 def _pick_artefacts(pair: Pair) -> bool:
@@ -141,7 +139,7 @@ def canvases(view: View, pair: Pair) -> None:
     seq = st.session_state.get(SEQ, 0)
     sides = [
         (
-            f"{rec.model_name}: layer {shown.layer}, {rec.grid[0]} × {rec.grid[1]} patches",
+            f"{rec.model_name}: layer {shown.map['layer']}, {rec.grid[0]} × {rec.grid[1]} patches",
             canvas_payload(rec, shown, seq=seq),
         )
         for rec, shown in ((first, view), (second, other))
@@ -152,11 +150,11 @@ def canvases(view: View, pair: Pair) -> None:
 def differences(view: View, pair: Pair) -> None:
     """Where the second looks more or less, and which heads look elsewhere."""
     first, second = pair.first, pair.second
-    result = divergence(first, second, view.query, view.hide_artefacts)
+    result = divergence(first, second, view.map["query"], view.look.hide_artefacts)
     change = difference_map(view, first, second)
     largest = float(abs(change).max())
     if largest < EQUAL and (first.model.source, first.num_heads) != (second.model.source, second.num_heads):
-        _why_equal(view, result.most_changed()[0], query_name(view.query or first.default_query))
+        _why_equal(view, result.most_changed()[0], asked_from(first, view))
     map_at, table_at = st.columns([2, 3], gap="large")
     with map_at:
         st.header("Where it changed", anchor=False)
@@ -171,7 +169,7 @@ def differences(view: View, pair: Pair) -> None:
         st.header("Which heads changed", anchor=False)
         figure = divergence_figure(result)
         st.plotly_chart(figure, key="divergence", width="stretch", config=PLAIN)
-        st.caption(f"Jensen-Shannon divergence from {query_name(view.query or first.default_query)}. {_how(result)}")
+        st.caption(f"Jensen-Shannon divergence from {asked_from(first, view)}. {_how(result)}")
     _most_changed(result)
 
 
@@ -189,7 +187,7 @@ def _why_equal(view: View, most: Change, query: str) -> None:
         return
     place = f"layer {most.layer}, {head_name(most.head)}"
     st.info(
-        f"The two maps are equal at layer {view.layer}, {head_name(view.head)}; the most changed is {place} "
+        f"The two maps are equal at {layer_words(view)}; the most changed is {place} "
         f"({'less than 0.001' if most.bits < 5e-4 else f'{most.bits:.3f}'} bits)."
     )
     st.button(f"Show {place}", key="most_changed", icon=":material/arrow_forward:", on_click=_show, args=(most,))

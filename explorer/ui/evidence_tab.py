@@ -9,11 +9,13 @@ from PIL import Image
 
 from explorer.attention.evidence import Evidence, evidence
 from explorer.attention.localization import Score, fit_mask, rank_heads, rectangle_mask
+from explorer.attention.maps.settings import TargetClass
+from explorer.attention.queries import head_name
 from explorer.attention.recording import Recording
 from explorer.rendering.curves import evidence_figure
 from explorer.rendering.view import View, shown_map, shown_mask
-from explorer.ui.attention_settings import head_name
-from explorer.ui.map_choice import pick_class, pick_map
+from explorer.ui.attention_settings import layer_words
+from explorer.ui.map_choice import on_canvas, pick_class, pick_map
 from explorer.ui.progress import progress_bar
 from explorer.ui.state import chosen
 from explorer.ui.widgets import PLAIN
@@ -37,11 +39,12 @@ def _curves(rec: Recording, view: View) -> None:
         "Patches are removed (deletion) or revealed (insertion) from the map's highest to its lowest, and the class "
         "is followed. A map that matters drops it faster, and brings it back sooner, than random order or the centre."
     )
-    shown = pick_map(rec, view)
+    shown = pick_map(on_canvas(rec, view))
     assert shown is not None  # relevance waits for a click only where there are no classes
     fill_at, steps_at, class_at = st.columns([1.5, 1.5, 3])
     with class_at:
-        target = shown.view.target if shown.view.kind == "relevance" else pick_class(rec)
+        explained = shown.view.map.row.needs(TargetClass)
+        target = shown.view.map[explained.name] if explained else pick_class(rec)
     fill: Any = fill_at.selectbox("Removed patches show", ["mean", "blur"], key="evidence_fill")
     steps = steps_at.select_slider("Steps", [5, 10, 20, 40], 10, key="evidence_steps")
     asked = (rec.model_name, shown.view, target, fill, steps)
@@ -68,7 +71,7 @@ def _ranking(rec: Recording, view: View) -> None:
     picture_at, table_at = st.columns([1, 2], gap="large")
     picture_at.image(masked(rec.image, mask), caption="Bright: the object", width="stretch")
     with table_at:
-        _table(rank_heads(rec, mask, view.query))
+        _table(rank_heads(rec, mask, view.map["query"]))
 
 
 def _rectangle(rec: Recording, view: View) -> np.ndarray:
@@ -81,10 +84,8 @@ def _rectangle(rec: Recording, view: View) -> np.ndarray:
 
 def _by_mass(rec: Recording, view: View) -> np.ndarray:
     mass = st.slider("Share of the attention above", 0.05, 0.95, 0.6, 0.05, key="mask_mass")
-    st.caption(
-        f"The patches that hold it in layer {view.layer}, {head_name(view.head)}; that map itself fits them best."
-    )
-    mask = shown_mask(replace(view, mass=mass), shown_map(view, rec))
+    st.caption(f"The patches that hold it in {layer_words(view)}; that map itself fits them best.")
+    mask = shown_mask(replace(view.look, mass=mass), shown_map(view, rec))
     assert mask is not None  # a mass was given
     return mask
 
@@ -96,8 +97,8 @@ def _uploaded(rec: Recording, view: View) -> np.ndarray | None:
         return None
     photo = chosen().photo
     # While the last picture that worked stands for another, the mask isn't that one's.
-    size = photo.image.size if photo.source == view.image else None
-    return fit_mask(file, min(rec.image.size), rec.patch_size, view.fit, size)
+    size = photo.image.size if photo.source == view.photo.image else None
+    return fit_mask(file, min(rec.image.size), rec.patch_size, view.photo.fit, size)
 
 
 def masked(image: Image.Image, mask: np.ndarray) -> Image.Image:

@@ -8,13 +8,13 @@ from PIL import Image
 
 from explorer.attention.features import Colours, pca_colours, similarity
 from explorer.attention.recording import Recording
-from explorer.rendering.view import View, paint
+from explorer.rendering.view import Look, paint
 from explorer.ui.address import read_patch
 from explorer.ui.clickable import clickable_picture, clicked_patch
 from explorer.ui.messages import check_link, check_switch
 
 PATCH, PICTURE = "patch", "similarity_picture"
-LOOK = View(model="", image="", opacity=0.75, colormap="viridis", resample="nearest")
+LOOK = Look(opacity=0.75, colormap="viridis", resample="nearest")
 
 
 def colours(first: Recording, second: Recording) -> None:

@@ -1,13 +1,12 @@
 """The Relevance tab: which patches speak for a class, beside rollout and raw attention."""
 
-from dataclasses import replace
-
 import streamlit as st
 
+from explorer.attention.queries import query_name
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
-from explorer.ui.attention_settings import head_name, query_name
-from explorer.ui.map_choice import pick_relevance
+from explorer.ui.attention_settings import asked_from, layer_words
+from explorer.ui.map_choice import on_canvas, pick_settings
 
 FOR_CLASS = (
     "Attention weighted by what it does to the chosen class, through all layers (Chefer et al. 2021). "
@@ -22,12 +21,12 @@ FOR_LIKENESS = (
 def relevance_tab(rec: Recording, view: View) -> None:
     """For any class by name, top classes first; without classes, for the likeness to a patch or another photo."""
     st.caption(FOR_LIKENESS if rec.logits is None else FOR_CLASS)
-    view = replace(view, mass=None)
-    shown = pick_relevance(rec, view)
+    view = view.with_look(mass=None)
+    shown = pick_settings("relevance", on_canvas(rec, view))
     if shown is None:
         return
-    rolled = replace(view, kind="rollout", query=None)
-    asked = f"{query_name(view.query or rec.default_query)}, layer {view.layer}, {head_name(view.head)}"
+    rolled = view.with_map("rollout", query=None)
+    asked = f"{asked_from(rec, view)}, {layer_words(view)}"
     with st.spinner("Following the gradient through the layers …", show_time=False):
         panels = {
             f"Relevance for {shown.title}": picture(shown.view, rec, zoom=2, second=shown.second),

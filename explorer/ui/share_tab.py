@@ -6,14 +6,16 @@ from typing import NamedTuple
 
 import streamlit as st
 
+from explorer.attention.maps.kind import MapKind
 from explorer.attention.recording import Recording
+from explorer.data.samples import SAMPLE
 from explorer.rendering.figures import figure
 from explorer.rendering.gif import layers_gif
 from explorer.rendering.html import live_page
 from explorer.rendering.script import python_script
-from explorer.rendering.view import SAMPLE, View, png, save_npz
+from explorer.rendering.view import View, png, save_npz
 from explorer.ui.attention_settings import download_name
-from explorer.ui.map_choice import MAPS, Shown, pick_map
+from explorer.ui.map_choice import Shown, on_canvas, pick_map
 from explorer.ui.state import shown_photo
 
 A_ROW = 4  # files side by side
@@ -27,17 +29,17 @@ class File(NamedTuple):
     mime: str
     make: Callable[[], bytes | str]
     about: str
-    kinds: tuple[str, ...] = tuple(MAPS)  # of maps that it exists for
+    fits: Callable[[MapKind], object] = lambda kind: True  # which kinds of map it exists for
 
 
 def share_tab(rec: Recording, view: View) -> None:
     """Every form of one map of the view; the page's address restores it too."""
-    shown = pick_map(rec, view)
+    shown = pick_map(on_canvas(rec, view))
     if shown is None:
         return
     name = download_name(rec, shown.view)
     st.caption(f"The address of this page brings this view back{_not_in_link(shown.view)}. To take it elsewhere:")
-    _buttons(name, [file for file in _files(rec, shown) if shown.view.kind in file.kinds])
+    _buttons(name, [file for file in _files(rec, shown) if file.fits(shown.view.map.row)])
     st.markdown("**This view as Python**: the script writes the same maps (NPZ), and the picture.")
     st.code(python_script(shown.view), language="python")
     if own := own_photos(shown.view):
@@ -56,8 +58,8 @@ def _buttons(name: str, files: list[File]) -> None:
 
 def own_photos(view: View) -> list[str]:
     """The view's images that a person dropped in: neither link nor script holds them."""
-    images = (view.image, view.similar_to)
-    return [image for image in images if isinstance(image, str) and not image.startswith(SAMPLE)]
+    images = (view.photo.image, view.map.other_image)
+    return [image for image in images if image is not None and not image.startswith(SAMPLE)]
 
 
 def _not_in_link(view: View) -> str:
@@ -67,23 +69,24 @@ def _not_in_link(view: View) -> str:
 
 def _files(rec: Recording, shown: Shown) -> tuple[File, ...]:
     view, second, photo = shown.view, shown.second, shown_photo().image
-    raw = view.kind == "raw"
-    drawn = "All heads of the layer, labelled." if raw else "Photo and map, labelled."
-    moving = "This head, layer after layer." if raw else "As it starts at each layer."
+    row = view.map.row
+    drawn = "All heads of the layer, labelled." if row.has_layers_and_heads else "Photo and map, labelled."
+    moving = row.sweep.help if row.sweep else ""
     heads, layers = (partial(figure, view, rec, of, second, photo) for of in ("heads", "layers"))
     return (
         File("Figure (SVG)", "svg", "image/svg+xml", lambda: heads().svg(), drawn),
         File("Figure (PDF)", "pdf", "application/pdf", lambda: heads().pdf(), drawn),
         File(
-            "Every layer × head (PDF)", "all.pdf", "application/pdf", lambda: layers().pdf(), "One page.", ("raw",),
+            "Every layer × head (PDF)", "all.pdf", "application/pdf", lambda: layers().pdf(), "One page.",
+            lambda kind: kind.has_layers_and_heads,
         ),
         File(
             "Through the layers (GIF)", "gif", "image/gif", lambda: layers_gif(view, rec, photo=photo), moving,
-            ("raw", "rollout"),
+            lambda kind: kind.sweep,
         ),
         File(
             "Live page (HTML)", "html", "text/html", lambda: live_page(view, rec),
-            "One file; hovering works offline.", ("raw",),
+            "One file; hovering works offline.", lambda kind: kind.live,
         ),
         File(
             "Picture (PNG)", "png", "image/png", lambda: png(view, rec, 4, second, photo),

@@ -10,7 +10,7 @@ A page begins with one of two calls:
     now.model                  # explorer.Model
     now.photo.image            # PIL, the whole photo; now.photo.title for people
     now.model.loaded_from      # ModelSource: what load_model takes to load it again
-    View(**now.settings)       # model, arch, num_heads, grid, image, size, fit: the base of any View
+    now.view.with_map(layer=3)  # explorer.View of that model and photo
 
 Where the newest choice can't be recorded, current() says why in one sentence above the page and gives the last one that
 could, so the last good picture stays; a page needs no code for that. To record something else, a second model say:
@@ -23,7 +23,6 @@ messages.check_link(key, …) before such a widget to name a value in the addres
 """
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 import streamlit as st
 
@@ -31,7 +30,7 @@ from explorer.attention.recording import Recording
 from explorer.errors import ExplorerError
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
-from explorer.models.source import ModelSource
+from explorer.rendering.view import PhotoInput, View
 from explorer.ui import cached
 from explorer.ui.messages import sentence_of
 from explorer.ui.photos import Photo
@@ -50,13 +49,9 @@ class Choice:
     fit: Fit
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The fields of a View that the sidebar sets."""
-        return view_of_model(self.model.loaded_from) | {
-            "image": self.photo.source,
-            "size": self.size,
-            "fit": self.fit,
-        }
+    def view(self) -> View:
+        """The model and the photo as parts of a View; its map and look are the defaults."""
+        return View(self.model.loaded_from, PhotoInput(self.photo.source, self.size, self.fit))
 
 
 @dataclass(frozen=True)
@@ -64,11 +59,6 @@ class Current(Choice):
     """A choice that was recorded."""
 
     recording: Recording
-
-
-def view_of_model(source: ModelSource) -> dict[str, Any]:
-    """The fields of a View that name its model."""
-    return {"model": source.source, "arch": source.arch, "num_heads": source.num_heads, "grid": source.grid}
 
 
 def choose(choice: Choice) -> None:

@@ -1,21 +1,19 @@
 """The parts of the Video page: the clip, its settings, the run with its progress, the result."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from explorer.attention.recording import Recording
 from explorer.data.video import LIMITS, Clip, pan, read_clip
 from explorer.errors import VideoError
-from explorer.models.backbone import Model
 from explorer.rendering.video import LARGEST, LARGEST_GIF, gif, mp4, painted_frames, record_clip
-from explorer.rendering.view import View
 from explorer.ui import cached
-from explorer.ui.address import by_key, take, write_unless
-from explorer.ui.attention_settings import FUSIONS, check_layer_and_head, default_layer, head_name
-from explorer.ui.map_choice import Shown, check_rollout, class_title, like_photo, pick_class, pick_rollout
+from explorer.ui.attention_settings import check_layer_and_head, head_options
+from explorer.ui.map_choice import Place, Shown, check_map, pick_map
 from explorer.ui.messages import check_link, plain, show_errors
 from explorer.ui.photos import copy_to_disk
 from explorer.ui.progress import progress_bar
@@ -30,7 +28,7 @@ PREVIEW = 96  # pixels
 _MINE = "video_clip"  # the dropped clip; outlives a change of page
 _DROPS = "video_drops"  # number of the drop zone's newest generation: a new key empties it
 _READ = "video_read"  # (its name and rate, the clip as read at that rate)
-KINDS = {"raw": "Attention", "rollout": "Rollout", "relevance": "Relevance"}
+MAP = "video_map"  # key of the picker, in links too
 
 
 @dataclass(frozen=True)
@@ -121,42 +119,16 @@ def _show_pan(clip: Clip, title: str) -> None:
         )
 
 
-def pick_view(choice: Choice) -> Shown:
+def pick_view(choice: Choice) -> Shown | None:
     """What is shown of every frame."""
-    check_link("video_map", lambda text: by_key(KINDS)(text) is not None, f"one of {', '.join(KINDS)}")
-    check_rollout(choice.model.depth)
-    heads = [*FUSIONS, *map(str, range(choice.model.num_heads))]
-    check_layer_and_head(choice.model, heads)
-    take("video_map", by_key(KINDS), "raw")
-    kind = st.segmented_control(
-        "Map", list(KINDS), format_func=KINDS.__getitem__, required=True, key="video_map", persist_state="session"
-    )
-    write_unless("video_map", "raw")
-    view = View(**choice.settings)
-    if kind == "rollout":
-        return Shown(pick_rollout(view, choice.model.depth), "")
-    return _pick_relevance(choice, view) if kind == "relevance" else Shown(_pick_raw(choice.model, view, heads), "")
 
+    def recording() -> Recording:
+        return cached.record(choice.model, choice.photo, choice.size, choice.fit)
 
-def _pick_raw(model: Model, view: View, heads: list[str]) -> View:
-    layer_at, head_at = st.columns([3, 2], gap="large")
-    layer = layer_at.slider("Layer", 0, model.depth - 1, default_layer(model), key="layer", bind="query-params")
-    if st.session_state.get("head") not in (None, *heads):
-        st.session_state["head"] = "mean"
-    head = str(head_at.select_slider("Head", heads, "mean", key="head", bind="query-params"))
-    return replace(view, layer=layer, head=head if head in FUSIONS else int(head))
-
-
-def _pick_relevance(choice: Choice, view: View) -> Shown:
-    """For a class, or each frame's own; without classes, for the likeness to another photo."""
-    view = replace(view, kind="relevance")
-    rec = cached.record(choice.model, choice.photo, choice.size, choice.fit)
-    if rec.logits is None:
-        st.caption("This model has no classes. Shown is what makes each frame like another photo.")
-        return like_photo(rec, view)
-    target = pick_class(rec)
-    title = "each frame's predicted class" if target is None else class_title(rec, target)
-    return Shown(replace(view, target=target), title)
+    place = Place(choice.view, choice.model, recording, has_canvas=False)
+    check_map(place, MAP)
+    check_layer_and_head(choice.model, head_options(choice.model))
+    return pick_map(place, MAP)
 
 
 def run(choice: Choice, clip: Clip, shown: Shown, beside: bool, asked: tuple) -> None:
@@ -183,15 +155,19 @@ def result(shown: Shown, asked: tuple) -> None:
     if film is None or film.asked != asked:
         return
     st.video(film.mp4, format="video/mp4", loop=True, autoplay=True, muted=True)
-    view = shown.view
-    what = {
-        "raw": f"Layer {view.layer}, {head_name(view.head)}",
-        "rollout": "Rollout",
-        "relevance": f"Relevance for {plain(shown.title)}",
-    }[view.kind]
     st.caption(
-        f"{what}; {film.frames} frames in one colour scale, from the lowest to the highest value of the whole clip."
+        f"{map_caption(shown)}; {film.frames} frames in one colour scale, from the lowest to the highest value of the "
+        "whole clip."
     )
     left, right = st.columns(2)
     left.download_button("MP4", film.mp4, "attention.mp4", "video/mp4", on_click="ignore", width="stretch")
     right.download_button("GIF", film.gif, "attention.gif", "image/gif", on_click="ignore", width="stretch")
+
+
+def map_caption(shown: Shown) -> str:
+    """The map in a few words: "Layer 9, mean of heads", "Rollout", "Relevance for cat"."""
+    row = shown.view.map.row
+    named = "" if row.live else row.title + (f" for {plain(shown.title)}" if shown.title else "")
+    settings = (setting.caption(shown.view.map[setting.name]) for setting in row.settings)
+    words = ", ".join(filter(None, [named, *settings]))
+    return words[:1].upper() + words[1:]

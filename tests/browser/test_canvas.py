@@ -12,10 +12,11 @@ import explorer
 from explorer.rendering.colormaps import colorize
 from explorer.rendering.overlay import enlarge, normalize
 from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
-from explorer.rendering.view import View, limits, shown_map
+from explorer.rendering.view import limits, shown_map
 from tests.tiny import photo, tiny_model, with_artefacts
+from tests.views import changed, view_of
 
-VIEW = View(model="tiny", image="photo", layer=1, head="mean", query="cls")
+VIEW = view_of(image="photo", layer=1, head="mean", query="cls")
 
 
 def open_canvas(page: Page, payload: bytes) -> None:
@@ -70,7 +71,7 @@ def hover(page: Page, row: int, col: int, grid=(8, 12)) -> None:
 @pytest.mark.parametrize("head", ["mean", "max", "min", 0, 3])
 def test_weights_are_the_recordings(canvas, recording, head):
     for query in ("cls", "reg2", (0, 0), (7, 11), "mean"):
-        send(canvas, canvas_payload(recording, replace(VIEW, head=head, query=query)))
+        send(canvas, canvas_payload(recording, changed(VIEW, head=head, query=query)))
         np.testing.assert_allclose(shown(canvas), recording.attention(1, head, query).ravel(), atol=1e-6)
 
 
@@ -81,7 +82,7 @@ def test_additive_bias_shared_or_per_head_goes_into_the_scores(page, recording):
         bias = torch.randn(heads, call.q.shape[1], call.q.shape[1])
         bias[:, :, 5] = -torch.inf
         biased = replace(recording, calls=[recording.calls[0], replace(call, bias=bias)])
-        open_canvas(page, canvas_payload(biased, replace(VIEW, head=2, query=(3, 5))))
+        open_canvas(page, canvas_payload(biased, changed(VIEW, head=2, query=(3, 5))))
         np.testing.assert_allclose(shown(page), biased.attention(1, 2, (3, 5)).ravel(), atol=1e-6)
 
 
@@ -186,13 +187,13 @@ def test_a_slider_redraws_while_dragged_and_reports_when_let_go(canvas):
 
 def hidden_map(recording, view):
     """What Python shows of a view that hides its artefact tokens."""
-    return shown_map(replace(view, hide_artefacts=True), recording).ravel()
+    return shown_map(changed(view, hide_artefacts=True), recording).ravel()
 
 
 @pytest.mark.parametrize("head", ["mean", "max", "min", 2])
 def test_artefact_tokens_are_taken_out_as_python_takes_them_out(page, head):
     recording = explorer.record(with_artefacts(tiny_model(), (2, 5), (7, 0)), photo())
-    view = replace(VIEW, head=head)
+    view = changed(VIEW, head=head)
     open_canvas(page, canvas_payload(recording, view))
     np.testing.assert_allclose(shown(page), shown_map(view, recording).ravel(), atol=1e-6)
     switch = page.get_by_role("checkbox", name="Hide artefact tokens (2)")
@@ -201,12 +202,12 @@ def test_artefact_tokens_are_taken_out_as_python_takes_them_out(page, head):
     assert page.evaluate("reports.at(-1).look.hide_artefacts") is True
     np.testing.assert_allclose(shown(page), hidden_map(recording, view), atol=1e-6)
     hover(page, 4, 4, grid=(8, 8))
-    np.testing.assert_allclose(shown(page), hidden_map(recording, replace(view, query=(4, 4))), atol=1e-6)
+    np.testing.assert_allclose(shown(page), hidden_map(recording, changed(view, query=(4, 4))), atol=1e-6)
     small = np.array(page.evaluate("Array.from(view.patches(view.rowsOf([4, 4]), 3))"), np.float32)
-    np.testing.assert_allclose(small, hidden_map(recording, replace(view, head=3, query=(4, 4))), atol=1e-6)
+    np.testing.assert_allclose(small, hidden_map(recording, changed(view, head=3, query=(4, 4))), atol=1e-6)
     for scale in ("map", "shared"):
         page.evaluate("(scale) => view.setLook({ scale })", scale)
-        at = replace(view, query=(4, 4), scale=scale, hide_artefacts=True)
+        at = changed(view, query=(4, 4), scale=scale, hide_artefacts=True)
         drawn = page.evaluate("view.limits(view.rowsOf([4, 4]), view.patches(view.rowsOf([4, 4]), view.state.head))")
         assert drawn == pytest.approx(limits(at, recording, shown_map(at, recording)), abs=1e-6)
     page.keyboard.down("Shift")
@@ -216,7 +217,7 @@ def test_artefact_tokens_are_taken_out_as_python_takes_them_out(page, head):
 
 def test_a_view_that_hides_them_opens_so(page):
     recording = explorer.record(with_artefacts(tiny_model(), (2, 5)), photo())
-    open_canvas(page, canvas_payload(recording, replace(VIEW, hide_artefacts=True)))
+    open_canvas(page, canvas_payload(recording, changed(VIEW, hide_artefacts=True)))
     assert page.get_by_role("checkbox", name="Hide artefact tokens (1)").is_checked()
     np.testing.assert_allclose(shown(page), hidden_map(recording, VIEW), atol=1e-6)
 
@@ -257,14 +258,14 @@ def test_without_q_and_k_a_click_waits_for_python(page, recording):
     settle(page)
     assert page.evaluate("view.shown.query") == "cls", "the old picture stays until the server has answered"
     seq = page.evaluate("reports.at(-1).seq")
-    send(page, canvas_payload(recording, replace(VIEW, query=(2, 2)), seq=seq, limit=0))
+    send(page, canvas_payload(recording, changed(VIEW, query=(2, 2)), seq=seq, limit=0))
     assert page.evaluate("view.shown.query") == [2, 2]
     np.testing.assert_allclose(shown(page), recording.attention(1, "mean", (2, 2)).ravel(), atol=1e-6)
 
 
 def test_an_answer_older_than_the_last_change_does_not_undo_it(canvas, recording):
     canvas.get_by_role("radio", name="head 3", exact=True).click()
-    send(canvas, canvas_payload(recording, replace(VIEW, layer=0), seq=0))
+    send(canvas, canvas_payload(recording, changed(VIEW, layer=0), seq=0))
     assert canvas.evaluate("[view.shown.layer, view.shown.head]") == [0, 3]
 
 

@@ -10,11 +10,11 @@ from plotly.offline import get_plotlyjs
 import explorer
 from explorer.cli import main
 from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
-from explorer.rendering.view import View
 from explorer.training.curves import write_html
 from explorer.ui.components import asset, script
 from explorer.ui.components.live_chart import LIBRARY
 from tests.tiny import photo, tiny_model
+from tests.views import view_of
 
 RANGE = "document.querySelector('.live-chart')._fullLayout?.xaxis.range"
 
@@ -113,7 +113,7 @@ def test_a_chart_that_left_the_page_is_ended(chart):
 def payload() -> str:
     recording = explorer.record(tiny_model(), photo())
     data = base64.b64encode(
-        canvas_payload(recording, View(model="tiny", image="photo", layer=1, head="mean", query="cls"))
+        canvas_payload(recording, view_of(image="photo", layer=1, head="mean", query="cls"))
     ).decode()
     return f"Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0))"
 

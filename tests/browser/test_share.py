@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 import explorer
 from explorer.data.samples import sample_photo
 from explorer.rendering.html import live_page
-from explorer.rendering.view import View, shown_map
+from explorer.rendering.view import shown_map
 from tests.browser.conftest import TINY, drawn_weights
 from tests.tiny import photo, tiny_model, with_artefacts
+from tests.views import view_of
 
 LINK = f"/attention?model=checkpoints%2F{TINY}&photo=cat"
 
@@ -21,7 +22,7 @@ LINK = f"/attention?model=checkpoints%2F{TINY}&photo=cat"
 def test_the_live_page_follows_the_mouse_offline(new_window, tmp_path, scheme):
     recording = explorer.record(tiny_model(), photo())
     file = tmp_path / "view.html"
-    file.write_text(live_page(View(model="tiny", image="photo.png", layer=1, head=2), recording), encoding="utf-8")
+    file.write_text(live_page(view_of(layer=1, head=2), recording), encoding="utf-8")
     page = new_window(offline=True, color_scheme=scheme, viewport={"width": 1200, "height": 900})
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -106,7 +107,7 @@ def marked(app_folder):
 
 
 def test_artefact_tokens_leave_canvas_tab_address_and_npz_together(page, app, marked):
-    shown, hidden = (shown_map(View("m", "i", layer=2, hide_artefacts=hide), marked) for hide in (False, True))
+    shown, hidden = (shown_map(view_of(layer=2, hide_artefacts=hide), marked) for hide in (False, True))
     page.goto(f"{app}/attention?model=checkpoints%2Fmarked.safetensors&heads=4&photo=cat&layer=2&tab=Artefact+tokens")
     root = page.locator(".live[data-layer]")
     root.wait_for()

@@ -1,13 +1,11 @@
 """The live canvas alone, without its tools: a photo with its attention on it that follows the mouse."""
 
-from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 from streamlit.components.v2 import component
 
 from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
-from explorer.rendering.view import View
 from explorer.ui.components import script
 from explorer.ui.state import Current
 
@@ -22,7 +20,7 @@ def hero(now: Current, layer: int) -> None:
     """The photo with the head-mean attention of one layer; hovering asks any patch, a click pins it."""
     shown = _shown(now)
     pin: dict[str, Any] = st.session_state.get(_PIN, {})
-    view = replace(View(**now.settings), layer=layer, query=pin.get("query") if pin.get("photo") == shown else None)
+    view = now.view.with_map(layer=layer, query=pin.get("query") if pin.get("photo") == shown else None)
 
     def keep_pin() -> None:
         change = st.session_state[KEY].get("view") or {}

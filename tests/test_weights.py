@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from explorer.attention import maps
+from explorer.attention.weights import each_head, fuse, fuse_each, mass_mask, pattern
 from explorer.errors import QueryError
 
 
@@ -35,14 +35,14 @@ def test_pattern_is_softmax_row_by_row(qk, bias_heads):
     bias = None if bias_heads is None else torch.randn(bias_heads, 7, 9, generator=torch.Generator().manual_seed(1))
     q, k = qk
     expected = reference(q, k, 0.3, bias)
-    np.testing.assert_allclose(maps.pattern(q, k, 0.3, bias).numpy(), expected, atol=1e-6)
-    one_by_one = np.stack([head.numpy().copy() for head in maps.each_head(q, k, 0.3, bias)])
+    np.testing.assert_allclose(pattern(q, k, 0.3, bias).numpy(), expected, atol=1e-6)
+    one_by_one = np.stack([head.numpy().copy() for head in each_head(q, k, 0.3, bias)])
     np.testing.assert_allclose(one_by_one, expected, atol=1e-6)
 
 
 def test_each_head_gives_scores_without_softmax(qk):
     q, k = qk
-    for head, scores in enumerate(maps.each_head(q, k, 2.0, softmax=False)):
+    for head, scores in enumerate(each_head(q, k, 2.0, softmax=False)):
         np.testing.assert_allclose(scores.numpy(), 2 * q[head].numpy() @ k[head].numpy().T, atol=1e-5)
 
 
@@ -50,15 +50,15 @@ def test_each_head_gives_scores_without_softmax(qk):
 def test_both_ways_of_fusing(fusion, numpy_fusion):
     heads = torch.rand(4, 3, 6, generator=torch.Generator().manual_seed(2))
     expected = numpy_fusion(heads.numpy(), axis=0)
-    np.testing.assert_allclose(maps.fuse(heads, fusion).numpy(), expected, atol=1e-7)
-    np.testing.assert_allclose(maps.fuse_each(iter(heads), 4, fusion).numpy(), expected, atol=1e-7)
+    np.testing.assert_allclose(fuse(heads, fusion).numpy(), expected, atol=1e-7)
+    np.testing.assert_allclose(fuse_each(iter(heads), 4, fusion).numpy(), expected, atol=1e-7)
 
 
 def test_unknown_fusion():
     with pytest.raises(QueryError, match="mean, max, min, not 'sum'"):
-        maps.fuse(torch.zeros(2, 2), "sum")
+        fuse(torch.zeros(2, 2), "sum")
     with pytest.raises(QueryError):
-        maps.fuse_each(iter(torch.zeros(2, 2)), 2, "sum")
+        fuse_each(iter(torch.zeros(2, 2)), 2, "sum")
 
 
 def sorted_and_cumulated(weights, mass):
@@ -77,7 +77,7 @@ def sorted_and_cumulated(weights, mass):
 @pytest.mark.parametrize("seed", range(4))
 def test_mass_mask_is_the_smallest_set_that_holds_the_mass(mass, seed):
     weights = np.random.default_rng(seed).gamma(0.3, size=(7, 5)).astype(np.float32)
-    mask = maps.mass_mask(torch.from_numpy(weights), mass).numpy()
+    mask = mass_mask(torch.from_numpy(weights), mass).numpy()
     np.testing.assert_array_equal(mask, sorted_and_cumulated(weights, mass))
     held, total = weights[mask].sum(dtype=np.float64), weights.sum(dtype=np.float64)
     assert held >= mass * total * (1 - 1e-12) and (held - weights[mask].min() < mass * total)
@@ -88,26 +88,26 @@ def test_mass_mask_is_dinos():
     weights = torch.rand(6, 6, generator=torch.Generator().manual_seed(3))
     value, order = weights.flatten().sort()
     above = (value / value.sum()).cumsum(0) > 1 - 0.6
-    assert torch.equal(maps.mass_mask(weights, 0.6).flatten(), above[order.argsort()])
+    assert torch.equal(mass_mask(weights, 0.6).flatten(), above[order.argsort()])
 
 
 def test_mass_mask_of_a_flat_map_keeps_some():
-    assert maps.mass_mask(torch.ones(4, 5), 0.5).sum() == 10
+    assert mass_mask(torch.ones(4, 5), 0.5).sum() == 10
 
 
 def test_of_entries_that_tie_the_first_are_kept():
     weights = torch.tensor([[0.25, 0.25], [0.25, 0.25]])
-    assert maps.mass_mask(weights, 0.6).tolist() == [[True, True], [True, False]]
-    assert maps.mass_mask(weights, 0.5).tolist() == [[True, True], [False, False]]
+    assert mass_mask(weights, 0.6).tolist() == [[True, True], [True, False]]
+    assert mass_mask(weights, 0.5).tolist() == [[True, True], [False, False]]
 
 
 def test_the_whole_mass_leaves_out_what_weighs_nothing():
     weights = torch.tensor([[0.5, 0.0], [0.0, 0.25]])
-    assert maps.mass_mask(weights, 1.0).tolist() == [[True, False], [False, True]]
-    assert not maps.mass_mask(torch.zeros(2, 2), 1.0).any()
+    assert mass_mask(weights, 1.0).tolist() == [[True, False], [False, True]]
+    assert not mass_mask(torch.zeros(2, 2), 1.0).any()
 
 
 @pytest.mark.parametrize("mass", [0, -0.1, 1.01, math.nan])
 def test_bad_mass(mass):
     with pytest.raises(QueryError, match="above 0 and up to 1"):
-        maps.mass_mask(torch.ones(2, 2), mass)
+        mass_mask(torch.ones(2, 2), mass)

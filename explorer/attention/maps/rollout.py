@@ -1,21 +1,30 @@
 """Attention rollout (Abnar & Zuidema 2020) from one query, as a row vector pushed through the layers in blocks."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from explorer.attention import maps
-from explorer.errors import QueryError
+from explorer.attention import weights
+from explorer.attention.queries import Query, query_title
+from explorer.attention.recorded import RecordedPass
+from explorer.attention.recorder import Call
 
-if TYPE_CHECKING:
-    from explorer.attention.recorder import Call
-    from explorer.attention.recording import Recording
+
+def compute(
+    recording: RecordedPass, query: Query | None, fusion: str, discard_ratio: float, start_layer: int
+) -> np.ndarray:
+    """(rows, cols) float32 of a query's row of the rollout."""
+    row = rollout(recording, recording.query_indices(query), fusion, discard_ratio, start_layer)
+    return recording.on_patches(row).float().cpu().numpy()
+
+
+def describe(recording: RecordedPass, query: Query | None, **others: object) -> str:
+    """From which query."""
+    return f"rollout from {query_title(query or recording.default_query)}"
 
 
 def rollout(
-    recording: "Recording",
+    recording: RecordedPass,
     indices: list[int],
     fusion: str = "mean",
     discard_ratio: float = 0.0,
@@ -27,27 +36,22 @@ def rollout(
     last layer, a row vector r becomes r A'_l, and only rows with weight are computed. discard_ratio: that share of the
     entries of A_l, the lowest ones, becomes 0 before I is added, except on the diagonal and in the cls column; entries
     that tie with the first one kept are kept. A layer is then held as one matrix, 4 bytes x tokens^2, and a copy of it.
-    start_layer: index of the first layer, no negatives. Raises QueryError for settings out of range.
+    start_layer: index of the first layer, no negatives.
     """
-    maps.check_fusion(fusion)
-    if not 0 <= discard_ratio < 1:
-        raise QueryError(f"discard_ratio must lie from 0 up to, not at, 1; {discard_ratio} came.")
-    if not isinstance(start_layer, (int, np.integer)) or not 0 <= start_layer < recording.depth:
-        raise QueryError(f"start_layer must be 0 to {recording.depth - 1}, not {start_layer!r}.")
     r = recording.calls[0].k.new_zeros(len(recording.tokens), dtype=torch.float32)
     r[indices] = 1 / len(indices)
     cls = recording.prefix_tokens.index("cls") if "cls" in recording.prefix_tokens else None
-    with maps.full_precision(r.device):
+    with weights.full_precision(r.device):
         for call in reversed(recording.calls[start_layer:]):
             r = _step(call, r, fusion, discard_ratio, cls)
     return r
 
 
-def _step(call: "Call", r: Tensor, fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
+def _step(call: Call, r: Tensor, fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
     """ "token" -> r A'."""
     kept = _discarded(call, fusion, discard_ratio, cls) if discard_ratio else None
     out = torch.zeros_like(r)
-    for block in r.nonzero()[:, 0].split(maps.BLOCK):
+    for block in r.nonzero()[:, 0].split(weights.BLOCK):
         rows = call.fused(block, fusion) if kept is None else kept[block]
         weight = r[block] / (0.5 * rows.sum(dim=1) + 0.5)
         out += 0.5 * (weight @ rows)
@@ -55,11 +59,11 @@ def _step(call: "Call", r: Tensor, fusion: str, discard_ratio: float, cls: int |
     return out
 
 
-def _discarded(call: "Call", fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
+def _discarded(call: Call, fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
     """A "query key" with its lowest entries zeroed, never the diagonal nor the cls column."""
     tokens, device = call.k.shape[1], call.k.device
     matrix = torch.empty(tokens, tokens, device=device, dtype=torch.float32)
-    for block in torch.arange(tokens, device=device).split(maps.BLOCK):
+    for block in torch.arange(tokens, device=device).split(weights.BLOCK):
         matrix[block] = call.fused(block, fusion)
     count = int(discard_ratio * tokens * tokens)
     if not count:

@@ -5,10 +5,9 @@ last layer first, and so does the row vector: r starts as the cls unit vector an
 block of rows by block of rows. No matrix of tokens x tokens is ever held.
 """
 
-import difflib
-import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from explorer.attention import maps
-from explorer.attention.recorder import additive
+from explorer.attention import weights
+from explorer.attention.recorded import RecordedPass
+from explorer.attention.sdpa import arguments
 from explorer.attention.switches import visible_attention
+from explorer.data.samples import SAMPLE
 from explorer.errors import QueryError, RecordingError
-
-if TYPE_CHECKING:
-    from explorer.attention.recording import Recording
 
 BLOCK = 256  # query rows whose softmax is held at a time
 MEMORY_BUDGET = 2 * 2**30
@@ -60,7 +58,7 @@ class _Attention(torch.autograd.Function):
         row = ctx.walk.rows[-1]
         pushed = torch.zeros_like(row)
         bias = None if ctx.bias is None else ctx.bias.expand(-1, q.shape[1], -1)
-        with maps.full_precision(q.device):
+        with weights.full_precision(q.device):
             for start in range(0, q.shape[1], BLOCK):
                 block = slice(start, start + BLOCK)
                 scores = q[:, block] @ k.transpose(-2, -1) * ctx.scale
@@ -86,23 +84,40 @@ class _RelevanceMode(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is F.scaled_dot_product_attention:
-            return self._attend(*args, **(kwargs or {}))
+            asked = arguments(*args, **(kwargs or {}))
+            if asked.is_over(self.tokens):
+                return _Attention.apply(*asked.each_head(), asked.bias(), asked.scale, self.walk)
         return func(*args, **(kwargs or {}))
 
-    def _attend(self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-        if query.shape[0] != 1 or query.shape[-2] != self.tokens or key.shape[-2] != self.tokens:
-            return F.scaled_dot_product_attention(
-                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-            )
-        key, value = (t.repeat_interleave(query.shape[1] // t.shape[1], 1) for t in (key, value))
-        scale = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
-        return _Attention.apply(query, key, value, additive(attn_mask, query.dtype), scale, self.walk)
+
+def compute(
+    recording: RecordedPass,
+    target: int | str | None,
+    similar_to: RecordedPass | tuple[int, int] | None,
+    start_layer: int,
+) -> np.ndarray:
+    """(rows, cols) float32 of the relevance on the patches."""
+    return recording.on_patches(relevance(recording, target, similar_to, start_layer)).cpu().numpy()
+
+
+def describe(
+    recording: RecordedPass, target: int | str | None, similar_to: tuple[int, int] | str | None, **others: object
+) -> str:
+    """For which class, or for the likeness to what."""
+    if isinstance(similar_to, str):
+        return f"relevance for the likeness to {PurePath(similar_to.removeprefix(SAMPLE)).name}"
+    if similar_to is not None:
+        return f"relevance for the likeness to patch {similar_to}"
+    if target is None:
+        return "relevance for the predicted class"
+    known = recording.model.class_name(target) if isinstance(target, int) else f"class {target}"
+    return f"relevance for {known}"
 
 
 def relevance(
-    recording: "Recording",
+    recording: RecordedPass,
     target: int | str | None = None,
-    similar_to: "Recording | tuple[int, int] | None" = None,
+    similar_to: RecordedPass | tuple[int, int] | None = None,
     start_layer: int = 0,
     budget: int = MEMORY_BUDGET,
 ) -> Tensor:
@@ -113,7 +128,7 @@ def relevance(
     that of another recording, or to the token of a patch (row, col). Raises QueryError for an unknown class or patch
     and where the pass would keep more than `budget` bytes.
     """
-    _check(recording, start_layer, budget)
+    _check(recording, budget)
     indices = recording.query_indices(None)
     score = _similarity(indices, _anchor(recording, similar_to)) if similar_to else _logit(recording, target)
     model = recording.model
@@ -141,15 +156,10 @@ def _similarity(indices: Sequence[int], anchor: np.ndarray) -> Score:
     return score
 
 
-def image_feature(recording: "Recording") -> np.ndarray:
-    """(width,) the cls token after the last norm, or the mean patch token where there is no cls."""
-    return recording.tokens[recording.query_indices(None)].mean(axis=0)
-
-
-def _anchor(recording: "Recording", similar_to: "Recording | tuple[int, int]") -> np.ndarray:
+def _anchor(recording: RecordedPass, similar_to: RecordedPass | tuple[int, int]) -> np.ndarray:
     if isinstance(similar_to, tuple):
         return recording.tokens[recording.query_indices(similar_to)[0]]
-    anchor = image_feature(similar_to)
+    anchor = similar_to.feature
     if anchor.shape != recording.tokens.shape[1:]:
         raise QueryError(
             f"The second image was recorded with another model ({similar_to.model_name}, width {len(anchor)}, not "
@@ -158,45 +168,13 @@ def _anchor(recording: "Recording", similar_to: "Recording | tuple[int, int]") -
     return anchor
 
 
-def _logit(recording: "Recording", target: int | str | None) -> Score:
+def _logit(recording: RecordedPass, target: int | str | None) -> Score:
     if recording.logits is None:
         raise QueryError(
             f"{recording.model_name} has no classes: give similar_to, a second recording or a patch (row, col)."
         )
-    predicted = int(recording.logits.argmax())
-    index = predicted if target is None else class_index(target, recording.model.class_names, len(recording.logits))
+    index = recording.class_index(target)
     return lambda tokens, logits: logits[0, index]
-
-
-def class_index(target: int | str, class_names: Sequence[str] | None, count: int) -> int:
-    """The index of a class given by index or name; names match in any case, also one of several split by commas.
-
-    Raises QueryError with near matches for an unknown name, with the indices for a name that several classes share.
-    """
-    if isinstance(target, (int, np.integer)):
-        if not 0 <= target < count:
-            raise QueryError(f"This model has classes 0 to {count - 1}; {target} is none of them.")
-        return int(target)
-    if class_names is None:
-        raise QueryError(f"This model doesn't know its classes' names: give an index from 0 to {count - 1}.")
-    wanted = target.strip().casefold()
-    spellings = [[name.casefold(), *(part.strip() for part in name.casefold().split(","))] for name in class_names]
-    found = [i for i, names in enumerate(spellings) if names[0] == wanted]
-    found = found or [i for i, names in enumerate(spellings) if wanted in names]
-    if len(found) > 1:
-        raise QueryError(f"{target!r} names classes {', '.join(map(str, found))}: give one of these numbers.")
-    if not found:
-        raise QueryError(f"There is no class {target!r}{_near_matches(wanted, class_names)}.")
-    return found[0]
-
-
-def _near_matches(wanted: str, class_names: Sequence[str]) -> str:
-    names = {name.casefold(): name for name in class_names}
-    holding = [name for folded, name in names.items() if wanted and wanted in folded]
-    near = holding[:5] or [names[match] for match in difflib.get_close_matches(wanted, names, n=5, cutoff=0.5)]
-    return (
-        f"; near it are: {'; '.join(near)}" if near else f"; there are {len(class_names)}, the first {class_names[0]!r}"
-    )
 
 
 def kept_bytes(tokens: int, width: int, depth: int) -> int:
@@ -204,9 +182,7 @@ def kept_bytes(tokens: int, width: int, depth: int) -> int:
     return 4 * KEPT_PER_TOKEN * tokens * width * depth
 
 
-def _check(recording: "Recording", start_layer: int, budget: int) -> None:
-    if not 0 <= start_layer < recording.depth:
-        raise QueryError(f"start_layer must be 0 to {recording.depth - 1}, not {start_layer}.")
+def _check(recording: RecordedPass, budget: int) -> None:
     model, (width, height) = recording.model, recording.image.size
     needed = kept_bytes(len(recording.tokens), model.width, model.depth)
     if needed <= budget:

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from explorer.attention.queries import FUSIONS
 from explorer.errors import QueryError
 
-Fusion = Literal["mean", "max", "min"]
-FUSIONS = ("mean", "max", "min")
 BLOCK = 128  # query rows whose softmax is held at a time; at 3,601 tokens one head's block fits a core's cache
 
 

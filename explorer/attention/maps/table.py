@@ -1,0 +1,105 @@
+"""The table of all kinds of map: a new kind is one module beside this one and one row here; all else reads the table.
+
+No row imports torch before its map is asked for, so that the command line's --help stays quick.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from explorer.attention.maps.kind import MapKind, Sweep
+from explorer.attention.maps.settings import (
+    Choice,
+    FirstLayer,
+    HeadOrFusion,
+    Layer,
+    Likeness,
+    Number,
+    QueryToken,
+    TargetClass,
+)
+from explorer.attention.queries import FUSIONS
+from explorer.errors import QueryError
+
+DEFAULT = "attention"
+OLDER_NAMES = {"raw": "attention"}  # of files, links and commands of before
+
+LAYER = Layer("layer", "Layer", -1, "negatives count from the end (default: the last)")
+HEAD = HeadOrFusion("head", "Head", "mean", "a number, mean, max or min (default: mean)")
+QUERY = QueryToken("query", "Query", None, "cls, another prefix token, mean, or a patch as ROW,COL (default: cls, or "
+                   "mean where there is none)")  # fmt: skip
+START_LAYER = FirstLayer("start_layer", "Start at layer", 0, "first layer of a rollout or of relevance")
+
+
+def _from(module: str, function: str) -> Callable[..., Any]:
+    """A function of a module beside this one, which is imported when it is first called."""
+
+    def call(recording: Any, **settings: Any) -> Any:
+        return getattr(import_module(f"explorer.attention.maps.{module}"), function)(recording, **settings)
+
+    return call
+
+
+ATTENTION = MapKind(
+    name="attention",
+    title="Attention",
+    help="Softmax weights of one layer and head, from one query.",
+    settings=(LAYER, HEAD, QUERY),
+    compute=_from("attention", "compute"),
+    heads=_from("attention", "heads"),
+    describe=_from("attention", "describe"),
+    sweep=Sweep("layer", caption="layer", help="This head, layer after layer."),
+    live=True,
+)
+
+ROLLOUT = MapKind(
+    name="rollout",
+    title="Rollout",
+    help="Attention followed through all layers down to the patches (Abnar & Zuidema 2020).",
+    settings=(
+        QUERY,
+        Choice("fusion", "Heads fused by", "mean", "of heads in a rollout", choices=FUSIONS),
+        Number(
+            "discard_ratio", "Discard the lowest share", 0.0, "lowest share that a rollout leaves out",
+            low=0.0, high=1.0, step=0.05, below_high=True,
+        ),
+        START_LAYER,
+    ),
+    compute=_from("rollout", "compute"),
+    describe=_from("rollout", "describe"),
+    sweep=Sweep("start_layer", caption="rollout from layer", help="As it starts at each layer."),
+)  # fmt: skip
+
+RELEVANCE = MapKind(
+    name="relevance",
+    title="Relevance",
+    help="Attention weighted by what it does to a class, through all layers (Chefer et al. 2021).",
+    settings=(
+        TargetClass(
+            "target", "Class", None, "relevance's class, by number or name (default: the predicted one)", alias="class"
+        ),
+        Likeness(
+            "similar_to", "Like", None, "relevance of the likeness to this image, or to a patch given as ROW,COL, "
+            "instead of a class",
+        ),
+        replace(START_LAYER, in_app=False),
+    ),
+    compute=_from("relevance", "compute"),
+    describe=_from("relevance", "describe"),
+)  # fmt: skip
+
+MAP_KINDS: dict[str, MapKind] = {kind.name: kind for kind in (ATTENTION, ROLLOUT, RELEVANCE)}
+
+
+def current_name(name: str) -> str:
+    """The name of a kind of map today, for one that older files, links and commands may use."""
+    return OLDER_NAMES.get(name, name)
+
+
+def map_kind(name: str) -> MapKind:
+    """The row of a kind of map, by its name of today or of before; QueryError names the known ones."""
+    kind = MAP_KINDS.get(current_name(name))
+    if kind is None:
+        raise QueryError(f"A map's kind must be one of {', '.join(MAP_KINDS)}, not {name!r}.")
+    return kind

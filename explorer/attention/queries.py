@@ -1,0 +1,45 @@
+"""What a map is asked from: a token or a patch, one head or several; as a person types it, and in words."""
+
+from explorer.errors import QueryError
+
+Query = str | tuple[int, int]  # a prefix token's name, "mean" over the patches, or (row, col) of a patch
+Head = int | str  # an index, or how all heads of a layer are fused
+FUSIONS = ("mean", "max", "min")
+
+
+def parse_query(text: str) -> Query:
+    """ "cls" -> "cls", "3,4" -> (3, 4); QueryError for a comma between anything but two whole numbers."""
+    row, comma, col = text.partition(",")
+    if not comma:
+        return text
+    try:
+        return int(row), int(col)
+    except ValueError:
+        raise QueryError(f"A query is a token's name or a patch as row,col; {text!r} is neither.") from None
+
+
+def query_text(query: Query) -> str:
+    """A query as it is typed: cls, or 3,4 for a patch."""
+    return query if isinstance(query, str) else f"{query[0]},{query[1]}"
+
+
+def query_name(query: Query) -> str:
+    """A query in words: cls, the mean of all patches, patch (3, 4)."""
+    if isinstance(query, str):
+        return "the mean of all patches" if query == "mean" else query
+    return f"patch ({query[0]}, {query[1]})"
+
+
+def query_title(query: Query) -> str:
+    """A query in the title of a figure: cls, all patches, patch (3, 4)."""
+    return "all patches" if query == "mean" else query_name(query)
+
+
+def parse_head(text: str) -> Head:
+    """ "3" -> 3, "mean" -> "mean"."""
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def head_name(head: Head) -> str:
+    """A head in words: head 3, mean of heads."""
+    return f"head {head}" if isinstance(head, int) else f"{head} of heads"

@@ -1,0 +1,186 @@
+"""What one forward pass left behind, and the look-ups that every map is made from."""
+
+from dataclasses import dataclass, field
+from operator import index
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from explorer.attention import weights
+from explorer.attention.photo_part import PhotoPart
+from explorer.attention.queries import Head, Query
+from explorer.attention.recorder import Call
+from explorer.attention.targets import class_index
+from explorer.errors import QueryError
+from explorer.models.backbone import Model
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedPass:
+    """What one forward pass of one image left behind: tokens, logits, and q and k of every layer."""
+
+    model: Model
+    image: Image.Image  # exactly what the model saw
+    grid: tuple[int, int]  # (rows, cols) of patches
+    tokens: np.ndarray  # (tokens, width) float32 after the model's last norm, prefix tokens first
+    logits: np.ndarray | None  # (classes,) float32
+    precision: str  # "float32" or "float16": how q, k and bias are kept
+    calls: list[Call] = field(repr=False)  # one a layer
+    part: PhotoPart = field(repr=False)  # of the photo, that the model saw
+    norms: Tensor | None = field(default=None, repr=False)  # "layer token", depth + 1 layers; None where not known
+
+    @property
+    def depth(self) -> int:
+        return len(self.calls)
+
+    @property
+    def num_heads(self) -> int:
+        return self.calls[0].q.shape[0]
+
+    @property
+    def patch_size(self) -> int:
+        return self.model.patch_size
+
+    @property
+    def prefix_tokens(self) -> tuple[str, ...]:
+        return self.model.prefix_tokens
+
+    @property
+    def model_name(self) -> str:
+        return self.model.name
+
+    @property
+    def default_query(self) -> str:
+        return "cls" if "cls" in self.prefix_tokens else "mean"
+
+    @property
+    def feature(self) -> np.ndarray:
+        """(width,) what stands for the whole image: the cls token after the last norm, else the mean patch token."""
+        return self.tokens[self.query_indices(None)].mean(axis=0)
+
+    @property
+    def probabilities(self) -> np.ndarray | None:
+        """(classes,) float64, the softmax of the logits; None where the model has no classes."""
+        if self.logits is None:
+            return None
+        powers = np.exp(self.logits.astype(np.float64) - self.logits.max())
+        return powers / powers.sum()
+
+    def class_index(self, target: int | str | None) -> int:
+        """The index of a class given by index or name; None: the predicted one. Raises QueryError as class_index()."""
+        if self.logits is None:
+            raise QueryError(f"{self.model_name} has no classes.")
+        if target is None:
+            return int(self.logits.argmax())
+        return class_index(target, self.model.class_names, len(self.logits))
+
+    def call(self, layer: int) -> Call:
+        """q, k, scale and bias of a layer as they are kept; negatives count from the end. Raises QueryError."""
+        self.check_layer(layer)
+        return self.calls[layer]
+
+    def q(self, layer: int) -> Tensor:
+        """q of a layer, "head token dim" float32, after q norm and rotary embedding."""
+        return self.call(layer).q.float()
+
+    def k(self, layer: int) -> Tensor:
+        """k of a layer, "head token dim" float32, after k norm and rotary embedding."""
+        return self.call(layer).k.float()
+
+    def scale(self, layer: int) -> float:
+        """What q k^T is multiplied with before softmax."""
+        return self.call(layer).scale
+
+    def bias(self, layer: int) -> Tensor | None:
+        """What the layer adds to its scores before softmax, "head token token" as it is kept, or None.
+
+        The head and query axes are 1 where all share it.
+        """
+        return self.call(layer).bias
+
+    def query_indices(self, query: Query | None) -> list[int]:
+        """Token indices of a query; several for "mean". Raises QueryError for one that the recording doesn't hold."""
+        query = self.default_query if query is None else query
+        prefix, (rows, cols) = len(self.prefix_tokens), self.grid
+        if query == "mean":
+            return list(range(prefix, prefix + rows * cols))
+        if isinstance(query, str):
+            if query not in self.prefix_tokens:
+                known = ", ".join((*self.prefix_tokens, "mean"))
+                raise QueryError(f"This model has no {query!r} token; ask from {known} or a patch (row, col).")
+            return [self.prefix_tokens.index(query)]
+        try:
+            row, col = (index(number) for number in query)
+        except (TypeError, ValueError) as error:
+            raise QueryError(f"A patch is asked for as (row, col), two whole numbers, not {query!r}.") from error
+        if not (0 <= row < rows and 0 <= col < cols):
+            raise QueryError(f"Patch {row}, {col} lies outside the grid of {rows} rows and {cols} columns.")
+        return [prefix + row * cols + col]
+
+    def rows(self, layer: int, query: Query | None = None) -> np.ndarray:
+        """softmax(q k^T) of one query for all heads and all keys, (head, tokens) float32; rows sum to 1."""
+        return self.head_rows(layer, query).cpu().numpy()
+
+    def heads(self, layer: int, query: Query | None = None) -> np.ndarray:
+        """All heads of a layer from one query, (head, rows, cols) float32, patches only, not renormalised."""
+        return self.on_patches(self.head_rows(layer, query)).cpu().numpy()
+
+    def matrix(self, layer: int, head: Head = "mean", kind: str = "pattern") -> np.ndarray:
+        """All queries of one layer: (tokens, tokens) float32, the pattern after softmax or the scores before it."""
+        if kind not in ("pattern", "scores"):
+            raise QueryError(f"A matrix is of kind pattern or scores, not {kind!r}.")
+        call, softmax = self.call(layer), kind == "pattern"
+        blocks = torch.arange(call.k.shape[1], device=call.k.device).split(weights.BLOCK)
+        if isinstance(head, str):
+            return torch.cat([call.fused(block, head, softmax) for block in blocks]).cpu().numpy()
+        one = call.head(self._head_index(head))
+        return torch.cat([one.fused(block, "mean", softmax) for block in blocks]).cpu().numpy()
+
+    def token_norms(self, layer: int) -> np.ndarray:
+        """(tokens,) L2 norm of the residual stream entering a layer; layer == depth: after the last block."""
+        if self.norms is None:
+            raise QueryError("This model's layers don't add to one residual stream, so its token norms aren't known.")
+        self._check_layer(layer, self.depth + 1)
+        return self.norms[layer if layer >= 0 else layer - 1].cpu().numpy()
+
+    def check_layer(self, layer: int) -> None:
+        """Raise QueryError for a layer that the model doesn't have; negatives count from the end."""
+        self._check_layer(layer, self.depth)
+
+    def check_head(self, head: Head) -> None:
+        """Raise QueryError for a head that the model doesn't have; "mean", "max" and "min" fuse all of a layer."""
+        if isinstance(head, str):
+            weights.check_fusion(head)
+        else:
+            self._head_index(head)
+
+    def _check_layer(self, layer: int, count: int) -> None:
+        if not isinstance(layer, (int, np.integer)) or not -self.depth <= layer < count:
+            raise QueryError(f"This model has layers 0 to {self.depth - 1}; {layer!r} is none of them.")
+
+    def _head_index(self, head: Head) -> int:
+        if not isinstance(head, (int, np.integer)) or not 0 <= head < self.num_heads:
+            known = f"heads 0 to {self.num_heads - 1}, their mean, max and min"
+            raise QueryError(f"This model has {known}; {head!r} is none of them.")
+        return int(head)
+
+    def fused(self, heads: Tensor, head: Head) -> Tensor:
+        """ "head ..." -> "..." one head by its index, or all by their mean, max or min."""
+        return weights.fuse(heads, head) if isinstance(head, str) else heads[self._head_index(head)]
+
+    def head_rows(self, layer: int, query: Query | None) -> Tensor:
+        """ "head token" of one query, or the mean over patch queries, computed in blocks of queries."""
+        call, indices = self.call(layer), torch.tensor(self.query_indices(query), device=self.calls[0].k.device)
+        if len(indices) == 1:
+            return call.pattern(indices)[:, 0]
+        total = torch.zeros(call.q.shape[0], call.k.shape[1], device=call.k.device, dtype=torch.float32)
+        for block in indices.split(weights.BLOCK):
+            for head, rows in enumerate(call.each_head(block)):
+                total[head] += rows.sum(dim=0)
+        return total / len(indices)
+
+    def on_patches(self, row: Tensor) -> Tensor:
+        """ "... token" -> "... row col" without the prefix tokens."""
+        return row[..., len(self.prefix_tokens) :].unflatten(-1, self.grid)

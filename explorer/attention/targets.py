@@ -1,0 +1,39 @@
+"""The class that a map explains, given by its index or its name."""
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+
+from explorer.errors import QueryError
+
+
+def class_index(target: int | str, class_names: Sequence[str] | None, count: int) -> int:
+    """The index of a class given by index or name; names match in any case, also one of several split by commas.
+
+    Raises QueryError with near matches for an unknown name, with the indices for a name that several classes share.
+    """
+    if isinstance(target, (int, np.integer)):
+        if not 0 <= target < count:
+            raise QueryError(f"This model has classes 0 to {count - 1}; {target} is none of them.")
+        return int(target)
+    if class_names is None:
+        raise QueryError(f"This model doesn't know its classes' names: give an index from 0 to {count - 1}.")
+    wanted = target.strip().casefold()
+    spellings = [[name.casefold(), *(part.strip() for part in name.casefold().split(","))] for name in class_names]
+    found = [i for i, names in enumerate(spellings) if names[0] == wanted]
+    found = found or [i for i, names in enumerate(spellings) if wanted in names]
+    if len(found) > 1:
+        raise QueryError(f"{target!r} names classes {', '.join(map(str, found))}: give one of these numbers.")
+    if not found:
+        raise QueryError(f"There is no class {target!r}{_near_matches(wanted, class_names)}.")
+    return found[0]
+
+
+def _near_matches(wanted: str, class_names: Sequence[str]) -> str:
+    names = {name.casefold(): name for name in class_names}
+    holding = [name for folded, name in names.items() if wanted and wanted in folded]
+    near = holding[:5] or [names[match] for match in difflib.get_close_matches(wanted, names, n=5, cutoff=0.5)]
+    return (
+        f"; near it are: {'; '.join(near)}" if near else f"; there are {len(class_names)}, the first {class_names[0]!r}"
+    )
