@@ -92,7 +92,7 @@ def test_in_a_script(tmp_path, monkeypatch):
     save_tiny(tmp_path / "model")
     view = view_of(str(tmp_path / "model"), "sample:cat", **VIEW_SETTINGS)
     monkeypatch.chdir(tmp_path)
-    exec(compile(python_script(view), "view.py", "exec"), {})
+    exec(compile(python_script(view), "view.py", "exec"), {"__file__": str(tmp_path / "view.py")})
     recording = explorer.record(explorer.load_model(tmp_path / "model"), "view.png")
     stored = np.load(tmp_path / "view.npz")["map"]
     np.testing.assert_array_equal(stored, shown_map(view, recording))
