@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 import explorer
-from explorer import heap
+from explorer import malloc
 from explorer.models.backbone import Model
 
 MODEL = "timm:vit_small_patch8_224"
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--measure", choices=MEASURED, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    heap.settle()  # as the app and the commands do
+    malloc.settle()  # as the app and the commands do
     torch.manual_seed(0)
     model = explorer.load_model(args.model, device="cpu", pretrained=False)
     if args.measure:

@@ -33,10 +33,10 @@ from explorer.models.source import ModelSource
 from explorer.rendering.comparison import difference_map
 from explorer.rendering.figures import figure
 from explorer.rendering.gif import layers_gif
-from explorer.rendering.html import live_page
-from explorer.rendering.script import python_script
+from explorer.rendering.python_script import python_script
 from explorer.rendering.video import gif, mp4, painted_frames, record_clip
 from explorer.rendering.view import MapChoice, PhotoInput, View, png, save_npz, shown_heads
+from explorer.web.live_page import live_page
 
 
 def resident() -> float:

@@ -26,7 +26,7 @@ import explorer
 from explorer.attention.evidence import centre_prior
 from explorer.attention.localization import fit_mask, patch_mask, score_map
 from explorer.models.backbone import Model
-from explorer.training.distil_data import SUFFIXES, find_archives, is_held_out
+from explorer.training.distil.data import SUFFIXES, find_archives, is_held_out
 
 BATCH = 32
 TEACHER = "weights/deit_tiny_patch16_224.safetensors"

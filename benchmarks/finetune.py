@@ -28,9 +28,9 @@ from explorer.models.loading import load_model
 from explorer.training.batches import CachedInputs, epoch_seed, plan_batches
 from explorer.training.cache import PrefixCache, build_cache, decode, finish_cache, normalise, plan_layout
 from explorer.training.examples import Examples
+from explorer.training.finetune import finetune
 from explorer.training.loop import EVALUATED, Trainer, adamw, cosine
 from explorer.training.plan import Plan
-from explorer.training.run import finetune
 from explorer.training.split import Split, split_model
 
 CPU = torch.device("cpu")

@@ -17,8 +17,8 @@ from typing import Any
 
 from explorer.models.backbone import Model
 from explorer.models.loading import load_model
+from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
-from explorer.training.run import finetune
 
 DEIT = "../shared/data/weights/deit_tiny_patch16_224.safetensors"
 # Share held out where the set has no validation folder, and training images a class: what two cores do in 15 minutes.

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from explorer.rendering.view import MapChoice as MapChoice
     from explorer.rendering.view import PhotoInput as PhotoInput
     from explorer.rendering.view import View as View
+    from explorer.training.finetune import finetune as finetune
     from explorer.training.plan import Plan as Plan
-    from explorer.training.run import finetune as finetune
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,7 @@ _HOME = {
     "Plan": "explorer.training.plan",
     "Recording": "explorer.attention.recording",
     "View": "explorer.rendering.view",
-    "finetune": "explorer.training.run",
+    "finetune": "explorer.training.finetune",
     "load_model": "explorer.models.loading",
     "overlay": "explorer.rendering.overlay",
     "read_dataset": "explorer.data.datasets",

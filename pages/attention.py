@@ -4,12 +4,12 @@ import streamlit as st
 
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View
-from explorer.ui.attention_live import below, canvas, layer_and_head
-from explorer.ui.attention_settings import check_layer_and_head, check_look, check_query, head_options, lead
-from explorer.ui.attention_tabs import TABS, tabs
-from explorer.ui.map_choice import check_map, on_canvas
+from explorer.ui.attention.live import below, canvas, layer_and_head
+from explorer.ui.attention.tabs import TABS, tabs
+from explorer.ui.map_picker import check_map, on_canvas
 from explorer.ui.messages import check_link, show_errors
 from explorer.ui.state import current
+from explorer.ui.view_settings import check_layer_and_head, check_look, check_query, head_options, lead
 
 
 @st.fragment

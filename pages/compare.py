@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from explorer.ui import compare_epochs, compare_view
 from explorer.ui.address import by_key, take, write_unless
-from explorer.ui.attention_settings import default_layer
+from explorer.ui.compare import epochs
+from explorer.ui.compare import view as compare_view
 from explorer.ui.messages import check_link, show_errors
 from explorer.ui.state import Current, current
+from explorer.ui.view_settings import default_layer
 
 SIDES = {"model": "Another model", "epochs": "Epochs of a training"}
 
@@ -32,10 +33,10 @@ def pick_side(trained: dict[str, str]) -> str:
 def compare(now: Current) -> None:
     """What stands beside the sidebar's model, and all that follows; a fragment, so that the sidebar stays."""
     with show_errors():
-        trained = compare_epochs.trained_models()
+        trained = epochs.trained_models()
         key = None
         if pick_side(trained) == "epochs":
-            pair, key = compare_epochs.pick_epochs(now, trained)
+            pair, key = epochs.pick_epochs(now, trained)
         else:
             second = compare_view.pick_second(now)
             if second is None:
@@ -46,7 +47,7 @@ def compare(now: Current) -> None:
         view = compare_view.pick_view(pair, pair.first.depth - 1 if key else default_layer(pair.first))
         compare_view.canvases(view, pair)
         if key:
-            compare_epochs.course(view, pair, now, key)
+            epochs.course(view, pair, now, key)
         compare_view.differences(view, pair)
 
 

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from explorer.ui.evaluate_data import choose_images, class_names, evaluated
-from explorer.ui.evaluate_result import show_evaluation
+from explorer.ui.evaluate.data import choose_images, class_names, evaluated
+from explorer.ui.evaluate.result import show_evaluation
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.sidebar import model_only
 from explorer.ui.state import chosen

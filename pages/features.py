@@ -3,9 +3,10 @@
 import streamlit as st
 
 from explorer.attention.recording import Recording
-from explorer.ui import cached, features_view
+from explorer.ui import cached
+from explorer.ui.features import view
 from explorer.ui.messages import show_errors
-from explorer.ui.second import pick_second_photo
+from explorer.ui.photo_picker import pick_second_photo
 from explorer.ui.state import Current, current
 
 
@@ -21,9 +22,9 @@ def features(now: Current) -> None:
     with show_errors():
         second = second_recording(now)
         st.header("Alike tokens have alike colours", anchor=False)
-        features_view.colours(now.recording, second)
+        view.colours(now.recording, second)
         st.header("Which patches are like this one?", anchor=False)
-        features_view.likeness(now.recording, second)
+        view.likeness(now.recording, second)
 
 
 st.title("What the tokens hold", anchor=False)

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from explorer.ui.finetune_data import choose_data, dataset_in_use
-from explorer.ui.finetune_plan import choose_plan
-from explorer.ui.finetune_report import show_report
-from explorer.ui.finetune_result import show_result
-from explorer.ui.finetune_runs import pick_run, show_runs
-from explorer.ui.finetune_steps import go_to, steps
-from explorer.ui.finetune_train import show_run
+from explorer.ui.dataset_report import show_report
+from explorer.ui.finetune.data import choose_data, dataset_in_use
+from explorer.ui.finetune.plan import choose_plan
+from explorer.ui.finetune.result import show_result
+from explorer.ui.finetune.runs import pick_run, show_runs
+from explorer.ui.finetune.steps import go_to, steps
+from explorer.ui.finetune.train import show_run
 from explorer.ui.messages import show_errors
 from explorer.ui.sidebar import model_only
 from explorer.ui.state import chosen

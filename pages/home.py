@@ -4,11 +4,11 @@ import streamlit as st
 
 from explorer.models import registry
 from explorer.models.backbone import Model
-from explorer.ui.attention_settings import default_layer
 from explorer.ui.components.hero import hero
 from explorer.ui.messages import plain
 from explorer.ui.navigation import entries, page
 from explorer.ui.state import Current, current
+from explorer.ui.view_settings import default_layer
 from explorer.ui.widgets import facts
 
 CARDS = 4  # a row

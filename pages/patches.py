@@ -4,12 +4,12 @@ import streamlit as st
 
 from explorer.models.tokens import make_tokens
 from explorer.ui.address import read_patch
-from explorer.ui.attention_settings import change_settings
 from explorer.ui.components.patch_picker import patch_picker
 from explorer.ui.messages import check_link, link_is_new, plain, show_errors
 from explorer.ui.navigation import page_named
-from explorer.ui.patch_steps import show_positions, show_prefix, show_vectors, step, why_positions, why_prefix
+from explorer.ui.patches.steps import show_positions, show_prefix, show_vectors, step, why_positions, why_prefix
 from explorer.ui.state import Current, current
+from explorer.ui.view_settings import change_settings
 
 PICKER, PATCH = "patch_picker", "patch"  # the component's key; the setting in the address, "row,col"
 

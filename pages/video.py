@@ -2,21 +2,21 @@
 
 import streamlit as st
 
-from explorer.ui import video_view
 from explorer.ui.messages import check_switch, show_errors
 from explorer.ui.state import chosen
+from explorer.ui.video import view
 
 st.title("Attention over a clip", anchor=False)
 st.markdown("Every frame is looked at on its own, then all are coloured in one scale, so that they compare.")
 choice = chosen()
-picked = video_view.pick_clip(choice)
+picked = view.pick_clip(choice)
 with show_errors():
-    shown = video_view.pick_view(choice)
+    shown = view.pick_view(choice)
     check_switch("beside")
     beside = st.toggle("Show the clip beside it", True, key="beside", bind="query-params")
     if picked is not None and shown is not None:
         name, clip = picked
         asked = (name, shown.view, beside)
         if st.button(f"Look at {len(clip.frames)} frames", type="primary", icon=":material/play_arrow:"):
-            video_view.run(choice, clip, shown, beside, asked)
-        video_view.result(shown, asked)
+            view.run(choice, clip, shown, beside, asked)
+        view.result(shown, asked)

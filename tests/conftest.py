@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from explorer.models import registry
 from tests.tiny import save_weights
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -44,7 +43,7 @@ def shared_data() -> Path:
 def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoints folder with the tiny model, in place of the project's own."""
     save_weights(tmp_path)
-    monkeypatch.setattr(registry, "CHECKPOINTS", tmp_path)
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path))
     return tmp_path
 
 

@@ -121,7 +121,7 @@ def test_core_imports_no_streamlit():
 
 
 # Being taken apart; nothing may be added.
-STILL_IN_A_CIRCLE = {"explorer.training.work", "explorer.training.baseline", "explorer.training.results"}
+STILL_IN_A_CIRCLE = {"explorer.training.pipeline", "explorer.training.baseline", "explorer.training.results"}
 
 
 def module_name(path: Path) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from explorer import paths
 from explorer.data.samples import sample_photo
 from explorer.models import registry
 from explorer.rendering.video import mp4
@@ -43,7 +44,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("photos.zip", "pets.zip"):
         write_zip(folder / name, pictures(CLASSES))
     (folder / "checkpoints").mkdir()
-    bundled = registry.CHECKPOINTS / registry.BUNDLED
+    bundled = paths.checkpoints() / registry.BUNDLED
     for name in ("bundled", "pets", "mine", "mine/epochs/001", "mine/epochs/002"):
         (folder / "checkpoints" / name).mkdir(parents=True)
         for file in bundled.iterdir():
@@ -58,7 +59,7 @@ def test_what_is_left_out_is_a_page_with_snippets():
 @pytest.mark.parametrize("page", sorted(PAGES.keys() - LEFT_OUT))
 def test_the_snippets_of_a_page_run(page: str, material: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(material)
-    monkeypatch.setattr(registry, "CHECKPOINTS", material / "checkpoints")
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(material / "checkpoints"))
     names: dict[str, object] = {"__name__": "snippet"}
     for line, code in snippets(PAGES[page]):
         exec(compile("\n" * line + code, page, "exec"), names)

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.readers import final_tokens, groups_of, read_pool
 from explorer.attention.scores import Target, score_of
-from explorer.attention.switches import visible_attention
 from explorer.attention.trace import Tail, traced
 from explorer.errors import QueryError
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from explorer.attention import weights
+from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.maps.table import MAP_KINDS, map_kind
 from explorer.attention.photo_part import photo_part
 from explorer.attention.queries import Head, Query
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.recorder import AttentionRecorder
-from explorer.attention.switches import visible_attention
 from explorer.data.images import ImageSource, open_image
 from explorer.errors import ExplorerError, RecordingError
 from explorer.models.backbone import Model

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from explorer.attention.balanced import BalancedMode, Completeness, tensors_in
+from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.maps.relevance import MEMORY_BUDGET, Score, _check
 from explorer.attention.recorder import Call
 from explorer.attention.residual import ResidualStream
 from explorer.attention.sdpa import Arguments, arguments
-from explorer.attention.switches import visible_attention
 from explorer.errors import QueryError, RecordingError
 
 if TYPE_CHECKING:

@@ -92,9 +92,9 @@ def likened(args: argparse.Namespace) -> str | None:
 
 def open_model(args: argparse.Namespace) -> "Model":
     """The model of --model, --arch, --num-heads and --grid."""
-    from explorer import heap, load_model
+    from explorer import load_model, malloc
 
-    heap.settle()
+    malloc.settle()
     return load_model(args.model, arch=args.arch, num_heads=args.num_heads, grid=args.grid)
 
 

@@ -26,8 +26,8 @@ def run(args: argparse.Namespace) -> int:
     import tempfile
 
     from explorer.data.datasets import read_images
+    from explorer.evaluation.predict import evaluate, find_source, write_predictions
     from explorer.models.loading import load_model
-    from explorer.training.classify import evaluate, find_source, write_predictions
 
     if args.csv:
         _outputs.writable(args.csv, inputs=[args.data])

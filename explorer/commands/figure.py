@@ -27,11 +27,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _contents(args: argparse.Namespace, kind: str) -> bytes:
-    from explorer.rendering import figures, gif, html, script, view
+    from explorer.rendering import figures, gif, python_script, view
+    from explorer.web import live_page
 
     shown = _view.view_of(args, args.image)
     if kind == ".py":
-        return script.python_script(shown, args.out.parent).encode()
+        return python_script.python_script(shown, args.out.parent).encode()
     recording = _view.recorded(args, _view.open_model(args), args.image)
     if kind in (".svg", ".pdf"):
         drawing = figures.figure(shown, recording, "layers" if args.all_layers else "heads", photo=args.image)
@@ -39,5 +40,5 @@ def _contents(args: argparse.Namespace, kind: str) -> bytes:
     if kind == ".gif":
         return gif.layers_gif(shown, recording, photo=args.image)
     if kind == ".html":
-        return html.live_page(shown, recording).encode()
+        return live_page.live_page(shown, recording).encode()
     return view.png(shown, recording, photo=args.image) if kind == ".png" else view.save_npz(shown, recording)

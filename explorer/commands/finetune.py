@@ -9,13 +9,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from explorer import paths
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 
 if TYPE_CHECKING:
-    from explorer.training.folder import RunFolder, State
-    from explorer.training.reporter import Progress
-    from explorer.training.run import Result
+    from explorer.training.finetune import Result
+    from explorer.training.runs.folder import RunFolder, State
+    from explorer.training.runs.reporter import Progress
 
 ASKED = "resume", "stop_after", "onnx", "tensorboard"  # what finetune() takes as it is typed
 # torch's threads spin for milliseconds when they wait for one another. Beside any other busy program that doubled the
@@ -76,11 +77,11 @@ def run(args: argparse.Namespace) -> int:
     """Train in this process, with a bar or lines and a final table; Ctrl-C stops and keeps the best so far."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported, which the lines below do
     from explorer.errors import TrainingError
-    from explorer.training.folder import RunFolder
-    from explorer.training.jobs import RUNS, free_name, run_path
-    from explorer.training.progress import told
+    from explorer.training.runs.folder import RunFolder
+    from explorer.training.runs.jobs import free_name, run_path
+    from explorer.training.runs.progress import told
 
-    runs = args.runs or RUNS
+    runs = args.runs or paths.runs()
     plan = Plan(**{entry.name: getattr(args, entry.name) for entry in fields(Plan)})
     if args.resume and not args.name:
         raise TrainingError("--resume needs --name, the name of the run to go on with.")
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     folder = RunFolder(run_path(name, runs))
     model = model_source(args, args.model)
     asked = {key: getattr(args, key) for key in ASKED}
-    from explorer.training.run import finetune  # slow to import: torch, timm, accelerate
+    from explorer.training.finetune import finetune  # slow to import: torch, timm, accelerate
 
     with stop_on_signals(folder.stop_request):
         if int(os.environ.get("RANK", 0)):  # another process of a launch: the first one talks

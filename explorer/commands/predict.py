@@ -22,8 +22,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the likeliest classes of each image; images that can't be read go to stderr, and the exit code is 2."""
+    from explorer.evaluation.predict import find_source, predict, write_predictions
     from explorer.models.loading import load_model
-    from explorer.training.classify import find_source, predict, write_predictions
 
     if args.csv:
         _outputs.writable(args.csv, inputs=args.images)

@@ -4,8 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from explorer import paths
+
 if TYPE_CHECKING:
-    from explorer.training.jobs import Run
+    from explorer.training.runs.jobs import Run
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,9 +24,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked, then print one line a run, newest first."""
-    from explorer.training import jobs
+    from explorer.training.runs import jobs
 
-    runs = args.runs or jobs.RUNS
+    runs = args.runs or paths.runs()
     for action in ("stop", "resume", "delete"):
         name = getattr(args, action)
         if name:

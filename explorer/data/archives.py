@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from explorer.data.zip_names import decode_names
 from explorer.errors import DataError
+from explorer.words import size_in_words
 
 NESTED = frozenset(
     (".zip", ".tar", ".tgz", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".7z", ".rar", ".zst", ".cab", ".iso")
@@ -86,13 +87,12 @@ class SafeZip:
         limits = self._limits
         packed = min(entry.info.compress_size, self._size)
         if size > limits.file_bytes:
-            raise _refused(entry.name, f"unpacks to more than {_megabytes(limits.file_bytes)}")
+            raise _refused(entry.name, f"unpacks to more than {size_in_words(limits.file_bytes)}")
         if size > max(_RATIO_FREE_BYTES, limits.ratio * packed):
             raise _refused(entry.name, f"unpacks to more than {limits.ratio} times its packed size, as zip bombs do")
         if total > limits.total_bytes:
-            raise DataError(
-                f"The zip unpacks to more than {_megabytes(limits.total_bytes)}; send fewer images, or give a folder."
-            )
+            most = size_in_words(limits.total_bytes)
+            raise DataError(f"The zip unpacks to more than {most}; send fewer images, or give a folder.")
         if total > max(_RATIO_FREE_BYTES, limits.ratio * self._size):
             raise DataError(
                 f"The zip unpacks to more than {limits.ratio} times its size, as zip bombs do; it was not read."
@@ -180,7 +180,3 @@ def _refused(name: str, reason: str, remedy: str = "make a zip of plain class fo
 
 def _shortened(name: str) -> str:
     return name if len(name) <= 100 else f"{name[:48]}…{name[-48:]}"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size // 1_000_000_000} GB" if size >= 1_000_000_000 else f"{size / 1e6:g} MB"

@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from explorer.data.archives import DamagedEntryError
+from explorer.data.class_folders import LAYOUT_HELP, NO_CLASS, Place, find_layout
 from explorer.data.decoding import FULL_SIZE
 from explorer.data.duplicates import Fingerprint, find_duplicates, fingerprint
 from explorer.data.images import open_image, thumbnail
-from explorer.data.layout import LAYOUT_HELP, NO_CLASS, Place, find_layout
 from explorer.data.report import NO_LABEL, DatasetReport, Item, Rejected, Split
 from explorer.data.sources import Source, open_source
 from explorer.errors import DataError, DiskError, ImageError

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from explorer import heap
+from explorer import malloc
 
 LARGE_PIXELS = 40_000_000  # pictures above this are reduced: no model sees, and no page shows, as much of them
 FULL_SIZE = "full_size"  # in the info of a reduced picture: width and height before
@@ -67,7 +67,7 @@ def room_for(needed: int) -> Iterator[None]:
     with _budget.spend(needed):
         yield
         if needed > _GIVEN_BACK:
-            heap.give_back()  # Pillow's blocks of 16 MB would stay with this thread
+            malloc.give_back()  # Pillow's blocks of 16 MB would stay with this thread
 
 
 def decode_rgb(image: Image.Image) -> Image.Image:

@@ -1,19 +1,14 @@
 """Data sets that lie on the server: only those below one configured folder can be chosen from the app."""
 
-import os
 from pathlib import Path
 
+from explorer import paths
 from explorer.errors import DataError
-
-
-def data_folder() -> Path:
-    """The folder that the environment variable EXPLORER_DATA names, or ./data."""
-    return Path(os.environ.get("EXPLORER_DATA") or "data").resolve()
 
 
 def server_datasets() -> list[str]:
     """Names of the folders and zips directly in the data folder; none where the folder is absent."""
-    root = data_folder()
+    root = paths.data()
     if not root.is_dir():
         return []
     entries = [path for path in root.iterdir() if path.is_dir() or path.suffix.lower() == ".zip"]
@@ -22,7 +17,7 @@ def server_datasets() -> list[str]:
 
 def server_dataset(name: str) -> Path:
     """The path of a data set below the data folder; DataError where `name` leads out of it or to nothing."""
-    root = data_folder()
+    root = paths.data()
     path = root / name
     if not _is_below(path, root):
         raise DataError(f"'{name}' lies outside the data folder; choose one of the data sets listed there.")

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from explorer.data.images import ImageSource, open_image
 from explorer.models.formats.labels import Outputs
-from explorer.models.layout import check_tokens
 from explorer.models.preprocess import Fit, fit_photo, fit_rectangle, to_pixels
 from explorer.models.source import ModelSource
+from explorer.models.token_layout import check_tokens
 
 
 class Adapter(Protocol):

@@ -11,8 +11,8 @@ from explorer.models.backbone import Model
 from explorer.models.downloads import Progress, fetch
 from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
 from explorer.models.formats.reading import first_line
-from explorer.models.layout import read_grid
 from explorer.models.source import ModelSource
+from explorer.models.token_layout import read_grid
 
 
 @dataclass(frozen=True)

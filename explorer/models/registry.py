@@ -1,17 +1,15 @@
 """The models on offer: one table, data only, and what lies in checkpoints/."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from explorer import paths
 from explorer.errors import ExplorerError
 from explorer.models import downloads
 from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
 from explorer.models.source import ModelSource, TrainedFrom
 
-_PROJECT = Path(__file__).resolve().parents[2] / "checkpoints"
-CHECKPOINTS = Path(os.environ.get("EXPLORER_CHECKPOINTS") or _PROJECT)  # where people and training put models
 BUNDLED = "bundled"
 NAMED = 4  # classes in the line about a checkpoint
 TRAINED_FROM = "trained_from"  # key of a checkpoint's config.json that holds the fields of a TrainedFrom
@@ -108,19 +106,18 @@ def entries() -> list[Entry]:
 
 def local_entries() -> list[Entry]:
     """Folders saved by timm or transformers and weights files in checkpoints/; their keys are "checkpoints/NAME"."""
-    if not CHECKPOINTS.is_dir():
-        return []
-    return [_local(path) for path in sorted(_candidates(CHECKPOINTS)) if path.name != BUNDLED]
+    folder = paths.checkpoints()
+    return [_local(path) for path in sorted(_candidates(folder)) if path.name != BUNDLED] if folder.is_dir() else []
 
 
 def _candidates(folder: Path, depth: int = 2) -> list[Path]:
     """Model folders and loose weights files, down to `depth` folders deep."""
     found: list[Path] = []
     try:
-        paths = list(folder.iterdir())
+        inside = list(folder.iterdir())
     except OSError:  # not to be read by this user
         return []
-    for path in paths:
+    for path in inside:
         if path.name.startswith("."):
             continue
         if path.is_dir() and (path / "config.json").is_file():
@@ -133,7 +130,7 @@ def _candidates(folder: Path, depth: int = 2) -> list[Path]:
 
 
 def _local(path: Path) -> Entry:
-    name = path.relative_to(CHECKPOINTS)
+    name = path.relative_to(paths.checkpoints())
     return Entry(f"checkpoints/{name.as_posix()}", title(name), str(path), _about(path))
 
 
@@ -184,7 +181,7 @@ def lasting(source: str) -> str:
     path = resolve(source).resolve()
     if not source or find(source) or not path.exists():
         return source
-    own = CHECKPOINTS.resolve()
+    own = paths.checkpoints()
     return f"checkpoints/{path.relative_to(own).as_posix()}" if path.is_relative_to(own) else str(path)
 
 
@@ -196,13 +193,13 @@ def saved_epochs(source: str | Path) -> list[tuple[int, Path]]:
     folder = resolve(str(source)) / EPOCHS
     if not folder.is_dir():
         return []
-    paths = [path for path in folder.iterdir() if path.name.isdecimal() and (path / "config.json").is_file()]
-    return sorted((int(path.name), path) for path in paths)
+    found = [path for path in folder.iterdir() if path.name.isdecimal() and (path / "config.json").is_file()]
+    return sorted((int(path.name), path) for path in found)
 
 
 def epoch_entries(source: str | Path) -> list[Entry]:
     """The kept epochs of a checkpoint as entries, "checkpoints/NAME/epochs/003": for comparing, not for the picker."""
-    return [_local(path) for _, path in saved_epochs(source) if path.is_relative_to(CHECKPOINTS)]
+    return [_local(path) for _, path in saved_epochs(source) if path.is_relative_to(paths.checkpoints())]
 
 
 def title(path: Path) -> str:
@@ -241,9 +238,9 @@ def is_cached(entry: Entry) -> bool:
 def resolve(source: str) -> Path:
     """The path that a local source stands for; checkpoints/NAME is looked up beside the package."""
     if source == BUNDLED:
-        return _PROJECT / BUNDLED
+        return paths.BUNDLED
     name = source.removeprefix("checkpoints/")
-    return CHECKPOINTS / name if name != source and not Path(source).exists() else Path(source)
+    return paths.checkpoints() / name if name != source and not Path(source).exists() else Path(source)
 
 
 def default_source() -> str:

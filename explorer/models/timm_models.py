@@ -15,7 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from explorer.errors import CheckpointError, ModelError, UnsupportedModelError
-from explorer.models import layout
+from explorer.models import token_layout
 from explorer.models.adapters import TimmAdapter
 from explorer.models.backbone import Model
 from explorer.models.downloads import WEIGHTS, Progress, fetch
@@ -287,7 +287,7 @@ def wrap_timm(
         source=source,
         module=module,
         adapter=TimmAdapter(classifies=_classifies(anyway), fixed_size=_fixed_size(trunk)),
-        patch_size=layout.patch_side(_patch_sides(trunk)),
+        patch_size=token_layout.patch_side(_patch_sides(trunk)),
         depth=len(trunk.blocks),
         num_heads=_num_heads(trunk),
         width=anyway.embed_dim,
@@ -316,7 +316,7 @@ def _check_channels(trunk: Any, name: str) -> None:
 
 
 def _prefix_tokens(trunk: Any) -> tuple[str, ...]:
-    return layout.prefix_tokens(getattr(trunk, "embeds", trunk), getattr(trunk, "num_prefix_tokens", 0))
+    return token_layout.prefix_tokens(getattr(trunk, "embeds", trunk), getattr(trunk, "num_prefix_tokens", 0))
 
 
 def _embed(trunk: Any) -> Any:
@@ -341,7 +341,7 @@ def _fixed_size(trunk: Any) -> tuple[int, int] | None:
 def _input_size(module: Any, trunk: Any) -> int:
     """The size in whole patches: some models were trained on images of which they ignored a rim."""
     size = min(_fixed_size(trunk) or module.pretrained_cfg["input_size"][1:])
-    return size - size % layout.patch_side(_patch_sides(trunk))
+    return size - size % token_layout.patch_side(_patch_sides(trunk))
 
 
 def _classifies(module: Any) -> bool:

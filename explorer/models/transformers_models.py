@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from explorer.errors import CheckpointError, UnsupportedModelError
-from explorer.models import layout
+from explorer.models import token_layout
 from explorer.models.adapters import TransformersAdapter
 from explorer.models.backbone import Model
 from explorer.models.formats.additions import check_left_out, check_quantised, merge_adapters
@@ -233,11 +233,11 @@ def wrap_transformers(
         source=source,
         module=module,
         adapter=adapter,
-        patch_size=layout.patch_side(config.patch_size),
+        patch_size=token_layout.patch_side(config.patch_size),
         depth=config.num_hidden_layers,
         num_heads=config.num_attention_heads,
         width=config.hidden_size,
-        prefix_tokens=prefix_tokens or layout.prefix_tokens(backbone.embeddings),
+        prefix_tokens=prefix_tokens or token_layout.prefix_tokens(backbone.embeddings),
         class_names=getattr(anyway, "class_names", None) if classifies else None,
         outputs=meaning(anyway.config.problem_type, anyway.config.num_labels) if classifies else "classes",
         input_size=min(oblong) if oblong else _input_size(config, processor),
@@ -260,7 +260,7 @@ def _normalisation(family: Family, processor: dict[str, Any] | None) -> tuple:
 
 def _input_size(config: Any, processor: dict[str, Any] | None) -> int:
     """What the processor crops or resizes to, else what the configuration was trained at."""
-    patch = layout.patch_side(config.patch_size)
+    patch = token_layout.patch_side(config.patch_size)
     for field in ("crop_size", "size"):
         size = (processor or {}).get(field)
         size = (size.get("height") or size.get("shortest_edge")) if isinstance(size, dict) else size

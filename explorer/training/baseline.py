@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from explorer.evaluation.metrics import knn_accuracy, report
 from explorer.models.backbone import Model
 from explorer.training.batches import AugmentedInputs, CachedInputs, in_order
 from explorer.training.cache import decode, normalise
-from explorer.training.evaluation import knn_accuracy, report
 from explorer.training.examples import Examples
 from explorer.training.split import Split
 

@@ -20,7 +20,7 @@ from explorer.models.registry import EPOCHS, TRAINED_FROM, find
 from explorer.models.source import TrainedFrom
 from explorer.training.examples import Examples
 from explorer.training.plan import Plan
-from explorer.training.saves import save_tensors
+from explorer.training.runs.snapshots import save_tensors
 
 
 def save_checkpoint(

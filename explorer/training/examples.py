@@ -14,8 +14,9 @@ from explorer.data.report import DatasetReport, Item
 from explorer.data.splits import assign_splits
 from explorer.data.store import find_stored, hand_over
 from explorer.errors import TrainingError
-from explorer.training.folder import RunFolder
 from explorer.training.plan import Plan
+from explorer.training.runs.folder import RunFolder
+from explorer.words import size_in_words
 
 SIZES = {"cifar10": 2000}  # images of a built-in set to read; all of the others
 SPARE = 200 * 2**20  # bytes left free for weights, events and the checkpoint
@@ -106,10 +107,6 @@ def check_disk(folder: RunFolder, needed: int) -> None:
     free = shutil.disk_usage(folder.path).free + there
     if free < needed + SPARE:
         raise TrainingError(
-            f"The run needs {_disk(needed + SPARE)} of disk but only {_disk(free)} are free; free some space, "
-            "use fewer images a class, or train the classifier only (--train head)."
+            f"The run needs {size_in_words(needed + SPARE)} of disk but only {size_in_words(free)} are free; free some "
+            "space, use fewer images a class, or train the classifier only (--train head)."
         )
-
-
-def _disk(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"

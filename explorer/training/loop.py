@@ -14,8 +14,8 @@ from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImpor
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor
 
+from explorer.evaluation.metrics import scores
 from explorer.training.batches import AugmentedInputs, Batch, CachedInputs, epoch_seed, in_order, plan_batches
-from explorer.training.evaluation import scores
 from explorer.training.plan import Plan
 from explorer.training.split import Split
 

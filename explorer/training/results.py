@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from explorer.evaluation.metrics import predictions, report
 from explorer.training.curves import write_csv, write_html
-from explorer.training.evaluation import predictions, report
-from explorer.training.events import epochs_of, read_events
 from explorer.training.examples import Examples
-from explorer.training.folder import RunFolder, write_json
-from explorer.training.saves import Saved
+from explorer.training.runs.events import epochs_of, read_events
+from explorer.training.runs.folder import RunFolder, write_json
+from explorer.training.runs.snapshots import Saved
 
 
 def final_metrics(logits: np.ndarray, examples: Examples, saved: Saved) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from explorer.errors import PlanError
 from explorer.models.backbone import Model
-from explorer.training.convert import trainable_copy
+from explorer.models.trainable import trainable_copy
 from explorer.training.plan import Plan
 
 Arguments = tuple[tuple, dict]  # what a block takes besides the tokens

@@ -10,12 +10,12 @@ from explorer.data.images import open_image
 from explorer.errors import ImageError
 from explorer.models.backbone import Model
 from explorer.ui import cached
-from explorer.ui.attention_settings import DEFAULTS, change_settings, default_layer
 from explorer.ui.model_picker import pick_next
 from explorer.ui.navigation import page_named
 from explorer.ui.photo_picker import pick_photo_next
 from explorer.ui.photos import add_photo
 from explorer.ui.sidebar import pick_view_next
+from explorer.ui.view_settings import DEFAULTS, change_settings, default_layer
 
 PLAIN_SIDE = 224
 EARLIER = "layer", "head", "tab", "map"  # of the Attention page; Streamlit keeps such values between pages

@@ -13,13 +13,14 @@ from weakref import WeakKeyDictionary
 import streamlit as st
 
 import explorer
-from explorer import heap
+from explorer import malloc
 from explorer.attention.recording import Recording
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
 from explorer.models.source import ModelSource
 from explorer.ui.photos import Photo
+from explorer.words import size_in_words
 
 T = TypeVar("T")
 MODELS = 3  # a ViT-B is 330 MB
@@ -81,7 +82,7 @@ class _Shelf:
             while len(self.kept) >= RECORDINGS:
                 self.kept.popitem(last=False)
             self.kept[key] = record()
-            heap.give_back()
+            malloc.give_back()
         return self.kept[key]
 
 
@@ -93,7 +94,7 @@ def model_number(model: Model) -> int:
 
 @st.cache_resource(show_spinner=False)
 def _shelf() -> Any:
-    heap.settle()
+    malloc.settle()
     return _Shelf()
 
 
@@ -143,7 +144,7 @@ class _Loader:
 
         def load() -> Model:
             model = explorer.load_model(source, progress=progress)
-            heap.give_back()
+            malloc.give_back()
             return model
 
         job.future = self.pool.submit(load)
@@ -160,13 +161,9 @@ def _show_progress(job: _Job) -> None:
     while not job.future.done():
         if job.total:
             place.progress(
-                min(1.0, job.done / job.total), f"Downloading: {_megabytes(job.done)} of {_megabytes(job.total)}"
+                min(1.0, job.done / job.total), f"Downloading: {size_in_words(job.done)} of {size_in_words(job.total)}"
             )
         else:
             place.progress(0.0, "Loading the model …")
         time.sleep(POLL)
     place.empty()
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"

@@ -46,6 +46,17 @@ def _settings(source: ModelSource) -> dict[str, Any]:
     return {"model": source.source, "arch": source.arch or "", "heads": source.num_heads, GRID: source.grid or ""}
 
 
+def pick_second_model(label: str, key: str, first: str) -> Model:
+    """A model picker like the sidebar's, at first with another than that one; ExplorerError where it can't load.
+
+    A bare weights file gets the same fields as in the sidebar, their keys beginning with `key`.
+    """
+    others = [entry.key for entry in registry.entries() if entry.key != first and registry.is_cached(entry)]
+    source = model_box(label, key, others[0] if others else registry.BUNDLED)
+    write(key, source)  # always: which model is the default depends on what lies on this machine
+    return load_picked(source, f"{key}_")
+
+
 def model_box(label: str, key: str, default: str) -> str:
     """The box itself: the key of an entry, or what was typed. Its choice is in the session, not yet in the address."""
     entries = registry.entries()

@@ -1,5 +1,6 @@
 """The photo picker: a drop zone for one's own, the camera, samples that come along, and thumbnails to switch."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import streamlit as st
@@ -7,7 +8,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.samples import SAMPLES
 from explorer.errors import DiskError, ImageError
-from explorer.ui.address import keep_in_address, write
+from explorer.ui.address import by_key, keep_in_address, take, write
 from explorer.ui.components.photo_strip import photo_strip
 from explorer.ui.messages import check_link, say, sentence_of
 from explorer.ui.photos import Photo, add_photo, clear_photos, my_photos, samples
@@ -40,6 +41,28 @@ def pick_photo() -> Photo:
 def pick_photo_next(photo: Photo) -> None:
     """Have the picker show that photo, one of the session's or a sample, from the next run on."""
     st.session_state[_PICKED] = photo.key
+
+
+def pick_second_photo(label: str, key: str, first: str) -> Photo:
+    """One of the session's photos and the samples, at first another than the one of source `first`."""
+    photos = {photo.key: photo for photo in (*my_photos(), *samples())}
+    counts = Counter(photo.title for photo in photos.values())
+    labels = {
+        name: photo.title if counts[photo.title] == 1 else f"{photo.title} ({name[:6]})"
+        for name, photo in photos.items()
+    }
+    default = next((name for name, photo in photos.items() if photo.source != first), next(iter(photos)))
+    check_link(key, lambda text: _read_second(labels, text) is not None, f"one of {', '.join(SAMPLES)}")
+    take(key, lambda text: _read_second(labels, text), default)
+    photo = photos[st.selectbox(label, list(photos), key=key, format_func=labels.__getitem__, persist_state="session")]
+    sample = photo.source.removeprefix("sample:")
+    write(key, sample if sample in SAMPLES and photo.key != default else None)
+    return photo
+
+
+def _read_second(labels: dict[str, str], text: str) -> str | None:
+    """A photo by its key, a sample also by its name alone, as links have it."""
+    return f"sample:{text}" if text in SAMPLES else by_key(labels)(text)
 
 
 def _picked(choices: Sequence[Photo]) -> Photo:

@@ -9,12 +9,11 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 import explorer
+from explorer import paths
 from explorer.errors import ExplorerError
-from explorer.models import registry
 from explorer.models.formats.config import WEIGHT_SUFFIXES
 from explorer.models.source import ModelSource
-from explorer.training.jobs import list_runs
-from explorer.training.options import runs_folder
+from explorer.training.runs.jobs import list_runs
 from explorer.ui.address import number, take, write
 from explorer.ui.messages import sentence_of
 from explorer.ui.uploads import keep_upload, let_go, trim
@@ -82,7 +81,7 @@ def file_settings(source: str, prefix: str, in_address: bool = False) -> ModelSo
 
 def _add(file: UploadedFile, settings: ModelSource) -> ModelSource:
     """The file's new entry in checkpoints/; an ExplorerError, and nothing kept, where it is no model."""
-    folder = registry.CHECKPOINTS
+    folder = paths.checkpoints()
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".upload-") as private:
         path = Path(private) / safe_name(file.name)
@@ -100,7 +99,7 @@ def _drop_oldest(folder: Path, newest: str) -> None:
     with listed.open("a", encoding="utf-8") as file:
         file.write(f"{newest}\n")
     names = set(listed.read_text(encoding="utf-8").split("\n")) & {path.name for path in folder.iterdir()}
-    active = [run.options for run in list_runs(runs_folder()) if run.options and run.state.active]
+    active = [run.options for run in list_runs(paths.runs()) if run.options and run.state.active]
     trim([folder / name for name in names], LIMIT, {newest, *(Path(options.model.source).name for options in active)})
 
 
@@ -111,4 +110,4 @@ def safe_name(name: str) -> str:
 
 def _free_name(path: Path) -> str:
     names = [path.name, *(f"{path.stem}-{number}{path.suffix}" for number in range(2, 1000))]
-    return next(name for name in names if not (registry.CHECKPOINTS / name).exists())
+    return next(name for name in names if not (paths.checkpoints() / name).exists())

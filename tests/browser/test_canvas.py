@@ -11,8 +11,8 @@ from playwright.sync_api import Page
 import explorer
 from explorer.rendering.colormaps import colorize
 from explorer.rendering.overlay import enlarge, normalize
-from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
 from explorer.rendering.view import limits, shown_map
+from explorer.web.payload import canvas_markup, canvas_payload, canvas_script
 from tests.tiny import photo, tiny_model, with_artefacts
 from tests.views import changed, view_of
 

@@ -9,10 +9,10 @@ from plotly.offline import get_plotlyjs
 
 import explorer
 from explorer.cli import main
-from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
 from explorer.training.curves import write_html
 from explorer.ui.components import asset, script
 from explorer.ui.components.live_chart import LIBRARY
+from explorer.web.payload import canvas_markup, canvas_payload, canvas_script
 from tests.tiny import photo, tiny_model
 from tests.views import view_of
 
@@ -120,7 +120,7 @@ def payload() -> str:
 
 def test_the_live_canvas_goes_on_when_a_call_is_overtaken(page):
     html, css = canvas_markup()
-    mount(page, f"<style>{css}</style>{html}", script(canvas_script("streamlit.js")), payload())
+    mount(page, f"<style>{css}</style>{html}", script(canvas_script(), asset("live_canvas.js")), payload())
     picture = page.locator("[data-part=picture]")
     page.locator(".live[data-layer]").wait_for()
     page.evaluate("cleanUp()")

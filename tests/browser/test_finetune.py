@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from explorer.training import jobs
-from explorer.training.folder import RunFolder
-from explorer.training.options import read_config
+from explorer.training.runs import jobs
+from explorer.training.runs.folder import RunFolder
+from explorer.training.runs.options import read_config
 from tests.browser.conftest import TINY
 from tests.browser.server import running_app
 from tests.digits import digits_zip

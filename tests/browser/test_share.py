@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 import explorer
 from explorer.data.samples import sample_photo
-from explorer.rendering.html import live_page
 from explorer.rendering.view import shown_map
+from explorer.web.live_page import live_page
 from tests.browser.conftest import TINY, drawn_weights
 from tests.tiny import photo, tiny_model, with_artefacts
 from tests.views import view_of

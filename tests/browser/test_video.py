@@ -6,7 +6,7 @@ from playwright.sync_api import Page, expect
 
 from explorer.data.video import read_clip
 from explorer.rendering.video import mp4
-from explorer.ui.video_view import PREVIEW
+from explorer.ui.video.view import PREVIEW
 from tests.browser.conftest import TINY, settled_box
 from tests.tiny import photo
 

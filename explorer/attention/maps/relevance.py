@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from explorer.attention import weights
+from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.sdpa import arguments
-from explorer.attention.switches import visible_attention
 from explorer.data.samples import SAMPLE
 from explorer.errors import QueryError, RecordingError
 

@@ -5,15 +5,15 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component
 
-from explorer.rendering.payload import canvas_markup, canvas_payload, canvas_script
-from explorer.ui.components import script
+from explorer.ui.components import asset, script
 from explorer.ui.state import Current
+from explorer.web.payload import canvas_markup, canvas_payload, canvas_script
 
 KEY = "hero"
 _PIN = "hero_pin"  # what a click pinned: {"photo", "query", "seq"}
 _html, _css = canvas_markup()
 _ALONE = ".live { grid-template-columns: minmax(0, 1fr); } .tools, .heads { display: none; }"
-_component = component("vit_hero", html=_html, css=_css + _ALONE, js=script(canvas_script("streamlit.js")))
+_component = component("vit_hero", html=_html, css=_css + _ALONE, js=script(canvas_script(), asset("live_canvas.js")))
 
 
 def hero(now: Current, layer: int) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from streamlit.components.v2 import component
 
-from explorer.rendering.payload import canvas_markup, canvas_script
 from explorer.ui.components import asset, script
+from explorer.web.payload import canvas_markup, canvas_script
 
 _html, _css = canvas_markup()
 _SIDES = (

@@ -1,0 +1,144 @@
+"""finetune: from images in class folders and a base model to a checkpoint, all of it told in a run folder."""
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+
+from explorer.data.report import DatasetReport
+from explorer.errors import PlanError, TrainingError
+from explorer.models.backbone import Model
+from explorer.models.source import ModelSource
+from explorer.training.loop import Stopped
+from explorer.training.pipeline import Work
+from explorer.training.plan import Plan
+from explorer.training.runs.events import rewind
+from explorer.training.runs.failures import recorded_failures
+from explorer.training.runs.folder import RunFolder, State
+from explorer.training.runs.options import create_run, new_options, read_config
+from explorer.training.runs.progress import told
+from explorer.training.runs.queue import MachineQueue
+from explorer.training.runs.reporter import Progress, Reporter
+from explorer.training.runs.snapshots import saved_epochs
+
+RESUMABLE = ("starting", "stopped", "interrupted", "failed")  # starting: this process was launched for it
+LONGEST_WAIT = timedelta(days=2)  # the other processes of a launch wait this long while the first stands in the queue
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run that ended well: status finished or stopped; no metrics or checkpoint where it stopped before training."""
+
+    run_dir: Path
+    status: str
+    metrics: dict[str, Any]
+    checkpoint: Path | None
+
+
+def finetune(
+    path: str | Path | DatasetReport,
+    source: str | Path | ModelSource | Model,
+    plan: Plan | None = None,
+    run_dir: str | Path = "runs/run",
+    *,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    stop_after: int | None = None,
+    onnx: bool = False,
+    tensorboard: bool = False,
+    arch: str | None = None,
+    num_heads: int | None = None,
+    grid: str | None = None,
+    progress: Progress | bool = True,
+) -> Result:
+    """Fine-tune a Vision Transformer on a zip or folder of class folders, or on what read_dataset found in one.
+
+    source: what load_model takes, with arch, num_heads and grid, or a loaded Model. run_dir: a new folder for the run,
+    or with resume=True one that was stopped, interrupted or failed. checkpoint: the folder to make; by default
+    checkpoints/<name> beside the folder "runs" that holds run_dir, else run_dir/checkpoint. Result.checkpoint is its
+    path, and explorer.load_model(result.checkpoint) opens it. stop_after: stop, as if asked to, after so many epochs.
+    progress: True shows a bar on stderr, or lines where that is no terminal; False nothing; a function is called with
+    the State as it changes. Waits while another job runs on this machine.
+    Raises DataError, ModelError or PlanError for bad input, which leave no run behind; TrainingError for a full disk or
+    lost memory.
+    """
+    folder, main = RunFolder(run_dir), int(os.environ.get("RANK", 0)) == 0
+    loaded = source if isinstance(source, Model) else None
+    given = path if isinstance(path, DatasetReport) else None
+    if resume:
+        if main:
+            _reopen(folder)
+        options, plan = read_config(folder)
+    else:
+        plan = (plan or Plan()).resolved()
+        model = source.loaded_from if isinstance(source, Model) else ModelSource.of(source, arch, num_heads, grid)
+        data = path.source if isinstance(path, DatasetReport) else path
+        options = new_options(folder, data, model, checkpoint=checkpoint, onnx=onnx, tensorboard=tensorboard)
+        if main:
+            create_run(folder, options, plan)
+    with recorded_failures(folder, main, new=not resume), ExitStack() as stack:
+        show = stack.enter_context(told(folder.name, progress)) if main else None
+        if main:
+            folder.write_state(State("running", epochs=plan.epochs))
+        reporter = Reporter(folder, main, plan.epochs, show, options.tensorboard)
+        stack.callback(reporter.close)
+        stop = folder.stop_request.exists
+        try:
+            if main:
+                _wait_for_turn(stack, folder, reporter, stop)
+            work = Work(folder, start_accelerator(plan), reporter, options, plan, stop, given)
+            metrics, status = work.run(loaded, stop_after)
+        except Stopped:  # before there was anything to keep
+            reporter.update(status="stopped", place=None, seconds_left=None)
+            reporter.emit("end", status="stopped")
+            return Result(folder.path, "stopped", {}, None)
+        return Result(folder.path, status, metrics, Path(options.checkpoint))
+
+
+def start_accelerator(plan: Plan) -> Accelerator:
+    """accelerate's view of the devices and processes; PlanError for a precision that they can't compute in."""
+    waits = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
+    try:
+        return Accelerator(mixed_precision=mixed_precision(plan), kwargs_handlers=[waits])
+    except ValueError as error:  # no such arithmetic on this device, or this process already trained in another
+        raise PlanError(
+            f"precision {plan.precision} can't be used here ({error}); use auto in a new process."
+        ) from error
+
+
+def mixed_precision(plan: Plan) -> str:
+    """accelerate's name for the plan's precision: auto is bfloat16 where a CUDA device computes in it, else float32.
+
+    On CPUs without bfloat16 units autocast is several times slower than float32, and on MPS it gains little for ViTs.
+    """
+    if plan.precision == "auto":
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+    return {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[plan.precision]
+
+
+def _reopen(folder: RunFolder) -> None:
+    """Claim the folder of a run that goes on, or that was made for this process; TrainingError for any other."""
+    status = folder.read_state().status
+    if status not in RESUMABLE:
+        raise TrainingError(f"Only a stopped, interrupted or failed run can be resumed; {folder.name!r} is {status}.")
+    folder.stop_request.unlink(missing_ok=True)
+    rewind(folder.events, saved_epochs(folder))
+
+
+def _wait_for_turn(stack: ExitStack, folder: RunFolder, reporter: Reporter, stop: Callable[[], bool]) -> None:
+    """Stand in line until this job may run, which it does until the stack closes; raises Stopped."""
+
+    def waiting(place: int) -> None:
+        reporter.update(status="queued", place=place)
+        if stop():
+            raise Stopped
+
+    stack.enter_context(MachineQueue().turn(folder.path, waiting))
+    reporter.update(status="running", phase="reading", place=None)

@@ -1,0 +1,190 @@
+"""Training jobs in processes of their own: start, list, watch, stop, resume, delete, all through the run folder."""
+
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from explorer import paths
+from explorer.errors import ExplorerError, TrainingError
+from explorer.models.source import ModelSource
+from explorer.training.plan import Plan
+from explorer.training.runs.events import read_events
+from explorer.training.runs.folder import RunFolder, State, read_json, write_json
+from explorer.training.runs.options import (
+    Options,
+    create_run,
+    default_checkpoint,
+    new_options,
+    read_config,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as a list shows it; metrics is None before the end, plan and options where they can't be read."""
+
+    folder: RunFolder
+    state: State
+    options: Options | None
+    plan: Plan | None
+    metrics: dict[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events so far."""
+        return read_events(self.folder.events)
+
+
+def start(
+    data: str | Path,
+    model: str | ModelSource,
+    plan: Plan,
+    name: str,
+    runs: Path | None = None,
+    *,
+    onnx: bool = False,
+    tensorboard: bool = False,
+    stored: Path | None = None,
+) -> RunFolder:
+    """Write a run's config.json and start its process, which outlives this one; returns its folder.
+
+    stored: the folder of the data as read already (see explorer.data.store).
+    Raises TrainingError for a name that can't be used or is taken. What goes wrong later is told by the run's state.
+    """
+    folder = RunFolder(run_path(name, runs))
+    options = new_options(folder, data, ModelSource.of(model), stored=stored, onnx=onnx, tensorboard=tensorboard)
+    plan = plan.resolved()
+    try:
+        create_run(folder, options, plan)
+        _launch(folder, State("starting", epochs=plan.epochs))
+    except OSError as error:
+        if not isinstance(error, FileExistsError):  # that one is a run which another window began just now
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise TrainingError(f"The run {name!r} can't be started in {folder.path.parent} ({error.strerror}).") from error
+    return folder
+
+
+def resume(name: str, runs: Path | None = None) -> RunFolder:
+    """Go on with a stopped, interrupted or failed run in a new process."""
+    run = read_run(name, runs)
+    if run.state.active or run.state.status == "finished":
+        raise TrainingError(f"The run {name!r} is {run.state.status}; only one that stopped early can be resumed.")
+    try:
+        _launch(run.folder, replace(run.state, status="starting", error=None))
+    except OSError as error:  # the disk that ended it may still be full
+        raise TrainingError(f"The run {name!r} can't be resumed ({error.strerror}); nothing of it is lost.") from error
+    return run.folder
+
+
+def stop(name: str, runs: Path | None = None) -> None:
+    """Ask a run to stop after its current step; it keeps the best weights so far and ends as stopped."""
+    run = read_run(name, runs)
+    if run.state.active:
+        run.folder.stop_request.touch()
+
+
+def delete(name: str, runs: Path | None = None) -> None:
+    """Delete a run's folder, never its checkpoint; raises TrainingError while it is active."""
+    run = _read_damaged(run_path(name, runs))
+    if run.state.active:
+        raise TrainingError(f"The run {name!r} is {run.state.status}; stop it before deleting it.")
+    while run.folder.path.is_dir():
+        with suppress(FileNotFoundError):  # its process, which has just ended, may be taking its last file away
+            shutil.rmtree(run.folder.path)
+
+
+def read_run(name: str, runs: Path | None = None) -> Run:
+    """One run; raises TrainingError where there is none of that name."""
+    folder = RunFolder(run_path(name, runs))
+    state = folder.read_state()
+    options = plan = None
+    if folder.config.is_file():
+        try:
+            options, plan = read_config(folder)
+        except ExplorerError:  # one damaged file must not hide the run: its state still tells, and it can be deleted
+            options = plan = None
+    metrics = read_json(folder.metrics) if folder.metrics.is_file() else None
+    return Run(folder, state, options, plan, metrics)
+
+
+def list_runs(runs: Path | None = None) -> list[Run]:
+    """All runs, newest first; one whose files are damaged as failed, so that it hides no other and can be deleted."""
+    runs = runs or paths.runs()
+    if not runs.is_dir():
+        return []
+    found = [path for path in runs.iterdir() if (path / "state.json").is_file() and not path.is_symlink()]
+    found.sort(key=lambda path: path.stat().st_ctime, reverse=True)
+    return [_read_damaged(path) for path in found]
+
+
+def _read_damaged(path: Path) -> Run:
+    try:
+        return read_run(path.name, path.parent)
+    except TrainingError as error:
+        if not (path / "state.json").is_file():
+            raise
+        return Run(RunFolder(path), State("failed", error=str(error)), None, None, None)
+
+
+def run_path(name: str, runs: Path | None = None) -> Path:
+    """runs/name, for names that stay inside that folder; raises TrainingError for others."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise TrainingError(
+            f"{name!r} can't name a run: use up to 80 letters, digits, dots, dashes and underscores, "
+            "a letter or digit first."
+        )
+    path = (runs or paths.runs()) / name
+    if path.is_symlink():
+        raise TrainingError(f"The run {name!r} is a link to another folder, so it is left alone.")
+    return path
+
+
+def free_name(data: str | Path, train: str, runs: Path | None = None) -> str:
+    """A name for a new run that neither a run nor a checkpoint has: data-train, with a number where needed."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(data).stem).strip("-._")[:40] or "run"
+    base, number = f"{stem}-{train}", 1
+    while True:
+        name = base if number == 1 else f"{base}-{number}"
+        path = (runs or paths.runs()) / name
+        if not path.exists() and not default_checkpoint(path).exists():
+            return name
+        number += 1
+
+
+def _launch(folder: RunFolder, state: State) -> None:
+    """Start the process that does what config.json says, from the last finished epoch on; its words go into log.txt.
+
+    It has a session of its own, so that it outlives the server that started it.
+    """
+    runs = folder.path.parent.resolve()
+    write_json(folder.state, asdict(state))
+    folder.process.unlink(missing_ok=True)
+    folder.stop_request.unlink(missing_ok=True)
+    with folder.log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "explorer", "finetune", "--resume", "--name", folder.name, "--runs", str(runs)],
+            cwd=paths.PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    started = psutil.Process(process.pid).create_time()
+    try:
+        write_json(folder.process, {"pid": process.pid, "process_started": started})
+    except OSError:
+        process.kill()  # no one could watch it
+        raise
+    finally:  # an ended process that no one waits for stays in the system's table as a zombie
+        threading.Thread(target=process.wait, daemon=True).start()

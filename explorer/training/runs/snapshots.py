@@ -1,0 +1,111 @@
+"""What a run keeps after every epoch, so that a killed one goes on to the same result as an unbroken one."""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from explorer.training.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where training stands after `epoch` whole epochs; order and augmentation follow from the seed and the epoch."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    knn_accuracy: float = 0.0
+
+    def after(self, epoch: int, val_loss: float) -> "Saved":
+        """The same after one more epoch; a lower validation loss makes it the best."""
+        if val_loss < self.best_loss:
+            return replace(self, epoch=epoch, best_epoch=epoch, best_loss=val_loss)
+        return replace(self, epoch=epoch)
+
+    def patience_is_over(self, patience: int | None) -> bool:
+        return patience is not None and self.epoch - self.best_epoch >= patience
+
+
+def save_best(folder: RunFolder, weights: dict[str, Tensor]) -> None:
+    _replace(folder.best, lambda partial: save_tensors(partial, weights))
+
+
+def keep_epoch(folder: RunFolder, epoch: int, weights: dict[str, Tensor]) -> None:
+    """Keep an epoch's trained tensors until the checkpoint is made."""
+    folder.epochs.mkdir(exist_ok=True)
+    _replace(folder.epochs / f"{epoch}.safetensors", lambda partial: save_tensors(partial, weights))
+
+
+def kept_epochs(folder: RunFolder) -> dict[int, Path]:
+    """What keep_epoch wrote."""
+    return {int(path.stem): path for path in folder.epochs.glob("[0-9]*.safetensors")}
+
+
+def save_epoch(folder: RunFolder, saved: Saved, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """One file for weights, optimizer, schedule and place: after a kill they always belong to the same epoch."""
+    content = {**asdict(saved), "weights": weights, "state": state}
+    _replace(folder.resume, lambda partial: _save_pickled(partial, content))
+
+
+def save_last(folder: RunFolder, weights: dict[str, Tensor]) -> None:
+    _replace(folder.last, lambda partial: save_tensors(partial, weights))
+
+
+def load_saved(folder: RunFolder) -> tuple[Saved, dict[str, Tensor], dict[str, Any]]:
+    """(where training stands, weights, optimizer and schedule)."""
+    content = torch.load(folder.resume, weights_only=True)
+    weights, state = content.pop("weights"), content.pop("state")
+    return Saved(**content), weights, state
+
+
+def saved_epochs(folder: RunFolder) -> int:
+    """How many whole epochs a run can go on from."""
+    return load_saved(folder)[0].epoch if folder.resume.is_file() else 0
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file with the rights of any new file: the library's own is readable by its owner alone."""
+    path.touch()
+    rights = stat.S_IMODE(path.stat().st_mode)
+    with _system_errors():
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    path.chmod(rights)
+
+
+def _save_pickled(path: Path, content: dict[str, Any]) -> None:
+    with _system_errors(), path.open("wb") as file:  # with a mere path torch would not say why it failed
+        torch.save(content, file)
+
+
+@contextmanager
+def _system_errors() -> Iterator[None]:
+    """Raise the system's own error, such as a full disk, which torch and safetensors wrap in errors of theirs."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        told, cause = re.search(r"\(os error (\d+)\)", str(error)), error.__context__
+        number = int(told[1]) if told else cause.errno if isinstance(cause, OSError) else None
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number)) from error
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,99 @@
+"""The Share tab: the view as files that leave the app, made only when clicked."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import streamlit as st
+
+from explorer.attention.maps.kind import MapKind
+from explorer.attention.recording import Recording
+from explorer.data.samples import SAMPLE
+from explorer.rendering.figures import figure
+from explorer.rendering.gif import layers_gif
+from explorer.rendering.python_script import python_script
+from explorer.rendering.view import View, png, save_npz
+from explorer.ui.map_picker import Shown, on_canvas, pick_map
+from explorer.ui.state import shown_photo
+from explorer.ui.view_settings import download_name
+from explorer.web.live_page import live_page
+
+A_ROW = 4  # files side by side
+
+
+class File(NamedTuple):
+    """One form of a view."""
+
+    label: str
+    ending: str
+    mime: str
+    make: Callable[[], bytes | str]
+    about: str
+    fits: Callable[[MapKind], object] = lambda kind: True  # which kinds of map it exists for
+
+
+def share_tab(rec: Recording, view: View) -> None:
+    """Every form of one map of the view; the page's address restores it too."""
+    shown = pick_map(on_canvas(rec, view))
+    if shown is None:
+        return
+    name = download_name(rec, shown.view)
+    st.caption(f"The address of this page brings this view back{_not_in_link(shown.view)}. To take it elsewhere:")
+    _buttons(name, [file for file in _files(rec, shown) if file.fits(shown.view.map.row)])
+    st.markdown("**This view as Python**: the script writes the same maps (NPZ), and the picture.")
+    st.code(python_script(shown.view), language="python")
+    if own := own_photos(shown.view):
+        st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
+
+
+def _buttons(name: str, files: list[File]) -> None:
+    """Row after row, so that they keep their order on a phone, where columns lie one below the other."""
+    for start in range(0, len(files), A_ROW):
+        for place, file in zip(st.columns(A_ROW), files[start : start + A_ROW], strict=False):
+            place.download_button(
+                file.label, file.make, f"{name}.{file.ending}", file.mime, on_click="ignore", width="stretch",
+                help=file.about, key=f"share_{file.ending}",
+            )  # fmt: skip
+
+
+def own_photos(view: View) -> list[str]:
+    """The view's images that a person dropped in: neither link nor script holds them."""
+    images = (view.photo.image, view.map.other_image)
+    return [image for image in images if image is not None and not image.startswith(SAMPLE)]
+
+
+def _not_in_link(view: View) -> str:
+    own = own_photos(view)
+    return f", except {' and '.join(own)}: a link can't hold photos of your own" if own else ""
+
+
+def _files(rec: Recording, shown: Shown) -> tuple[File, ...]:
+    view, second, photo = shown.view, shown.second, shown_photo().image
+    row = view.map.row
+    drawn = "All heads of the layer, labelled." if row.has_layers_and_heads else "Photo and map, labelled."
+    moving = row.sweep.help if row.sweep else ""
+    heads, layers = (partial(figure, view, rec, of, second, photo) for of in ("heads", "layers"))
+    return (
+        File("Figure (SVG)", "svg", "image/svg+xml", lambda: heads().svg(), drawn),
+        File("Figure (PDF)", "pdf", "application/pdf", lambda: heads().pdf(), drawn),
+        File(
+            "Every layer × head (PDF)", "all.pdf", "application/pdf", lambda: layers().pdf(), "One page.",
+            lambda kind: kind.has_layers_and_heads,
+        ),
+        File(
+            "Through the layers (GIF)", "gif", "image/gif", lambda: layers_gif(view, rec, photo=photo), moving,
+            lambda kind: kind.sweep,
+        ),
+        File(
+            "Live page (HTML)", "html", "text/html", lambda: live_page(view, rec),
+            "One file; hovering works offline.", lambda kind: kind.live,
+        ),
+        File(
+            "Picture (PNG)", "png", "image/png", lambda: png(view, rec, 4, second, photo),
+            "In the photo's own resolution.",
+        ),
+        File(
+            "Maps (NPZ)", "npz", "application/octet-stream", lambda: save_npz(view, rec, second),
+            "Map, mask, photo and every setting.",
+        ),
+    )  # fmt: skip

@@ -1,0 +1,120 @@
+"""The tabs under the canvas; only the open one is computed."""
+
+import streamlit as st
+
+from explorer.attention.metrics import head_entropy, mean_attention_distance, prefix_share
+from explorer.attention.queries import query_name
+from explorer.attention.recording import Recording
+from explorer.rendering.view import View, picture
+from explorer.ui.attention.artefacts import artefacts_tab
+from explorer.ui.attention.evidence import evidence_tab
+from explorer.ui.attention.figures import in_blocks, matrix_figure, mosaic, mosaic_figure
+from explorer.ui.attention.relevance import relevance_tab
+from explorer.ui.attention.share import share_tab
+from explorer.ui.map_picker import on_canvas, pick_settings
+from explorer.ui.view_settings import asked_from, layer_words
+from explorer.ui.widgets import PLAIN
+
+
+def tabs(rec: Recording, view: View) -> None:
+    """More of what the canvas shows: all layers, what it means for a class, whether it matters, and files of it."""
+    for tab, draw in zip(st.tabs(list(TABS), key="tab", bind="query-params"), TABS.values(), strict=True):
+        if tab.open:
+            with tab:
+                draw(rec, view)
+
+
+def _mosaic(rec: Recording, view: View) -> None:
+    st.caption(f"Every layer and head, from {asked_from(rec, view)}. Click a tile to show it above.")
+    accent = st.get_option(f"theme.{st.context.theme.type or 'light'}.primaryColor") or "#ff4b4b"
+    shown = mosaic(rec, view)
+    figure = mosaic_figure(shown, rec.grid, view.map["layer"], view.map["head"], accent)
+    st.plotly_chart(figure, key="mosaic", on_select=_take_tile, selection_mode="points", width="stretch", config=PLAIN)
+
+
+def _take_tile() -> None:
+    points = st.session_state["mosaic"]["selection"]["points"]
+    if points:
+        st.session_state["layer"] = int(points[0]["x"])
+        st.session_state["head"] = str(int(points[0]["y"]))
+
+
+def _rollout(rec: Recording, view: View) -> None:
+    st.caption(
+        "Attention followed through the layers down to the input patches (Abnar & Zuidema 2020), beside the attention "
+        "of the layer and head above."
+    )
+    shown = pick_settings("rollout", on_canvas(rec, view))
+    if shown is None:
+        return
+    rolled = shown.view
+    with st.spinner("Following the attention through the layers …", show_time=False):
+        left, right = picture(rolled, rec, zoom=2), picture(view, rec, zoom=2)
+    asked = asked_from(rec, view)
+    rollout_at, raw_at = st.columns(2)
+    rollout_at.image(
+        left, caption=f"Rollout from {asked}, layers {rolled.map['start_layer']} to {rec.depth - 1}", width="stretch"
+    )
+    raw_at.image(
+        right,
+        caption=f"Attention from {asked}, {layer_words(view)}",
+        width="stretch",
+    )
+
+
+def _matrix(rec: Recording, view: View) -> None:
+    layer, head = view.map["layer"], view.map["head"]
+    pattern = rec.matrix(layer, head, "pattern")
+    block = in_blocks(pattern)[1]
+    first = f"first {', '.join(rec.prefix_tokens)}, then the patches row by row" if rec.prefix_tokens else "row by row"
+    averaged = f" Each cell is the mean of {block} × {block} tokens." if block > 1 else ""
+    st.caption(f"Every token asks (rows) every token (columns), {first}.{averaged}")
+    both = {"Scores, before softmax": rec.matrix(layer, head, "scores"), "Pattern, after softmax": pattern}
+    for column, (title, matrix) in zip(st.columns(2), both.items(), strict=True):
+        column.markdown(f"**{title}**")
+        figure = matrix_figure(matrix, view.look.colormap)
+        column.plotly_chart(figure, key=title, width="stretch", config=PLAIN)
+
+
+def _numbers(rec: Recording, view: View) -> None:
+    layer, query = view.map["layer"], view.map["query"]
+    st.caption(f"Layer {layer}, from {query_name(query or rec.default_query)}; distances over all patch queries.")
+    weights = rec.rows(layer, query)
+    table = {
+        "head": list(range(rec.num_heads)),
+        "entropy": head_entropy(rec, layer, query),
+        "distance": mean_attention_distance(rec, layer),
+        "prefix": 100 * prefix_share(rec, layer, query),
+        "highest": weights[:, len(rec.prefix_tokens) :].max(axis=1),
+    }
+    number = st.column_config.NumberColumn
+    columns = {
+        "head": number("Head"),
+        "entropy": number(
+            "Entropy (nats)",
+            format="%.2f",
+            help="How widely it looks. 0: all on one token; ln(tokens): spread evenly. 1 nat is 1.44 bits.",
+        ),
+        "distance": number("Mean distance (pixels)", format="%.1f", help="How far patches look, weighted by attention"),
+        "prefix": st.column_config.ProgressColumn(
+            "On prefix tokens",
+            format="%.1f %%",
+            min_value=0,
+            max_value=100,
+            help="What lands on cls and registers",
+        ),
+        "highest": number("Highest weight on a patch", format="%.4f"),
+    }
+    st.dataframe(table, column_config=columns, hide_index=True, width="stretch")
+
+
+TABS = {
+    "Layers × heads": _mosaic,
+    "Rollout": _rollout,
+    "Relevance": relevance_tab,
+    "Evidence": evidence_tab,
+    "Artefact tokens": artefacts_tab,
+    "Matrix": _matrix,
+    "Numbers": _numbers,
+    "Share": share_tab,
+}

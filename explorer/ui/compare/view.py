@@ -1,0 +1,219 @@
+"""The parts of the Compare page: the second recording, the linked canvases, the difference, what changed most."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import streamlit as st
+
+from explorer.attention.divergence import Change, Divergence, divergence
+from explorer.attention.queries import FUSIONS, Query, head_name, parse_head, query_text
+from explorer.attention.recording import Recording
+from explorer.errors import ExplorerError
+from explorer.models.backbone import Model
+from explorer.rendering.charts import divergence_figure
+from explorer.rendering.comparison import EQUAL, difference_map, paint_difference, second_view
+from explorer.rendering.view import View, picture
+from explorer.ui import cached
+from explorer.ui.address import write
+from explorer.ui.components.linked import linked_canvases
+from explorer.ui.messages import check_switch, plain, sentence_of
+from explorer.ui.model_picker import pick_second_model
+from explorer.ui.state import Current
+from explorer.ui.view_settings import (
+    asked_from,
+    change_settings,
+    check_layer_and_head,
+    check_query,
+    checked_query,
+    default_layer,
+    head_options,
+    layer_words,
+    settings,
+)
+from explorer.ui.widgets import PLAIN
+from explorer.web.payload import canvas_payload
+
+CANVASES, QUERY, SEQ = "linked", "query", "linked_seq"
+SHOWN_CHANGES = 12
+ROUNDING = 1e-10  # bits that float32 alone may leave between equal heads; they grow with a change's square
+IN_USE = "second_in_use"  # the newest second model that could be recorded
+SAME = "Both are the same model: pick another one, upload weights, or fine-tune one first."
+
+
+def pick_second(now: Current) -> Recording | None:
+    """The picked second model's recording; where there is none, a sentence and that of the last one that worked.
+
+    None where no second model worked in this session yet.
+    """
+    try:
+        second = pick_second_model("Compare with", "with", now.model.source)
+        recording = second_recording(now, second)
+    except ExplorerError as error:
+        kept: Model | None = st.session_state.get(IN_USE)
+        recording = None
+        if kept:
+            with suppress(ExplorerError):  # it may not take this photo's shape
+                recording = second_recording(now, kept)
+        instead = f" Shown instead: {plain(kept.name)}." if kept and recording else ""
+        st.error(sentence_of(error) + instead, icon=":material/error:")
+        return recording
+    if (second.source, second.num_heads) == (now.model.source, now.model.num_heads):
+        st.info(SAME)
+    st.session_state[IN_USE] = second
+    return recording
+
+
+def alone(now: Current) -> None:
+    """The first model's picture, where nothing can stand beside it."""
+    layer = default_layer(now.recording)
+    words = f"{now.model.name}: layer {layer}, mean of heads"
+    shown = picture(now.view.with_map(layer=layer), now.recording, zoom=2)
+    st.columns(2)[0].image(shown, caption=words, alt=words, width="stretch")
+
+
+def second_recording(now: Current, model: Model) -> Recording:
+    """The same photo by another model, at the multiple of its patch nearest to the first's size."""
+    size = max(model.patch_size, round(now.size / model.patch_size) * model.patch_size)
+    fixed = getattr(model.adapter, "fixed_size", None)
+    size = min(fixed) if fixed else size
+    return cached.record(model, now.photo, size, now.fit)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two recordings of one photo, and the view that the first was made with."""
+
+    first: Recording
+    second: Recording
+    view: View
+
+
+def pick_view(pair: Pair, default: int) -> View:
+    """Layer (at first `default`) and head of the first; heads only where the second has as many."""
+    first, second = pair.first, pair.second
+    options = head_options(first) if first.num_heads == second.num_heads else list(FUSIONS)
+    check_layer_and_head(first, options)
+    layer_at, head_at = st.columns([3, 2], gap="large")
+    layer = layer_at.slider("Layer", 0, first.depth - 1, default, key="layer", bind="query-params")
+    if st.session_state.get("head") not in (None, *options):
+        st.session_state["head"] = "mean"
+    head = str(head_at.select_slider("Head", options, "mean", key="head", bind="query-params"))
+    hide = _pick_artefacts(pair)
+    view = pair.view.with_map(layer=layer, head=parse_head(head), query=_query(first))
+    return view.with_look(hide_artefacts=hide)
+
+
+def _pick_artefacts(pair: Pair) -> bool:
+    """Whether each map is shown without its own model's artefact tokens; not where token norms aren't known."""
+    known = pair.first.norms is not None and pair.second.norms is not None
+    check_switch("without_artefacts")
+    hide = st.toggle(
+        "Hide artefact tokens", key="without_artefacts", bind="query-params", disabled=not known,
+        help="Take the patches whose token norm is an outlier out of both maps, their difference and the divergences.",
+    )  # fmt: skip
+    return hide and known
+
+
+def _query(rec: Recording) -> Query:
+    """The query that was clicked here or on Attention; the default, with a sentence, where this recording lacks it."""
+    check_query(rec)
+    query, complaint = checked_query(rec)
+    if complaint:
+        st.warning(complaint)
+    write(QUERY, settings()["query"])
+    return query
+
+
+def _take_change() -> None:
+    change = st.session_state[CANVASES].get("view")
+    if change:
+        query = change["query"]
+        change_settings(query=query_text(query if isinstance(query, str) else tuple(query)))
+        st.session_state[SEQ] = change["seq"]
+
+
+def canvases(view: View, pair: Pair) -> None:
+    """Both, linked."""
+    first, second = pair.first, pair.second
+    other = second_view(view, first, second)
+    seq = st.session_state.get(SEQ, 0)
+    sides = [
+        (
+            f"{rec.model_name}: layer {shown.map['layer']}, {rec.grid[0]} × {rec.grid[1]} patches",
+            canvas_payload(rec, shown, seq=seq),
+        )
+        for rec, shown in ((first, view), (second, other))
+    ]
+    linked_canvases(sides, key=CANVASES, on_change=_take_change)
+
+
+def differences(view: View, pair: Pair) -> None:
+    """Where the second looks more or less, and which heads look elsewhere."""
+    first, second = pair.first, pair.second
+    result = divergence(first, second, view.map["query"], view.look.hide_artefacts)
+    change = difference_map(view, first, second)
+    largest = float(abs(change).max())
+    if largest < EQUAL and (first.model.source, first.num_heads) != (second.model.source, second.num_heads):
+        _why_equal(view, result.most_changed()[0], asked_from(first, view))
+    map_at, table_at = st.columns([2, 3], gap="large")
+    with map_at:
+        st.header("Where it changed", anchor=False)
+        image = first.image.resize((first.image.width * 2, first.image.height * 2))
+        words = "The photo in grey, orange where the second looks more, blue where less"
+        st.image(paint_difference(image, change), alt=words, width="stretch")
+        st.caption(
+            ":orange[Orange]: the second looks there more; :blue[blue]: less. Each patch counts as a share of its own "
+            f"map; the largest change is {_percent(largest)}."
+        )
+    with table_at:
+        st.header("Which heads changed", anchor=False)
+        figure = divergence_figure(result)
+        st.plotly_chart(figure, key="divergence", width="stretch", config=PLAIN)
+        st.caption(f"Jensen-Shannon divergence from {asked_from(first, view)}. {_how(result)}")
+    _most_changed(result)
+
+
+def _percent(share: float) -> str:
+    return "less than 0.1%" if EQUAL <= share < 5e-4 else f"{share:.1%}"
+
+
+def _why_equal(view: View, most: Change, query: str) -> None:
+    """One sentence on two equal maps, and the way to the head that changed most, if any did."""
+    if most.bits < ROUNDING:
+        st.info(
+            f"From {query}, no head of any layer changed: the attention of the two is the same everywhere, as after "
+            "training the classifier alone."
+        )
+        return
+    place = f"layer {most.layer}, {head_name(most.head)}"
+    st.info(
+        f"The two maps are equal at {layer_words(view)}; the most changed is {place} "
+        f"({'less than 0.001' if most.bits < 5e-4 else f'{most.bits:.3f}'} bits)."
+    )
+    st.button(f"Show {place}", key="most_changed", icon=":material/arrow_forward:", on_click=_show, args=(most,))
+
+
+def _show(change: Change) -> None:
+    st.session_state.update(layer=change.layer, head=str(change.head))
+
+
+def _how(result: Divergence) -> str:
+    """What was held to what."""
+    if result.heads == ("mean",):
+        return "The models have different numbers of heads: their means are compared."
+    if any(a != b for a, b in result.layers):
+        return "The models have different depths: layers at the same relative depth are compared."
+    return "0 bits: the same map; 1 bit: nothing in common."
+
+
+def _most_changed(result: Divergence) -> None:
+    changes = result.most_changed()[:SHOWN_CHANGES]
+    table = {
+        "Layer": [change.layer for change in changes],
+        "Head": [head_name(change.head) for change in changes],
+        "Bits": [change.bits for change in changes],
+    }
+    most = max(changes[0].bits, 1e-3)  # bars as long as their share of the most changed head's
+    bar = st.column_config.ProgressColumn("Divergence (bits)", format="%.3f", min_value=0, max_value=most)
+    with st.expander("The heads that changed most", expanded=True):
+        st.dataframe(table, column_config={"Bits": bar}, hide_index=True, width="stretch", height="content")

@@ -1,0 +1,99 @@
+"""The parts of the Features page: tokens as colours, and likeness to a clicked patch, in two photos."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from explorer.attention.features import Colours, pca_colours, similarity
+from explorer.attention.recording import Recording
+from explorer.rendering.view import Look, paint
+from explorer.ui.address import read_patch
+from explorer.ui.messages import check_link, check_switch
+from explorer.ui.widgets import clickable_picture, clicked_patch
+
+PATCH, PICTURE = "patch", "similarity_picture"
+LOOK = Look(opacity=0.75, colormap="viridis", resample="nearest")
+
+
+def colours(first: Recording, second: Recording) -> None:
+    """Both photos, and their tokens' first three principal components as red, green and blue."""
+    check_switch("foreground")
+    check_switch("together")
+    together_at, foreground_at = st.columns(2)
+    foreground = foreground_at.toggle("Foreground only", True, key="foreground", bind="query-params")
+    together = together_at.toggle("One set of colours for both photos", False, key="together", bind="query-params")
+    found = coloured((first, second), together, foreground)
+    columns = st.columns(4)
+    for index, (rec, colouring) in enumerate(zip((first, second), found, strict=True)):
+        which = ("Photo", "Second photo")[index]
+        columns[2 * index].image(rec.image, alt=which, width="stretch")
+        columns[2 * index + 1].image(
+            colour_picture(colouring, rec.image.size), alt=f"{which}: its patches in colours", width="stretch"
+        )
+        if not colouring.foreground.any():
+            columns[2 * index + 1].caption(
+                "Beside the other photo all of this one is background: they share too little."
+            )
+    named = zip(("red", "green", "blue"), found[0].explained, strict=False)
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in named)
+    patches = "foreground patches" if foreground else "patches"
+    photos = "both photos" if together else "the first photo"
+    drawn = (
+        "What is foreground is a guess by the first component of all patches, cut in two; three more colour it, as in "
+        "DINOv2 (Oquab et al. 2023)."
+        if foreground
+        else "The colours are the first three principal components of all patches."
+    )
+    st.caption(f"{drawn} Of all that differs between the {patches} of {photos}, each colour shows a share: {shares}.")
+
+
+def coloured(recordings: Sequence[Recording], together: bool, foreground: bool) -> list[Colours]:
+    """One PCA for all recordings, or one each."""
+    if together:
+        return pca_colours(recordings, foreground)
+    return [pca_colours([recording], foreground)[0] for recording in recordings]
+
+
+def colour_picture(colouring: Colours, size: tuple[int, int]) -> Image.Image:
+    """The colours at the photo's size, the background dark grey."""
+    rgb = np.where(colouring.foreground[..., None], colouring.rgb, 0.1)
+    return Image.fromarray((rgb * 255).round().astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+
+
+def likeness(first: Recording, second: Recording) -> None:
+    """Cosine similarity of the clicked patch to all patches of both photos, in one colour scale."""
+    patch = _patch(first.grid)
+    here, there = similarity(first, patch), similarity(first, patch, second)
+    low = float(min(here.min(), there.min()))
+    left, right = st.columns(2, gap="medium")
+    with left:
+        clickable_picture(painted(first, here, low), here, patch, PICTURE, _keep_patch)
+        st.caption(f"Patch {patch} is picked; click another.")
+    with right:
+        clickable_picture(painted(second, there, low), there, None, "similarity_second", lambda: None)
+        row, col = np.unravel_index(int(there.argmax()), there.shape)
+        st.caption(f"Most alike here: patch ({row}, {col}) with a cosine of {there.max():.3f}.")
+
+
+def painted(rec: Recording, values: np.ndarray, low: float) -> Image.Image:
+    """The similarities over the photo at twice its size, from the lowest of both photos to 1."""
+    image = rec.image.resize((rec.image.width * 2, rec.image.height * 2), Image.Resampling.BICUBIC)
+    return paint(LOOK, image, values, low, 1.0)
+
+
+def _patch(grid: tuple[int, int]) -> tuple[int, int]:
+    """The patch in the address where this photo has it, else the middle one."""
+    read = read_patch(grid)
+    check_link(PATCH, lambda text: read(text) is not None, f"row,col of the {grid[0]} rows and {grid[1]} columns")
+    patch = read(st.query_params.get(PATCH, ""))
+    if patch is None:
+        st.query_params.pop(PATCH, None)
+    return patch or (grid[0] // 2, grid[1] // 2)
+
+
+def _keep_patch() -> None:
+    patch = clicked_patch(PICTURE)
+    if patch is not None:
+        st.query_params[PATCH] = f"{patch[0]},{patch[1]}"

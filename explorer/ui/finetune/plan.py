@@ -1,0 +1,172 @@
+"""Step Plan of the Fine-tune page: every setting of a run, what it will cost, and the start."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from explorer import paths
+from explorer.data.splits import assign_splits
+from explorer.models.backbone import Model
+from explorer.training.estimate import Estimate, estimate
+from explorer.training.examples import Examples
+from explorer.training.plan import LAYER_DECAY, LEARNING_RATES, Plan
+from explorer.training.runs.jobs import free_name, start
+from explorer.ui import cached
+from explorer.ui.dataset_report import IMBALANCED
+from explorer.ui.finetune.data import Dataset
+from explorer.ui.finetune.steps import RUN, go_to
+from explorer.ui.messages import plain
+from explorer.ui.state import Choice
+from explorer.words import duration_in_words, size_in_words
+
+TRAIN = {
+    "head": ("Classifier only (the head)", "Seconds to minutes. The attention stays as it is."),
+    "last": ("Last blocks", "Minutes. The attention of those blocks learns too."),
+    "all": ("All blocks", "The slowest. Every weight learns."),
+}
+AUGMENTATIONS = {"none": "None", "flip": "Mirrored images", "full": "Full: RandAugment, crops, mixup"}
+EPOCHS = {"head": 30, "last": 10, "all": 10}
+NEW_HEADS = {"probe": "as a linear probe", "random": "at random"}
+NEARLY = 0.9  # share of the time from which on people say "nearly all"
+KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another step
+
+
+def choose_plan(choice: Choice, dataset: Dataset) -> None:
+    """The form, what it costs, and the button that starts a run as a process of its own."""
+    model = choice.model
+    st.markdown(f"Train **{plain(model.name)}**, the sidebar's model, on **{plain(dataset.title)}**.")
+    plan = _plan(model, dataset)
+    proposed = free_name(dataset.title, plan.train, paths.runs())
+    left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
+    name = left.text_input("Name of the new model", proposed, key=f"name_{proposed}", **KEPT)
+    onnx = right.checkbox("Also write ONNX", key="plan_onnx", **KEPT)
+    st.markdown(cost_line(_cost(model, dataset, plan), plan, shutil.disk_usage(paths.runs().parent).free))
+    if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
+        folder = start(
+            dataset.path, model.loaded_from, plan, (name or "").strip(), paths.runs(),
+            onnx=onnx, stored=dataset.stored,
+        )  # fmt: skip
+        go_to("Train", **{RUN: folder.name})
+
+
+def _plan(model: Model, dataset: Dataset) -> Plan:
+    kind = st.radio(
+        "Train", list(TRAIN), format_func=lambda kind: TRAIN[kind][0], captions=[about for _, about in TRAIN.values()],
+        key="plan_train", horizontal=True, **KEPT,
+    )  # fmt: skip
+    assert kind is not None
+    settings: dict[str, Any] = {"train": kind}
+    if kind == "last":
+        count = st.slider("Blocks to train", 1, model.depth, min(2, model.depth), key="plan_blocks", **KEPT)
+        settings["train"] = f"last-{count}"
+    epochs, rate, augmentation = st.columns(3, gap="medium")
+    settings["epochs"] = epochs.number_input("Epochs", 1, 1000, EPOCHS[kind], key=f"plan_epochs_{kind}", **KEPT)
+    usual = LEARNING_RATES[kind]
+    settings["lr"] = rate.number_input(
+        "Learning rate", 1e-7, 1.0, usual, usual / 5, format="%g", key=f"plan_lr_{kind}", **KEPT
+    )
+    settings["augmentation"] = augmentation.selectbox(
+        "Augmentation", list(AUGMENTATIONS), 1, format_func=AUGMENTATIONS.__getitem__, key="plan_augmentation", **KEPT
+    )
+    with st.expander("More settings"):
+        cells = _cells()
+        settings |= _images(cells, model, dataset, settings["augmentation"]) | _optimizer(cells, kind, dataset)
+    return Plan(**settings)
+
+
+def _cells() -> Iterator[Any]:
+    """Places for settings, four in a row."""
+    while True:
+        yield from st.columns(4, gap="medium")
+
+
+def _images(cells: Iterator[Any], model: Model, dataset: Dataset, augmentation: str) -> dict[str, Any]:
+    """Which images, and at what size."""
+    patch = model.patch_size
+    settings: dict[str, Any] = {
+        "image_size": next(cells).number_input(
+            "Image size, pixels", patch, 64 * patch, model.input_size, patch, key=f"plan_size_{model.source}", **KEPT
+        ),
+        "images_per_class": next(cells).number_input(
+            "Images a class, at most", 1, None, None, placeholder="all", key="plan_images_per_class", **KEPT
+        ),
+    }
+    if not dataset.report.has_split:
+        share = next(cells).slider("Held out for validation, %", 5, 50, 15, key="plan_val_fraction", **KEPT)
+        settings["val_fraction"] = share / 100
+    if augmentation == "full":
+        settings["mixup"] = next(cells).slider("Mixup", 0.0, 1.0, 0.2, key="plan_mixup", **KEPT)
+    return settings
+
+
+def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, Any]:
+    """How the weights learn, and when to stop."""
+    settings: dict[str, Any] = {
+        "batch_size": next(cells).number_input("Batch size", 1, 1024, 32, key="plan_batch_size", **KEPT),
+        "weight_decay": next(cells).number_input("Weight decay", 0.0, 1.0, 0.05, key="plan_weight_decay", **KEPT),
+        "early_stopping": next(cells).number_input(
+            "Stop early after epochs", 1, None, None, placeholder="never", key="plan_early_stopping", **KEPT,
+            help="End when the validation loss has not fallen for so many epochs.",
+        ),
+        "seed": next(cells).number_input("Seed", 0, 2**32 - 1, 0, key="plan_seed", **KEPT),
+        "warmup": next(cells).slider(
+            "Warm-up", 0.0, 0.5, 0.1, key="plan_warmup", **KEPT,
+            help="The share of all steps in which the learning rate rises, before it falls along a cosine.",
+        ),
+        "keep_epochs": next(cells).number_input(
+            "Keep one epoch in", 1, None, None, placeholder="none", key="plan_keep_epochs", **KEPT,
+            help="Keep the weights of every so many epochs, to see on the Compare page how the attention changed.",
+        ),
+        "label_smoothing": next(cells).slider("Label smoothing", 0.0, 0.5, 0.0, key="plan_label_smoothing", **KEPT),
+        "new_head": next(cells).selectbox(
+            "A new head starts", list(NEW_HEADS), format_func=NEW_HEADS.__getitem__, key="plan_new_head", **KEPT,
+            help="The probe is fitted to the pretrained model's features first, in about a second. A random head "
+            "spends the first epochs on that, and disturbs the blocks below meanwhile.",
+        ),
+    }  # fmt: skip
+    if kind != "head":
+        settings["layer_decay"] = next(cells).slider(
+            "Layer-wise decay", 0.3, 1.0, LAYER_DECAY, key="plan_layer_decay", **KEPT,
+            help="The learning rate of each layer relative to the one above it.",
+        )  # fmt: skip
+    settings["class_weights"] = next(cells).checkbox(
+        "Class weights", dataset.report.imbalance() >= IMBALANCED, key=f"plan_class_weights_{dataset.path}", **KEPT,
+        help="Images of rare classes count for more.",
+    )  # fmt: skip
+    return settings
+
+
+def _cost(model: Model, dataset: Dataset, plan: Plan) -> Estimate:
+    """Measured anew only when something changes that costs time."""
+    costly = (plan.train, plan.augmentation, plan.image_size, plan.images_per_class, plan.val_fraction, plan.seed)
+    measured = _measured((cached.model_number(model), str(dataset.path), *costly), model, dataset, plan)
+    return replace(measured, epochs=plan.epochs)
+
+
+@st.cache_data(show_spinner="Timing a few images", max_entries=50)
+def _measured(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estimate:
+    examples = Examples.of(assign_splits(_dataset.report, _plan.val_fraction, _plan.seed), _plan)
+    names, val = _dataset.report.class_names, len(examples.val_images)
+    return estimate(_model, _plan, names, examples.train_images, val, str(_model.device))
+
+
+def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
+    """Time and disk, in words: "About 40 s, 12 s of them before the first epoch; 30 MB of disk …"."""
+    nearly = cost.before_seconds >= NEARLY * cost.seconds
+    before = "nearly all" if nearly else duration_in_words(cost.before_seconds)
+    line = (
+        f"About **{duration_in_words(cost.seconds)}**, {before} of it before the first epoch; longer if the computer is "
+        f"busy. "
+        f"It takes **{size_in_words(cost.cache_bytes)}** of disk while it runs ({size_in_words(free)} free)."
+    )
+    kept = sum(plan.keeps(epoch) for epoch in range(1, plan.epochs + 1))
+    if kept:
+        epochs = "1 epoch is" if kept == 1 else f"{kept} epochs are"
+        line += f" {epochs} kept beside the result, which takes **{size_in_words(kept * cost.kept_bytes)}** for good."
+    if not plan.full_passes:
+        return line
+    why = "every block learns" if plan.train == "all" else "full augmentation makes new pictures each time"
+    return f"{line} Every epoch runs every block on every image, because {why}."

@@ -1,0 +1,290 @@
+"""Which map is shown, of all kinds in the table, and its settings: each type of setting has its widget.
+
+Several tabs draw these widgets, one at a time; all share their values, and the address holds them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from explorer.attention.features import cosine, similarity
+from explorer.attention.maps.kind import MapKind
+from explorer.attention.maps.settings import (
+    Choice,
+    FirstLayer,
+    HeadOrFusion,
+    Layer,
+    Likeness,
+    Number,
+    Setting,
+    TargetClass,
+)
+from explorer.attention.maps.table import DEFAULT, MAP_KINDS, current_name, map_kind
+from explorer.attention.queries import parse_head, query_name
+from explorer.attention.recording import Recording
+from explorer.models.backbone import Model
+from explorer.rendering.view import View
+from explorer.ui import cached
+from explorer.ui.address import Read, by_key, number, take, write_unless
+from explorer.ui.messages import check_link
+from explorer.ui.photo_picker import pick_second_photo
+from explorer.ui.view_settings import default_layer, head_options
+
+LIKE = {"patch": "Clicked patch", "photo": "Another photo"}
+PREDICTED = "predicted"
+SAVED: Any = {"persist_state": "session"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the widgets are drawn: below the canvas, which sets layer, head and query, or for the frames of a clip."""
+
+    view: View  # what the canvas shows; for a clip, the sidebar's
+    model: Model
+    recording: Callable[[], Recording]  # of the photo
+    has_canvas: bool
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A view and, where it is a likeness to another photo, that photo's recording."""
+
+    view: View
+    title: str  # the class or the likeness that it is for, in words; "" for maps of neither
+    second: Recording | None = None
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What a person picked for one setting; title and second as in Shown."""
+
+    value: Any
+    title: str = ""
+    second: Recording | None = None
+
+
+def on_canvas(rec: Recording, view: View) -> Place:
+    """Below the canvas, which shows `view` of the recording."""
+    return Place(view, rec.model, lambda: rec, has_canvas=True)
+
+
+def kind_labels(place: Place) -> dict[str, str]:
+    """Name -> label of the kinds on offer; what the canvas shows is "above"."""
+    names = place.recording().maps if place.has_canvas else tuple(MAP_KINDS)
+    above = " above" if place.has_canvas else ""
+    return {name: MAP_KINDS[name].title + (above if MAP_KINDS[name].live else "") for name in names}
+
+
+def check_map(place: Place, key: str = "map") -> None:
+    """Name what a link asks of these widgets in vain; they may be drawn only later."""
+    labels = kind_labels(place)
+    check_link(key, lambda text: _read_kind(labels)(text) is not None, f"one of {', '.join(labels)}")
+    settings = {setting.key: setting for kind in MAP_KINDS.values() for setting in kind.settings if setting.in_app}
+    for setting in settings.values():
+        if widget := _WIDGETS.get(type(setting)):
+            widget.check(setting, place)
+
+
+def pick_map(place: Place, key: str = "map") -> Shown | None:
+    """A map of any kind; None until a person has chosen what it is for."""
+    labels = kind_labels(place)
+    take(key, _read_kind(labels), DEFAULT)
+    kind = st.segmented_control("Map", list(labels), format_func=labels.__getitem__, required=True, key=key, **SAVED)
+    write_unless(key, DEFAULT)
+    return pick_settings(str(kind), place)
+
+
+def _read_kind(labels: dict[str, str]) -> Read[str]:
+    return lambda text: by_key(labels)(current_name(text))
+
+
+def pick_settings(kind: str, place: Place) -> Shown | None:
+    """The place's view as that kind of map, each of its settings by its widget; None until all are chosen."""
+    drawn = [(setting, _WIDGETS[type(setting)]) for setting in _drawn(map_kind(kind), place)]
+    columns: Any = [nullcontext()] * len(drawn)
+    if len(drawn) > 1:
+        columns = st.columns([widget.width for _, widget in drawn], gap="large" if len(drawn) == 2 else "small")
+    picked: dict[str, Picked] = {}
+    for (setting, widget), column in zip(drawn, columns, strict=True):
+        with column:
+            answer = widget.draw(setting, place)
+        if answer is None:
+            return None
+        picked[setting.name] = answer
+    view = place.view.with_map(kind, **{name: answer.value for name, answer in picked.items()})
+    title = ", ".join(answer.title for answer in picked.values() if answer.title)
+    return Shown(view, title, next((answer.second for answer in picked.values() if answer.second), None))
+
+
+def _drawn(kind: MapKind, place: Place) -> Iterator[Setting]:
+    """The settings that get a widget: none that the canvas sets; a likeness only where there is no class to explain."""
+    for setting in kind.settings:
+        widget = _WIDGETS.get(type(setting))
+        if widget is None or not setting.in_app or (widget.on_canvas and place.has_canvas):
+            continue
+        if kind.needs(TargetClass) and isinstance(setting, (TargetClass, Likeness)):
+            classifies = place.recording().logits is not None
+            if classifies != isinstance(setting, TargetClass):
+                continue
+        yield setting
+
+
+def _check_plain(setting: Setting, place: Place) -> None:
+    read = _read(setting, place)
+    check_link(setting.key, lambda text: read(text) is not None, setting.expected(place.model))
+
+
+def _read(setting: Setting, place: Place) -> Read[Any]:
+    """How a setting with a slider or a few words stands in the address."""
+    if isinstance(setting, Choice):
+        return by_key({choice: choice for choice in setting.choices})
+    if isinstance(setting, Number):
+        return number(float, setting.low, setting.slider_end)
+    return number(int, 0, place.model.depth - 1)
+
+
+def _draw_choice(setting: Choice, place: Place) -> Picked:
+    take(setting.key, _read(setting, place), setting.default)
+    value = st.segmented_control(setting.title, setting.choices, required=True, key=setting.key, **SAVED)
+    write_unless(setting.key, setting.default)
+    return Picked(str(value))
+
+
+def _draw_number(setting: Number, place: Place) -> Picked:
+    take(setting.key, _read(setting, place), float(setting.default))
+    low, high = float(setting.low), float(setting.slider_end)
+    value = st.slider(setting.title, low, high, step=float(setting.step), key=setting.key, **SAVED)
+    write_unless(setting.key, setting.default)
+    return Picked(value)
+
+
+def _draw_first_layer(setting: FirstLayer, place: Place) -> Picked:
+    take(setting.key, _read(setting, place), setting.default)
+    value = st.slider(setting.title, 0, place.model.depth - 1, key=setting.key, **SAVED)
+    write_unless(setting.key, setting.default)
+    return Picked(value)
+
+
+def _draw_layer(setting: Layer, place: Place) -> Picked:
+    model = place.model
+    value = st.slider(setting.title, 0, model.depth - 1, default_layer(model), key=setting.key, bind="query-params")
+    return Picked(value)
+
+
+def _draw_head(setting: HeadOrFusion, place: Place) -> Picked:
+    options = head_options(place.model)
+    if st.session_state.get(setting.key) not in (None, *options):
+        st.session_state[setting.key] = setting.default
+    value = st.select_slider(setting.title, options, setting.default, key=setting.key, bind="query-params")
+    return Picked(parse_head(str(value)))
+
+
+def _check_class(setting: TargetClass, place: Place) -> None:
+    if place.has_canvas and place.recording().logits is not None:  # a clip is not recorded for a link's sake
+        labels = by_key(class_labels(place.recording()))
+        expected = "the name or number of one of the model's classes"
+        check_link(setting.key, lambda text: labels(text) is not None, expected)
+
+
+def _draw_class(setting: TargetClass, place: Place) -> Picked:
+    rec = place.recording()
+    target = pick_class(rec)
+    if target is None and not place.has_canvas:
+        return Picked(None, "each frame's predicted class")
+    return Picked(target, rec.model.class_name(rec.class_index(target)))
+
+
+def _check_likeness(setting: Likeness, place: Place) -> None:
+    if place.has_canvas:
+        check_link("like", lambda text: by_key(LIKE)(text) is not None, f"one of {', '.join(LIKE)}")
+
+
+def _draw_likeness(setting: Likeness, place: Place) -> Picked | None:
+    """Like the clicked patch or another photo; the frames of a clip only like another photo."""
+    if not place.has_canvas:
+        st.caption("This model has no classes. Shown is what makes each frame like another photo.")
+        return _pick_other_photo(place)
+    take("like", by_key(LIKE), "patch")
+    like = st.segmented_control(
+        setting.title, list(LIKE), format_func=LIKE.__getitem__, required=True, key="like", **SAVED
+    )
+    write_unless("like", "patch")
+    if like == "photo":
+        return _pick_other_photo(place)
+    query = place.view.map["query"]
+    if not isinstance(query, tuple):
+        st.info("Click a patch in the picture above.", icon=":material/touch_app:")
+        return None
+    rec = place.recording()
+    likeness = similarity(rec, rec.default_query)[query]
+    return Picked(query, f"the likeness to {query_name(query)} (cosine {likeness:.3f})")
+
+
+def _pick_other_photo(place: Place) -> Picked:
+    """Another photo, by the same model at the same size."""
+    rec, first = place.recording(), place.view.photo
+    photo = pick_second_photo("Photo", "like_photo", first.image)
+    size = first.size or rec.model.input_size
+    other = cached.record(rec.model, photo, size, first.fit)
+    likeness = cosine(rec.feature, other.feature)
+    return Picked(photo.source, f"the likeness to {photo.title} (cosine {likeness:.3f})", other)
+
+
+@dataclass(frozen=True)
+class Widget:
+    """How a type of setting is drawn, and how what a link asks of it is checked."""
+
+    draw: Callable[[Any, Place], Picked | None]
+    check: Callable[[Any, Place], None] = lambda setting, place: None
+    width: int = 1  # beside other widgets
+    on_canvas: bool = False  # whether the canvas sets it, where there is one
+
+
+# A query has none: the canvas sets it, and a clip is asked from each frame's default.
+_WIDGETS: dict[type[Setting], Widget] = {
+    Choice: Widget(_draw_choice, _check_plain),
+    Number: Widget(_draw_number, _check_plain),
+    FirstLayer: Widget(_draw_first_layer, _check_plain),
+    Layer: Widget(_draw_layer, width=3, on_canvas=True),
+    HeadOrFusion: Widget(_draw_head, width=2, on_canvas=True),
+    TargetClass: Widget(_draw_class, _check_class),
+    Likeness: Widget(_draw_likeness, _check_likeness),
+}
+
+
+def class_labels(rec: Recording) -> dict[str, str]:
+    """What names a class in links -> how it is shown: the predicted one, then all by their likelihood.
+
+    A name that several classes share is told apart by its number, in both.
+    """
+    assert rec.logits is not None
+    order = np.argsort(-rec.logits, kind="stable")
+    names = rec.model.class_names or [str(index) for index in range(len(rec.logits))]
+    counts = Counter(names)
+    labels = {PREDICTED: "The predicted one"}  # always this label: the browser would keep the name of another photo's
+    for index in order:
+        name = names[index]
+        unique = rec.model.class_names and counts[name] == 1 and not name.isdigit() and name != PREDICTED
+        labels[name if unique else str(index)] = f"{name} ({index})" if rec.model.class_names else f"class {index}"
+    return labels
+
+
+def pick_class(rec: Recording) -> int | None:
+    """A class by name, the likeliest first; None: the predicted one, whichever that is."""
+    labels = class_labels(rec)
+    take("class", by_key(labels), PREDICTED)
+    picked = st.selectbox(
+        "Class", list(labels), format_func=labels.__getitem__, key="class", **SAVED,
+        help="Type a part of its name. The likeliest come first.",
+    )  # fmt: skip
+    write_unless("class", PREDICTED)
+    return None if picked == PREDICTED else _index(rec, picked)
+
+
+def _index(rec: Recording, name: str) -> int:
+    return int(name) if name.isdigit() else list(rec.model.class_names or []).index(name)

@@ -1,0 +1,14 @@
+"""Numbers as people say them: bytes and durations."""
+
+
+def size_in_words(size: int) -> str:
+    """Bytes: "11 MB", "1.3 GB"; at least 1 MB."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
+
+
+def duration_in_words(seconds: float) -> str:
+    """Seconds: "8 s", "3 min", "2 h 05 min"; at least 1 s."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,194 @@
+"""Nothing a person has is lost: outputs beside inputs, names, batches with bad files, Ctrl-C and strange names."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from explorer.cli import main
+from explorer.commands import _outputs
+from explorer.errors import ImageError, QueryError
+from explorer.rendering.video import gif
+from tests.conftest import REPOSITORY
+from tests.tiny import photo, save_tiny
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    save_tiny(folder / "one")
+    save_tiny(folder / "two", seed=1)
+    return folder
+
+
+def call(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("way", ["same", "link", "hard link", "another spelling"])
+def test_an_output_is_never_an_input(tmp_path, way):
+    photo().save(tmp_path / "own.png")
+    out = {
+        "same": tmp_path / "own.png",
+        "link": tmp_path / "link.png",
+        "hard link": tmp_path / "hard.png",
+        "another spelling": tmp_path / ".." / tmp_path.name / "own.png",
+    }[way]
+    if way == "link":
+        out.symlink_to(tmp_path / "own.png")
+    if way == "hard link":
+        out.hardlink_to(tmp_path / "own.png")
+    with pytest.raises(QueryError, match="is an input"):
+        _outputs.writable(out, (".png",), [None, tmp_path / "own.png"])
+    assert _outputs.writable(tmp_path / "new" / "x.png", (".png",), [tmp_path / "own.png"]).parent.is_dir()
+
+
+def test_the_commands_leave_their_inputs_alone(models, tmp_path, capsys):
+    own, clip, other = tmp_path / "own.png", tmp_path / "own.gif", tmp_path / "other.png"
+    photo().save(own)
+    photo(seed=1).save(other)
+    clip.write_bytes(gif([photo(seed=seed) for seed in range(3)], 4))
+    before = {path: path.read_bytes() for path in (own, other, clip)}
+    for arguments in (
+        ("figure", own, "--out", own),
+        ("figure", own, "--kind", "relevance", "--similar-to", other, "--out", other),
+        ("compare", own, "--with", models / "two", "--out", own),
+        ("video", clip, "--out", clip),
+    ):
+        assert call(*arguments, "--model", "no such model") == 2  # said before the model is looked for
+        assert "is an input" in capsys.readouterr().err
+    assert call("predict", models / "one", own, "--csv", own) == 2 and "is an input" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_endings_are_checked_before_the_first_image(models, tmp_path, capsys):
+    photo().save(tmp_path / "a.png")
+    Image.new("L", (64, 64)).save(tmp_path / "k.png")
+    pair = ("score", tmp_path / "a.png", tmp_path / "k.png")
+    for arguments in (
+        ("compare", tmp_path / "a.png", "--with", models / "two", "--csv", tmp_path / "a.xlsx"),
+        (*pair, "--csv", tmp_path / "a.xlsx"),
+        (*pair, "--markdown", tmp_path / "a.docx"),
+        (*pair, "--csv", tmp_path / "t.txt", "--markdown", tmp_path / "t.txt"),
+    ):
+        assert call(*arguments, "--model", "no such model") == 2
+        assert "end in" in (said := capsys.readouterr().err) or "two outputs" in said
+
+
+@pytest.mark.parametrize("command", ["attention", "relevance"])
+def test_two_photos_of_one_name_give_two_pictures(models, tmp_path, command, capsys):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        photo(seed=ord(folder)).save(tmp_path / folder / "cat.jpg")
+    photo(seed=3).save(tmp_path / "b" / "Cat.png")
+    images = [tmp_path / "a" / "cat.jpg", tmp_path / "b" / "cat.jpg", tmp_path / "b" / "Cat.png"]
+    assert call(command, *images, "--model", models / "one", "--npz", "--out", tmp_path / "out") == 0
+    for suffix in (".png", ".npz"):
+        contents = {path.read_bytes() for path in (tmp_path / "out").glob(f"*{suffix}")}
+        assert len(contents) == 3
+    assert len({path.name.casefold() for path in (tmp_path / "out").iterdir()}) == 6
+
+
+def test_a_picture_is_never_written_over_another_input(models, tmp_path):
+    photo().save(tmp_path / "cat.png")
+    photo(seed=1).save(tmp_path / "cat_relevance.png")
+    before = (tmp_path / "cat_relevance.png").read_bytes()
+    images = [tmp_path / "cat.png", tmp_path / "cat_relevance.png"]
+    assert call("relevance", *images, "--model", models / "one", "--out", tmp_path) == 0
+    assert (tmp_path / "cat_relevance.png").read_bytes() == before and (tmp_path / "cat-2_relevance.png").is_file()
+
+
+@pytest.mark.parametrize("command", ["attention", "relevance"])
+def test_a_batch_goes_on_after_a_bad_file(models, tmp_path, command, capsys):
+    photo().save(tmp_path / "good.png")
+    (tmp_path / "bad.jpg").write_text("no image")
+    (tmp_path / "folder.png").mkdir()
+    images = [tmp_path / name for name in ("bad.jpg", "folder.png", "good.png", "gone.png")]
+    assert call(command, *images, "--model", models / "one", "--out", tmp_path / "out") == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert [name for name in ("bad.jpg", "folder.png", "gone.png") for line in errors if name in line] == [
+        "bad.jpg", "folder.png", "gone.png",
+    ]  # fmt: skip
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_a_wrong_option_is_said_once():
+    def wrong(item):
+        raise QueryError("no layer 9")
+
+    with pytest.raises(QueryError):
+        _outputs.each(["a", "b"], wrong)
+
+    def broken_then_wrong(item):
+        raise ImageError("a is broken") if item == "a" else QueryError("no layer 9")
+
+    with pytest.raises(QueryError):
+        _outputs.each(["a", "b", "c"], broken_then_wrong)
+
+
+def test_score_names_what_it_leaves_out_and_writes_the_rest(models, tmp_path, capsys):
+    for name in ("i", "k"):
+        (tmp_path / name).mkdir()
+    inside = np.zeros((64, 64), np.uint8)
+    inside[10:40, 20:60] = 255
+    masks = {
+        "ok": inside,
+        "empty": np.zeros((64, 64), np.uint8),
+        "other_shape": np.pad(inside, ((0, 64), (0, 0))),
+        "grey": np.where(inside, 200, 0).astype(np.uint8),
+    }
+    for name, mask in masks.items():
+        photo().save(tmp_path / "i" / f"{name}.png")
+        Image.fromarray(mask).save(tmp_path / "k" / f"{name}.png")
+    photo().save(tmp_path / "i" / "lonely.png")
+    (tmp_path / "i" / "broken.png").write_text("no image")
+    Image.fromarray(inside).save(tmp_path / "k" / "broken.png")
+    (tmp_path / "i" / "._ok.png").write_bytes(b"what macOS leaves beside a copied file")
+    arguments = ("score", tmp_path / "i", tmp_path / "k", "--model", models / "one", "--csv", tmp_path / "all.csv")
+    assert call(*arguments) == 2
+    printed = capsys.readouterr()
+    errors = [line for line in printed.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 5 and "._ok" not in printed.err
+    for name in ("empty", "other_shape", "grey", "lonely", "broken"):
+        assert sum(name in line for line in errors) == 1
+    assert ", 1 image\n" in printed.out and (tmp_path / "all.csv").read_text().count("\n") == 2 + 2 * 3
+    assert call(*arguments, "--query", "reg9") == 2  # wrong for all
+    assert "no 'reg9' token" in capsys.readouterr().err
+
+
+def environment(**others):
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]), **others}
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(models, tmp_path):
+    photo().save(tmp_path / "кошка.png")
+    command = [sys.executable, "-m", "explorer", "attention", "кошка.png", "нет.png", "--model", models / "one"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, env=environment(PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    )
+    assert done.returncode == 2 and b"Traceback" not in done.stderr
+    assert rb"\u043a\u043e\u0448\u043a\u0430.png" in done.stdout and rb"\u043d\u0435\u0442.png" in done.stderr
+
+
+def test_ctrl_c_ends_in_one_line(models, tmp_path):
+    photo().save(tmp_path / "a.png")
+    code = (
+        "import sys, time, explorer\n"
+        "from explorer.cli import main\n"
+        "def slow(*args, **kwargs): print('ready', flush=True); time.sleep(60)\n"
+        "explorer.load_model = slow\n"
+        f"sys.exit(main(['attention', {str(tmp_path / 'a.png')!r}, '--out', {str(tmp_path / 'o')!r}]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and error == "stopped\n"

@@ -1,0 +1,180 @@
+"""Classes are found from folders, however they are wrapped, and what is passed over is counted."""
+
+import pytest
+
+from explorer.data.class_folders import find_layout
+from explorer.errors import DataError
+
+
+def layout(*names):
+    """{name: (class, split)} and the counts."""
+    places, passed_over, _ = find_layout(names)
+    return {names[place.index]: (place.class_name, place.split) for place in places}, passed_over
+
+
+@pytest.mark.parametrize("wrapping", ["", "pets/", "a/b/c/pets/"])
+def test_class_folders_below_wrapping_folders(wrapping):
+    found, passed_over = layout(f"{wrapping}cats/1.jpg", f"{wrapping}dogs/1.JPG", f"{wrapping}dogs/2.Png")
+    assert found == {
+        f"{wrapping}cats/1.jpg": ("cats", None),
+        f"{wrapping}dogs/1.JPG": ("dogs", None),
+        f"{wrapping}dogs/2.Png": ("dogs", None),
+    }
+    assert passed_over == {}
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "test", "VAL", "Validation"])
+@pytest.mark.parametrize("wrapping", ["", "pets/"])
+def test_train_beside_val_is_used_as_given(val, wrapping):
+    names = [f"{wrapping}{side}/{name}/1.png" for side in ("train", val) for name in ("cats", "dogs")]
+    found, _ = layout(*names)
+    assert list(found.values()) == [("cats", "train"), ("dogs", "train"), ("cats", "val"), ("dogs", "val")]
+
+
+def test_validation_comes_before_test_which_stays_untouched():
+    sides = ("train", "test", "val")
+    found, passed_over = layout(*(f"{side}/{name}/1.png" for side in sides for name in ("cats", "dogs")))
+    assert {name.split("/")[0]: split for name, (_, split) in found.items()} == {"train": "train", "val": "val"}
+    assert passed_over == {"images outside the class folders used": 2}
+
+
+@pytest.mark.parametrize("unlabelled", ["test/1.png", "test/images/1.png"])
+def test_unlabelled_test_images_are_no_validation(unlabelled):
+    found, passed_over = layout("train/cats/1.png", "train/dogs/1.png", unlabelled)
+    assert found == {"train/cats/1.png": ("cats", None), "train/dogs/1.png": ("dogs", None)}
+    assert passed_over == {"images outside the class folders used": 1}
+
+
+def test_train_and_val_may_be_wrapped_themselves():
+    found, _ = layout("train/images/cats/1.png", "train/images/dogs/1.png", "val/cats/1.png", "val/dogs/2.png")
+    assert set(found.values()) == {("cats", "train"), ("dogs", "train"), ("cats", "val"), ("dogs", "val")}
+
+
+def test_train_alone_is_a_wrapping_folder():
+    found, _ = layout("train/cats/1.png", "train/dogs/1.png")
+    assert set(found.values()) == {("cats", None), ("dogs", None)}
+
+
+def test_a_single_class_is_found_for_others_to_refuse():
+    assert set(layout("a/b/cats/1.png", "a/b/cats/2.png")[0].values()) == {("cats", None)}
+
+
+def test_folders_inside_a_class_belong_to_it():
+    found, _ = layout("cats/2020/1.png", "cats/2021/summer/2.png", "cats/3.png", "dogs/1.png")
+    assert [class_name for class_name, _ in found.values()] == ["cats", "cats", "cats", "dogs"]
+
+
+def test_what_is_no_image_is_passed_over_and_counted():
+    _, passed_over = layout(
+        "pets/cats/1.png",
+        "pets/dogs/1.png",
+        "__MACOSX/pets/cats/._1.png",
+        "pets/.DS_Store",
+        "pets/cats/Thumbs.db",
+        "pets/readme.txt",
+        "pets/dogs/film.mp4",
+        "pets/cats/noextension",
+        "pets/overview.jpg",
+    )
+    assert passed_over == {
+        "system files": 3,
+        "files that are no images": 3,
+        "images outside the class folders used": 1,
+    }
+
+
+def test_heic_photos_are_images_so_that_they_are_named_when_rejected():
+    assert layout("cats/1.HEIC", "dogs/1.jpg")[0]["cats/1.HEIC"] == ("cats", None)
+
+
+def test_a_class_named_like_a_split_without_its_partner():
+    assert set(layout("train/1.png", "boat/1.png")[0].values()) == {("train", None), ("boat", None)}
+
+
+@pytest.mark.parametrize(
+    "names,words",
+    [
+        ([], "holds no images"),
+        (["readme.txt", "cats/notes.md"], "holds no images"),
+        (["train/1.png", "val/2.png"], "holds 2 images but no class folders; put the images of each class in a folder"),
+    ],
+)
+def test_no_class_folders_at_all(names, words):
+    with pytest.raises(DataError, match=words):
+        find_layout(names)
+
+
+def test_thousands_of_folders_inside_each_other():
+    deep = "a/" * 20_000
+    assert len(layout(f"{deep}cats/1.png", f"{deep}dogs/1.png")[0]) == 2
+
+
+@pytest.mark.parametrize("names", [["1.png", "b/notes.txt"], ["./1.png"]])
+def test_images_without_folders_have_no_class_at_all(names):
+    places, _, _ = find_layout(names)
+    assert places == [(0, "", None)]
+
+
+def sides(*names):
+    """(class, split) of all images, and the notes."""
+    places, _, notes = find_layout(names)
+    return {(place.class_name, place.split) for place in places}, " ".join(notes)
+
+
+SPLIT = {("cats", "train"), ("dogs", "train"), ("cats", "val"), ("dogs", "val")}
+
+
+@pytest.mark.parametrize(
+    "train, val",
+    [
+        ("Training", "Testing"), ("seg_train/seg_train", "seg_test/seg_test"), ("training_set", "test_set"),
+        ("train", "dev"), ("TrainImages", "ValImages"), ("trainset", "valset"), ("1. Train Data", "2. Holdout"),
+        ("train2017", "val2017"), ("imagenet-train", "imagenet-evaluation"),
+    ],
+)  # fmt: skip
+def test_sides_of_a_split_under_other_names(train, val):
+    found, notes = sides(*(f"{side}/{name}/1.png" for side in (train, val) for name in ("cats", "dogs")))
+    assert found == SPLIT
+    assert f"in '{train.split('/')[0]}' are for training, those in '{val.split('/')[0]}' for validation" in notes
+
+
+def test_folders_of_no_side_are_not_used_and_said():
+    found, notes = sides(
+        *(f"{side}/{name}/1.png" for side in ("seg_train", "seg_test") for name in ("cats", "dogs")), "seg_pred/1.png"
+    )
+    assert found == SPLIT and "The folder 'seg_pred' was not used." in notes
+
+
+@pytest.mark.parametrize("names", [("train station", "test tube"), ("trains", "tests"), ("dev board", "training shoe")])
+def test_classes_that_speak_of_a_side_are_classes(names):
+    found, notes = sides(*(f"{name}/{number}.png" for name in names for number in range(2)))
+    assert found == {(name, None) for name in names} and not notes
+
+
+def test_classes_with_the_same_subfolders_are_doubted():
+    found, notes = sides(*(f"{side}/{name}/1.png" for side in ("part A", "part B") for name in ("cats", "dogs")))
+    assert found == {("part A", None), ("part B", None)}
+    assert "'part A' and 'part B' were taken for the classes, but hold the same subfolders (cats and dogs)" in notes
+
+
+def test_a_class_called_like_a_side_that_holds_folders_is_doubted():
+    _, notes = sides("train/cats/1.png", "train/dogs/1.png", "unlabelled/1.png")
+    assert "The folder 'train' was taken for a class" in notes
+
+
+@pytest.mark.parametrize(
+    "train, val",
+    [
+        (("Cat", "dog"), ("cat", "DOG")), (("0_cat", "1_dog"), ("cat", "dog")), (("cat", "dog"), ("1. cat", "2. Dog")),
+        (("big cat", "dog"), ("big_cat", "dog")), (("müller", "grün"), ("mu\u0308ller", "gru\u0308n")),
+    ],
+)  # fmt: skip
+def test_class_folders_of_the_two_sides_are_matched_as_people_mean_them(train, val):
+    found, _ = sides(*(f"train/{name}/1.png" for name in train), *(f"val/{name}/1.png" for name in val))
+    assert found == {(name, side) for name in train for side in ("train", "val")}
+
+
+def test_a_validation_folder_that_cannot_be_used_is_said():
+    found, notes = sides("train/cats/1.png", "train/dogs/1.png", "test/unknown/1.png")
+    assert found == {("cats", None), ("dogs", None)}
+    assert "The folder 'test' was not used for validation: no folder in there is called like one in 'train'" in notes

@@ -1,0 +1,155 @@
+"""Adapters and scales beside a model's weights: merged where everything is known, else refused with the remedy."""
+
+import json
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import explorer
+from explorer.errors import CheckpointError
+from tests.models.test_formats import DEPTH, WIDTH, Tensors, assert_equal, load, plain, prefixed
+
+RANK, ALPHA = 4, 10
+
+
+def adapted() -> tuple[Any, Tensors, Tensors]:
+    """A merged reference, the base's tensors, and A and B of a LoRA beside every qkv, by module name."""
+    reference = plain()
+    base = {key: tensor.clone() for key, tensor in reference.state_dict().items()}
+    adapter: Tensors = {}
+    for layer in range(DEPTH):
+        down, up = torch.randn(RANK, WIDTH) * 0.1, torch.randn(3 * WIDTH, RANK) * 0.1
+        adapter |= {f"blocks.{layer}.attn.qkv.A": down, f"blocks.{layer}.attn.qkv.B": up}
+        reference.blocks[layer].attn.qkv.weight.data += ALPHA / RANK * up @ down
+    return reference, base, adapter
+
+
+def named(adapter: Tensors, down: str, up: str) -> Tensors:
+    return {key[:-1] + (down if key.endswith("A") else up): tensor for key, tensor in adapter.items()}
+
+
+def test_a_lora_whose_scale_the_file_says_is_merged(tmp_path):
+    reference, base, adapter = adapted()
+    inside = {key.replace(".qkv.", ".qkv.base_layer."): tensor for key, tensor in base.items()}
+    peft = prefixed("base_model.model.", inside | named(adapter, "lora_A.default.weight", "lora_B.default.weight"))
+    model = load({"state_dict": peft, "config": {"lora_alpha": ALPHA, "r": RANK}}, tmp_path)
+    assert_equal(model, reference, atol=1e-4)
+    assert any("LoRA adapter in 2 layers was merged" in note for note in model.notes)
+
+
+def test_a_lora_with_alpha_beside_it_is_merged(tmp_path):
+    reference, base, adapter = adapted()
+    alphas = {f"blocks.{layer}.attn.qkv.alpha": torch.tensor(float(ALPHA)) for layer in range(DEPTH)}
+    model = load(base | named(adapter, "lora_down.weight", "lora_up.weight") | alphas, tmp_path)
+    assert_equal(model, reference, atol=1e-4)
+
+
+@pytest.mark.parametrize("arch", [None, "test_vit"])
+def test_a_lora_of_unknown_scale_is_refused_with_and_without_arch(arch, tmp_path):
+    _, base, adapter = adapted()
+    with pytest.raises(CheckpointError, match=r"LoRA adapter .* of unknown scale: merge the adapter"):
+        load(base | named(adapter, "lora_A", "lora_B"), tmp_path, arch=arch)
+
+
+OTHERS = [
+    "blocks.0.attn.qkv.ia3_l.default",
+    "blocks.0.adaptmlp.down_proj.weight",
+    "blocks.0.attn.qkv.linear_a_q.weight",
+    "blocks.0.mlp.fc1.oft_r.default",
+]
+
+
+@pytest.mark.parametrize("key", OTHERS)
+@pytest.mark.parametrize("arch", [None, "test_vit"])
+def test_other_adapters_are_refused(key, arch, tmp_path):
+    with pytest.raises(CheckpointError, match=r"holds an adapter .*: merge the adapter into its base model first"):
+        load(plain().state_dict() | {key: torch.ones(4, 4)}, tmp_path, arch=arch)
+
+
+QUANTISED: dict[str, Tensor] = {
+    "blocks.0.mlp.fc1.weight": torch.ones(4 * WIDTH, WIDTH, dtype=torch.int8),
+    "blocks.0.mlp.fc1.weight_scale": torch.ones(1),
+    "blocks.0.mlp.fc1.SCB": torch.ones(4 * WIDTH),
+    "blocks.0.mlp.fc1.weight.absmax": torch.ones(8),
+    "blocks.1.attn.qkv.qweight": torch.ones(8, 8, dtype=torch.int32),
+}
+
+
+@pytest.mark.parametrize("key", QUANTISED)
+@pytest.mark.parametrize("arch", [None, "test_vit"])
+def test_quantised_weights_are_refused(key, arch, tmp_path):
+    with pytest.raises(CheckpointError, match=r"holds quantised weights .*: save them dequantised"):
+        load(plain().state_dict() | {key: QUANTISED[key]}, tmp_path, arch=arch)
+
+
+def timm_folder(folder, arguments: dict[str, Any], **saved: Any) -> Any:
+    torch.manual_seed(0)
+    reference = timm.create_model("test_vit", num_classes=3, **saved).eval()
+    save_file(reference.state_dict(), folder / "model.safetensors")
+    pixels = {"input_size": [3, 160, 160], "fixed_input_size": True}
+    config = {"architecture": "test_vit", "num_classes": 3, "model_args": arguments, "pretrained_cfg": pixels}
+    (folder / "config.json").write_text(json.dumps(config))
+    return reference
+
+
+@pytest.mark.parametrize("option", [{"init_values": 0.1}, {"qk_norm": True}, {"scale_mlp_norm": True}])
+def test_a_timm_folder_whose_config_forgets_an_option_is_refused(option, tmp_path):
+    timm_folder(tmp_path, {}, **option)
+    with pytest.raises(CheckpointError, match=r"has no blocks\.0\..* must name the option that needs it"):
+        explorer.load_model(tmp_path, device="cpu")
+    reference = timm_folder(tmp_path, option, **option)
+    model = explorer.load_model(tmp_path, device="cpu")
+    pixels = torch.randn(1, 3, 160, 160)
+    torch.testing.assert_close(model.forward(pixels)[1], reference(pixels).detach(), atol=1e-5, rtol=0)
+
+
+def test_arch_does_not_make_a_tensor_superfluous(tmp_path):
+    tensors = timm.create_model("test_vit", init_values=0.1).state_dict()
+    with pytest.raises(CheckpointError, match=r"has no blocks\.0\.ls1\.gamma.*test_vit isn't the architecture"):
+        load(tensors, tmp_path, arch="test_vit")
+
+
+@pytest.mark.parametrize("key", ["vit.layers.0.attention.q_norm.weight", "vit.encoder.layer.0.layer_scale1.lambda1"])
+def test_a_transformers_folder_with_a_tensor_too_many_is_refused(key, tmp_path):
+    import transformers
+
+    from tests.models.test_loading import SMALL
+
+    transformers.ViTForImageClassification(transformers.ViTConfig(**SMALL)).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file(weights | {key: torch.ones(64)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match="which would change its maps"):
+        explorer.load_model(tmp_path, device="cpu")
+
+
+def test_an_adapter_beside_a_transformers_model_is_merged(tmp_path):
+    import transformers
+
+    from tests.models.test_loading import SMALL
+
+    torch.manual_seed(0)
+    reference: Any = transformers.ViTForImageClassification(transformers.ViTConfig(**SMALL)).eval()
+    reference.save_pretrained(tmp_path)
+    key = next(key for key in load_file(tmp_path / "model.safetensors") if "0" in key and "query.weight" in key)
+    down, up = torch.randn(RANK, 64), torch.randn(64, RANK)
+    module = f"base_model.model.{key.removesuffix('.weight')}"
+    save_file({f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}, tmp_path / "adapter_model.safetensors")
+    settings = {"peft_type": "LORA", "lora_alpha": ALPHA, "r": RANK}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    model = explorer.load_model(tmp_path, device="cpu")
+    reference.vit.layers[0].attention.q_proj.weight.data += ALPHA / RANK * up @ down
+    pixels = torch.randn(1, 3, *model.input_shape)
+    with torch.no_grad():
+        torch.testing.assert_close(model.forward(pixels)[1], reference(pixels).logits, atol=1e-4, rtol=0)
+
+
+def test_an_adapter_alone_names_its_base(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "google/vit"}')
+    with pytest.raises(CheckpointError, match="LORA adapter without its model: merge it into google/vit with peft's"):
+        explorer.load_model(tmp_path, device="cpu")
+    with pytest.raises(CheckpointError, match=r"holds an adapter .* without its model"):
+        load({"base_model.model.blocks.0.attn.qkv.lora_A.weight": torch.ones(4, 4)}, tmp_path)

@@ -1,0 +1,104 @@
+"""The classifier of a weights file: kept behind dropout or a norm, left out where layers hide between."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.models.test_formats import PATCH, SIZE, WIDTH, load, photo, plain, prefixed, randomise
+
+
+def linear() -> nn.Linear:
+    return nn.Linear(WIDTH, 3)
+
+
+HEADS: dict[str, Any] = {
+    "linear": linear,
+    "linear without bias": lambda: nn.Linear(WIDTH, 3, bias=False),
+    "sequential": lambda: nn.Sequential(linear()),
+    "dropout": lambda: nn.Sequential(nn.Dropout(0.5), linear()),
+    "layer norm": lambda: nn.Sequential(nn.LayerNorm(WIDTH), nn.Dropout(0.5), linear()),
+    "batch norm": lambda: nn.Sequential(nn.BatchNorm1d(WIDTH), linear()),
+    "MAE's linear probe": lambda: nn.Sequential(nn.BatchNorm1d(WIDTH, affine=False, eps=1e-6), linear()),
+}
+
+
+def with_head(head: nn.Module) -> Any:
+    reference = plain()
+    reference.head = head
+    randomise(head)
+    for part in head.modules():
+        if isinstance(part, nn.BatchNorm1d):
+            nn.init.normal_(part.get_buffer("running_mean"))
+            nn.init.uniform_(part.get_buffer("running_var"), 0.5, 2)
+    return reference.eval()
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_linear_classifier_keeps_its_classes(name, tmp_path):
+    reference = with_head(HEADS[name]())
+    model = load(reference.state_dict(), tmp_path)
+    pixels = model.preprocess(photo())
+    logits = model.forward(pixels)[1]
+    assert logits is not None and logits.shape == (1, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(logits, reference(pixels), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("head", ["linear", "dropout"])
+def test_torchvision_heads_that_tutorials_replace(head, tmp_path):
+    from torchvision.models import VisionTransformer as TorchvisionViT
+
+    reference: Any = TorchvisionViT(SIZE, PATCH, 2, 2, WIDTH, 96)
+    reference.heads = HEADS[head]()
+    randomise(reference)
+    model = load(reference.state_dict(), tmp_path)
+    pixels = model.preprocess(photo())
+    with torch.no_grad():
+        torch.testing.assert_close(model.forward(pixels)[1], reference(pixels), atol=1e-4, rtol=0)
+
+
+def deep() -> nn.Module:
+    return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), linear())
+
+
+def test_a_hidden_layer_leaves_no_classes(tmp_path):
+    reference = with_head(deep())
+    model = load(reference.state_dict(), tmp_path)
+    assert model.forward(model.preprocess(photo()))[1] is None and model.class_names is None
+    assert any("more than one linear layer (head.0, head.2)" in note for note in model.notes)
+
+
+@pytest.mark.parametrize("beside", ["fc1", "pre_logits", "bottleneck.0"])
+def test_a_layer_between_backbone_and_classifier_leaves_no_classes(beside, tmp_path):
+    layer, head = nn.Linear(WIDTH, WIDTH), linear()
+    content = {
+        **prefixed("backbone.", plain(num_classes=0).state_dict()),
+        **prefixed(f"{beside}.", layer.state_dict()),
+        **prefixed("fc.", head.state_dict()),
+    }
+    model = load(content, tmp_path)
+    assert model.forward(model.preprocess(photo()))[1] is None
+    assert any("stands before the classifier" in note and beside in note for note in model.notes)
+
+
+def test_a_layer_after_the_backbones_own_head_leaves_no_classes(tmp_path):
+    after = nn.Linear(5, 3)
+    content = {**prefixed("vit.", plain().state_dict()), **prefixed("classifier.", after.state_dict())}
+    model = load(content, tmp_path)
+    assert model.forward(model.preprocess(photo()))[1] is None
+    assert any("classifier.weight" in note and "left out" in note for note in model.notes)
+
+
+def test_a_norm_in_the_wrapper_stands_before_the_classifier(tmp_path):
+    backbone, norm, head = plain(num_classes=0), randomise(nn.LayerNorm(WIDTH)), linear()
+    content = {
+        **prefixed("backbone.", backbone.state_dict()),
+        **prefixed("norm.", norm.state_dict()),
+        **prefixed("classifier.", head.state_dict()),
+    }
+    model = load(content, tmp_path)
+    pixels = model.preprocess(photo())
+    with torch.no_grad():
+        torch.testing.assert_close(model.forward(pixels)[1], head(norm(backbone(pixels))), atol=1e-5, rtol=0)

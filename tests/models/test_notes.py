@@ -1,0 +1,202 @@
+"""What shapes don't tell is what the file, its project or all published models say; else it is asked for or noted."""
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import Tensor
+
+import explorer
+from explorer.errors import CheckpointError, UntoldError
+from tests.models.test_formats import WIDTH, Tensors, assert_equal, load, plain, prefixed
+
+
+def clip_names(tensors: Tensors) -> Tensors:
+    """A timm ViT's tensors under the names of OpenAI's CLIP, by hand."""
+    names = {
+        "patch_embed.proj.": "conv1.", "norm_pre.": "ln_pre.", "norm.": "ln_post.", "blocks.": "transformer.resblocks.",
+        ".norm1.": ".ln_1.", ".norm2.": ".ln_2.", ".attn.qkv.": ".attn.in_proj_", ".attn.proj.": ".attn.out_proj.",
+        ".mlp.fc1.": ".mlp.c_fc.", ".mlp.fc2.": ".mlp.c_proj.",
+    }  # fmt: skip
+    renamed: Tensors = {}
+    for key, tensor in tensors.items():
+        for old, new in names.items():
+            key = new + key.removeprefix(old) if not old.startswith(".") and key.startswith(old) else key
+            key = key.replace(old, new) if old.startswith(".") else key
+        renamed[key] = tensor
+    renamed["class_embedding"] = renamed.pop("cls_token").flatten()
+    renamed["positional_embedding"] = renamed.pop("pos_embed")[0]
+    return prefixed("visual.", renamed | {"proj": torch.randn(WIDTH, 32)})
+
+
+def clip(activation: str) -> Any:
+    from functools import partial
+
+    norm = partial(torch.nn.LayerNorm, eps=1e-5)
+    return plain(pre_norm=True, num_classes=0, act_layer=activation, norm_layer=norm)
+
+
+TEXT = {"token_embedding.weight": torch.ones(7, 8), "positional_embedding": torch.ones(3, 8)}
+
+
+def test_a_clip_is_asked_for_its_activation(tmp_path):
+    content = {"epoch": 3, "state_dict": prefixed("module.", clip_names(clip("gelu").state_dict()) | TEXT)}
+    with pytest.raises(UntoldError, match=r"CLIP and doesn't say .* say with arch, vit_base_patch16_clip_quickgelu"):
+        load(content, tmp_path, "epoch_3.pt")
+    for activation, word in (("quick_gelu", "quickgelu_"), ("gelu", "")):
+        arch = f"vit_base_patch16_clip_{word}224"
+        reference = clip(activation)
+        content["state_dict"] = prefixed("module.", clip_names(reference.state_dict()) | TEXT)
+        model = load(content, tmp_path, "epoch_3.pt", arch=arch)
+        assert_equal(model, reference)
+        assert model.mean[0] == pytest.approx(0.48145466) and model.class_names is None
+
+
+@pytest.mark.parametrize(
+    "name, activation",
+    [("2024_05_01-model_ViT-B-32-quickgelu-lr_0.001", "quick_gelu"), ("2024-model_ViT-B-32-lr_0.001", "gelu")],
+)
+def test_open_clip_says_its_activation_in_the_runs_name(name, activation, tmp_path):
+    reference = clip(activation)
+    content = {"name": name, "state_dict": prefixed("module.", clip_names(reference.state_dict()) | TEXT)}
+    assert_equal(load(content, tmp_path, "epoch_3.pt"), reference)
+
+
+def test_openai_clip_has_quick_gelu(tmp_path):
+    reference = clip("quick_gelu")
+    sizes = {"context_length": torch.tensor(77), "vocab_size": torch.tensor(49408)}
+    assert_equal(load(clip_names(reference.state_dict()) | TEXT | sizes, tmp_path), reference)
+
+
+@pytest.mark.parametrize("setting", [{"hidden_act": "quick_gelu"}, {"args": {"act_layer": "quick_gelu"}}])
+def test_the_file_says_its_activation(setting, tmp_path):
+    reference = plain(act_layer="quick_gelu")
+    model = load({"model": reference.state_dict(), **setting}, tmp_path)
+    assert_equal(model, reference)
+    assert not any("GELU" in note for note in model.notes)
+
+
+def test_what_nobody_says_is_noted_once_each(tmp_path):
+    notes = load(plain().state_dict(), tmp_path, num_heads=None).notes
+    for words in ("how many heads", "GELU assumed", "1e-06 assumed", "cls token assumed", "4 x 4 patches assumed"):
+        assert sum(words in note for note in notes) == 1, words
+
+
+def test_published_shapes_need_no_notes_but_heads_and_pixels(tmp_path):
+    torch.save(timm.create_model("vit_tiny_patch16_224", num_classes=0).state_dict(), tmp_path / "tiny.pth")
+    notes = explorer.load_model(tmp_path / "tiny.pth", device="cpu").notes
+    assert [note.split(":")[0] for note in notes] == [
+        "The file doesn't say how many heads", "The file doesn't say how pixels are normalised",
+    ]  # fmt: skip
+
+
+HEADS = [
+    ({"hyper_parameters": {"text": {"num_heads": 8}, "vision": {"num_heads": 4}}}, 4),
+    ({"hyper_parameters": {"decoder": {"num_heads": 8}, "num_heads": 4}}, 4),
+    ({"config": {"decoder": {"num_attention_heads": 8}, "encoder": {"num_attention_heads": 4}}}, 4),
+    ({"args": {"num_heads": 7}}, 1),  # doesn't divide the width: that of something else
+]
+
+
+@pytest.mark.parametrize("settings, heads", HEADS)
+def test_the_backbones_own_number_of_heads_is_taken(settings, heads, tmp_path):
+    model = load({"state_dict": plain(num_heads=4).state_dict(), **settings}, tmp_path, num_heads=None)
+    assert model.num_heads == heads
+
+
+def test_two_numbers_of_heads_are_asked_about(tmp_path):
+    content = {"state_dict": plain().state_dict(), "one": {"num_heads": 2}, "two": {"num_heads": 4}}
+    with pytest.raises(UntoldError, match=r"several numbers of heads \(2, 4\): say the right one with num_heads"):
+        load(content, tmp_path, num_heads=None)
+
+
+@pytest.mark.parametrize("width, heads", [(1152, 16), (1280, 16), (1408, 16), (1664, 16), (1024, 16), (640, 10)])
+def test_heads_of_published_widths(width, heads, tmp_path):
+    reference = plain(embed_dim=width, depth=1, num_heads=heads, num_classes=0, mlp_ratio=1.0)
+    assert load(reference.state_dict(), tmp_path, num_heads=None).num_heads == heads
+
+
+def test_an_unpublished_large_width_is_asked_about(tmp_path):
+    tensors = plain(embed_dim=1536, depth=1, num_heads=16, num_classes=0, mlp_ratio=1.0).state_dict()
+    with pytest.raises(UntoldError, match="models of width 1536 differ: say it with num_heads"):
+        load(tensors, tmp_path, num_heads=None)
+
+
+def test_a_square_number_of_positions_may_be_an_oblong_grid_and_cls(tmp_path):
+    reference = plain(img_size=(48, 80))  # 3 x 5 patches and cls: 16 positions, as of 4 x 4 without
+    with pytest.raises(UntoldError, match=r"for 16 patches or for 15 and 1 more tokens.*with grid, such as 3x5 or 4x4"):
+        load(reference.state_dict(), tmp_path)
+    pixels = torch.randn(1, 3, 48, 80)
+    for content in (reference.state_dict(), {"model": reference.state_dict(), "args": {"img_size": [48, 80]}}):
+        grid = None if "args" in content else "3x5"
+        tokens = load(content, tmp_path, grid=grid).forward(pixels)[0]
+        torch.testing.assert_close(tokens, reference.forward_features(pixels).detach(), atol=1e-5, rtol=0)
+
+
+def test_pooling_and_epsilon_that_the_file_says(tmp_path):
+    from functools import partial
+
+    reference = plain(global_pool="avg", fc_norm=False, norm_layer=partial(torch.nn.LayerNorm, eps=1e-2))
+    content = {"model": reference.state_dict(), "args": {"global_pool": "avg", "layer_norm_eps": 1e-2}}
+    assert_equal(load(content, tmp_path), reference)
+
+
+def test_a_training_file_that_names_its_architecture_needs_no_hints(tmp_path):
+    reference = timm.create_model("test_vit", num_classes=5).eval()  # 2 heads of width 32
+    model = load({"state_dict": reference.state_dict(), "arch": "test_vit"}, tmp_path, num_heads=None)
+    assert model.num_heads == 2 and not any("heads" in note for note in model.notes)
+
+
+def copies() -> tuple[Any, Any, dict[str, Any]]:
+    averaged, newest = plain(), plain(num_classes=5)
+    newest.load_state_dict({key: tensor * 1.5 for key, tensor in newest.state_dict().items()})
+    return averaged, newest, {"state_dict": newest.state_dict(), "state_dict_ema": averaged.state_dict()}
+
+
+def test_the_averaged_copy_is_taken_as_timm_does_and_the_other_can_be_had(tmp_path):
+    from timm.models import load_state_dict
+
+    averaged, newest, content = copies()
+    model = load(content, tmp_path, "best.pth.tar")
+    assert_equal(model, averaged)
+    its = load_state_dict(str(tmp_path / "best.pth.tar"))
+    assert torch.equal(its["norm.weight"], model.module.state_dict()["norm.weight"])
+    note = next(note for note in model.notes if "2 copies" in note)
+    assert "state_dict_ema is taken (the averaged ones" in note and "best.pth.tar#state_dict" in note
+    assert not any("no place" in note for note in model.notes)
+    other = explorer.load_model(f"{tmp_path}/best.pth.tar#state_dict", device="cpu", num_heads=2)
+    assert_equal(other, newest)
+    with pytest.raises(CheckpointError, match="no weights named 'nothing'"):
+        explorer.load_model(f"{tmp_path}/best.pth.tar#nothing", device="cpu", num_heads=2)
+
+
+def mae_pytorch(tensors: Tensors) -> Tensors:
+    renamed: Tensors = {}
+    for key, tensor in tensors.items():
+        if key.endswith("qkv.bias"):
+            q, _, v = tensor.chunk(3)
+            renamed |= {key.replace("qkv.bias", "q_bias"): q, key.replace("qkv.bias", "v_bias"): v}
+        elif key != "pos_embed":
+            renamed[key] = tensor
+    return renamed
+
+
+def sines(count: int, width: int) -> Tensor:
+    """MAE-pytorch's get_sinusoid_encoding_table, as its code computes it."""
+    import numpy as np
+
+    table = np.array([[place / np.power(10000, 2 * (j // 2) / width) for j in range(width)] for place in range(count)])
+    table[:, 0::2], table[:, 1::2] = np.sin(table[:, 0::2]), np.cos(table[:, 1::2])
+    return torch.tensor(table, dtype=torch.float32)[None]
+
+
+def test_mae_pytorch_computes_its_positions(tmp_path):
+    reference = plain(class_token=False, global_pool="avg", fc_norm=False, num_classes=0, img_size=224)
+    for block in reference.blocks:
+        block.attn.qkv.bias.data[WIDTH : 2 * WIDTH] = 0
+    reference.pos_embed.data = sines(14 * 14, WIDTH)
+    tensors = prefixed("encoder.", mae_pytorch(reference.state_dict()))
+    model = load({"model": tensors | {"encoder_to_decoder.weight": torch.ones(8, WIDTH)}}, tmp_path)
+    assert_equal(model, reference, atol=1e-4)
+    assert any("sines" in note for note in model.notes)

@@ -1,0 +1,15 @@
+"""Numbers as people say them."""
+
+import pytest
+
+from explorer.words import duration_in_words, size_in_words
+
+
+@pytest.mark.parametrize("seconds, text", [(0.2, "1 s"), (45, "45 s"), (200, "3 min"), (7500, "2 h 05 min")])
+def test_durations(seconds, text):
+    assert duration_in_words(seconds) == text
+
+
+@pytest.mark.parametrize("size, text", [(10, "1 MB"), (11_400_000, "11 MB"), (1_340_000_000, "1.3 GB")])
+def test_sizes(size, text):
+    assert size_in_words(size) == text

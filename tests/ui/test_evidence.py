@@ -1,0 +1,25 @@
+"""What the Evidence tab says of the ranking, on scores made by hand and on a mask in the middle."""
+
+import pytest
+
+from explorer.attention.localization import Score
+from explorer.ui.attention.evidence import verdict
+from tests.app import open_app, sentences
+
+HEAD, PRIOR = Score(2, 1, 0.7, 0.4, 1.0), Score(None, "centre prior", 0.8, 0.5, 1.0)
+
+
+def test_a_prior_that_beats_every_head_is_said_so():
+    said = verdict([PRIOR, HEAD])
+    assert said.startswith("Best: **layer 2, head 1** with AUC 0.700.") and "beats every head with AUC 0.800" in said
+
+
+def test_a_prior_that_loses_is_not_worth_a_word():
+    assert "prior" not in verdict([HEAD, Score(None, "centre prior", 0.6, 0.5, 1.0)])
+
+
+@pytest.mark.usefixtures("checkpoints")
+def test_the_tab_names_the_best_head():
+    app = open_app("attention", tab="Evidence")
+    assert not app.exception and not sentences(app)
+    assert [said for said in app.markdown if said.value.startswith("Best: **layer")]
