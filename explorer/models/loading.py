@@ -137,7 +137,8 @@ def _load_folder(folder: Path, hints: Hints) -> Model:
 def _open_folder(folder: Path, hints: Hints) -> Model:
     config, name = read_config(folder), Path(registry.title(folder)).name
     if "architecture" in config:
-        from explorer.models.timm_models import load_timm_folder, wrap_timm
+        from explorer.models.timm_folder import load_timm_folder
+        from explorer.models.timm_models import wrap_timm
 
         module, notes = load_timm_folder(folder)
         return wrap_timm(module, str(folder), name, notes, hints.prefix_tokens)

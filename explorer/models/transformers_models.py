@@ -238,7 +238,7 @@ def wrap_transformers(
         num_heads=config.num_attention_heads,
         width=config.hidden_size,
         prefix_tokens=prefix_tokens or token_layout.prefix_tokens(backbone.embeddings),
-        class_names=getattr(anyway, "class_names", None) if classifies else None,
+        class_names=_class_names(anyway) if classifies else None,
         outputs=meaning(anyway.config.problem_type, anyway.config.num_labels) if classifies else "classes",
         input_size=min(oblong) if oblong else _input_size(config, processor),
         mean=mean,
@@ -268,6 +268,12 @@ def _input_size(config: Any, processor: dict[str, Any] | None) -> int:
             return size
     size = config.image_size if isinstance(config.image_size, int) else min(config.image_size)
     return size - size % patch
+
+
+def _class_names(module: Any) -> list[str] | None:
+    """What the folder calls its classes, else what the module's own configuration does."""
+    config = module.config
+    return getattr(module, "class_names", None) or name_classes(dict(config.id2label or {}), config.num_labels)[0]
 
 
 def _oblong(config: Any) -> tuple[int, int] | None:

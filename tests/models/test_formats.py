@@ -163,32 +163,6 @@ def test_dinov2_with_registers_and_chunked_blocks(tmp_path):
     assert_equal(model, reference)
 
 
-class SwiGLUFFN(nn.Module):
-    """DINOv2's own gated MLP, written out: w3 (silu(x1) * x2), where w12 gives x1 and x2."""
-
-    def __init__(self, width: int, hidden: int):
-        super().__init__()
-        self.w12, self.w3 = nn.Linear(width, 2 * hidden), nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        first, second = self.w12(x).chunk(2, dim=-1)
-        return self.w3(torch.nn.functional.silu(first) * second)
-
-
-@pytest.mark.parametrize("names", ["DINOv2's", "timm's"])
-def test_a_gated_mlp_is_gated_by_silu(names, tmp_path):
-    reference = plain(init_values=1.0, num_classes=0)
-    for block in reference.blocks:
-        block.mlp = SwiGLUFFN(WIDTH, 96)
-    randomise(reference)
-    tensors = reference.state_dict()
-    if names == "timm's":
-        tensors = {k.replace("mlp.w12", "mlp.fc1").replace("mlp.w3", "mlp.fc2"): t for k, t in tensors.items()}
-    model = load(tensors, tmp_path)
-    assert_equal(model, reference)
-    assert any("SiLU assumed" in note for note in model.notes)
-
-
 def test_torchvision_is_turned_into_timm(tmp_path):
     from torchvision.models import VisionTransformer as TorchvisionViT
 
