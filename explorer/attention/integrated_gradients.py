@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from explorer.attention.balanced import Completeness
-from explorer.attention.maps.relevance import MEMORY_BUDGET, kept_bytes
+from explorer.attention.maps.relevance import MEMORY_BUDGET, _check, kept_bytes
 from explorer.attention.scores import Target, score_of
 from explorer.errors import QueryError
 
@@ -41,6 +41,7 @@ def integral(
     """The map and its account; steps: points on the line; baseline: as for compute()."""
     if not 2 <= steps <= 512:
         raise QueryError(f"steps must be 2 to 512, not {steps}.")
+    _check(recording, 0, MEMORY_BUDGET)
     score = score_of(recording, target, similar_to)
     model = recording.model
     with torch.inference_mode(False), torch.enable_grad():

@@ -1,6 +1,7 @@
 """Balanced gradients: every rule against its formula, the forward pass bit for bit, and accounts that close."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -131,6 +132,17 @@ def test_parameters_that_want_gradients_are_constants():
     np.testing.assert_array_equal(free.heatmap, frozen.heatmap)
     assert free.completeness == frozen.completeness
     assert all(parameter.grad is None for parameter in model.module.parameters())
+
+
+def test_threads_and_inference_mode_make_no_difference():
+    recording = explorer.record(tiny_model(), photo())
+    expected = [gradient.compute(recording, target) for target in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda target: gradient.compute(recording, target), range(4)))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(gradient.compute(recording, 0), expected[0])
+        assert chefer.compute(recording, 0).max() > 0
 
 
 def test_an_operation_without_a_rule_is_refused_by_name(monkeypatch):

@@ -118,8 +118,8 @@ def test_classifiers_of_transformers(name):
 
     torch.manual_seed(0)
     model_type: Any = CLASSIFIERS[name]
-    settings = {"vision_config": SMALL} if model_type in ("clip", "siglip") else SMALL
-    config = transformers.CONFIG_MAPPING[model_type](**settings, num_labels=5)
+    settings: Any = {"vision_config": SMALL} if model_type in ("clip", "siglip") else SMALL
+    config = transformers.CONFIG_MAPPING[model_type](**{**settings, "num_labels": 5})
     module = getattr(transformers, name)._from_config(config, attn_implementation="sdpa")
     check(wrap_transformers(module, model_type), 64)
 

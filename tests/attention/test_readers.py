@@ -84,7 +84,7 @@ def hugging_face(name: str, model_type: str) -> explorer.Model:
     import transformers
 
     torch.manual_seed(0)
-    config = transformers.CONFIG_MAPPING[model_type](**{**SMALL, "patch_size": 8}, num_labels=5)
+    config = transformers.CONFIG_MAPPING[model_type](**{**SMALL, "patch_size": 8, "num_labels": 5})
     return sharpened(
         wrap_transformers(getattr(transformers, name)._from_config(config, attn_implementation="sdpa"), name)
     )
@@ -129,7 +129,8 @@ def wrap_siglip() -> explorer.Model:
     import transformers
 
     torch.manual_seed(0)
-    config = transformers.SiglipConfig(vision_config={**SMALL, "patch_size": 8}, num_labels=5)
+    settings: dict[str, Any] = {"vision_config": {**SMALL, "patch_size": 8}, "num_labels": 5}
+    config = transformers.SiglipConfig(**settings)
     module = transformers.SiglipForImageClassification._from_config(config, attn_implementation="sdpa")
     return sharpened(wrap_transformers(module, "siglip"))
 
