@@ -158,8 +158,8 @@ def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
     nearly = cost.before_seconds >= NEARLY * cost.seconds
     before = "nearly all" if nearly else duration_in_words(cost.before_seconds)
     line = (
-        f"About **{duration_in_words(cost.seconds)}**, {before} of it before the first epoch; longer if the computer is "
-        f"busy. "
+        f"About **{duration_in_words(cost.seconds)}**, {before} of it before the first epoch; longer if the computer "
+        "is busy. "
         f"It takes **{size_in_words(cost.cache_bytes)}** of disk while it runs ({size_in_words(free)} free)."
     )
     kept = sum(plan.keeps(epoch) for epoch in range(1, plan.epochs + 1))
