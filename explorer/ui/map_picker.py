@@ -107,6 +107,7 @@ def pick_map(place: Place, key: str = "map") -> Shown | None:
     take(key, _read_kind(labels), DEFAULT)
     kind = st.segmented_control("Map", list(labels), format_func=labels.__getitem__, required=True, key=key, **SAVED)
     write_unless(key, DEFAULT)
+    st.caption(map_kind(str(kind)).help)
     return pick_settings(str(kind), place)
 
 
