@@ -94,8 +94,8 @@ def _code(part: ModelSource | PhotoInput | Look) -> str:
 
 
 def _map_code(choice: MapChoice) -> str:
-    defaults = choice.row.defaults
-    given = {name: value for name, value in choice.settings.items() if name in ALWAYS or value != defaults[name]}
+    left_out = choice.row.missing_mean
+    given = {name: value for name, value in choice.settings.items() if name in ALWAYS or value != left_out[name]}
     return f"MapChoice({', '.join([repr(choice.kind), *(f'{name}={value!r}' for name, value in given.items())])})"
 
 
