@@ -51,7 +51,7 @@ def test_before_stands_left_and_after_right(checkpoints, monkeypatch, sidebar):
     models = {"model": TINY, "with": after} if sidebar == "before" else {"model": after, "with": TINY}
     app = open_app("compare", **models)
     assert not app.exception
-    assert [heading.split(",")[0] for heading, _ in sides] == ["Before: tiny", "After: after"]
+    assert [heading.split(",")[0] for heading, _ in sides] == ["Before: tiny.safetensors", "After: after.safetensors"]
     assert headers(app) == ["Where it changed", "Which heads changed"]
     assert [caption for caption in app.caption if "Orange]: the model after training looks there more" in caption.value]
 

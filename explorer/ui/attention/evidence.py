@@ -60,8 +60,8 @@ def _curves(rec: Recording, view: View) -> None:
 
 def _ranking(rec: Recording, view: View) -> None:
     st.caption(
-        "Mark the object; every layer and head, from the query above, is compared with it pixel by pixel. AUC 0.5 is chance; "
-        "IoU is taken at the best threshold; pointing: does the highest patch lie on the object?"
+        "Mark the object; every layer and head, from the query above, is compared with it pixel by pixel. AUC 0.5 is "
+        "chance; IoU is taken at the best threshold; pointing: does the highest patch lie on the object?"
     )
     how = st.segmented_control("Mask", MASKS, default="Rectangle", required=True, key="mask_how")
     mask = {"Rectangle": _rectangle, "Brightest patches": _by_mass, "Upload": _uploaded}[str(how)](rec, view)
