@@ -22,7 +22,7 @@ class Change:
 
     layer: int  # of the first recording
     other_layer: int  # of the second
-    head: int | str  # "mean" where the two models have different numbers of heads
+    head: int | str  # "mean" where the heads of the two models aren't paired
     bits: float
 
 
@@ -31,7 +31,7 @@ class Divergence:
     """Jensen-Shannon divergence of two recordings, "layer head", in bits: 0 the same, 1 nothing in common."""
 
     table: np.ndarray
-    layers: tuple[tuple[int, int], ...]  # which layer of the first is held to which of the second
+    layers: tuple[tuple[int, int], ...]  # which layer of the first is compared with which of the second
     heads: tuple[int | str, ...]
 
     def most_changed(self) -> list[Change]:
@@ -61,12 +61,17 @@ def normalised(weights: np.ndarray) -> np.ndarray:
 
 
 def divergence(
-    first: RecordedPass, second: RecordedPass, query: Query | None = None, hide_artefacts: bool = False
+    first: RecordedPass,
+    second: RecordedPass,
+    query: Query | None = None,
+    hide_artefacts: bool = False,
+    pair_heads: bool = True,
 ) -> Divergence:
     """Divergence of every head of two recordings of the same photo, from one query (a patch is one of `first`).
 
     With the same grid and prefix tokens, over all tokens; otherwise over the patches, on the image. Models with other
-    numbers of heads are compared by their head means, with other depths at the same relative depth. hide_artefacts:
+    numbers of heads are compared by their head means, with other depths at the same relative depth. pair_heads: False
+    for models that don't come from each other, whose heads have nothing in common but their numbers. hide_artefacts:
     the artefact tokens of either are taken out of both, and the rest is normalised; QueryError where their norms aren't
     known.
     """
@@ -74,7 +79,7 @@ def divergence(
     hidden = (artefact_mask(first), artefact_mask(second)) if hide_artefacts else None
     query = first.default_query if query is None else query
     other_query = matching_query(query, first.grid, second.grid)
-    by_head = first.num_heads == second.num_heads
+    by_head = pair_heads and first.num_heads == second.num_heads
     layers = tuple((layer, same_depth(layer, first.depth, second.depth)) for layer in range(first.depth))
     rows = []
     for layer, other_layer in layers:

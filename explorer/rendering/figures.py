@@ -32,7 +32,7 @@ TITLE, LABEL = 10.0, 7.5  # font sizes
 SMALLEST = 6.0  # of a title that is too long for its line, which is cut then; the file's own title is whole
 DPI = 300
 LARGEST, LARGEST_OF_MANY = 130.0, 60.0  # points a picture's width: of one layer's heads, of every layer's
-COLUMNS = 7  # pictures in a row at most, where it isn't one column a head
+COLUMNS = 7  # pictures in a row at most, where it isn't one column per head
 
 
 class Tile(NamedTuple):

@@ -34,6 +34,7 @@ Scale = Literal["map", "shared", "raw"]
 Part = TypeVar("Part")
 COMPRESSION = 4  # of 9: the highest takes twenty times as long for a tenth less
 WIDEST = 8192  # pixels of a picture
+ZOOM = 4  # a PNG is at least that many times the size that the model saw: 896 pixels for 224
 SHADE = 0.45  # what stays of the light outside a mass mask
 
 
@@ -253,7 +254,7 @@ def picture(
 def png(
     view: View,
     recording: "Recording",
-    zoom: int = 1,
+    zoom: int = ZOOM,
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
 ) -> bytes:

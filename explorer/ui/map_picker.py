@@ -84,7 +84,7 @@ def kind_labels(place: Place) -> dict[str, str]:
 
 
 def check_map(place: Place, key: str = "map") -> None:
-    """Name what a link asks of these widgets in vain; they may be drawn only later."""
+    """Name each setting of a link that these widgets can't show; they may be drawn only later."""
     labels = kind_labels(place)
     _note_link(key)
     check_link(key, lambda text: _read_kind(labels)(text) is not None, f"one of {', '.join(labels)}")

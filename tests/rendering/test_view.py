@@ -50,11 +50,11 @@ def test_rollout_and_mass_are_stored(recording):
 
 
 def test_png_is_the_overlay_and_carries_its_settings(recording):
-    picture = Image.open(io.BytesIO(png(VIEW, recording)))
+    picture = Image.open(io.BytesIO(png(VIEW, recording, zoom=1)))
     expected = explorer.overlay(recording.image, recording.attention(1, 2, (1, 3)))
     np.testing.assert_array_equal(np.array(picture), np.array(expected))
     assert View.from_json(picture.info["explorer"]) == VIEW
-    assert Image.open(io.BytesIO(png(VIEW, recording, zoom=3))).size == (192, 192)
+    assert Image.open(io.BytesIO(png(VIEW, recording))).size == (256, 256)
 
 
 @pytest.mark.parametrize(("fit", "part"), [("crop", (50, 0, 150, 100)), ("squash", None), ("keep", None)])
