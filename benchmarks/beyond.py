@@ -22,10 +22,9 @@ from timm.models import save_for_hf
 
 import explorer
 from explorer.attention.artefacts import artefact_mask
-from explorer.attention.divergence import divergence
+from explorer.attention.divergence import divergence, epoch_divergence
 from explorer.attention.evidence import evidence
 from explorer.attention.features import pca_colours, similarity
-from explorer.attention.history import epoch_divergence
 from explorer.attention.localization import rank_heads
 from explorer.data.samples import sample_photo
 from explorer.data.video import pan

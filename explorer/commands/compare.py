@@ -12,7 +12,7 @@ from explorer.commands import _outputs, _view
 if TYPE_CHECKING:
     import numpy as np
 
-    from explorer.attention.history import History
+    from explorer.attention.divergence import History
     from explorer.attention.recording import Recording
     from explorer.rendering.view import View
 
@@ -71,7 +71,7 @@ def _two(args: argparse.Namespace) -> int:
 
 
 def _epochs(args: argparse.Namespace) -> int:
-    from explorer.attention.history import history
+    from explorer.attention.divergence import history
     from explorer.rendering.comparison import epochs_picture
     from explorer.rendering.view import shown_map
 

@@ -8,7 +8,7 @@ import streamlit as st
 from PIL import Image
 
 import explorer
-from explorer.attention.history import History, epoch_divergence
+from explorer.attention.divergence import History, epoch_divergence
 from explorer.attention.recording import Recording
 from explorer.models import registry
 from explorer.models.backbone import Model
