@@ -201,7 +201,7 @@ def history(
     query: Query | None = None,
     hide_artefacts: bool = False,
 ) -> History:
-    """Every epoch's recording of the same photo compared with the start's, from one query; one recording is used at a time.
+    """Every epoch's recording of the same photo compared with the start's, from one query, one after another.
 
     hide_artefacts as in divergence. Raises QueryError where an epoch is of another architecture than the start.
     """
