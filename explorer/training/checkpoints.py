@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from explorer.models.registry import EPOCHS, TRAINED_FROM, find
 from explorer.models.source import TrainedFrom
 from explorer.training.examples import Examples
 from explorer.training.plan import Plan
-from explorer.training.runs.snapshots import save_tensors
+from explorer.training.runs.snapshots import load_tensors, save_tensors
 
 
 def save_checkpoint(
@@ -46,7 +45,7 @@ def save_checkpoint(
     try:
         save_model(partial, module, model, size, names, origin)
         for epoch, file in sorted(epochs.items()):
-            save_model(partial / EPOCHS / f"{epoch:03}", module, model, size, names, origin, load_file(file))
+            save_model(partial / EPOCHS / f"{epoch:03}", module, model, size, names, origin, load_tensors(file))
         card = model_card(folder.name, model, size, plan, examples, metrics, origin)
         (partial / "README.md").write_text(card, encoding="utf-8")
     except OSError:  # a full disk: leave none of it occupied

@@ -13,7 +13,7 @@ from explorer.data.datasets import check_trainable, read_dataset
 from explorer.data.report import DatasetReport, Item
 from explorer.data.splits import assign_splits
 from explorer.data.store import find_stored, hand_over
-from explorer.errors import TrainingError
+from explorer.errors import DataError, TrainingError
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import RunFolder
 from explorer.words import size_in_words
@@ -36,7 +36,11 @@ class Examples:
     @staticmethod
     def load(folder: RunFolder, plan: Plan) -> "Examples":
         """From the dataset.json that read_examples wrote."""
-        return Examples.of(DatasetReport.from_json(folder.dataset.read_text(encoding="utf-8")), plan)
+        try:
+            report = DatasetReport.from_json(folder.dataset.read_text(encoding="utf-8"))
+        except (DataError, UnicodeError, RecursionError) as error:
+            raise TrainingError(f"dataset.json of the run {folder.name!r} is damaged: start the run anew.") from error
+        return Examples.of(report, plan)
 
     @staticmethod
     def of(report: DatasetReport, plan: Plan) -> "Examples":

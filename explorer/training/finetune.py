@@ -24,7 +24,7 @@ from explorer.training.runs.failures import recorded_failures
 from explorer.training.runs.folder import RunFolder, State
 from explorer.training.runs.options import create_run, new_options, read_config
 from explorer.training.runs.progress import told
-from explorer.training.runs.queue import MachineQueue
+from explorer.training.runs.queue import MachineQueue, refuse_live
 from explorer.training.runs.reporter import Progress, Reporter
 from explorer.training.runs.snapshots import saved_epochs
 
@@ -125,6 +125,7 @@ def mixed_precision(plan: Plan) -> str:
 
 def _reopen(folder: RunFolder) -> None:
     """Claim the folder of a run that goes on, or that was made for this process; TrainingError for any other."""
+    refuse_live(folder)
     status = folder.read_state().status
     if status not in RESUMABLE:
         raise TrainingError(f"Only a stopped, interrupted or failed run can be resumed; {folder.name!r} is {status}.")

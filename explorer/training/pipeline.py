@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 
 from explorer.data.report import DatasetReport
 from explorer.errors import TrainingError
@@ -35,6 +34,7 @@ from explorer.training.runs.snapshots import (
     keep_epoch,
     kept_epochs,
     load_saved,
+    load_tensors,
     save_best,
     save_epoch,
     save_last,
@@ -77,7 +77,7 @@ class Work:
             save_last(self.folder, self.trainer.weights())
         self.accelerator.wait_for_everyone()  # the main process may still be writing the best weights
         if self.folder.best.is_file():
-            self.trainer.load_weights(load_file(self.folder.best))
+            self.trainer.load_weights(load_tensors(self.folder.best))
         logits = self.trainer.logits(self.val_inputs)
         metrics = self._save(logits, status) if self.main else {}
         self.accelerator.wait_for_everyone()

@@ -49,7 +49,9 @@ def show_run(folder: RunFolder) -> None:
 
 def _live(folder: RunFolder) -> None:
     with show_errors():
-        events = _events(folder)
+        events, damaged = _events(folder)
+        if damaged:
+            st.warning(f"Lines of events.jsonl that can't be read: {damaged:,}; the curves go on without them.")
         baseline = next((event for event in events if event["type"] == "baseline"), None)
         if baseline:
             _numbers(baseline, events)
@@ -57,10 +59,10 @@ def _live(folder: RunFolder) -> None:
             _confusion(folder.name, baseline["metrics"], any(event["type"] == "epoch" for event in events))
 
 
-def _events(folder: RunFolder) -> list[dict[str, Any]]:
-    """All events of the run; each redraw parses only what was added."""
-    reader: EventReader = st.session_state.setdefault(f"events_{folder.name}", EventReader(folder.events))
-    return reader.read()
+def _events(folder: RunFolder) -> tuple[list[dict[str, Any]], int]:
+    """(all events of the run, how many lines are none); each redraw parses only what was added."""
+    reader: EventReader = st.session_state.setdefault(f"events_{folder.path}", EventReader(folder.events))
+    return reader.read(), reader.damaged
 
 
 def _status(folder: RunFolder, drawn_active: bool) -> None:
