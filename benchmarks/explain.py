@@ -3,10 +3,10 @@
     python -m benchmarks.explain [--photos 60] [--maps gradient relevance ...] [--out FILE.csv]
 
 The real DeiT-Tiny on the first photos of the ImageNet samples, squashed to 224 px. By steps of a tenth, to nine
-tenths, patches take the photo's mean colour: the map's most important first (MIF) or least important first (LIF). MIF
-is 1 - the share of photos whose predicted class is still the predicted one, LIF that share, both averaged over the
-steps; SRG = LIF accuracy - MIF accuracy. AUC: pixels of an object's mask against the background, on the photos that
-have one.
+tenths, patches take the mean colour of the model's training photos: the map's most important first (MIF) or least
+important first (LIF). MIF is 1 - the share of photos whose predicted class is still the predicted one, LIF that
+share, both averaged over the steps; SRG = LIF accuracy - MIF accuracy. AUC: pixels of an object's mask against the
+background, on the photos that have one.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from PIL import Image
 import explorer
 from benchmarks.masks import DATA, SIZE, WEIGHTS, photos_and_masks
 from explorer.attention import chefer, gradcam, gradient, integrated_gradients, legrad, occlusion
-from explorer.attention.evidence import centre_prior, descending, filled_image
+from explorer.attention.evidence import centre_prior, descending
 from explorer.attention.localization import score_map
 from explorer.models.backbone import Model
 
@@ -68,12 +68,11 @@ def kept_class(recording: explorer.Recording, order: np.ndarray) -> np.ndarray:
     """(step,) whether the predicted class stays the predicted one without the first tenths of `order`."""
     model, side = recording.model, recording.patch_size
     pixels = model.pixels(recording.image)
-    filled = model.pixels(filled_image(recording.image, "mean", side))
     rank = np.empty(order.size, int)
     rank[order] = np.arange(order.size)
     gone = np.stack([rank.reshape(recording.grid) < round(share * order.size) for share in STEPS])
     mask = torch.from_numpy(np.kron(gone, np.ones((1, side, side), bool)))[:, None]
-    _, logits = model.forward(torch.where(mask, filled, pixels))
+    _, logits = model.forward(torch.where(mask, 0.0, pixels))
     assert logits is not None and recording.logits is not None
     return (logits.argmax(dim=1) == int(recording.logits.argmax())).numpy()
 

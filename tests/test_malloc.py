@@ -14,8 +14,8 @@ pytestmark = [
 
 HOLES = """
 import psutil, torch
-from explorer import heap
-heap.settle()
+from explorer import malloc
+malloc.settle()
 before, pins = psutil.Process().memory_info().rss, []
 for _ in range(3):
     tensors = []
@@ -28,9 +28,9 @@ print((psutil.Process().memory_info().rss - before) / 1e6)
 """
 PASSES = """
 import ctypes, resource
-from explorer import heap
-heap.KEPT = {kept}
-heap.settle()
+from explorer import malloc
+malloc.KEPT = {kept}
+malloc.settle()
 libc = ctypes.CDLL("libc.so.6")
 libc.malloc.restype = ctypes.c_void_p
 libc.memset.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
@@ -59,7 +59,7 @@ def printed(script: str) -> float:
     ("count", "numbers", "after"),
     [
         pytest.param(12, 7 * 2**20, "", id="28 MB, as q and k of ViT-S/8 at 224 px, by itself"),
-        pytest.param(60, 6 * 2**18, "heap.give_back()", id="6 MB, as one of its tensors at 480 px, as the app does"),
+        pytest.param(60, 6 * 2**18, "malloc.give_back()", id="6 MB, as one of its tensors at 480 px, as the app does"),
     ],
 )
 def test_large_tensors_leave_no_holes_between_photos(count, numbers, after):

@@ -141,7 +141,8 @@ class BalancedMode(TorchFunctionMode):
 
     def _count_constants(self, out: Tensor, func: Callable, args: Any, kwargs: Any) -> None:
         """The constant part of a sum is what comes out where all that varies is 0."""
-        operands = args[0] if isinstance(args[0], (list, tuple)) else args[:2]
+        given = (*args, *kwargs.values())
+        operands = given[0] if isinstance(given[0], (list, tuple)) else given[:2]
         if all(varies(operand) for operand in operands):
             return
         with torch.no_grad():
@@ -164,16 +165,16 @@ class BalancedMode(TorchFunctionMode):
 def _zeroed(values: Any) -> Any:
     if isinstance(values, Tensor):
         return torch.zeros_like(values) if varies(values) else values
-    if isinstance(values, (list, tuple)):
+    if type(values) in (list, tuple):
         return type(values)(map(_zeroed, values))
     return {key: _zeroed(value) for key, value in values.items()} if isinstance(values, dict) else values
 
 
-def _layer_norm(mode, func, input, normalized_shape, weight=None, bias=None, eps=1e-5):
+def _layer_norm(mode, func, input, normalized_shape, weight=None, bias=None, eps=1e-5, *others):
     """((x - mean) / deviation) * weight + bias with a constant deviation."""
     axes = tuple(range(-len(normalized_shape), 0))
     with torch.no_grad():
-        value = func(input, normalized_shape, weight, bias, eps)
+        value = func(input, normalized_shape, weight, bias, eps, *others)
         gate = (input.var(axes, unbiased=False, keepdim=True) + eps).rsqrt()
         gate = gate if weight is None else gate * weight
     out = _Scaled.apply(input - input.mean(axes, keepdim=True), gate, (value,))

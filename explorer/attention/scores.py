@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from torch import Tensor
 
-from explorer.attention.maps.relevance import Score, _anchor, _logit, _similarity
+from explorer.attention.maps.relevance import Score, _anchor, _logit, _similarity, class_index
 from explorer.errors import QueryError
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ def score_of(
         return _logit(recording, target)
     if len(target) != 2:
         raise QueryError(f"A difference is between two classes, not {len(target)}.")
+    if recording.logits is not None:
+        numbers = {class_index(part, recording.model.class_names, len(recording.logits)) for part in target}
+        if len(numbers) == 1:
+            raise QueryError(f"Both are class {numbers.pop()}: give two different ones.")
     one, other = (_logit(recording, part) for part in target)
     return lambda tokens, logits: one(tokens, logits) - other(tokens, logits)
 

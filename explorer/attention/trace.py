@@ -30,9 +30,6 @@ class Tail:
     def __init__(self):
         self._steps: list[tuple[Callable, Any, Any, Any]] = []  # function, arguments, keywords, result
 
-    def __len__(self) -> int:
-        return len(self._steps)
-
     def add(self, func: Callable, args: Any, kwargs: Any, out: Any) -> None:
         if any(True for _ in tensors_in(out)):
             self._steps.append((func, args, kwargs, out))
@@ -58,7 +55,7 @@ class Tail:
 def _replaced(values: Any, stand_ins: dict[int, Tensor]) -> Any:
     if isinstance(values, Tensor):
         return stand_ins.get(id(values), values)
-    if isinstance(values, (list, tuple)):
+    if type(values) in (list, tuple):
         return type(values)(_replaced(value, stand_ins) for value in values)
     return {k: _replaced(v, stand_ins) for k, v in values.items()} if isinstance(values, dict) else values
 

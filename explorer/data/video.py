@@ -14,6 +14,7 @@ from typing import IO
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import InvalidDataError
 from av.stream import Disposition
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
@@ -221,7 +222,7 @@ def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.V
     for packet in container.demux(stream):
         try:
             yield from packet.decode()
-        except av.InvalidDataError:
+        except InvalidDataError:
             continue
 
 

@@ -53,7 +53,7 @@ def record(model: Model, photo: Photo, size: int, fit: Fit = "crop") -> Recordin
         return shelf.make(key, lambda: explorer.record(model, image, size=size, fit=fit))
 
 
-def aside(work: Callable[[], T]) -> T:
+def in_recording_thread(work: Callable[[], T]) -> T:
     """Do it in the thread that makes recordings, and keep nothing; `work` must not touch Streamlit."""
     return _shelf().pool.submit(work).result()
 

@@ -115,8 +115,8 @@ def test_constants_are_counted_wherever_they_are_added():
     weight = draw(4, 8, seed=5)
     mode = BalancedMode("a model")
     with mode:
-        y = F.linear(x + 1.5, lines, B) - W
-        y = F.layer_norm(torch.cat([y, 3 - Y[:1]]), (8,), W, B)
+        y = torch.add(F.linear(x + 1.5, lines, B), other=W, alpha=-1)
+        y = torch.layer_norm(torch.cat(tensors=[y, 3 - Y[:1]]), (8,), W, B, 1e-5, False)
         score = (y * weight).sum()
     (gradient_,) = torch.autograd.grad(score, x)
     assert float(score.detach()) == pytest.approx(float((x.detach() * gradient_).sum()) + mode.biases(), rel=1e-12)

@@ -134,11 +134,11 @@ def test_a_crop_beside_the_whole_photo_is_refused():
         with pytest.raises(QueryError, match="different parts"):
             divergence(crop, other)
     assert divergence(squash, keep).table.shape == (3, 4)  # both show all of it
-    flat = [explorer.record(tiny_model(), Image.new("RGB", (96, 64)), fit=fit) for fit in ("crop", "squash")]
+    first, second = [explorer.record(tiny_model(), Image.new("RGB", (96, 64)), fit=fit) for fit in ("crop", "squash")]
     with pytest.raises(QueryError, match="different parts"):
-        divergence(*flat)  # the model saw the same pixels, at other places
-    square = [explorer.record(tiny_model(), photo(80, 80), fit=fit) for fit in ("crop", "squash")]
-    assert divergence(*square).table.max() == 0
+        divergence(first, second)  # the model saw the same pixels, at other places
+    first, second = [explorer.record(tiny_model(), photo(80, 80), fit=fit) for fit in ("crop", "squash")]
+    assert divergence(first, second).table.max() == 0
 
 
 def test_two_photos_are_refused(first):

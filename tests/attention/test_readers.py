@@ -211,6 +211,8 @@ def test_why_the_one_and_not_the_other():
     np.testing.assert_allclose(both.layers, one - other, atol=1e-5 * np.abs(one).max())
     assert recording.logits is not None
     assert both.completeness.score == pytest.approx(float(recording.logits[1] - recording.logits[3]), rel=1e-5)
+    with pytest.raises(QueryError, match="Both are class 3"):
+        gradient.compute(recording, (3, "shoe"))
     with pytest.raises(QueryError, match="two classes, not 3"):
         gradient.compute(recording, (1, 2, 3))  # pyright: ignore[reportArgumentType]
 

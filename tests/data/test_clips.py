@@ -137,7 +137,7 @@ def test_a_codec_that_cannot_be_decoded_is_said_with_one_that_can():
 def sound(kind, codec="aac", cover=None):
     file = io.BytesIO()
     with av.open(file, "w", format=kind) as container:
-        stream = container.add_stream(codec, rate=44100, layout="mono")
+        stream: Any = container.add_stream(codec, rate=44100, layout="mono")
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
         silence.sample_rate = 44100
         container.mux([*stream.encode(silence), *stream.encode(None)])

@@ -7,6 +7,7 @@ import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -15,15 +16,16 @@ from explorer.data import images
 from explorer.data.datasets import read_dataset
 from explorer.data.store import find_stored, load_stored, read_once, stored_folder, stored_thumbnail
 from explorer.errors import DataError, DiskError
+from explorer.models.source import ModelSource
 from explorer.training.examples import Examples, read_examples
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import RunFolder
+from explorer.training.runs.folder import RunFolder, State
+from explorer.training.runs.options import create_run, new_options
 from explorer.ui.dataset_report import thumbnail
-from explorer.ui.datasets import data_suffix, keep_data, uploads_folder
+from explorer.ui.datasets import data_place, data_suffix, keep_data, read_data, uploads_folder
 from explorer.ui.evaluate.data import evaluated
 from explorer.ui.evaluate.uploads import Given
-from explorer.ui.finetune.data import data_place, read_data
 from tests.digits import NAMES, digits_zip
 from tests.tiny import tiny_model
 from tests.zips import pictures, write_folder, write_zip
@@ -42,9 +44,9 @@ def decoded(monkeypatch) -> Counter:
     """How often each picture, known by its size, was decoded by the one function that decodes files."""
     sizes, decode = Counter(), images._decode
 
-    def counting(image: Image.Image, name: str) -> Image.Image:
+    def counting(image: Image.Image, *rest: Any) -> Any:
         sizes[image.size] += 1
-        return decode(image, name)
+        return decode(image, *rest)
 
     monkeypatch.setattr(images, "_decode", counting)
     return sizes
@@ -73,7 +75,10 @@ def test_from_drop_to_checkpoint_each_photo_is_decoded_twice_and_once_more_on_ev
     originals = Counter({size: n for size, n in decoded.items() if size[1] == 300})
     assert originals.total() == 12 and set(originals.values()) == {1}, "checked"
     run, base = tmp_path / "run", tiny_model(num_classes=3, size=32)
-    result = finetune(path, base, PLAN, run, stored=stored, progress=False)
+    folder, options = RunFolder(run), new_options(RunFolder(run), path, ModelSource("tiny"), stored=stored)
+    create_run(folder, options, PLAN)
+    folder.write_state(State("starting", epochs=1))  # as jobs.start does for the process that it starts
+    result = finetune(path, base, PLAN, run, resume=True, progress=False)
     assert result.status == "finished"
     fitted = Counter({size: n for size, n in decoded.items() if size[1] == 300})
     first = Counter({tuple(Image.open(Examples.load(RunFolder(run), PLAN).train_images[0]).size): 1})

@@ -34,9 +34,9 @@ from tests.training_help import make_base
 from tests.zips import write_folder
 
 PAGE = """
-from explorer.ui.finetune_runs import pick_run, show_runs
-from explorer.ui.finetune_result import show_result
-from explorer.ui.finetune_train import show_run
+from explorer.ui.finetune.runs import pick_run, show_runs
+from explorer.ui.finetune.result import show_result
+from explorer.ui.finetune.train import show_run
 from explorer.ui.messages import show_errors
 import streamlit as st
 run = pick_run()
@@ -195,8 +195,8 @@ from pathlib import Path
 import streamlit as st
 from explorer.data.datasets import read_dataset
 from explorer.models.loading import load_model
-from explorer.ui.finetune_data import Dataset
-from explorer.ui.finetune_plan import choose_plan
+from explorer.ui.finetune.data import Dataset
+from explorer.ui.finetune.plan import choose_plan
 from explorer.ui.photos import samples
 from explorer.ui.state import Choice
 weights, data = st.query_params["weights"], Path(st.query_params["data"])

@@ -81,9 +81,10 @@ def test_preprocessing_is_the_explorers_own(checkpoint, data):
     torch.testing.assert_close(transform(photo)[None], model.preprocess(photo), rtol=0, atol=0.02)
 
 
-def test_config_and_card_say_what_it_was_trained_from(checkpoint, tmp_path):
+def test_config_and_card_say_what_it_was_trained_from(checkpoint, data):
     base = str(checkpoint.parents[1] / "base")
-    fields = {"model": {"source": base, "arch": None, "num_heads": None, "grid": None}, "data": "data0", "run": "mine"}
+    model = {"source": base, "arch": None, "num_heads": None, "grid": None}
+    fields = {"model": model, "data": data.name, "run": "mine"}
     assert json.loads((checkpoint / "config.json").read_text())["trained_from"] == fields
     assert "base_model" not in (checkpoint / "README.md").read_text(), "a local base has no id on the hub"
 

@@ -60,7 +60,7 @@ def test_thumbnail_of_a_file_that_is_gone_is_left_out(tmp_path):
 
 
 DATA = """
-from explorer.ui.finetune_data import choose_data, dataset_in_use
+from explorer.ui.finetune.data import choose_data, dataset_in_use
 from explorer.ui.messages import show_errors
 import streamlit as st
 with show_errors():

@@ -133,6 +133,6 @@ def test_above_the_limit_the_oldest_uploads_go_but_nothing_else(checkpoints, tmp
     for number, name in enumerate("abc"):
         os.utime(own, (1, 1))
         app = upload(f"{name}.safetensors", content)
-        assert app.session_state["choice"].source == f"checkpoints/{name}.safetensors"
+        assert app.session_state["choice"].model.loaded_from.source == f"checkpoints/{name}.safetensors"
         os.utime(checkpoints / f"{name}.safetensors", (number + 2, number + 2))
     assert {path.name for path in checkpoints.glob("*.safetensors")} == {own.name, "b.safetensors", "c.safetensors"}

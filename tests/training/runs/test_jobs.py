@@ -15,6 +15,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
+from explorer import paths
 from explorer.errors import TrainingError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
@@ -201,9 +202,9 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from explorer.models.loading import load_model
-from explorer.training.options import read_config
+from explorer.training.runs.options import read_config
 from explorer.training.plan import Plan
-from explorer.training.run import finetune
+from explorer.training.finetune import finetune
 from explorer.errors import TrainingError
 data, base, run_dir, kind = sys.argv[1:]
 model = load_model(base, device="cpu")
@@ -231,7 +232,7 @@ def test_full_disk_ends_as_failed_and_resumes(tmp_path, data, base):
     (earlier / "kept").write_text("an earlier checkpoint")
     folder = RunFolder(tmp_path / "runs" / "full")
     command = [sys.executable, "-c", LIMITED, str(data), str(base), str(folder.path), "disk"]
-    out = subprocess.run(command, capture_output=True, text=True, cwd=jobs.ROOT, check=True)
+    out = subprocess.run(command, capture_output=True, text=True, cwd=paths.PROJECT, check=True)
     assert "The disk is full" in out.stdout
     state = folder.read_state()
     assert state.status == "failed" and "disk is full" in (state.error or "") and not folder.cache.exists()
@@ -274,7 +275,7 @@ def test_lost_memory_ends_as_failed(tmp_path, base):
     folder = RunFolder(tmp_path / "run")
     command = [sys.executable, "-c", LIMITED, str(data), str(base), str(folder.path), "memory"]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # a thread that can't start would abort the process
-    out = subprocess.run(command, capture_output=True, text=True, cwd=jobs.ROOT, env=alone)
+    out = subprocess.run(command, capture_output=True, text=True, cwd=paths.PROJECT, env=alone)
     assert "not enough memory" in out.stdout, out.stderr[-2000:]
     assert folder.read_state().status == "failed" and "memory" in (folder.read_state().error or "")
 
