@@ -113,7 +113,7 @@ class RunFolder:
             process = read_json(self.process)
         except TrainingError:
             process = None
-        return {key: process[key] for key in PROCESS} if fits(process, PROCESS) else {}
+        return {key: process[key] for key in PROCESS} if process and fits(process, PROCESS) else {}
 
     def _last_words(self) -> str:
         """Why a process may be gone: the last line it logged if it was an error, else that it was killed."""
