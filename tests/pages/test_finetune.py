@@ -253,7 +253,7 @@ def test_a_damaged_run_hides_no_other_and_can_be_deleted(runs):
         (make_run(runs, name, status="finished").path / file).write_text(content)
     app = show("good", "runs")
     assert sorted(app.dataframe[0].value["Run"]) == ["bad", "good", "odd", "worn"]
-    assert "state.json of the run 'bad' can't be read" in words(show("bad").error)
+    assert "state.json of the run 'bad' is damaged" in words(show("bad").error)
     app.selectbox(key="run_to_delete").set_value("odd").run()
     app.button(key="delete_run").click().run()
     assert not (runs / "odd").exists() and (runs / "bad").exists()

@@ -88,8 +88,8 @@ def resume(name: str, runs: Path | None = None) -> RunFolder:
     if run.state.active or run.state.status == "finished":
         raise TrainingError(f"The run {name!r} is {run.state.status}; only one that stopped early can be resumed.")
     refuse_live(run.folder)
-    if run.options is None:
-        raise TrainingError(f"The run {name!r} can't be resumed: {run.damage or 'its config.json is gone.'}")
+    if run.options is None and run.damage:
+        raise TrainingError(f"The run {name!r} can't be resumed: {run.damage}")
     try:
         _launch(run.folder, replace(run.state, status="starting", error=None))
     except OSError as error:  # the disk that ended it may still be full

@@ -90,7 +90,9 @@ def _history(view: View, start: Recording, now: Current, key: str) -> History:
             asked = (view.source, view.map["query"], view.look.hide_artefacts, now.photo.key, start.image.size, now.fit)
             mark = (folder, cached.stamp(str(folder)), asked)
             if mark not in shelf:
-                shelf[mark] = cached.in_recording_thread(lambda folder=folder: _divergence(folder, image, now.fit, start, view))
+                shelf[mark] = cached.in_recording_thread(
+                    lambda folder=folder: _divergence(folder, image, now.fit, start, view)
+                )
                 progress(done, len(epochs))
             tables.append(shelf[mark])
     while len(shelf) > MOST_KEPT:

@@ -3,20 +3,24 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from explorer import paths
 from explorer.data.splits import assign_splits
+from explorer.models import registry
 from explorer.models.backbone import Model
+from explorer.models.source import ModelSource
 from explorer.training.estimate import Estimate, estimate
 from explorer.training.examples import Examples
 from explorer.training.plan import LAYER_DECAY, LEARNING_RATES, Plan
-from explorer.training.runs.jobs import free_name, start
+from explorer.training.runs.jobs import free_name, list_runs, start
 from explorer.ui import cached
 from explorer.ui.dataset_report import IMBALANCED
 from explorer.ui.finetune.data import Dataset
+from explorer.ui.finetune.runs import model_title
 from explorer.ui.finetune.steps import RUN, go_to
 from explorer.ui.messages import plain
 from explorer.ui.state import Choice
@@ -36,8 +40,8 @@ KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another s
 
 def choose_plan(choice: Choice, dataset: Dataset) -> None:
     """The form, what it costs, and the button that starts a run as a process of its own."""
-    model = choice.model
-    st.markdown(f"Train **{plain(model.name)}**, the sidebar's model, on **{plain(dataset.title)}**.")
+    model = _base(choice.model, dataset)
+    st.markdown(f"Train **{plain(model.name)}** on **{plain(dataset.title)}**.")
     plan = _plan(model, dataset)
     proposed = free_name(dataset.title, plan.train, paths.runs())
     left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
@@ -50,6 +54,28 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
             onnx=onnx, stored=dataset.stored,
         )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
+
+
+def _base(shown: Model, dataset: Dataset) -> Model:
+    """The model to start from: the sidebar's, or what these data's last run started from where that is another.
+
+    Opening a mistake in Attention puts the run's result into the sidebar; the next run is still to start from its base.
+    """
+    before = last_base(dataset.path)
+    if before is None or before == replace(shown.loaded_from, source=registry.lasting(shown.source)):
+        return shown
+    options = {"last": f"{model_title(before.source)}, as the last run", "sidebar": f"{shown.name}, in the sidebar"}
+    key = f"plan_base_{dataset.path}_{before}_{shown.loaded_from}"  # another model in the sidebar is another question
+    picked = st.radio("Start from", list(options), format_func=options.__getitem__, key=key, horizontal=True, **KEPT)
+    return cached.load_model(before) if picked == "last" else shown
+
+
+def last_base(data: Path) -> ModelSource | None:
+    """The model that the newest run on the data at that path started from; None where there is no run."""
+    for run in list_runs(paths.runs()):
+        if run.options and run.options.data == str(data.resolve()):
+            return run.options.model
+    return None
 
 
 def _plan(model: Model, dataset: Dataset) -> Plan:
