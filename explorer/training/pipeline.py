@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from explorer.training.cache import PrefixCache, build_cache, cache_key, finish_
 from explorer.training.checkpoints import kept_bytes, save_checkpoint
 from explorer.training.examples import Examples, check_disk, read_examples
 from explorer.training.loop import Stopped, Trainer
-from explorer.training.plan import Plan
+from explorer.training.plan import ACCELERATE_NAMES, CACHE_PRECISIONS, Plan
 from explorer.training.probe import share_head, start_head
 from explorer.training.results import final_metrics, write_results
 from explorer.training.runs.folder import RunFolder, write_json
@@ -215,20 +216,30 @@ class Work:
         self.reporter.epoch(values)
         self.reporter.update(epoch=epoch, images_per_second=rate, seconds_left=left)
 
+    def _plan_as_carried_out(self) -> Plan:
+        """The plan with what its settings auto came to."""
+        cached = self.val_inputs.cache.layout.dtype
+        names = {name: precision for precision, name in ACCELERATE_NAMES.items()}
+        settings = {"precision": names[str(self.accelerator.mixed_precision)]}
+        if cached in CACHE_PRECISIONS:  # pixels are kept as bytes
+            settings["cache_precision"] = cached
+        return replace(self.plan, **settings)
+
     def _save(self, logits: np.ndarray, status: str) -> dict[str, Any]:
         """Write all files for the best weights, which are loaded; logits (n, classes) of validation."""
         metrics = final_metrics(logits, self.examples, self.saved)
         write_results(self.folder, logits, self.examples, self.saved)
         checkpoint, whole, size = Path(self.options.checkpoint), self.split.whole, self.split.size
+        plan = self._plan_as_carried_out()
         origin = TrainedFrom(self.options.model, Path(self.options.data).name, self.folder.name)
         epochs = kept_epochs(self.folder)
-        save_checkpoint(checkpoint, whole, self.model, size, self.plan, self.examples, metrics, origin, epochs)
+        save_checkpoint(checkpoint, whole, self.model, size, plan, self.examples, metrics, origin, epochs)
         if self.options.onnx:
             export_onnx(whole, checkpoint / "model.onnx", size)
         write_json(self.folder.metrics, metrics)
         if status == "finished":
             for path in (self.folder.cache, self.folder.epochs):
                 shutil.rmtree(path, ignore_errors=True)
-        self.reporter.emit("end", status=status)
         self.reporter.update(status=status, phase="", progress=1.0, seconds_left=None, checkpoint=str(checkpoint))
+        self.reporter.emit("end", status=status)
         return metrics

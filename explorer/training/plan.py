@@ -12,6 +12,7 @@ from explorer.errors import PlanError
 AUGMENTATIONS = ("none", "flip", "full")
 HEADS = ("probe", "random")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+ACCELERATE_NAMES = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 CACHE_PRECISIONS = ("auto", "float32", "float16")
 # What trains steadily on sets of a few hundred to a few thousand photos: a fresh head alone can take large steps;
 # the more pretrained weights move, the smaller the steps must be.
@@ -66,6 +67,15 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values, ready for JSON."""
         return asdict(self)
+
+    def used(self) -> dict[str, Any]:
+        """The settings that take part in a training: those that are set, and of use with the others."""
+        unused = {
+            "mixup": self.augmentation != "full" or not self.mixup,
+            "cache_precision": self.full_passes,
+            "layer_decay": self.train == "head",
+        }
+        return {key: value for key, value in asdict(self).items() if value is not None and not unused.get(key)}
 
     def resolved(self) -> "Plan":
         """The same plan with lr and layer_decay filled in."""

@@ -63,7 +63,7 @@ EVENTS: dict[str, dict[str, Any]] = {
     "start": {"steps_an_epoch": int, "train_images": int, "val_images": int},
     "baseline": {"metrics": _REPORT, "knn_accuracy": NUMBER},
     "step": {"epoch": int, "step": int, "loss": LOSS, "lr": NUMBER},
-    "epoch": {"epoch": int, "best": bool, **_SIDES},
+    "epoch": {"epoch": int, "best": bool, "seconds": NUMBER, **_SIDES},
     "phase": {"phase": str, "seconds": NUMBER},
     "end": {"status": str},
 }

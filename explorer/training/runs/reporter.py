@@ -21,7 +21,7 @@ class Reporter:
     def __init__(self, folder: RunFolder, active: bool, epochs: int, progress: Progress | None, tensorboard: bool):
         self.folder, self.active, self.progress = folder, active, progress
         self.state = State("running", epochs=epochs)
-        self._written = 0.0
+        self._written, self._phase_began = 0.0, time.monotonic()
         self._events = EventLog(folder.events) if active else None
         self._board = _tensorboard(folder) if active and tensorboard else None
 
@@ -32,6 +32,7 @@ class Reporter:
         """
         if changes.get("phase", self.state.phase) != self.state.phase:
             changes = {"images_per_second": None, "seconds_left": None, **changes}
+            self._end_phase()
         state = replace(self.state, **changes)
         news = now or (state.status, state.phase, state.place) != (
             self.state.status,
@@ -44,6 +45,13 @@ class Reporter:
             self.state = self.folder.write_state(state)
         if self.active and self.progress:
             self.progress(self.state)
+
+    def _end_phase(self) -> None:
+        """Log how long the phase took, from which later estimates learn."""
+        now = time.monotonic()
+        if self.state.phase:
+            self.emit("phase", phase=self.state.phase, seconds=now - self._phase_began)
+        self._phase_began = now
 
     def count(self, done: int, total: int, began: float) -> None:
         """Progress of a phase that goes through `total` images, begun at perf_counter() `began`."""

@@ -13,7 +13,7 @@ from explorer.data.splits import assign_splits
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.source import ModelSource
-from explorer.training.estimate import Estimate, estimate
+from explorer.training.estimate import Estimate, estimate, kind_of
 from explorer.training.examples import Examples
 from explorer.training.plan import LAYER_DECAY, LEARNING_RATES, Plan
 from explorer.training.runs.jobs import free_name, list_runs, start
@@ -49,10 +49,11 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     onnx = right.checkbox("Also write ONNX", key="plan_onnx", **KEPT)
     st.markdown(cost_line(_cost(model, dataset, plan), plan, shutil.disk_usage(paths.runs().parent).free))
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
-        folder = start(
-            dataset.path, model.loaded_from, plan, (name or "").strip(), paths.runs(),
-            onnx=onnx, stored=dataset.stored,
-        )  # fmt: skip
+        with st.spinner("Starting the training process …"):
+            folder = start(
+                dataset.path, model.loaded_from, plan, (name or "").strip(), paths.runs(),
+                onnx=onnx, stored=dataset.stored,
+            )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
 
 
@@ -166,23 +167,26 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
 
 
 def _cost(model: Model, dataset: Dataset, plan: Plan) -> Estimate:
-    """Measured anew only when something changes that costs time."""
+    """Measured anew only when something changes that costs time, or when another run has ended."""
     costly = (plan.train, plan.augmentation, plan.image_size, plan.images_per_class, plan.val_fraction, plan.seed)
-    measured = _measured((cached.model_number(model), str(dataset.path), *costly), model, dataset, plan)
+    ended = tuple(run.name for run in list_runs(paths.runs()) if run.state.status == "finished")
+    measured = _measured((cached.model_number(model), str(dataset.path), *costly, ended), model, dataset, plan)
     return replace(measured, epochs=plan.epochs)
 
 
 @st.cache_data(show_spinner="Timing a few images", max_entries=50)
 def _measured(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estimate:
     examples = Examples.of(assign_splits(_dataset.report, _plan.val_fraction, _plan.seed), _plan)
-    names, val = _dataset.report.class_names, len(examples.val_images)
-    return estimate(_model, _plan, names, examples.train_images, val, str(_model.device))
+    names, images = _dataset.report.class_names, (len(examples.train_images), len(examples.val_images))
+    measured = estimate(_model, _plan, names, examples.train_images, images[1], str(_model.device))
+    source = replace(_model.loaded_from, source=registry.lasting(_model.source))
+    return measured.learned_from(list_runs(paths.runs()), kind_of(source, _plan), images)
 
 
 def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
-    """Time and disk, in words: "About 40 s, 12 s of them before the first epoch; 30 MB of disk …"."""
-    nearly = cost.before_seconds >= NEARLY * cost.seconds
-    before = "nearly all" if nearly else duration_in_words(cost.before_seconds)
+    """Time and disk, in words: "About 40 s, 12 s of it before the first epoch … It takes 30 MB of disk …"."""
+    nearly = cost.first_seconds >= NEARLY * cost.seconds
+    before = "nearly all" if nearly else duration_in_words(cost.first_seconds)
     line = (
         f"About **{duration_in_words(cost.seconds)}**, {before} of it before the first epoch; longer if the computer "
         "is busy. "

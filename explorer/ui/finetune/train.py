@@ -1,5 +1,6 @@
 """Step Train of the Fine-tune page: a live view of one run, which only reads its folder."""
 
+import time
 from typing import Any
 
 import streamlit as st
@@ -20,11 +21,11 @@ NEIGHBOURS = (
     "Each validation image takes the class of the training images most like it, by the features of the model before "
     "training: what it knows already."
 )
-STARTING = "Starting the training: loading PyTorch takes a few seconds"
+STARTING = "Starting the training process, which loads PyTorch first"
 PHASES = {
     "reading": "Reading the images",
     "loading": "Loading the model",
-    "caching": "Running the frozen blocks, once an image",
+    "caching": "Running the frozen blocks, once per image",
     "baseline": "Measuring the untrained classifier",
     "training": "Training",
     "saving": "Saving",
@@ -80,7 +81,7 @@ def _tell(state: State) -> None:
     elif state.status == "queued":
         st.info(f"Waiting in line, place {state.place}: one training at a time runs on this machine.")
     elif state.status == "starting":
-        st.progress(0.0, STARTING)
+        st.progress(0.0, starting_line(time.time() - state.updated))
     elif state.status == "finished":
         st.success(f"Finished after {epochs}.")
     elif state.status == "stopped":
@@ -89,6 +90,11 @@ def _tell(state: State) -> None:
         st.warning(f"Interrupted after {epochs}. {plain(state.error or '')}")
     else:
         st.error(plain(state.error or "The training failed."))
+
+
+def starting_line(seconds: float) -> str:
+    """What a run waits for whose process was started so many seconds ago: "Starting … · 12 s so far"."""
+    return f"{STARTING} · {duration_in_words(seconds)} so far" if seconds >= 1 else STARTING
 
 
 def progress_line(state: State) -> str:
