@@ -184,7 +184,7 @@ def test_files_have_the_rights_of_any_new_file(checkpoint, tmp_path):
     rights = (tmp_path / "new").stat().st_mode
     run = checkpoint.parents[1] / "runs" / "mine"
     files = [*checkpoint.iterdir(), *run.glob("*.safetensors")]
-    assert len(files) == 5 and {path.stat().st_mode for path in files} == {rights}
+    assert len(files) == 6 and {path.stat().st_mode for path in files} == {rights}
 
 
 def test_an_old_checkpoint_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
