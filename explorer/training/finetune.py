@@ -24,9 +24,8 @@ from explorer.training.runs.events import rewind
 from explorer.training.runs.failures import recorded_failures
 from explorer.training.runs.folder import RunFolder, State
 from explorer.training.runs.options import create_run, new_options, read_config
-from explorer.training.runs.progress import told
 from explorer.training.runs.queue import MachineQueue, refuse_live
-from explorer.training.runs.reporter import Progress, Reporter
+from explorer.training.runs.reporter import Progress, Reporter, progress_display
 from explorer.training.runs.snapshots import saved_epochs
 
 RESUMABLE = ("starting", "stopped", "interrupted", "failed")  # starting: this process was launched for it
@@ -86,7 +85,7 @@ def finetune(
         if main:
             create_run(folder, options, plan)
     with recorded_failures(folder, main, new=not resume), ExitStack() as stack:
-        show = stack.enter_context(told(folder.name, progress)) if main else None
+        show = stack.enter_context(progress_display(folder.name, progress)) if main else None
         if main:
             folder.write_state(State("running", epochs=plan.epochs))
         reporter = Reporter(folder, main, plan.epochs, show, options.tensorboard)

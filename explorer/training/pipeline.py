@@ -13,20 +13,20 @@ from accelerate import Accelerator
 
 from explorer.data.report import DatasetReport
 from explorer.errors import TrainingError
-from explorer.evaluation.metrics import losses, scores
+from explorer.evaluation.metrics import losses, predictions, report, scores
 from explorer.models.backbone import Model
 from explorer.models.loading import load_model
 from explorer.models.onnx import export_onnx
 from explorer.models.source import TrainedFrom
-from explorer.training.baseline import frozen_features, measure_baseline
+from explorer.training.baseline import frozen_features, measure_baseline, share_head, start_head
 from explorer.training.batches import AugmentedInputs, CachedInputs
 from explorer.training.cache import PrefixCache, build_cache, cache_key, finish_cache, plan_layout, weights_key
 from explorer.training.checkpoints import kept_bytes, save_checkpoint
+from explorer.training.curves import write_csv, write_html
 from explorer.training.examples import Examples, check_disk, read_examples
 from explorer.training.loop import Stopped, Trainer
 from explorer.training.plan import ACCELERATE_NAMES, CACHE_PRECISIONS, Plan
-from explorer.training.probe import share_head, start_head
-from explorer.training.results import final_metrics, write_results
+from explorer.training.runs.events import epochs_of, read_events
 from explorer.training.runs.folder import RunFolder, write_json
 from explorer.training.runs.options import Options
 from explorer.training.runs.reporter import Reporter
@@ -204,9 +204,9 @@ class Work:
             if self.plan.keeps(epoch):
                 keep_epoch(self.folder, epoch, self.trainer.weights())
             save_epoch(self.folder, self.saved, self.trainer.weights(), self.trainer.state())
-        self._tell(epoch, step.lr, val, time.perf_counter() - began)
+        self._report_epoch(epoch, step.lr, val, time.perf_counter() - began)
 
-    def _tell(self, epoch: int, lr: float, val: dict[str, float], seconds: float) -> None:
+    def _report_epoch(self, epoch: int, lr: float, val: dict[str, float], seconds: float) -> None:
         rate = len(self.examples.train_images) / self.trainer.last_seconds
         left = (self.plan.epochs - epoch) * seconds
         values = {"epoch": epoch, "seconds": seconds, "images_per_second": rate, "seconds_left": left, "lr": lr}
@@ -225,10 +225,23 @@ class Work:
             settings["cache_precision"] = cached
         return replace(self.plan, **settings)
 
+    def _write_results(self, logits: np.ndarray) -> None:
+        """The curves and every prediction in the run's folder; logits (n, classes) of validation."""
+        events, examples = read_events(self.folder.events), self.examples
+        write_csv(self.folder.path / "epochs.csv", epochs_of(events))
+        write_html(self.folder.path / "curves.html", self.folder.name, events, self.saved.baseline)
+        rows = predictions(logits, examples.val_labels, examples.val_items, examples.report.class_names)
+        write_json(self.folder.predictions, rows)
+
     def _save(self, logits: np.ndarray, status: str) -> dict[str, Any]:
         """Write all files for the best weights, which are loaded; logits (n, classes) of validation."""
-        metrics = final_metrics(logits, self.examples, self.saved)
-        write_results(self.folder, logits, self.examples, self.saved)
+        metrics = {
+            **report(logits, self.examples.val_labels, self.examples.report.class_names),
+            "best_epoch": self.saved.best_epoch,
+            "baseline": dict(self.saved.baseline),
+            "knn_accuracy": self.saved.knn_accuracy,
+        }
+        self._write_results(logits)
         checkpoint, whole, size = Path(self.options.checkpoint), self.split.whole, self.split.size
         plan = self._plan_as_carried_out()
         origin = TrainedFrom(self.options.model, Path(self.options.data).name, self.folder.name)

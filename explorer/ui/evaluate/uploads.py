@@ -72,7 +72,7 @@ def recall(name: str) -> Given:
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        listed = None
+        listed = {}
     if not fits(listed, {"zip": bool, "files": [[PurePath]]}) or not all(len(pair) == 2 for pair in listed["files"]):
         raise DataError(GONE)
     files = tuple((title, uploads_folder() / file) for title, file in listed["files"])

@@ -69,12 +69,12 @@ def _events(folder: RunFolder) -> tuple[list[dict[str, Any]], int]:
 def _status(folder: RunFolder, drawn_active: bool) -> None:
     with show_errors():
         state = folder.read_state()
-        _tell(state)
+        _show_state(state)
         if state.active != drawn_active:
             st.rerun()  # so that the buttons fit, and the clock stops or starts
 
 
-def _tell(state: State) -> None:
+def _show_state(state: State) -> None:
     epochs = f"epoch {state.epoch} of {state.epochs}"
     if state.status == "running":
         st.progress(min(1.0, state.progress), progress_line(state))
