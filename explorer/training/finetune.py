@@ -1,4 +1,4 @@
-"""finetune: from images in class folders and a base model to a checkpoint, all of it told in a run folder."""
+"""finetune: from images in class folders and a base model to a checkpoint, all of it recorded in a run folder."""
 
 import os
 import time

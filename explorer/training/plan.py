@@ -34,7 +34,7 @@ class Plan:
     lr: float | None = _setting(None, "peak learning rate; default 5e-3 for head, 5e-4 for last-N, 2e-4 for all")
     layer_decay: float | None = _setting(None, "learning rate of each layer relative to the one above; default 0.75")
     warmup: float = _setting(0.1, "share of all steps in which the learning rate rises, before its cosine fall")
-    batch_size: int = _setting(32, "images a step, over all processes together")
+    batch_size: int = _setting(32, "images per step, over all processes together")
     weight_decay: float = _setting(0.05, "AdamW's weight decay, on matrices only")
     label_smoothing: float = _setting(0.0, "share of each target spread over all classes")
     class_weights: bool = _setting(False, "weigh classes by the inverse of their counts")
@@ -105,7 +105,7 @@ class Plan:
 
     @property
     def views(self) -> int:
-        """Cached views an image: itself, and with flip its mirror image."""
+        """Cached views per image: itself, and with flip its mirror image."""
         return 2 if self.augmentation == "flip" else 1
 
 

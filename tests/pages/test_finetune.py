@@ -261,14 +261,14 @@ def test_a_damaged_run_hides_no_other_and_can_be_deleted(runs):
 
 def test_progress_line_tells_epoch_speed_and_time():
     state = State("running", "training", epoch=2, epochs=10, images_per_second=123.4, seconds_left=200)
-    assert progress_line(state) == "Training, epoch 3 of 10 · 123 images a second · 3 min left"
+    assert progress_line(state) == "Training, epoch 3 of 10 · 123 images per second · 3 min left"
     assert progress_line(State("running", "training", epochs=10)) == "Training, epoch 1 of 10"
     assert progress_line(State("running", "training", epoch=10, epochs=10, seconds_left=0)).endswith("epoch 10 of 10")
     assert progress_line(State("running", "reading")) == "Reading the images"
     assert progress_line(State("running", "reading", progress=0.4)) == "Reading the images · 40% of them"
     caching = State("running", "caching", progress=0.25, images_per_second=50, seconds_left=30)
     assert progress_line(caching) == (
-        "Running the frozen blocks, once per image · 25% of them · 50 images a second · 30 s left"
+        "Running the frozen blocks, once per image · 25% of them · 50 images per second · 30 s left"
     )
 
 

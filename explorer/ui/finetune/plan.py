@@ -118,7 +118,7 @@ def _images(cells: Iterator[Any], model: Model, dataset: Dataset, augmentation: 
             "Image size, pixels", patch, 64 * patch, model.input_size, patch, key=f"plan_size_{model.source}", **KEPT
         ),
         "images_per_class": next(cells).number_input(
-            "Images a class, at most", 1, None, None, placeholder="all", key="plan_images_per_class", **KEPT
+            "Images per class, at most", 1, None, None, placeholder="all", key="plan_images_per_class", **KEPT
         ),
     }
     if not dataset.report.has_split:

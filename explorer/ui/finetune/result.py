@@ -105,7 +105,7 @@ def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -
     st.header("Worst mistakes", anchor=False)
     mistakes = [row for row in rows if row["actual"] != row["predicted"]][:SHOWN]
     if not mistakes:
-        st.success("None: every validation image was told rightly.")
+        st.success("None: every validation image was classified correctly.")
         return
     st.caption(f"The highest losses, with the new model's attention in layer {default_layer(trained)}, mean of heads.")
     for place, row in zip(_places(len(mistakes), CELL), mistakes, strict=True):

@@ -98,14 +98,14 @@ def starting_line(seconds: float) -> str:
 
 
 def progress_line(state: State) -> str:
-    """ "Training, epoch 3 of 10 · 120 images a second · 8 s left", "Reading the images · 40% of them"."""
+    """ "Training, epoch 3 of 10 · 120 images per second · 8 s left", "Reading the images · 40% of them"."""
     parts = [PHASES.get(state.phase, STARTING)]
     if state.phase == "training":
         parts[0] += f", epoch {min(state.epoch + 1, state.epochs)} of {state.epochs}"
     if state.phase in ("reading", "caching") and state.progress:
         parts.append(f"{state.progress:.0%} of them")
     if state.images_per_second and state.phase in ("caching", "training"):
-        parts.append(f"{state.images_per_second:,.0f} images a second")
+        parts.append(f"{state.images_per_second:,.0f} images per second")
     if state.seconds_left and state.phase in ("caching", "training"):
         parts.append(f"{duration_in_words(state.seconds_left)} left")
     return " · ".join(parts)
