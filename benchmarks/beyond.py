@@ -22,10 +22,9 @@ from timm.models import save_for_hf
 
 import explorer
 from explorer.attention.artefacts import artefact_mask
-from explorer.attention.divergence import divergence
+from explorer.attention.divergence import divergence, epoch_divergence
 from explorer.attention.evidence import evidence
 from explorer.attention.features import pca_colours, similarity
-from explorer.attention.history import epoch_divergence
 from explorer.attention.localization import rank_heads
 from explorer.data.samples import sample_photo
 from explorer.data.video import pan
@@ -105,7 +104,7 @@ def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
         "video, 8 frames by relevance": lambda: record_clip(model, clip, replace(view, kind="relevance")),
         "video, 8 frames to MP4": lambda: mp4(frames, 8),
         "video, 8 frames to GIF": lambda: gif(frames, 8),
-        "PNG": lambda: png(view, recording, zoom=4),
+        "PNG": lambda: png(view, recording),
         "NPZ": lambda: save_npz(view, recording),
         "figure of all heads, SVG": lambda: figure(view, recording).svg(),
         "figure of all heads, PDF": lambda: figure(view, recording).pdf(),

@@ -22,9 +22,9 @@ from PIL import Image
 
 import explorer
 from benchmarks.masks import DATA, SIZE, WEIGHTS, photos_and_masks
-from explorer.attention import chefer, gradcam, gradient, integrated_gradients, legrad, occlusion
 from explorer.attention.evidence import centre_prior, descending
 from explorer.attention.localization import score_map
+from explorer.attention.maps import gradcam, gradient, integrated_gradients, legrad, occlusion, relevance
 from explorer.models.backbone import Model
 
 PHOTOS = "datasets/imagenet_samples_800.zip"
@@ -34,8 +34,8 @@ Heatmap = Callable[[explorer.Recording], np.ndarray]
 MAPS: dict[str, Heatmap] = {
     "gradient": gradient.compute,
     "gradient, first layer": lambda recording: _layers(recording)[0],
-    "relevance": chefer.compute,
-    "relevance, Chefer's own gradient": lambda recording: chefer.compute(recording, balanced=False),
+    "relevance": relevance.compute,
+    "relevance, Chefer's own gradient": lambda recording: relevance.compute(recording, balanced=False),
     "legrad": legrad.compute,
     "gradcam": gradcam.compute,
     "integrated gradients": integrated_gradients.compute,

@@ -1,15 +1,15 @@
-"""Attention: any layer, any head, from any patch, under the mouse."""
+"""Attention: any layer, any head, asked from any patch, live."""
 
 import streamlit as st
 
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View
-from explorer.ui.attention.live import below, canvas, layer_and_head
+from explorer.ui.attention.live import canvas, classes_and_downloads, layer_and_head
 from explorer.ui.attention.tabs import TABS, tabs
 from explorer.ui.map_picker import check_map, on_canvas
 from explorer.ui.messages import check_link, show_errors
 from explorer.ui.state import current
-from explorer.ui.view_settings import check_layer_and_head, check_look, check_query, head_options, lead
+from explorer.ui.view_settings import check_layer_and_head, check_look, check_query, head_options, heads_and_query
 
 
 @st.fragment
@@ -17,12 +17,12 @@ def attention(recording: Recording, base: View) -> None:
     """Everything that follows the layer, so that a new layer reruns this and not the sidebar."""
     with show_errors():
         view = canvas(recording, base, *layer_and_head(recording))
-        below(recording, view)
+        classes_and_downloads(recording, view)
         tabs(recording, view)
 
 
 def check_address(recording: Recording, base: View) -> None:
-    """Name what a link asks for in vain, that of tabs which aren't open as well."""
+    """Name each setting of a link that can't be used, those of tabs which aren't open as well."""
     check_layer_and_head(recording, head_options(recording))
     check_query(recording)
     check_look()
@@ -32,6 +32,6 @@ def check_address(recording: Recording, base: View) -> None:
 
 st.title("Where every token looks", anchor=False)
 now = current()
-st.markdown(lead(now.recording))
+st.markdown(heads_and_query(now.recording))
 check_address(now.recording, now.view)
 attention(now.recording, now.view)

@@ -42,18 +42,18 @@ def compare(now: Current) -> None:
             if second is None:
                 compare_view.alone(now)
                 return
-            pair = compare_view.Pair(now.recording, second, now.view)
-        # Training changes the last layer first; two models are held to each other where both mark the object.
+            pair = compare_view.in_order(now, second)
+        # Training changes the last layer first; two models are compared where both mark the object.
         view = compare_view.pick_view(pair, pair.first.depth - 1 if key else default_layer(pair.first))
         compare_view.canvases(view, pair)
         if key:
-            epochs.course(view, pair, now, key)
+            epochs.divergence_by_epoch(view, pair, now, key)
         compare_view.differences(view, pair)
 
 
 st.title("Two models, one photo", anchor=False)
 st.markdown(
-    "Move over either picture: both show where that place looks. Click to keep it. "
+    "Point at either picture: both show where that place looks. Click to keep it. "
     "Every fine-tuned model is in the list beside the others."
 )
 compare(current())

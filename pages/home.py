@@ -9,9 +9,10 @@ from explorer.ui.messages import plain
 from explorer.ui.navigation import entries, page
 from explorer.ui.state import Current, current
 from explorer.ui.view_settings import default_layer
-from explorer.ui.widgets import facts
+from explorer.ui.widgets import facts, hint
 
-CARDS = 4  # a row
+CARDS = 4  # per row
+NUMBERED = 3  # the first pages, in the order that explains one thing after the other
 
 
 def show_facts(now: Current) -> None:
@@ -24,7 +25,7 @@ def show_facts(now: Current) -> None:
             "Grid": f"{rows} × {cols}",
             "Tokens": f"{len(model.prefix_tokens) + rows * cols:,}",
             "Layers": str(model.depth),
-            "Heads a layer": str(model.num_heads),
+            "Heads per layer": str(model.num_heads),
             "Parameters": f"{model.num_parameters / 1e6:.1f} M",
         }
     )
@@ -48,36 +49,35 @@ def origin(source: str) -> str:
     return f"{place}: {entry.about}" + (f" ({entry.licence})" if entry.licence else "")
 
 
-def at_rest(now: Current, layer: int) -> str:
-    """What the picture shows before a mouse comes near, for someone who never met a cls token."""
+def first_picture(now: Current, layer: int) -> str:
+    """What the picture shows before anyone points at it, for someone who never met a cls token."""
     query = now.recording.default_query
-    who = (
-        "the patches look on average"
+    looks = (
+        "Bright: the patches that all patches look at on average."
         if query == "mean"
-        else f"**{query}** (class token) looks, the token that gathers the whole photo"
+        else f"The model keeps one extra token, **{query}**, that sums up the photo. Bright: the patches it draws on."
     )
-    return (
-        f"Where {who}. This is layer {layer} (of 0 to {now.model.depth - 1}), the mean of its heads: bright patches "
-        "get the most attention, and the ring marks the highest weight. Under the mouse, the same for one patch; a "
-        "click keeps it, Esc lets go."
-    )
+    heads = f"all {now.model.num_heads} heads averaged" if now.model.num_heads > 1 else "its only head"
+    return f"{looks} The ring marks the brightest. (Layer {layer} of 0 to {now.model.depth - 1}, {heads}.)"
 
 
 def show_pages() -> None:
     """A card for each other page."""
     others = [entry for entry in entries() if entry.name != "home"]
     for start in range(0, len(others), CARDS):
-        for place, entry in zip(st.columns(CARDS), others[start : start + CARDS], strict=False):
+        row = enumerate(others[start : start + CARDS], start=start + 1)
+        for place, (number, entry) in zip(st.columns(CARDS), row, strict=False):
             with place.container(border=True, height="stretch", key=f"card_{entry.name}"):
-                st.page_link(page(entry), label=f"**{entry.title}**", icon=entry.icon)
+                title = f"{number} · {entry.title}" if number <= NUMBERED else entry.title
+                st.page_link(page(entry), label=f"**{title}**", icon=entry.icon)
                 st.caption(entry.purpose)
 
 
 now = current()
 st.title("See where a Vision Transformer looks", anchor=False)
 st.markdown(
-    "Move over the photo, or touch it: the map shows **where that patch looks**. Then drop a photo of your own into "
-    "the sidebar."
+    "A Vision Transformer cuts the photo into squares, called **patches**. Point at one: bright patches are the ones "
+    "it looks at. Then drop a photo of your own into the sidebar."
 )
 picture, beside = st.columns([3, 2], gap="large")
 with picture:
@@ -85,7 +85,8 @@ with picture:
     hero(now, layer)
 with beside:
     st.header("What you see", anchor=False)
-    st.markdown(at_rest(now, layer))
+    st.markdown(first_picture(now, layer))
+    hint("Click a patch to keep it, Esc lets go.", "Tap a patch to keep it, tap it again to let go.", key="hero")
     show_facts(now)
-st.header("Go on", anchor=False)
+st.header("Where next", anchor=False)
 show_pages()

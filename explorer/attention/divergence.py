@@ -3,6 +3,7 @@
 Grids of different patch sizes are compared on the image: each patch spreads its probability evenly over its area.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ class Change:
 
     layer: int  # of the first recording
     other_layer: int  # of the second
-    head: int | str  # "mean" where the two models have different numbers of heads
+    head: int | str  # "mean" where the heads of the two models aren't paired
     bits: float
 
 
@@ -31,7 +32,7 @@ class Divergence:
     """Jensen-Shannon divergence of two recordings, "layer head", in bits: 0 the same, 1 nothing in common."""
 
     table: np.ndarray
-    layers: tuple[tuple[int, int], ...]  # which layer of the first is held to which of the second
+    layers: tuple[tuple[int, int], ...]  # which layer of the first is compared with which of the second
     heads: tuple[int | str, ...]
 
     def most_changed(self) -> list[Change]:
@@ -61,12 +62,17 @@ def normalised(weights: np.ndarray) -> np.ndarray:
 
 
 def divergence(
-    first: RecordedPass, second: RecordedPass, query: Query | None = None, hide_artefacts: bool = False
+    first: RecordedPass,
+    second: RecordedPass,
+    query: Query | None = None,
+    hide_artefacts: bool = False,
+    pair_heads: bool = True,
 ) -> Divergence:
     """Divergence of every head of two recordings of the same photo, from one query (a patch is one of `first`).
 
     With the same grid and prefix tokens, over all tokens; otherwise over the patches, on the image. Models with other
-    numbers of heads are compared by their head means, with other depths at the same relative depth. hide_artefacts:
+    numbers of heads are compared by their head means, with other depths at the same relative depth. pair_heads: False
+    for models that don't come from each other, whose heads have nothing in common but their numbers. hide_artefacts:
     the artefact tokens of either are taken out of both, and the rest is normalised; QueryError where their norms aren't
     known.
     """
@@ -74,7 +80,7 @@ def divergence(
     hidden = (artefact_mask(first), artefact_mask(second)) if hide_artefacts else None
     query = first.default_query if query is None else query
     other_query = matching_query(query, first.grid, second.grid)
-    by_head = first.num_heads == second.num_heads
+    by_head = pair_heads and first.num_heads == second.num_heads
     layers = tuple((layer, same_depth(layer, first.depth, second.depth)) for layer in range(first.depth))
     rows = []
     for layer, other_layer in layers:
@@ -170,3 +176,51 @@ def difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     grid = max(first.shape, second.shape, key=lambda shape: shape[0] * shape[1])
     shares = [resample(heatmap / max(heatmap.sum(), np.finfo(np.float32).tiny), grid) for heatmap in (first, second)]
     return (shares[1] - shares[0]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class History:
+    """Jensen-Shannon divergence from the start, "epoch layer head", in bits: 0 the same, 1 nothing in common."""
+
+    epochs: tuple[int, ...]  # 0 is the start itself
+    table: np.ndarray
+
+    @property
+    def by_layer(self) -> np.ndarray:
+        """Mean over heads, "epoch layer"."""
+        return self.table.mean(axis=2)
+
+    def rows(self) -> list[tuple[int, int, int, float]]:
+        """(epoch, layer, head, bits) of everything, for a table."""
+        return [(self.epochs[at], layer, head, float(bits)) for (at, layer, head), bits in np.ndenumerate(self.table)]
+
+
+def history(
+    start: RecordedPass,
+    epochs: Iterable[tuple[int, RecordedPass]],
+    query: Query | None = None,
+    hide_artefacts: bool = False,
+) -> History:
+    """Every epoch's recording of the same photo compared with the start's, from one query; one recording is used at a time.
+
+    hide_artefacts as in divergence. Raises QueryError where an epoch is of another architecture than the start.
+    """
+    numbers, tables = [0], [np.zeros((start.depth, start.num_heads))]
+    for epoch, recording in epochs:
+        numbers.append(epoch)
+        tables.append(epoch_divergence(start, recording, query, hide_artefacts))
+    return History(tuple(numbers), np.stack(tables))
+
+
+def epoch_divergence(
+    start: RecordedPass, recording: RecordedPass, query: Query | None = None, hide_artefacts: bool = False
+) -> np.ndarray:
+    """ "layer head" divergence of one epoch from the start, in bits."""
+    shapes = [(rec.depth, rec.num_heads, rec.patch_size) for rec in (start, recording)]
+    if shapes[0] != shapes[1]:
+        texts = ["{} layers of {} heads on patches of {} pixels".format(*shape) for shape in shapes]
+        raise QueryError(
+            f"{recording.model_name} has {texts[1]}, its start {start.model_name} {texts[0]}: give the model that its "
+            "training began with."
+        )
+    return divergence(start, recording, query, hide_artefacts).table

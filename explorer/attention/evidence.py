@@ -21,7 +21,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Curve:
-    """The probability of the class after each step of one order."""
+    """The probability of the class, or a regression's number, after each step of one order."""
 
     order: str  # "map", "random" or "centre"
     game: Game
@@ -142,7 +142,7 @@ class _Follower:
             ]
             _, logits = model.forward(torch.where(keep, self.pixels, self.filled))
             assert logits is not None  # the recording had logits
-            yield from logits.double().softmax(dim=-1)[:, self.target].cpu().numpy()
+            yield from model.probabilities(logits.double())[:, self.target].cpu().numpy()
             self.done += len(batch)
             if self.progress:
                 self.progress(self.done, self.total)

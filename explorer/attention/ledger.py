@@ -9,18 +9,15 @@ later layers is in the shares of those.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from explorer.attention.scores import Target, score_of
+from explorer.attention.recorded import RecordedPass
+from explorer.attention.scores import Likened, Target, score_of
 from explorer.attention.trace import Attended, Trace, traced
 from explorer.errors import QueryError
-
-if TYPE_CHECKING:
-    from explorer.attention.recording import Recording
 
 TOLERANCE = 1e-4  # of 1 + |score|: the largest gap between the account and the score
 BLOCK = 256  # query rows whose softmax is held at a time
@@ -50,9 +47,7 @@ class Ledger:
         return abs(self.total - self.score) / (1 + abs(self.score))
 
 
-def ledger(
-    recording: "Recording", target: Target = None, similar_to: "Recording | tuple[int, int] | None" = None
-) -> Ledger:
+def ledger(recording: RecordedPass, target: Target = None, similar_to: Likened = None) -> Ledger:
     """The account of a class's logit, of the difference of two, or of a likeness; target, similar_to as for score_of().
 
     Raises QueryError where the model's layers don't add to one residual stream or the shares don't add up to the

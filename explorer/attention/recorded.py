@@ -5,6 +5,7 @@ from operator import index
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -61,12 +62,14 @@ class RecordedPass:
         return self.tokens[self.query_indices(None)].mean(axis=0)
 
     @property
-    def probabilities(self) -> np.ndarray | None:
-        """(classes,) float64, the softmax of the logits; None where the model has no classes."""
+    def probabilities(self) -> Float[np.ndarray, " class"] | None:
+        """float64, as Model.probabilities() reads the logits: shares of 1, each label's own, or the number itself.
+
+        None where the model has no classes.
+        """
         if self.logits is None:
             return None
-        powers = np.exp(self.logits.astype(np.float64) - self.logits.max())
-        return powers / powers.sum()
+        return self.model.probabilities(torch.from_numpy(self.logits).double()).numpy()
 
     def class_index(self, target: int | str | None) -> int:
         """The index of a class given by index or name; None: the predicted one. Raises QueryError as class_index()."""

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from explorer.attention import weights
 from explorer.attention.force_sdpa import visible_attention
+from explorer.attention.ledger import Ledger, ledger
 from explorer.attention.maps.table import MAP_KINDS, map_kind
 from explorer.attention.photo_part import photo_part
 from explorer.attention.queries import Head, Query
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.recorder import AttentionRecorder
+from explorer.attention.scores import Likened, Target
 from explorer.data.images import ImageSource, open_image
 from explorer.errors import ExplorerError, RecordingError
 from explorer.models.backbone import Model
@@ -55,16 +57,27 @@ class Recording(RecordedPass):
 
     def relevance(
         self,
-        target: int | str | None = None,
-        similar_to: RecordedPass | tuple[int, int] | None = None,
+        target: Target = None,
+        similar_to: Likened = None,
         start_layer: int = 0,
+        balanced: bool = False,
     ) -> np.ndarray:
-        """Gradient-weighted relevance (Chefer et al. 2021) for a class: (rows, cols) float32, patches only.
+        """Gradient-weighted relevance for a class: (rows, cols) float32, patches only.
 
-        target: class index or name, None for the predicted class; similar_to, for models without classes: the score is
-        the similarity of the image's feature to that of another recording or to the token of a patch (row, col).
+        target: class index or name, None for the predicted class, two for their difference; similar_to, for models
+        without classes: the score is the similarity of the image's feature to that of another recording or to the token
+        of a patch (row, col); balanced: with balanced gradients, as map("relevance") has them by default; without, the
+        rule is that of Chefer et al. 2021.
         """
-        return self.map("relevance", target=target, similar_to=similar_to, start_layer=start_layer)
+        return self.map("relevance", target=target, similar_to=similar_to, start_layer=start_layer, balanced=balanced)
+
+    def ledger(self, target: Target = None, similar_to: Likened = None) -> Ledger:
+        """The exact account of a class's logit, of the difference of two, or of a likeness: all shares add up to it.
+
+        Raises QueryError where the model's layers don't add to one residual stream, UnsupportedModelError where what
+        follows the last layer isn't affine.
+        """
+        return ledger(self, target, similar_to)
 
     def mass_mask(self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None) -> np.ndarray:
         """The smallest set of patches that holds `mass` of the shown map, bool (rows, cols), as DINO's --threshold."""

@@ -9,25 +9,33 @@ from explorer.errors import QueryError
 
 
 def class_index(target: int | str, class_names: Sequence[str] | None, count: int) -> int:
-    """The index of a class given by index or name; names match in any case, also one of several split by commas.
+    """The index of a class given by index, by name or by its index as text; a name that exists comes first.
 
-    Raises QueryError with near matches for an unknown name, with the indices for a name that several classes share.
+    Names match in any case, also one of several split by commas. Raises QueryError with near matches for an unknown
+    name, with the indices for a name that several classes share.
     """
     if isinstance(target, (int, np.integer)):
         if not 0 <= target < count:
             raise QueryError(f"This model has classes 0 to {count - 1}; {target} is none of them.")
         return int(target)
-    if class_names is None:
-        raise QueryError(f"This model doesn't know its classes' names: give an index from 0 to {count - 1}.")
     wanted = target.strip().casefold()
-    spellings = [[name.casefold(), *(part.strip() for part in name.casefold().split(","))] for name in class_names]
-    found = [i for i, names in enumerate(spellings) if names[0] == wanted]
-    found = found or [i for i, names in enumerate(spellings) if wanted in names]
+    found = _named(wanted, class_names or ())
     if len(found) > 1:
         raise QueryError(f"{target!r} names classes {', '.join(map(str, found))}: give one of these numbers.")
-    if not found:
-        raise QueryError(f"There is no class {target!r}{_near_matches(wanted, class_names)}.")
-    return found[0]
+    if found:
+        return found[0]
+    if wanted.isdecimal() and len(wanted) < 10:
+        return class_index(int(wanted), class_names, count)
+    if class_names is None:
+        raise QueryError(f"This model doesn't know its classes' names: give an index from 0 to {count - 1}.")
+    raise QueryError(f"There is no class {target!r}{_near_matches(wanted, class_names)}.")
+
+
+def _named(wanted: str, class_names: Sequence[str]) -> list[int]:
+    """The indices of all classes of that whole name, else of those that have it among several split by commas."""
+    spellings = [[name.casefold(), *(part.strip() for part in name.casefold().split(","))] for name in class_names]
+    whole = [i for i, names in enumerate(spellings) if names[0].strip() == wanted]
+    return whole or [i for i, names in enumerate(spellings) if wanted in names]
 
 
 def _near_matches(wanted: str, class_names: Sequence[str]) -> str:

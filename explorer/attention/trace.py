@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,14 +12,13 @@ from torch.overrides import TorchFunctionMode
 
 from explorer.attention.balanced import BalancedMode, Completeness, tensors_in
 from explorer.attention.force_sdpa import visible_attention
-from explorer.attention.maps.relevance import MEMORY_BUDGET, Score, _check
+from explorer.attention.memory import MEMORY_BUDGET, check_memory
+from explorer.attention.recorded import RecordedPass
 from explorer.attention.recorder import Call
 from explorer.attention.residual import ResidualStream
+from explorer.attention.scores import Score
 from explorer.attention.sdpa import Arguments, arguments
 from explorer.errors import QueryError, RecordingError
-
-if TYPE_CHECKING:
-    from explorer.attention.recording import Recording
 
 NORMS = {"layer_norm", "rms_norm"}
 
@@ -39,7 +38,7 @@ class Tail:
         return next((i + 1 for i, step in enumerate(self._steps) if step[3] is tensor), None)
 
     def made(self, place: int) -> Tensor:
-        """The tensor that place() tells of."""
+        """The tensor after that many functions, as place() counts them."""
         return self._steps[place - 1][3]
 
     def run(self, old: Tensor, new: Tensor, *wanted: Tensor | None) -> list[Any]:
@@ -136,7 +135,7 @@ class Watch(TorchFunctionMode):
 class Trace:
     """One forward pass with gradients, up to a score."""
 
-    recording: "Recording"
+    recording: RecordedPass
     watch: Watch
     pixels: Tensor  # "1 3 height width"
     tokens: Tensor  # "1 token width" after the last norm
@@ -154,7 +153,7 @@ class Trace:
         if last is None or len(entering) < self.recording.depth:
             raise QueryError(
                 f"The layers of {self.recording.model_name} don't add to one residual stream, so the share of each "
-                "can't be told: ask for attention, rollout or relevance."
+                "isn't known: ask for attention, rollout or relevance."
             )
         return [*entering.values(), last]
 
@@ -173,7 +172,7 @@ class Trace:
 
 @contextmanager
 def traced(
-    recording: "Recording",
+    recording: RecordedPass,
     score: Score,
     balanced: bool = True,
     budget: int = MEMORY_BUDGET,
@@ -184,7 +183,7 @@ def traced(
     balanced: the backward pass is the balanced one; attend: a mode that takes the place of attention. The model's
     parameters get no gradients. Raises QueryError where the pass would keep more than `budget` bytes.
     """
-    _check(recording, budget)
+    check_memory(recording, budget)
     model = recording.model
     rows, cols = recording.grid
     watch = Watch(len(recording.tokens), rows * cols, recording.depth)

@@ -73,10 +73,11 @@ def view_of(args: argparse.Namespace, image: Path | str) -> "View":
     from explorer.rendering.view import Look, MapChoice, PhotoInput, View
 
     kind = getattr(args, "kind", DEFAULT)
+    defaults = map_kind(kind).defaults
     return View(
         ModelSource(args.model, args.arch, args.num_heads, args.grid),
         PhotoInput(str(image), args.size, args.fit),
-        MapChoice(kind, **_given(args, *map_kind(kind).defaults)),
+        MapChoice(kind, **defaults | _given(args, *defaults)),
         Look(**_given(args, *(field.name for field in fields(Look)))),
     )
 

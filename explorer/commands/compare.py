@@ -12,7 +12,7 @@ from explorer.commands import _outputs, _view
 if TYPE_CHECKING:
     import numpy as np
 
-    from explorer.attention.history import History
+    from explorer.attention.divergence import History
     from explorer.attention.recording import Recording
     from explorer.rendering.view import View
 
@@ -25,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     other = parser.add_mutually_exclusive_group(required=True)
     other.add_argument("--with", dest="other", help="the second model, given as --model is")
     other.add_argument("--epochs", metavar="CHECKPOINT", help="every epoch kept beside this checkpoint, "
-                       "held to the model that it began with")  # fmt: skip
+                       "compared with the model that it began with")  # fmt: skip
     parser.add_argument("--with-arch", help="--arch of the second model")
     parser.add_argument("--with-num-heads", type=int, help="--num-heads of the second model")
     parser.add_argument("--with-grid", metavar="ROWSxCOLS", help="--grid of the second model")
@@ -49,26 +49,29 @@ def run(args: argparse.Namespace) -> int:
 def _two(args: argparse.Namespace) -> int:
     from explorer import load_model
     from explorer.attention.divergence import divergence
+    from explorer.models.descent import same_descent
     from explorer.rendering.comparison import comparison_picture
 
     args.model = args.model or "bundled"
     first = _view.recorded(args, _view.open_model(args), args.image)
     other = load_model(args.other, arch=args.with_arch, num_heads=args.with_num_heads, grid=args.with_grid)
     second = _view.recorded(args, other, args.image)
-    result = divergence(first, second, args.query, args.hide_artefacts)
+    related = same_descent(first.model, second.model)
+    result = divergence(first, second, args.query, args.hide_artefacts, pair_heads=related)
     rows = [(change.layer, change.other_layer, change.head, f"{change.bits:.4f}") for change in result.most_changed()]
     table = [("layer", "other layer", "head", "bits"), *rows]
     _write_csv(args.csv, table)
     if args.out:
         view = _view.view_of(args, args.image)
         comparison_picture(view, first, second, args.image).save(args.out)
-    print(f"{first.model_name} against {second.model_name}, mean {result.table.mean():.4f} bits\n")
+    print(f"{first.model_name} against {second.model_name}, mean {result.table.mean():.4f} bits")
+    print("" if related else "Neither comes from the other: their heads have no pairs, so the means are compared.\n")
     _show(table[: args.top + 1])
     return 0
 
 
 def _epochs(args: argparse.Namespace) -> int:
-    from explorer.attention.history import history
+    from explorer.attention.divergence import history
     from explorer.rendering.comparison import epochs_picture
     from explorer.rendering.view import shown_map
 

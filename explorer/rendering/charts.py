@@ -3,9 +3,8 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from explorer.attention.divergence import Divergence
+from explorer.attention.divergence import Divergence, History
 from explorer.attention.evidence import Curve, Evidence, Game
-from explorer.attention.history import History
 from explorer.rendering.colormaps import lookup_table
 
 NAMES = {"map": "this map", "random": "random order", "centre": "centre first"}

@@ -13,12 +13,18 @@ _OPENCV = {
     "cividis": cv2.COLORMAP_CIVIDIS,
     "turbo": cv2.COLORMAP_TURBO,
 }
-COLORMAPS = (*_OPENCV, "grey")
+COLORMAPS = (*_OPENCV, "grey")  # to choose from
+DIVERGING = "diverging"  # of signed maps: blue below 0, white at 0, red above
+_ENDS = np.array([[5, 48, 97], [67, 147, 195], [247, 247, 247], [214, 96, 77], [103, 0, 31]])  # ColorBrewer's RdBu
 
 
 @cache
 def lookup_table(colormap: str) -> np.ndarray:
     """(256, 3) uint8 RGB, from the lowest value to the highest."""
+    if colormap == DIVERGING:
+        at = np.linspace(0, 255, len(_ENDS))
+        columns = [np.interp(np.arange(256), at, channel) for channel in _ENDS.T]
+        return np.stack(columns, axis=1).round().astype(np.uint8)
     if colormap not in COLORMAPS:
         raise QueryError(f"The colour map must be one of {', '.join(COLORMAPS)}, not {colormap!r}.")
     ramp = np.arange(256, dtype=np.uint8)

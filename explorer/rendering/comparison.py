@@ -13,7 +13,7 @@ from explorer.rendering.backdrop import backdrop
 from explorer.rendering.gif import captioned
 from explorer.rendering.overlay import enlarge
 from explorer.rendering.video import side_by_side
-from explorer.rendering.view import View, limits, paint, shown_map, shown_mask
+from explorer.rendering.view import View, limits, paint, shown_map, shown_mask, value_range
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -62,7 +62,9 @@ def comparison_picture(
     panels = []
     for recording, shown in ((first, view), (second, second_view(view, first, second))):
         heatmap = shown_map(shown, recording)
-        painted = paint(shown.look, image, heatmap, *limits(shown, recording, heatmap), shown_mask(shown.look, heatmap))
+        painted = paint(
+            shown.drawn_look, image, heatmap, *limits(shown, recording, heatmap), shown_mask(shown.look, heatmap)
+        )
         panels.append(painted)
     return side_by_side([*panels, paint_difference(image, difference_map(view, first, second))])
 
@@ -74,7 +76,6 @@ def epochs_picture(
     image = backdrop(start.image, photo, view.photo.fit, view.look.width, largest=PANEL)
     panels = []
     for epoch, heatmap in maps:
-        low, high = (0.0, 1.0) if view.look.scale == "raw" else (float(heatmap.min()), float(heatmap.max()))
-        painted = paint(view.look, image, heatmap, low, high, shown_mask(view.look, heatmap))
+        painted = paint(view.drawn_look, image, heatmap, *value_range(view, heatmap), shown_mask(view.look, heatmap))
         panels.append(captioned(painted, f"epoch {epoch}" if epoch else "start"))
     return side_by_side(panels)

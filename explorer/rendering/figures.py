@@ -13,7 +13,15 @@ from explorer.errors import QueryError
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import colorize
 from explorer.rendering.vector import Drawing, Picture, Text
-from explorer.rendering.view import Look, View, cleaned, paint, shown_heads, shown_map, shown_mask
+from explorer.rendering.view import (
+    View,
+    cleaned,
+    paint,
+    shown_heads,
+    shown_map,
+    shown_mask,
+    value_range,
+)
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -24,7 +32,7 @@ TITLE, LABEL = 10.0, 7.5  # font sizes
 SMALLEST = 6.0  # of a title that is too long for its line, which is cut then; the file's own title is whole
 DPI = 300
 LARGEST, LARGEST_OF_MANY = 130.0, 60.0  # points a picture's width: of one layer's heads, of every layer's
-COLUMNS = 7  # pictures in a row at most, where it isn't one column a head
+COLUMNS = 7  # pictures in a row at most, where it isn't one column per head
 
 
 class Tile(NamedTuple):
@@ -82,12 +90,10 @@ def title(view: View, recording: "Recording", of: str = "heads") -> str:
     return f"{recording.model_name}: {row.heading(recording, settings)}"
 
 
-def _limits(look: Look, tiles: Sequence[Tile]) -> tuple[float, float] | None:
-    """The range common to all maps, or None where each has its own."""
-    if look.scale == "map":
-        return None
-    maps = [tile.map for tile in tiles if tile.map is not None]
-    return (0.0, 1.0) if look.scale == "raw" else (float(np.min(maps)), float(np.max(maps)))
+def _limits(view: View, tiles: Sequence[Tile]) -> tuple[float, float] | None:
+    """The range common to all maps, or None where each has its own; a single signed map has its own shown."""
+    maps = np.stack([tile.map for tile in tiles if tile.map is not None])
+    return None if view.look.scale == "map" and not view.map.row.signed else value_range(view, maps)
 
 
 def _lay_out(
@@ -100,17 +106,17 @@ def _lay_out(
     height = side * image.height / image.width
     label = min(LABEL, side / 7)
     step = height + label * 1.5 + GAP
-    limits, top = _limits(view.look, tiles), MARGIN + TITLE * 1.6
+    limits, top = _limits(view, tiles), MARGIN + TITLE * 1.6
     most = int(1.7 * width / SMALLEST)
     line = text if len(text) <= most else f"{text[: most - 3]}..."
     items: list[Picture | Text] = [Text(line, MARGIN, MARGIN + TITLE, min(TITLE, 1.7 * width / len(line)))]
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
         x, y = MARGIN + column * (side + GAP), top + row * step
-        items.append(Picture(_tile_image(view.look, image, tile, limits), x, y, side, height))
+        items.append(Picture(_tile_image(view, image, tile, limits), x, y, side, height))
         items.append(Text(tile.label, x + side / 2, y + height + label * 1.2, label, "middle"))
     bottom = top + math.ceil(len(tiles) / columns) * step
-    items += _scale(view.look, limits, width, bottom)
+    items += _scale(view, limits, width, bottom)
     return Drawing(width, bottom + 2 * LABEL, tuple(items), text, view.to_json())
 
 
@@ -121,18 +127,18 @@ def _tile_photo(view: View, recording: "Recording", photo: ImageSource | None, s
     return backdrop(seen, photo, view.photo.fit, width)
 
 
-def _tile_image(look: Look, image: Image.Image, tile: Tile, limits: tuple[float, float] | None) -> Image.Image:
+def _tile_image(view: View, image: Image.Image, tile: Tile, limits: tuple[float, float] | None) -> Image.Image:
     if tile.map is None:
         return image
-    low, high = limits or (float(tile.map.min()), float(tile.map.max()))
-    return paint(look, image, tile.map, low, high, shown_mask(look, tile.map))
+    low, high = limits or value_range(view, tile.map)
+    return paint(view.drawn_look, image, tile.map, low, high, shown_mask(view.look, tile.map))
 
 
-def _scale(look: Look, limits: tuple[float, float] | None, width: float, y: float) -> list[Picture | Text]:
+def _scale(view: View, limits: tuple[float, float] | None, width: float, y: float) -> list[Picture | Text]:
     """The colour bar with its numbers, or a line that says each map has its own range."""
     if limits is None:
         return [Text("Colours run from each map's lowest to its highest value.", MARGIN, y + LABEL, 6.5, grey=0.35)]
-    ramp = Image.fromarray(colorize(np.linspace(0, 1, 256, dtype=np.float32)[None], look.colormap))
+    ramp = Image.fromarray(colorize(np.linspace(0, 1, 256, dtype=np.float32)[None], view.drawn_look.colormap))
     bar = min(120.0, width - 80)
     low, high = (f"{value:.2g}" for value in limits)
     left = MARGIN + 32

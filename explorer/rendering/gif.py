@@ -10,7 +10,7 @@ from explorer.data.images import ImageSource
 from explorer.errors import QueryError
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.video import gif
-from explorer.rendering.view import View, paint, shown_map, shown_mask
+from explorer.rendering.view import View, paint, shown_map, shown_mask, value_range
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -32,12 +32,12 @@ def layers_gif(
         )
     steps = [view.with_map(**{sweep.setting: layer}) for layer in range(recording.depth)]
     maps = np.stack([shown_map(step, recording) for step in steps])
-    common = {"map": None, "shared": (float(maps.min()), float(maps.max())), "raw": (0.0, 1.0)}[view.look.scale]
+    common = None if view.look.scale == "map" else value_range(view, maps)
     image = backdrop(recording.image, photo, view.photo.fit, view.look.width or zoom * recording.image.width)
     frames = []
     for layer, heatmap in enumerate(maps):
-        low, high = common or (float(heatmap.min()), float(heatmap.max()))
-        frame = paint(view.look, image, heatmap, low, high, shown_mask(view.look, heatmap))
+        low, high = common or value_range(view, heatmap)
+        frame = paint(view.drawn_look, image, heatmap, low, high, shown_mask(view.look, heatmap))
         frames.append(captioned(frame, f"{sweep.caption} {layer}"))
     return gif(frames, fps)
 

@@ -3,6 +3,7 @@
 from dataclasses import MISSING, fields
 from pathlib import Path
 
+from explorer import paths
 from explorer.attention.maps.settings import Likeness
 from explorer.data.samples import SAMPLE
 from explorer.models.registry import find
@@ -23,9 +24,12 @@ def python_script(view: View, folder: Path | None = None) -> str:
     photos = {Path(image).name.casefold() for image in (view.photo.image, other) if image is not None}
     name = next(name for name in ("view", "view-2", "view-3") if f"{name}.png" not in photos)
     lines = [
-        '"""One view of the explorer. Run it in the explorer folder, or anywhere after `pip install -e .` there."""',
+        '"""One view of the explorer: writes its picture (PNG) and its maps (NPZ) beside itself, from any folder."""',
         "",
+        "import sys",
         "from pathlib import Path",
+        "",
+        f"sys.path.append({str(paths.PROJECT)!r})  # the explorer's folder; an installed explorer comes first",
         "",
         "import explorer",
         *_imports(view),
@@ -60,11 +64,14 @@ def _imports(view: View) -> list[str]:
 
 
 def _source_arguments(view: View) -> str:
-    """What load_model takes for the view's model; a file or folder of the folder worked in is named in full."""
+    """What load_model takes for the view's model; a file that another folder wouldn't find is named in full."""
     source = view.source
-    path = Path(source.source)
-    found_anywhere = path.is_absolute() or find(source.source) is not None
-    first = repr(str(path.resolve())) if path.exists() and not found_anywhere else "view.source.source"
+    path, entry = Path(source.source), find(source.source)
+    first = "view.source.source"
+    if entry and source.source.startswith("checkpoints/") and paths.checkpoints() != paths.PROJECT / "checkpoints":
+        first = repr(entry.source)
+    elif entry is None and path.exists() and not path.is_absolute():
+        first = repr(str(path.resolve()))
     given = [each.name for each in fields(source) if each.name != "source" and getattr(source, each.name)]
     return ", ".join([first, *(f"{name}=view.source.{name}" for name in given)])
 
@@ -94,8 +101,8 @@ def _code(part: ModelSource | PhotoInput | Look) -> str:
 
 
 def _map_code(choice: MapChoice) -> str:
-    defaults = choice.row.defaults
-    given = {name: value for name, value in choice.settings.items() if name in ALWAYS or value != defaults[name]}
+    left_out = choice.row.missing_mean
+    given = {name: value for name, value in choice.settings.items() if name in ALWAYS or value != left_out[name]}
     return f"MapChoice({', '.join([repr(choice.kind), *(f'{name}={value!r}' for name, value in given.items())])})"
 
 

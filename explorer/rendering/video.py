@@ -15,7 +15,7 @@ from explorer.attention.recording import record
 from explorer.data.video import Clip, Frames
 from explorer.errors import VideoError
 from explorer.rendering.backdrop import backdrop
-from explorer.rendering.view import View, paint, second_recording, shown_map, shown_mask
+from explorer.rendering.view import View, paint, second_recording, shown_map, shown_mask, value_range
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -71,10 +71,10 @@ def painted_frames(clip: ClipMaps, view: View, beside: bool = False, largest: in
 
 
 def _paint(clip: ClipMaps, view: View, beside: bool, largest: int) -> Iterator[Image.Image]:
-    low, high = (0.0, 1.0) if view.look.scale == "raw" else (float(clip.maps.min()), float(clip.maps.max()))
+    low, high = value_range(view, clip.maps)
     for frame, heatmap in zip(clip.clip.frames, clip.maps, strict=True):
         image = backdrop(Image.new("RGB", clip.seen), frame, view.photo.fit, view.look.width, largest=largest)
-        painted = paint(view.look, image, heatmap, low, high, shown_mask(view.look, heatmap))
+        painted = paint(view.drawn_look, image, heatmap, low, high, shown_mask(view.look, heatmap))
         yield side_by_side([image, painted]) if beside else painted
 
 

@@ -23,7 +23,7 @@ from explorer.errors import QueryError
 from explorer.models.preprocess import Fit
 from explorer.models.source import ModelSource
 from explorer.rendering.backdrop import backdrop
-from explorer.rendering.colormaps import colorize
+from explorer.rendering.colormaps import DIVERGING, colorize
 from explorer.rendering.overlay import blend, enlarge, normalize
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ Scale = Literal["map", "shared", "raw"]
 Part = TypeVar("Part")
 COMPRESSION = 4  # of 9: the highest takes twenty times as long for a tenth less
 WIDEST = 8192  # pixels of a picture
+ZOOM = 4  # a PNG is at least that many times the size that the model saw: 896 pixels for 224
 SHADE = 0.45  # what stays of the light outside a mass mask
 
 
@@ -50,7 +51,9 @@ class PhotoInput:
 class MapChoice:
     """A kind of map and all its settings, checked against its row in the table: MapChoice("rollout", query="cls").
 
-    Raises QueryError for an unknown kind or setting and for a value out of its range.
+    What is left out means what it meant before there was such a setting: relevance without `balanced` is Chefer's own,
+    as in the scripts and files that were written then. View.with_map() fills in the defaults of today instead. Raises
+    QueryError for an unknown kind or setting and for a value out of its range.
     """
 
     kind: str
@@ -59,7 +62,7 @@ class MapChoice:
     def __init__(self, kind: str = DEFAULT, /, **settings: Any) -> None:
         row = map_kind(kind)
         object.__setattr__(self, "kind", row.name)
-        object.__setattr__(self, "settings", row.checked(settings))
+        object.__setattr__(self, "settings", row.checked(row.missing_mean | settings))
 
     def __getitem__(self, name: str) -> Any:
         return self.settings[name]
@@ -109,11 +112,16 @@ class View:
         """The view with some settings of its map changed, or with another kind of map, which keeps what both take."""
         row = map_kind(kind or self.map.kind)
         kept = {name: value for name, value in self.map.settings.items() if name in row.defaults}
-        return replace(self, map=MapChoice(row.name, **kept | settings))
+        return replace(self, map=MapChoice(row.name, **row.defaults | kept | settings))
 
     def with_look(self, **changes: Any) -> "View":
         """The view drawn differently."""
         return replace(self, look=replace(self.look, **changes))
+
+    @property
+    def drawn_look(self) -> Look:
+        """The look, with the diverging colour map where the map is signed."""
+        return replace(self.look, colormap=DIVERGING) if self.map.row.signed else self.look
 
     def to_json(self) -> str:
         """All settings as one line of JSON."""
@@ -195,18 +203,22 @@ def cleaned(look: Look, recording: "Recording", maps: np.ndarray) -> np.ndarray:
 
 
 def shown_mask(look: Look, heatmap: np.ndarray) -> np.ndarray | None:
-    """The patches that hold the look's mass of the shown map, bool (rows, cols); None without a threshold."""
-    return None if look.mass is None else mass_mask(torch.from_numpy(heatmap), look.mass).numpy()
+    """The patches that hold the look's mass of what lies above 0, bool (rows, cols); None without a threshold."""
+    return None if look.mass is None else mass_mask(torch.from_numpy(heatmap.clip(min=0)), look.mass).numpy()
 
 
 def limits(view: View, recording: "Recording", heatmap: np.ndarray) -> tuple[float, float]:
     """The values that get the lowest and the highest colour."""
-    if view.look.scale == "raw":
-        return 0.0, 1.0
-    if view.look.scale == "shared" and view.map.row.has_layers_and_heads:
-        heads = shown_heads(view, recording)
-        return float(heads.min()), float(heads.max())
-    return float(heatmap.min()), float(heatmap.max())
+    shared = view.look.scale == "shared" and view.map.row.has_layers_and_heads
+    return value_range(view, shown_heads(view, recording) if shared else heatmap)
+
+
+def value_range(view: View, maps: np.ndarray) -> tuple[float, float]:
+    """The values that get the lowest and the highest colour where these maps share them; of signed ones, -v and v."""
+    if view.map.row.signed:
+        highest = float(np.abs(maps).max())
+        return -highest, highest
+    return (0.0, 1.0) if view.look.scale == "raw" else (float(maps.min()), float(maps.max()))
 
 
 def paint(
@@ -236,13 +248,13 @@ def picture(
     """
     heatmap = shown_map(view, recording, second)
     image = backdrop(recording.image, photo, view.photo.fit, view.look.width, zoom)
-    return paint(view.look, image, heatmap, *limits(view, recording, heatmap), shown_mask(view.look, heatmap))
+    return paint(view.drawn_look, image, heatmap, *limits(view, recording, heatmap), shown_mask(view.look, heatmap))
 
 
 def png(
     view: View,
     recording: "Recording",
-    zoom: int = 1,
+    zoom: int = ZOOM,
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
 ) -> bytes:

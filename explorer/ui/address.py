@@ -67,7 +67,8 @@ def forget_settings() -> None:
 def take(key: str, read: Read[T], default: T) -> str | None:
     """Give the widget of that key its value: what this session has, else what the address says, else the default.
 
-    A value of this session that can't be read any more becomes the default. Returns what the address says in vain.
+    A value of this session that can't be read any more becomes the default. Returns what the address says
+    where that can't be read.
     """
     keep_in_address(key)
     first = key not in st.session_state

@@ -16,12 +16,14 @@ from explorer.attention.features import cosine, similarity
 from explorer.attention.maps.kind import MapKind
 from explorer.attention.maps.settings import (
     Choice,
+    Count,
     FirstLayer,
     HeadOrFusion,
     Layer,
     Likeness,
     Number,
     Setting,
+    Switch,
     TargetClass,
 )
 from explorer.attention.maps.table import DEFAULT, MAP_KINDS, current_name, map_kind
@@ -30,13 +32,14 @@ from explorer.attention.recording import Recording
 from explorer.models.backbone import Model
 from explorer.rendering.view import View
 from explorer.ui import cached
-from explorer.ui.address import Read, by_key, number, take, write_unless
+from explorer.ui.address import Read, by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link
 from explorer.ui.photo_picker import pick_second_photo
 from explorer.ui.view_settings import default_layer, head_options
 
 LIKE = {"patch": "Clicked patch", "photo": "Another photo"}
 PREDICTED = "predicted"
+LINKED_MAPS = "linked_maps"  # key of a picker -> the kinds of map that the session's first address asked for
 SAVED: Any = {"persist_state": "session"}
 
 
@@ -81,13 +84,21 @@ def kind_labels(place: Place) -> dict[str, str]:
 
 
 def check_map(place: Place, key: str = "map") -> None:
-    """Name what a link asks of these widgets in vain; they may be drawn only later."""
+    """Name each setting of a link that these widgets can't show; they may be drawn only later."""
     labels = kind_labels(place)
+    _note_link(key)
     check_link(key, lambda text: _read_kind(labels)(text) is not None, f"one of {', '.join(labels)}")
     settings = {setting.key: setting for kind in MAP_KINDS.values() for setting in kind.settings if setting.in_app}
     for setting in settings.values():
         if widget := _WIDGETS.get(type(setting)):
             widget.check(setting, place)
+
+
+def _note_link(key: str) -> None:
+    """Keep which maps the session's first address asked for, by this picker or a tab of the map's own."""
+    noted = st.session_state.setdefault(LINKED_MAPS, {})
+    if key not in noted:
+        noted[key] = {current_name(st.query_params.get(key, "")), st.query_params.get("tab", "").lower()}
 
 
 def pick_map(place: Place, key: str = "map") -> Shown | None:
@@ -96,6 +107,7 @@ def pick_map(place: Place, key: str = "map") -> Shown | None:
     take(key, _read_kind(labels), DEFAULT)
     kind = st.segmented_control("Map", list(labels), format_func=labels.__getitem__, required=True, key=key, **SAVED)
     write_unless(key, DEFAULT)
+    st.caption(map_kind(str(kind)).help)
     return pick_settings(str(kind), place)
 
 
@@ -145,6 +157,10 @@ def _read(setting: Setting, place: Place) -> Read[Any]:
         return by_key({choice: choice for choice in setting.choices})
     if isinstance(setting, Number):
         return number(float, setting.low, setting.slider_end)
+    if isinstance(setting, Count):
+        return number(int, setting.low, setting.high)
+    if isinstance(setting, Switch):
+        return by_key({"yes": "yes", "no": "no"})
     return number(int, 0, place.model.depth - 1)
 
 
@@ -161,6 +177,32 @@ def _draw_number(setting: Number, place: Place) -> Picked:
     value = st.slider(setting.title, low, high, step=float(setting.step), key=setting.key, **SAVED)
     write_unless(setting.key, setting.default)
     return Picked(value)
+
+
+def _draw_count(setting: Count, place: Place) -> Picked:
+    take(setting.key, _read(setting, place), setting.default)
+    value = st.slider(setting.title, setting.low, setting.high, key=setting.key, **SAVED)
+    write_unless(setting.key, setting.default)
+    return Picked(value)
+
+
+def _draw_switch(setting: Switch, place: Place) -> Picked:
+    """Always in the address: what a link without it means may differ from the default."""
+    take(setting.key, _read(setting, place), _in_words(_from_older_link(setting)))
+    value = st.segmented_control(setting.title, ["yes", "no"], required=True, key=setting.key, **SAVED)
+    write(setting.key, str(value))
+    return Picked(value == "yes")
+
+
+def _from_older_link(setting: Switch) -> bool:
+    """The switch's value where no session and no link has it: a link to such a map without it was made before."""
+    linked = {kind for kinds in st.session_state.get(LINKED_MAPS, {}).values() for kind in kinds}
+    older = any(setting in MAP_KINDS[kind].settings for kind in linked if kind in MAP_KINDS)
+    return setting.missing_means if older else setting.default
+
+
+def _in_words(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _draw_first_layer(setting: FirstLayer, place: Place) -> Picked:
@@ -249,6 +291,8 @@ class Widget:
 _WIDGETS: dict[type[Setting], Widget] = {
     Choice: Widget(_draw_choice, _check_plain),
     Number: Widget(_draw_number, _check_plain),
+    Count: Widget(_draw_count, _check_plain),
+    Switch: Widget(_draw_switch, _check_plain),
     FirstLayer: Widget(_draw_first_layer, _check_plain),
     Layer: Widget(_draw_layer, width=3, on_canvas=True),
     HeadOrFusion: Widget(_draw_head, width=2, on_canvas=True),
@@ -260,18 +304,25 @@ _WIDGETS: dict[type[Setting], Widget] = {
 def class_labels(rec: Recording) -> dict[str, str]:
     """What names a class in links -> how it is shown: the predicted one, then all by their likelihood.
 
-    A name that several classes share is told apart by its number, in both.
+    A name that several classes share, or that reads like another's number, goes by its number in both.
     """
     assert rec.logits is not None
     order = np.argsort(-rec.logits, kind="stable")
-    names = rec.model.class_names or [str(index) for index in range(len(rec.logits))]
-    counts = Counter(names)
+    keys = _class_keys(rec)
     labels = {PREDICTED: "The predicted one"}  # always this label: the browser would keep the name of another photo's
     for index in order:
-        name = names[index]
-        unique = rec.model.class_names and counts[name] == 1 and not name.isdigit() and name != PREDICTED
-        labels[name if unique else str(index)] = f"{name} ({index})" if rec.model.class_names else f"class {index}"
+        labels[keys[index]] = rec.model.class_name(index) + (f" ({index})" if rec.model.class_names else "")
     return labels
+
+
+def _class_keys(rec: Recording) -> list[str]:
+    """What names each class in links: its name where no other has it, else its number, "#3" where that is a name."""
+    assert rec.logits is not None
+    names = rec.model.class_names or [""] * len(rec.logits)
+    counts = Counter(names)
+    unique = [name and counts[name] == 1 and name != PREDICTED for name in names]
+    numbers = [f"#{index}" if str(index) in counts else str(index) for index in range(len(names))]
+    return [name if own else number_ for name, own, number_ in zip(names, unique, numbers, strict=True)]
 
 
 def pick_class(rec: Recording) -> int | None:
@@ -283,8 +334,4 @@ def pick_class(rec: Recording) -> int | None:
         help="Type a part of its name. The likeliest come first.",
     )  # fmt: skip
     write_unless("class", PREDICTED)
-    return None if picked == PREDICTED else _index(rec, picked)
-
-
-def _index(rec: Recording, name: str) -> int:
-    return int(name) if name.isdigit() else list(rec.model.class_names or []).index(name)
+    return None if picked == PREDICTED else _class_keys(rec).index(picked)

@@ -21,9 +21,9 @@ class Entry(NamedTuple):
 PAGES = (
     Entry("home", "Home", ":material/visibility:", "See a photo through the model's eyes."),
     Entry("patches", "Patches", ":material/grid_view:", "How a photo becomes tokens, step by step."),
-    Entry("attention", "Attention", ":material/my_location:", "Any layer, any head, from any patch, under the mouse."),
+    Entry("attention", "Attention", ":material/my_location:", "Any layer, any head, asked from any patch."),
     Entry("features", "Features", ":material/palette:", "What the tokens have in common: colours, parts, neighbours."),
-    Entry("compare", "Compare", ":material/compare:", "Two models on one photo: what changed, head by head."),
+    Entry("compare", "Compare", ":material/compare:", "Two models on one photo, or one before and after training."),
     Entry("video", "Video", ":material/movie:", "Attention over a short clip, in one colour scale."),
     Entry(
         "finetune", "Fine-tune", ":material/model_training:", "Teach the model your own classes from a zip of photos."

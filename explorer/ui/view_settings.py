@@ -40,12 +40,13 @@ def layer_words(view: View) -> str:
     return f"layer {view.map['layer']}, {head_name(view.map['head'])}"
 
 
-def lead(rec: Recording) -> str:
+def heads_and_query(rec: Recording) -> str:
     """What heads and the query are, for someone who never met them."""
     asks = "the mean of all patches" if rec.default_query == "mean" else f"{rec.default_query} (class token)"
+    count = f"each layer of this model has {rec.num_heads}" if rec.num_heads > 1 else "each layer of this model has one"
     return (
-        "A layer has several **heads**; each is a separate way of looking. "
-        f"The **query** is the token that asks: {asks}, or the patch you click."
+        "Every token shares out 100 % of its attention over all tokens. A **head** is one such way of sharing, and "
+        f"{count}. The **query** is the token that asks: {asks}, or the patch you click."
     )
 
 
@@ -87,7 +88,7 @@ def _can_ask(rec: Recording, text: str) -> bool:
 
 
 def check_look() -> None:
-    """Name what a link asks of the canvas in vain."""
+    """Name each setting of the canvas in a link that can't be used."""
     for name, choices in CHOICES.items():
         check_link(name, (*choices, str(DEFAULTS[name])).__contains__, f"one of {', '.join(choices)}")
     for name, lowest in LOWEST.items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import explorer
-from explorer.attention import gradcam, integrated_gradients, legrad, occlusion
+from explorer.attention.maps import gradcam, integrated_gradients, legrad, occlusion
 from explorer.errors import QueryError
 from explorer.models.timm_models import wrap_timm
 from tests.explicit import classify, double, norm, pixels_of, run, run_tokens, similarity, with_biases

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 import explorer
-from explorer.attention import chefer, gradient
 from explorer.attention.balanced import BalancedMode, Completeness
 from explorer.attention.force_sdpa import visible_attention
+from explorer.attention.maps import gradient, relevance
 from explorer.errors import UnsupportedModelError
 from explorer.models.timm_models import wrap_timm
 from explorer.models.transformers_models import create_transformers, wrap_transformers
@@ -142,17 +142,17 @@ def test_threads_and_inference_mode_make_no_difference():
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
     with torch.inference_mode():
         np.testing.assert_array_equal(gradient.compute(recording, 0), expected[0])
-        assert chefer.compute(recording, 0).max() > 0
+        assert relevance.compute(recording, 0).max() > 0
 
 
 def test_an_operation_without_a_rule_is_refused_by_name(monkeypatch):
     model = tiny_model()
     monkeypatch.setattr(type(blocks_of(model)[1].mlp), "forward", lambda self, x: self.fc2(torch.sin(self.fc1(x))))
     recording = explorer.record(model, photo())
-    for compute in (gradient.compute, chefer.compute):
+    for compute in (gradient.compute, relevance.compute):
         with pytest.raises(UnsupportedModelError, match=r"tiny computes its score with sin, .* balanced=False"):
             compute(recording, 1)
-    assert chefer.compute(recording, 1, balanced=False).max() > 0
+    assert relevance.compute(recording, 1, balanced=False).max() > 0
 
 
 def test_an_operation_that_the_score_does_not_need_is_let_through():
@@ -195,7 +195,7 @@ def test_forward_bit_for_bit_and_accounts_that_close_in_every_family(name):
     account = gradient.attribution(recording, target, second).completeness
     assert account.error < (1e-10 if target else 1e-6)  # a likeness is computed in float32
     assert account.biases != 0
-    walked = chefer.relevance(recording, target, second).completeness
+    walked = relevance.relevance(recording, target, second).completeness
     assert walked is not None and walked.holds
 
 

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 import explorer
-from explorer.attention.maps.settings import Choice, FirstLayer, HeadOrFusion, Layer, Likeness, Number, TargetClass
+from explorer.attention.maps.settings import (
+    Choice,
+    Count,
+    FirstLayer,
+    HeadOrFusion,
+    Layer,
+    Likeness,
+    Number,
+    Switch,
+    TargetClass,
+)
 from explorer.attention.maps.table import MAP_KINDS, map_kind
 from explorer.errors import QueryError
 from tests.conftest import REPOSITORY
@@ -20,16 +30,50 @@ def recording():
 
 
 def test_each_kind_is_what_the_method_of_its_name_gives(recording):
-    assert recording.maps == ("attention", "rollout", "relevance") == tuple(MAP_KINDS)
+    assert recording.maps == tuple(MAP_KINDS) == ("attention", "rollout", "relevance", *ADDED)
     asked = {
         "attention": {"layer": 1, "head": 2, "query": (1, 3)},
         "rollout": {"query": (1, 3), "fusion": "max", "discard_ratio": 0.9, "start_layer": 1},
-        "relevance": {"target": "bee", "start_layer": 1},
+        "relevance": {"target": "bee", "start_layer": 1, "balanced": True},
     }
     for name, settings in asked.items():
         shown = recording.map(name, **settings)
         np.testing.assert_array_equal(shown, getattr(recording, name)(**settings))
         assert shown.shape == recording.grid and shown.dtype == np.float32
+
+
+ADDED = ("gradient", "legrad", "gradcam", "integrated_gradients", "occlusion")
+
+
+@pytest.mark.parametrize("kind", ["relevance", *ADDED])
+def test_each_kind_explains_a_class_a_difference_or_a_likeness(recording, kind):
+    short = {"steps": 4} if kind == "integrated_gradients" else {}
+    second = explorer.record(recording.model, photo(seed=9))
+    maps = [
+        recording.map(kind, target="bee", **short),
+        recording.map(kind, target=("bee", 3), **short),
+        recording.map(kind, similar_to=second, **short),
+        recording.map(kind, similar_to=(1, 2), **short),
+    ]
+    for shown in maps:
+        assert shown.shape == recording.grid and shown.dtype == np.float32 and np.isfinite(shown).all()
+        assert (shown.min() < 0) == map_kind(kind).signed and shown.max() > 0
+    assert len({shown.tobytes() for shown in maps}) == len(maps)
+
+
+@pytest.mark.parametrize("kind", ["relevance", *ADDED])
+def test_a_model_without_classes_explains_a_likeness(kind):
+    recording = explorer.record(tiny_model(depth=2, num_classes=0), photo())
+    assert kind in recording.maps
+    with pytest.raises(QueryError, match="no classes: give similar_to"):
+        recording.map(kind)
+    assert recording.map(kind, similar_to=(1, 2)).shape == recording.grid
+
+
+def test_relevance_without_further_words_is_balanced_in_a_map_and_chefers_own_in_the_older_method(recording):
+    np.testing.assert_array_equal(recording.map("relevance"), recording.relevance(balanced=True))
+    np.testing.assert_array_equal(recording.map("relevance", balanced=False), recording.relevance())
+    assert not np.allclose(recording.map("relevance"), recording.relevance(), rtol=0.01)
 
 
 def test_settings_left_out_have_their_defaults(recording):
@@ -53,7 +97,7 @@ def test_all_heads_are_one_by_one_the_map_of_each(recording):
 @pytest.mark.parametrize(
     ("kind", "settings", "said"),
     [
-        ("saliency", {}, "one of attention, rollout, relevance, not 'saliency'"),
+        ("saliency", {}, "one of attention, rollout, relevance, .*, occlusion, not 'saliency'"),
         ("rollout", {"head": 1}, "takes the settings query, fusion, discard_ratio, start_layer, not head"),
         ("attention", {"layer": 3}, "layers 0 to 2; 3 is none"),
         ("attention", {"layer": "last"}, "layers 0 to 2; 'last' is none"),
@@ -66,6 +110,14 @@ def test_all_heads_are_one_by_one_the_map_of_each(recording):
         ("rollout", {"discard_ratio": float("nan")}, "nan came"),
         ("rollout", {"start_layer": -1}, "start_layer must be 0 to 2"),
         ("relevance", {"target": "wasp"}, "no class 'wasp'"),
+        ("relevance", {"target": ("bee", "wasp")}, "no class 'wasp'"),
+        ("relevance", {"target": (0, 1, 2)}, "two classes, not 3"),
+        ("relevance", {"balanced": "yes"}, "balanced must be True or False, not 'yes'"),
+        ("legrad", {"start_layer": 3}, "start_layer must be 0 to 2"),
+        ("gradcam", {"layer": 3}, "layers 0 to 2"),
+        ("integrated_gradients", {"steps": 1}, "steps must be a whole number from 2 to 512; 1 came"),
+        ("integrated_gradients", {"steps": 8.5}, "8.5 came"),
+        ("integrated_gradients", {"baseline": "white"}, "one of grey, black, mean"),
         ("relevance", {"similar_to": (0, 8)}, "outside the grid"),
         ("relevance", {"similar_to": "cat.jpg"}, "record 'cat.jpg' first"),
     ],
@@ -100,7 +152,10 @@ def test_probabilities_and_class_names(recording):
         (HeadOrFusion("head", "", "mean", ""), "max", "max"),
         (Choice("fusion", "", "a", "", choices=("a", "b")), "b", "b"),
         (Number("ratio", "", 0.0, ""), "0.25", 0.25),
-        (TargetClass("target", "", None, ""), "12", 12),
+        (Count("steps", "", 32, ""), "12", 12),
+        (Switch("balanced", "", True, ""), "No", False),
+        (Switch("balanced", "", True, ""), "true", True),
+        (TargetClass("target", "", None, ""), "12", "12"),
         (TargetClass("target", "", None, ""), "tabby, cat", "tabby, cat"),
         (Likeness("similar_to", "", None, ""), "3,12", (3, 12)),
         (Likeness("similar_to", "", None, ""), "one,two.png", "one,two.png"),

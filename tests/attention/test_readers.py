@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 import explorer
-from explorer.attention import chefer, gradient, legrad, occlusion
+from explorer.attention.maps import gradient, legrad, occlusion, relevance
 from explorer.attention.readers import groups_of
 from explorer.errors import QueryError
 from explorer.models.timm_models import create_timm, wrap_timm
@@ -142,7 +142,7 @@ def test_relevance_starts_at_the_tokens_read(pooling):
     recording = explorer.record(model, photo(), 64)
     expected = matrices(model, start(len(recording.tokens)), 2, 64)
     for start_layer in (0, model.depth - 1):
-        got = chefer.relevance(recording, 2, balanced=False, start_layer=start_layer).tokens.numpy()
+        got = relevance.relevance(recording, 2, balanced=False, start_layer=start_layer).tokens.numpy()
         right = expected[start_layer]
         np.testing.assert_allclose(got, right, rtol=1e-3, atol=1e-5 * right.max())
     assert got[len(recording.prefix_tokens) :].max() > 0
@@ -159,21 +159,21 @@ def test_attention_pooling_is_a_layer_of_the_walk():
     expected = (pattern * gradients[-1]).clamp_min(0).mean(0)[0]
     for layer, part in reversed(list(zip(made.patterns, gradients[:-1], strict=True))):
         expected = expected + expected @ (layer * part).clamp_min(0).mean(0)
-    got = chefer.compute(recording, 1, balanced=False).ravel()
+    got = relevance.compute(recording, 1, balanced=False).ravel()
     np.testing.assert_allclose(got, expected.detach().numpy(), rtol=1e-3, atol=1e-5 * expected.detach().max().item())
 
 
 def test_attention_pooling_over_the_patches_alone():
     model = tiny_model(reg_tokens=2, class_token=False, global_pool="map", pool_include_prefix=False)
     recording = explorer.record(model, photo())
-    last = chefer.relevance(recording, 1, start_layer=2).tokens
+    last = relevance.relevance(recording, 1, start_layer=2).tokens
     assert last.shape == (66,) and last[2:].min() > 0
     assert occlusion.compute(recording, 1).shape == (8, 8)
 
 
 def test_a_maximum_over_tokens_is_refused():
     recording = explorer.record(tiny_model(global_pool="max", class_token=False), photo())
-    for compute in (chefer.compute, occlusion.compute):
+    for compute in (relevance.compute, occlusion.compute):
         with pytest.raises(QueryError, match="known here"):
             compute(recording, 1)
     assert gradient.attribution(recording, 1).completeness.holds
@@ -190,7 +190,7 @@ def test_both_gradients_against_the_model_written_out(pool, balanced):
     expected = (start_at(65, [0]) if pool == "token" else start_at(65, range(1, 65))).double()
     for pattern, part in reversed(list(zip(made.patterns, gradients, strict=True))):
         expected = expected + expected @ (pattern * part).clamp_min(0).mean(0)
-    got = chefer.relevance(recording, 4, balanced=balanced)
+    got = relevance.relevance(recording, 4, balanced=balanced)
     np.testing.assert_allclose(got.tokens, expected.detach(), rtol=1e-3, atol=1e-5 * expected.detach().max().item())
     assert (got.completeness is not None) == balanced
 
@@ -198,9 +198,9 @@ def test_both_gradients_against_the_model_written_out(pool, balanced):
 def test_chefers_own_gradient_gives_what_relevance_gave():
     recording = explorer.record(tiny_model(), photo())
     for target in range(5):
-        np.testing.assert_array_equal(chefer.compute(recording, target, balanced=False), recording.relevance(target))
+        np.testing.assert_array_equal(relevance.compute(recording, target, balanced=False), recording.relevance(target))
     second = explorer.record(recording.model, photo(seed=9))
-    got = chefer.compute(recording, similar_to=second, balanced=False)
+    got = relevance.compute(recording, similar_to=second, balanced=False)
     np.testing.assert_allclose(got, recording.relevance(similar_to=second), rtol=1e-5)
 
 

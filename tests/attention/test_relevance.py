@@ -13,7 +13,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 import explorer
-from explorer.attention.maps.relevance import kept_bytes, relevance
+from explorer.attention.maps.relevance import relevance as both_rules
+from explorer.attention.memory import kept_bytes
 from explorer.attention.targets import class_index
 from explorer.errors import QueryError
 from tests.tiny import photo, tiny_model
@@ -34,6 +35,11 @@ def reference(model, image, score, start, start_layer=0, fit="crop"):
     for pattern, gradient in list(zip(patterns, gradients, strict=True))[start_layer:]:
         result = result + (pattern[0] * gradient[0]).clamp_min(0).mean(0) @ result
     return (start.double() @ result.detach()).numpy()
+
+
+def relevance(recording, *args, **settings):
+    """ "token" by Chefer's own rule."""
+    return both_rules(recording, *args, balanced=False, **settings).tokens
 
 
 def cls_row(tokens):
@@ -201,6 +207,26 @@ def test_class_names():
     assert class_index("Tabby Cat", NAMES, 5) == 0
     assert class_index("tiger", NAMES, 5) == 4
     assert class_index(4, NAMES, 5) == 4
+
+
+DIGITS = ["0", "1", "10", "2", "shoe"]
+
+
+@pytest.mark.parametrize(
+    ("target", "index"), [("10", 2), ("2", 3), (2, 2), (10, None), ("3", 3), ("4", 4), ("5", None), (" 1 ", 1)]
+)
+def test_a_name_that_exists_comes_before_an_index(target, index):
+    if index is None:
+        with pytest.raises(QueryError, match="0 to 4"):
+            class_index(target, DIGITS, 5)
+    else:
+        assert class_index(target, DIGITS, 5) == index
+
+
+def test_an_index_as_text_where_no_names_are_known():
+    assert class_index("3", None, 5) == 3
+    with pytest.raises(QueryError, match="0 to 4"):
+        class_index("7", None, 5)
 
 
 @pytest.mark.parametrize(

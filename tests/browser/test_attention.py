@@ -106,7 +106,7 @@ def test_a_copied_link_opens_the_same_view(page, app):
     page.get_by_role("radio", name="head 1", exact=True).click()
     page.get_by_role("radio", name="reg2").click()
     page.get_by_role("radio", name="viridis").click()
-    page.get_by_role("radio", name="nearest").click()
+    page.get_by_role("radio", name="blocks").click()
     opacity = page.get_by_role("slider", name="Opacity of the map")
     opacity.press("ArrowRight")
     wanted = {"layer": "0", "head": "1", "query": "reg2", "colormap": "viridis", "resample": "nearest"}
@@ -118,7 +118,7 @@ def test_a_copied_link_opens_the_same_view(page, app):
     page.goto(link)
     shows(page, 0, "1", "reg2")
     expect(page.get_by_role("radio", name="viridis")).to_be_checked()
-    expect(page.get_by_role("radio", name="nearest")).to_be_checked()
+    expect(page.get_by_role("radio", name="blocks")).to_be_checked()
     expect(page.get_by_role("slider", name="Opacity of the map")).to_have_value("0.61")
 
 

@@ -95,7 +95,7 @@ def test_half_precision_is_read_and_said(page, recording):
 def test_hovering_shows_where_that_patch_looks_and_leaving_goes_back(canvas, recording):
     hover(canvas, 3, 7)
     np.testing.assert_allclose(shown(canvas), recording.attention(1, "mean", (3, 7)).ravel(), atol=1e-6)
-    assert canvas.locator("[data-part=readout]").inner_text().startswith("patch (3, 7) · weight ")
+    assert canvas.locator("[data-part=readout]").inner_text().startswith("patch (3, 7) gives row ")
     canvas.mouse.move(1, 1)
     canvas.mouse.move(1390, 990)
     settle(canvas)
@@ -115,7 +115,7 @@ def test_shift_reads_the_weight_under_the_mouse(canvas, recording):
     hover(canvas, 4, 9)
     weight = recording.attention(1, "mean", "cls")[4, 9]
     assert canvas.locator("[data-part=readout]").inner_text() == (
-        f"patch (4, 9) · weight {weight:.4f} · mean of heads · seen from cls"
+        f"row 4, column 9: {float(f'{100 * weight:.2g}'):g} % of the attention of cls · mean of heads"
     )
 
 
@@ -152,8 +152,8 @@ def test_heads_and_tools_answer_clicks(canvas, recording):
     np.testing.assert_allclose(shown(canvas), recording.attention(1, 2, "cls").ravel(), atol=1e-6)
     canvas.get_by_role("radio", name="reg1").click()
     canvas.get_by_role("radio", name="viridis").click()
-    canvas.get_by_role("radio", name="nearest").click()
-    canvas.get_by_role("radio", name="shared").click()
+    canvas.get_by_role("radio", name="blocks").click()
+    canvas.get_by_role("radio", name="the layer's highest").click()
     canvas.get_by_label("Patch grid").check()
     report = canvas.evaluate("reports.at(-1)")
     assert (report["head"], report["query"]) == (2, "reg1")
@@ -196,7 +196,7 @@ def test_artefact_tokens_are_taken_out_as_python_takes_them_out(page, head):
     view = changed(VIEW, head=head)
     open_canvas(page, canvas_payload(recording, view))
     np.testing.assert_allclose(shown(page), shown_map(view, recording).ravel(), atol=1e-6)
-    switch = page.get_by_role("checkbox", name="Hide artefact tokens (2)")
+    switch = page.get_by_role("checkbox", name="Hide 2 odd patches (artefacts)")
     switch.check()
     settle(page)
     assert page.evaluate("reports.at(-1).look.hide_artefacts") is True
@@ -218,14 +218,14 @@ def test_artefact_tokens_are_taken_out_as_python_takes_them_out(page, head):
 def test_a_view_that_hides_them_opens_so(page):
     recording = explorer.record(with_artefacts(tiny_model(), (2, 5)), photo())
     open_canvas(page, canvas_payload(recording, changed(VIEW, hide_artefacts=True)))
-    assert page.get_by_role("checkbox", name="Hide artefact tokens (1)").is_checked()
+    assert page.get_by_role("checkbox", name="Hide 1 odd patch (artefacts)").is_checked()
     np.testing.assert_allclose(shown(page), hidden_map(recording, VIEW), atol=1e-6)
 
 
 def test_without_artefact_tokens_there_is_nothing_to_switch(page, recording):
     for norms, label in ((recording.norms, "none here"), (None, "not known")):
         open_canvas(page, canvas_payload(replace(recording, norms=norms), VIEW))
-        assert page.get_by_role("checkbox", name=f"Hide artefact tokens ({label})").is_disabled()
+        assert page.get_by_role("checkbox", name=f"Hide odd patches (artefacts): {label}").is_disabled()
 
 
 def test_the_mass_mask_is_the_recordings(canvas, recording):

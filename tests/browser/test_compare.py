@@ -31,7 +31,7 @@ def shown(page: Page, side: int) -> np.ndarray:
 def test_the_mouse_over_one_asks_the_same_place_of_the_other(page, app, tiny, coarse):
     open_page(page, app)
     headings = page.locator("[data-heading]")
-    expect(headings).to_have_text([f"{TINY}: layer 2, 8 × 8 patches", "coarse: layer 1, 4 × 4 patches"])
+    expect(headings).to_have_text([f"{TINY}, layer 2, 8 × 8 patches", "coarse, layer 1, 4 × 4 patches"])
     first, second = (explorer.record(model, sample_photo("cat")) for model in (tiny, coarse))
     np.testing.assert_allclose(shown(page, 0), first.attention(2, "mean", "cls").ravel(), atol=1e-5)
     np.testing.assert_allclose(shown(page, 1), second.attention(1, "mean", "cls").ravel(), atol=1e-5)
@@ -49,7 +49,7 @@ def test_a_click_is_kept_in_the_address_and_in_the_numbers(page, app, coarse):
     page.mouse.click(box["x"] + 3.5 / 4 * box["width"], box["y"] + 0.5 / 4 * box["height"])
     page.wait_for_url("**query=1%2C7**")  # the first's patch under the middle of the second's (0, 3)
     expect(page.get_by_text("Jensen-Shannon divergence from patch (1, 7).")).to_be_visible()
-    expect(page.get_by_text("different numbers of heads")).to_be_visible()
+    expect(page.get_by_text("Neither model comes from the other")).to_be_visible()
 
 
 def test_on_a_phone_one_picture_lies_below_the_other(new_window, app, coarse):

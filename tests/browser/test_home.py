@@ -35,7 +35,7 @@ def open_home(page: Page, app: str, link: str = LINK) -> Locator:
     page.goto(app + link)
     hero = page.locator(".live[data-layer]")
     hero.wait_for()
-    expect(page.get_by_text("Go on", exact=True)).to_be_visible()
+    expect(page.get_by_text("Where next", exact=True)).to_be_visible()
     return hero
 
 
@@ -98,7 +98,7 @@ def drop(page: Page, *files: FilePayload) -> None:
 def test_a_photo_with_its_attention_and_one_line_on_what_to_do(page: Page, app: str):
     hero = open_home(page, app)
     expect(page.get_by_role("heading", name="See where a Vision Transformer looks")).to_be_visible()
-    expect(page.get_by_text("Move over the photo")).to_be_visible()
+    expect(page.get_by_text("A Vision Transformer cuts the photo into squares")).to_be_visible()
     box = hero.locator("[data-part=picture]").bounding_box()
     assert box and box["y"] + box["height"] / 2 < 1000, "the picture is seen without scrolling"
     assert box["width"] > 400

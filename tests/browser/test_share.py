@@ -1,6 +1,9 @@
 """The live page in one file, opened offline; and the Attention page's tabs that explain, test and share a view."""
 
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -79,6 +82,20 @@ def test_share_gives_the_script_and_the_live_page(page, app, tiny):
     np.testing.assert_allclose(stored["map"], recording.attention(2), rtol=1e-5)
 
 
+def test_the_downloaded_script_writes_the_downloaded_picture_from_any_folder(page, app, tmp_path):
+    open_tab(page, app, "Share")
+    for button, file in (("Script (.py)", "script.py"), ("Picture (PNG)", "picture.png")):
+        with page.expect_download() as download:
+            page.get_by_test_id("stDownloadButton").filter(has_text=button).last.click()
+        download.value.save_as(tmp_path / file)
+    run = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")], cwd="/", capture_output=True, text=True, timeout=240,
+        env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "view.png").read_bytes() == (tmp_path / "picture.png").read_bytes()
+
+
 def test_a_shared_map_outlives_a_change_of_page_and_opens_from_its_link(page, app, new_window):
     page.goto(f"{app}{LINK}&tab=Share&map=relevance&class=3")
     expect(page.get_by_text("target=3")).to_be_visible()
@@ -123,7 +140,7 @@ def test_artefact_tokens_leave_canvas_tab_address_and_npz_together(page, app, ma
     canvas_shows(shown)
     page.get_by_text("Take them out of every map of this page").click()
     canvas_shows(hidden)
-    expect(page.get_by_role("checkbox", name="Hide artefact tokens (1)")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="Hide 1 odd patch (artefacts)")).to_be_checked()
     page.wait_for_url("**hide_artefacts=**")
     with page.expect_download() as download:
         page.get_by_role("button", name="Maps (NPZ)").click()
@@ -133,6 +150,6 @@ def test_artefact_tokens_leave_canvas_tab_address_and_npz_together(page, app, ma
     page.goto("about:blank")
     page.goto(link)
     canvas_shows(hidden)
-    page.get_by_role("checkbox", name="Hide artefact tokens (1)").uncheck()
+    page.get_by_role("checkbox", name="Hide 1 odd patch (artefacts)").uncheck()
     canvas_shows(shown)
     expect(page.get_by_role("switch", name="Take them out of every map of this page")).not_to_be_checked()

@@ -64,7 +64,7 @@ def test_figure_writes_what_the_ending_says(folder, tmp_path, kind):
 def test_relevance_of_a_named_class(folder, tmp_path, capsys):
     image = folder / "images" / "one.png"
     run("relevance", image, "--model", folder / "model", "--class", "BEE", "--out", tmp_path, "--npz")
-    expected = explorer.record(model_of(folder), image).relevance(1)
+    expected = explorer.record(model_of(folder), image).map("relevance", target=1)
     np.testing.assert_array_equal(np.load(tmp_path / "one_relevance.npz")["map"], expected)
     assert Image.open(tmp_path / "one_relevance.png").size == (70, 70)  # the photo's own pixels
     assert f"{tmp_path / 'one_relevance.png'} and {tmp_path / 'one_relevance.npz'}: bee (" in capsys.readouterr().out
@@ -74,7 +74,7 @@ def test_relevance_of_a_likeness(folder, tmp_path):
     one, two = (folder / "images" / f"{name}.png" for name in ("one", "two"))
     run("relevance", one, "--model", folder / "model", "--similar-to", two, "--out", tmp_path, "--npz")
     model = model_of(folder)
-    expected = explorer.record(model, one).relevance(similar_to=explorer.record(model, two))
+    expected = explorer.record(model, one).map("relevance", similar_to=explorer.record(model, two))
     np.testing.assert_array_equal(np.load(tmp_path / "one_relevance.npz")["map"], expected)
 
 
@@ -106,7 +106,7 @@ def test_a_figure_of_a_likeness_and_of_a_rollout_with_its_settings(folder, tmp_p
     shared = (one, "--model", folder / "model", "--out", tmp_path / "maps.npz")
     recording = explorer.record(model_of(folder), one)
     run("figure", *shared, "--kind", "relevance", "--similar-to", two)
-    expected = recording.relevance(similar_to=explorer.record(model_of(folder), two))
+    expected = recording.map("relevance", similar_to=explorer.record(model_of(folder), two))
     np.testing.assert_array_equal(np.load(tmp_path / "maps.npz")["map"], expected)
     run("figure", *shared, "--kind", "rollout", "--fusion", "max", "--discard-ratio", "0.4", "--start-layer", "1")
     np.testing.assert_array_equal(np.load(tmp_path / "maps.npz")["map"], recording.rollout(None, "max", 0.4, 1))
@@ -220,7 +220,7 @@ def test_any_kind_of_map_is_drawn_by_the_attention_command(folder, tmp_path):
     image = folder / "images" / "one.png"
     run("attention", image, "--model", folder / "model", "--kind", "relevance", "--class", "bee", "--npz",
         "--out", tmp_path)  # fmt: skip
-    expected = explorer.record(model_of(folder), image).relevance(1)
+    expected = explorer.record(model_of(folder), image).map("relevance", target=1)
     np.testing.assert_array_equal(np.load(tmp_path / "one.npz")["map"], expected)
 
 

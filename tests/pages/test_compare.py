@@ -4,6 +4,7 @@ import pytest
 from safetensors.torch import save_file
 
 import explorer
+from explorer.models.source import ModelSource, TrainedFrom
 from explorer.ui.compare.view import SAME
 from tests.app import TINY, open_app, sentences
 from tests.tiny import save_weights
@@ -16,12 +17,43 @@ def said(app) -> list[str]:
     return [element.value for element in app.info]
 
 
-def test_the_same_model_twice_is_named(checkpoints):
+def headers(app) -> list[str]:
+    return [header.value for header in app.header]
+
+
+def test_with_one_model_there_is_a_picker_and_no_table_of_zeros(checkpoints):
     save_weights(checkpoints, "second.safetensors", depth=2)
     app = open_app("compare", **{"with": TINY})
     assert not app.exception and not sentences(app) and said(app) == [SAME]
+    assert not headers(app) and "mean of heads" in str([image.proto for image in app.get("image")])
     app.selectbox(key="with").set_value(SECOND).run()
-    assert not app.exception and not said(app)
+    assert not app.exception and not said(app) and headers(app)
+
+
+def test_heads_of_unrelated_models_are_not_paired(checkpoints):
+    save_weights(checkpoints, "second.safetensors", seed=7)
+    app = open_app("compare", **{"with": SECOND})
+    assert headers(app) == ["Where they differ", "Which layers differ"]
+    assert [caption for caption in app.caption if "Neither model comes from the other" in caption.value]
+    assert "0" not in app.select_slider(key="head").options
+
+
+@pytest.mark.parametrize("sidebar", ["before", "after"])
+def test_before_stands_left_and_after_right(checkpoints, monkeypatch, sidebar):
+    changed_copy(checkpoints, "after.safetensors", layer=1)
+    after = "checkpoints/after.safetensors"
+    monkeypatch.setattr(
+        "explorer.models.registry.trained_from",
+        lambda source: TrainedFrom(ModelSource(TINY), "bees", "mine") if source == after else None,
+    )
+    sides = []
+    monkeypatch.setattr("explorer.ui.compare.view.linked_canvases", lambda both, **_: sides.extend(both))
+    models = {"model": TINY, "with": after} if sidebar == "before" else {"model": after, "with": TINY}
+    app = open_app("compare", **models)
+    assert not app.exception
+    assert [heading.split(",")[0] for heading, _ in sides] == ["Before: tiny.safetensors", "After: after.safetensors"]
+    assert headers(app) == ["Where it changed", "Which heads changed"]
+    assert [caption for caption in app.caption if "Orange]: the model after training looks there more" in caption.value]
 
 
 def changed_copy(checkpoints, name: str, layer: int | None) -> None:
@@ -60,10 +92,11 @@ def test_a_query_that_another_photo_size_lacks_becomes_the_default_with_a_senten
     assert not sentences(app) and app.query_params["query"] == "7,7"
     app.select_slider(key="size").set_value(48).run()
     assert [s for s in sentences(app) if "outside the grid of 6 rows and 6 columns. Shown instead: cls." in s]
-    assert "Which heads changed" in [header.value for header in app.header] and "query" not in app.query_params
+    assert headers(app) and "query" not in app.query_params
 
 
 def test_a_patch_pinned_on_attention_is_the_query_here(checkpoints):
+    save_weights(checkpoints, "second.safetensors", depth=2)
     app = open_app("attention", query="3,4")
     app.switch_page("../pages/compare.py").run()
     assert app.query_params["query"] == "3,4"
@@ -84,4 +117,4 @@ def test_a_second_model_that_cannot_be_loaded_leaves_the_last_one_that_worked(ch
     app.selectbox(key="with").set_value("checkpoints/torn.safetensors").run()
     assert not app.exception
     assert [s for s in sentences(app) if "torn.safetensors" in s and "Shown instead: second" in s]
-    assert "Which heads changed" in [header.value for header in app.header]
+    assert headers(app)

@@ -84,7 +84,7 @@ def test_the_files_to_share_keep_their_order_where_columns_lie_one_below_the_oth
     labels = [button.proto.label for button in app.get("download_button")][2:]
     assert labels == [
         "Figure (SVG)", "Figure (PDF)", "Every layer × head (PDF)", "Through the layers (GIF)", "Live page (HTML)",
-        "Picture (PNG)", "Maps (NPZ)",
+        "Picture (PNG)", "Maps (NPZ)", "Script (.py)",
     ]  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def test_dropped_photos_are_shown_in_turn_and_cleared():
     assert [photo.title for photo in app.session_state["my_photos"]] == ["a.png", "b.png"]
     choice = app.session_state["choice"]
     assert choice.photo.title == "b.png" and choice.photo.image.size == (30, 60)
-    assert "photo" not in app.query_params
+    assert app.query_params["photo"] == f"mine-{choice.photo.key}"
     next(button for button in app.button if button.label == "Clear my photos").click().run()
     assert app.session_state["choice"].photo.source == "sample:cat"
     assert not app.session_state["my_photos"]
@@ -234,7 +234,7 @@ def test_the_picked_patch_is_the_query_on_the_attention_page():
 
 def test_features_names_the_picked_patch():
     app = open_app("features", patch="2,3")
-    assert "Patch (2, 3) is picked; click another." in [caption.value for caption in app.caption]
+    assert "Patch (2, 3) is picked; click another, or use the arrow keys." in [caption.value for caption in app.caption]
 
 
 def test_the_stand_in_for_a_clip_is_shown_and_described():

@@ -50,11 +50,11 @@ def test_rollout_and_mass_are_stored(recording):
 
 
 def test_png_is_the_overlay_and_carries_its_settings(recording):
-    picture = Image.open(io.BytesIO(png(VIEW, recording)))
+    picture = Image.open(io.BytesIO(png(VIEW, recording, zoom=1)))
     expected = explorer.overlay(recording.image, recording.attention(1, 2, (1, 3)))
     np.testing.assert_array_equal(np.array(picture), np.array(expected))
     assert View.from_json(picture.info["explorer"]) == VIEW
-    assert Image.open(io.BytesIO(png(VIEW, recording, zoom=3))).size == (192, 192)
+    assert Image.open(io.BytesIO(png(VIEW, recording))).size == (256, 256)
 
 
 @pytest.mark.parametrize(("fit", "part"), [("crop", (50, 0, 150, 100)), ("squash", None), ("keep", None)])
@@ -103,7 +103,7 @@ def test_files_of_the_first_release_still_open():
 def test_a_view_of_another_map_keeps_what_both_take():
     view = changed(VIEW, layer=2).with_map("rollout", fusion="max")
     assert view.map == MapChoice("rollout", query=(1, 3), fusion="max")
-    assert view.look == VIEW.look and view.with_map("relevance").map == MapChoice("relevance")
+    assert view.look == VIEW.look and view.with_map("relevance").map == MapChoice("relevance", balanced=True)
     assert view.with_look(mass=0.5).look == Look(mass=0.5) and hash(view) != hash(VIEW)
 
 
@@ -154,7 +154,7 @@ def test_a_second_image_is_recorded_or_given(tmp_path):
     photo(seed=1).save(tmp_path / "other.png")
     recording, other = explorer.record(model, photo()), explorer.record(model, tmp_path / "other.png")
     view = changed(VIEW, kind="relevance", similar_to=str(tmp_path / "other.png"))
-    expected = recording.relevance(similar_to=other)
+    expected = recording.map("relevance", similar_to=other)
     np.testing.assert_array_equal(shown_map(view, recording), expected)
     elsewhere = changed(view, similar_to="a photo of one person.png")
     np.testing.assert_array_equal(load(save_npz(elsewhere, recording, second=other))["map"], expected)
@@ -163,7 +163,7 @@ def test_a_second_image_is_recorded_or_given(tmp_path):
     assert View.from_json(elsewhere.to_json()) == elsewhere
     likeness = shown_map(changed(view, similar_to="sample:coffee"), recording)
     coffee = explorer.record(model, sample_photo("coffee"))
-    np.testing.assert_array_equal(likeness, recording.relevance(similar_to=coffee))
+    np.testing.assert_array_equal(likeness, recording.map("relevance", similar_to=coffee))
 
 
 @pytest.mark.parametrize(

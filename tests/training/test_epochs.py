@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 import explorer
-from explorer.attention.divergence import divergence, jensen_shannon
-from explorer.attention.history import History, history
+from explorer.attention.divergence import History, divergence, history, jensen_shannon
 from explorer.cli import main
 from explorer.commands.compare import spread
 from explorer.errors import QueryError

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 import explorer
-from explorer.ui.view_settings import download_name, lead
+from explorer.ui.view_settings import download_name, heads_and_query
 from tests.tiny import photo, tiny_model
 from tests.views import changed, view_of
 
@@ -39,6 +39,6 @@ def test_a_model_name_of_any_letters_is_safe_in_a_file_name():
 
 
 def test_the_lead_names_the_token_that_asks(recording):
-    assert "cls (class token), or the patch you click" in lead(recording)
+    assert "cls (class token), or the patch you click" in heads_and_query(recording)
     without = explorer.record(tiny_model(class_token=False, global_pool="avg"), photo())
-    assert "the mean of all patches, or the patch" in lead(without)
+    assert "the mean of all patches, or the patch" in heads_and_query(without)

@@ -60,8 +60,8 @@ def test_the_script_reproduces_png_and_npz_byte_for_byte(saved, tmp_path, settin
     recording = explorer.record(model, image, view.photo.size, view.photo.fit)
     (tmp_path / "view.py").write_text(python_script(view))
     run = subprocess.run(
-        [sys.executable, "view.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120,
-        env={"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""},
+        [sys.executable, str(tmp_path / "view.py")], cwd="/", capture_output=True, text=True, timeout=120,
+        env={"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""},  # the script itself says where the explorer lies
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "view.npz").read_bytes() == save_npz(view, recording)
@@ -86,6 +86,13 @@ def test_the_script_finds_its_photo_from_any_folder_and_never_writes_over_it(sav
         assert (tmp_path / "kept" / written).is_file()
         if text is beside:
             assert (tmp_path / "kept" / "view.png").read_bytes() == before
+
+
+def test_the_script_finds_a_checkpoint_of_a_folder_that_only_the_app_was_told_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path / "models"))
+    save_tiny(tmp_path / "models" / "mine")
+    text = python_script(view_of("checkpoints/mine", "photo.png"))
+    assert f"explorer.load_model({str(tmp_path / 'models' / 'mine')!r})" in text
 
 
 def test_the_script_names_only_what_differs():

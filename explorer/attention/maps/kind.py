@@ -31,7 +31,8 @@ class MapKind:
     name: in code, links and on the command line; title: of its widgets; help: one sentence; heads: the same of every
     head of a layer, (recording, **settings but the head) -> (head, rows, cols), None where the map has no layers and
     heads; describe: (recording, **settings) -> what a figure's title calls it; sweep: how it is shown layer after
-    layer, None where it can't be; live: whether the live canvas computes it in the browser.
+    layer, None where it can't be; live: whether the live canvas computes it in the browser; signed: whether values
+    above 0 speak for what is explained and those below 0 against it, which a diverging colour map shows.
     """
 
     name: str
@@ -43,6 +44,7 @@ class MapKind:
     describe: Callable[..., str] | None = None
     sweep: Sweep | None = None
     live: bool = False
+    signed: bool = False
 
     @property
     def has_layers_and_heads(self) -> bool:
@@ -52,6 +54,11 @@ class MapKind:
     def defaults(self) -> dict[str, Any]:
         """Every setting's default by its name."""
         return {setting.name: setting.default for setting in self.settings}
+
+    @property
+    def missing_mean(self) -> dict[str, Any]:
+        """What every setting means in a stored view, a link or a script that leaves it out."""
+        return {setting.name: setting.missing_means for setting in self.settings}
 
     def needs(self, type_: type[SettingT]) -> SettingT | None:
         """The setting of that type: TargetClass for a class, Likeness for a second image, QueryToken; None: no need."""

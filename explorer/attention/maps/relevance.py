@@ -1,13 +1,11 @@
-"""Class relevance (Chefer et al. 2021, the rule for self-attention): attention weighted by what it does to a class.
+"""Class relevance (Chefer et al. 2021, the rule for self-attention): attention weighted by what it does to a score.
 
-A_l = mean over heads of (gradient * A)+, R = (I + A_L) ... (I + A_1), and the cls row of R. The gradient reaches the
-last layer first, and so does the row vector: r starts as the cls unit vector and becomes r + r A_l on the way back,
-block of rows by block of rows. No matrix of tokens x tokens is ever held.
+A_l = mean over heads of (gradient * A)+, R = (I + A_L) ... (I + A_1), and of R the rows of the tokens that the score
+is read from, with their weights. The gradient is the balanced one (LibraGrad, Mehri et al. 2025), which no norm,
+softmax or activation distorts, or the model's own, as in Chefer's paper. No matrix of tokens x tokens is ever held.
 """
 
-from collections.abc import Callable, Sequence
-from pathlib import PurePath
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,33 +13,41 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from explorer.attention import weights
-from explorer.attention.force_sdpa import visible_attention
+from explorer.attention.balanced import Completeness
+from explorer.attention.memory import MEMORY_BUDGET
+from explorer.attention.readers import weights_of_readers
 from explorer.attention.recorded import RecordedPass
+from explorer.attention.scores import Likened, Target, on_patches, score_of
 from explorer.attention.sdpa import arguments
-from explorer.data.samples import SAMPLE
+from explorer.attention.trace import traced
+from explorer.attention.weights import full_precision
 from explorer.errors import QueryError, RecordingError
 
 BLOCK = 256  # query rows whose softmax is held at a time
-MEMORY_BUDGET = 2 * 2**30
-Score = Callable[[Tensor, Any], Tensor]  # tokens "1 token width", logits "1 class" or None -> a number
-KEPT_PER_TOKEN = 12  # float32 widths that a block keeps for its gradient: measured 11 (GELU MLP) to 13 (SwiGLU)
 
 
-class _Walk:
+@dataclass(frozen=True)
+class Relevance:
+    """Relevance of every token, and how well the balanced gradient behind it adds up."""
+
+    tokens: Tensor  # "token" float32
+    completeness: Completeness | None  # None for Chefer's own gradient, or where there is no one residual stream
+
+
+class Walk:
     """The row vector on its way from the last layer to the first."""
 
-    def __init__(self, start: Tensor):
+    def __init__(self):
         self.calls = 0  # attention calls of the forward pass
-        self.rows = [start]  # "token" after none, one, two ... of the last layers
+        self.rows: list[Tensor] = []  # "token": the start, then after one, two ... of the last layers
 
-    def push(self, layer: int, heads_sum: Tensor) -> None:
+    def push(self, layer: int, heads: Tensor) -> None:
         if layer != self.calls - len(self.rows):
             raise RecordingError("This model's layers don't follow one after another, so relevance can't be traced.")
-        self.rows.append(self.rows[-1] + heads_sum)
+        self.rows.append(self.rows[-1] + heads)
 
 
-class _Attention(torch.autograd.Function):
+class WalkedAttention(torch.autograd.Function):
     """softmax(q k^T * scale + bias) v whose backward pass also pushes the walk's row through the layer."""
 
     @staticmethod
@@ -53,146 +59,84 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grad_outputs):
-        q, k, v, out_grad = (t[0].float() for t in (*ctx.saved_tensors, grad_outputs[0]))
+        tensors = (*ctx.saved_tensors, grad_outputs[0])
+        precision = torch.promote_types(grad_outputs[0].dtype, torch.float32)
+        q, k, v, out_grad = (t[0].to(precision) for t in tensors)
         q_grad, k_grad, v_grad = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         row = ctx.walk.rows[-1]
         pushed = torch.zeros_like(row)
-        bias = None if ctx.bias is None else ctx.bias.expand(-1, q.shape[1], -1)
-        with weights.full_precision(q.device):
+        bias = None if ctx.bias is None else ctx.bias.to(precision).expand(-1, q.shape[1], -1)
+        learns = ctx.needs_input_grad[0]  # q and k do, unless their pattern is a constant
+        with full_precision(q.device):
             for start in range(0, q.shape[1], BLOCK):
                 block = slice(start, start + BLOCK)
-                scores = q[:, block] @ k.transpose(-2, -1) * ctx.scale
+                scores = q[:, block] @ k.mT * ctx.scale
                 pattern = (scores if bias is None else scores + bias[:, block]).softmax(dim=-1)
-                pattern_grad = out_grad[:, block] @ v.transpose(-2, -1)
-                relevance = pattern * pattern_grad
-                scores_grad = relevance - pattern * relevance.sum(dim=-1, keepdim=True)
-                pushed += row[block] @ relevance.clamp_min(0).mean(dim=0)
-                q_grad[:, block] = scores_grad @ k * ctx.scale
-                k_grad += scores_grad.transpose(-2, -1) @ q[:, block] * ctx.scale
-                v_grad += pattern.transpose(-2, -1) @ out_grad[:, block]
+                relevance = pattern * (out_grad[:, block] @ v.mT)
+                pushed += row[block] @ relevance.clamp_min(0).mean(dim=0).to(row.dtype)
+                v_grad += pattern.mT @ out_grad[:, block]
+                if learns:
+                    scores_grad = relevance - pattern * relevance.sum(dim=-1, keepdim=True)
+                    q_grad[:, block] = scores_grad @ k * ctx.scale
+                    k_grad += scores_grad.mT @ q[:, block] * ctx.scale
         ctx.walk.push(ctx.layer, pushed)
-        return *(grad[None].to(grad_outputs[0].dtype) for grad in (q_grad, k_grad, v_grad)), None, None, None
+        q_grad, k_grad, v_grad = (
+            grad[None].to(t.dtype) for grad, t in zip((q_grad, k_grad, v_grad), tensors[:3], strict=True)
+        )
+        return q_grad if learns else None, k_grad if learns else None, v_grad, None, None, None
 
 
-class _RelevanceMode(TorchFunctionMode):
-    """Sends every self-attention over `tokens` tokens through _Attention while it is active, in its thread alone."""
+class WalkMode(TorchFunctionMode):
+    """Sends every self-attention over `tokens` tokens through the walk; balanced: with a constant pattern."""
 
-    def __init__(self, tokens: int, walk: _Walk):
+    def __init__(self, tokens: int, balanced: bool):
         super().__init__()
-        self.tokens = tokens
-        self.walk = walk
+        self.tokens, self.balanced = tokens, balanced
+        self.walk = Walk()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is F.scaled_dot_product_attention:
             asked = arguments(*args, **(kwargs or {}))
             if asked.is_over(self.tokens):
-                return _Attention.apply(*asked.each_head(), asked.bias(), asked.scale, self.walk)
+                q, k, v = asked.each_head()
+                if self.balanced:
+                    q, k = q.detach(), k.detach()
+                return WalkedAttention.apply(q, k, v, asked.bias(), asked.scale, self.walk)
         return func(*args, **(kwargs or {}))
-
-
-def compute(
-    recording: RecordedPass,
-    target: int | str | None,
-    similar_to: RecordedPass | tuple[int, int] | None,
-    start_layer: int,
-) -> np.ndarray:
-    """(rows, cols) float32 of the relevance on the patches."""
-    return recording.on_patches(relevance(recording, target, similar_to, start_layer)).cpu().numpy()
-
-
-def describe(
-    recording: RecordedPass, target: int | str | None, similar_to: tuple[int, int] | str | None, **others: object
-) -> str:
-    """For which class, or for the likeness to what."""
-    if isinstance(similar_to, str):
-        return f"relevance for the likeness to {PurePath(similar_to.removeprefix(SAMPLE)).name}"
-    if similar_to is not None:
-        return f"relevance for the likeness to patch {similar_to}"
-    if target is None:
-        return "relevance for the predicted class"
-    known = recording.model.class_name(target) if isinstance(target, int) else f"class {target}"
-    return f"relevance for {known}"
 
 
 def relevance(
     recording: RecordedPass,
-    target: int | str | None = None,
-    similar_to: RecordedPass | tuple[int, int] | None = None,
+    target: Target = None,
+    similar_to: Likened = None,
+    balanced: bool = True,
     start_layer: int = 0,
     budget: int = MEMORY_BUDGET,
-) -> Tensor:
-    """The cls row of R = (I + A_L) ... (I + A_start), "token" float32; the mean of the patch rows where there's no cls.
+) -> Relevance:
+    """The rows of R = (I + A_L) ... (I + A_start) of the tokens that the score is read from.
 
-    target: class index or name (case doesn't matter); None: the predicted class. similar_to, for models without classes
-    or instead of one: the score is the cosine similarity of this image's feature (cls token, else mean patch token) to
-    that of another recording, or to the token of a patch (row, col). Raises QueryError for an unknown class or patch
-    and where the pass would keep more than `budget` bytes.
+    target, similar_to: as for score_of(); balanced: with balanced gradients, else with the model's own, as Chefer et
+    al. Raises QueryError for an unknown class, patch or layer, a pooling without known weights, and where the pass
+    would keep more than `budget` bytes; UnsupportedModelError for an operation without a balanced gradient.
     """
-    _check(recording, budget)
-    indices = recording.query_indices(None)
-    score = _similarity(indices, _anchor(recording, similar_to)) if similar_to else _logit(recording, target)
-    model = recording.model
-    count = len(recording.tokens)
-    start = torch.zeros(count, device=model.device, dtype=torch.float32)
-    start[indices] = 1 / len(indices)
-    walk = _Walk(start)
-    with torch.inference_mode(False), torch.enable_grad():
-        pixels = model.pixels(recording.image).requires_grad_()
-        with visible_attention(model.module), _RelevanceMode(count, walk):
-            tokens, logits = model.forward(pixels)
-        if walk.calls != recording.depth:
-            raise RecordingError(
-                f"{model.name} made {walk.calls} attention calls where {recording.depth} were recorded."
-            )
-        torch.autograd.grad(score(tokens, logits), pixels)
-    return walk.rows[recording.depth - start_layer]
+    if not 0 <= start_layer < recording.depth:
+        raise QueryError(f"start_layer must be 0 to {recording.depth - 1}, not {start_layer}.")
+    mode = WalkMode(len(recording.tokens), balanced)
+    with traced(recording, score_of(recording, target, similar_to), balanced, budget, attend=mode) as trace:
+        mode.walk.rows = [weights_of_readers(trace)]
+        known = trace.watch.stream.last is not None
+        first = trace.stream[0] if known else trace.pixels
+        (gradient,) = trace.gradients([first])
+        completeness = trace.completeness(first, gradient) if balanced and known else None
+    return Relevance(mode.walk.rows[recording.depth - start_layer], completeness)
 
 
-def _similarity(indices: Sequence[int], anchor: np.ndarray) -> Score:
-    def score(tokens: Tensor, logits: Tensor | None) -> Tensor:
-        feature = tokens[0, list(indices)].float().mean(dim=0)
-        return F.cosine_similarity(feature, torch.from_numpy(anchor).to(feature), dim=0)
-
-    return score
-
-
-def _anchor(recording: RecordedPass, similar_to: RecordedPass | tuple[int, int]) -> np.ndarray:
-    if isinstance(similar_to, tuple):
-        return recording.tokens[recording.query_indices(similar_to)[0]]
-    anchor = similar_to.feature
-    if anchor.shape != recording.tokens.shape[1:]:
-        raise QueryError(
-            f"The second image was recorded with another model ({similar_to.model_name}, width {len(anchor)}, not "
-            f"{recording.tokens.shape[1]}): record both with the same one."
-        )
-    return anchor
-
-
-def _logit(recording: RecordedPass, target: int | str | None) -> Score:
-    if recording.logits is None:
-        raise QueryError(
-            f"{recording.model_name} has no classes: give similar_to, a second recording or a patch (row, col)."
-        )
-    index = recording.class_index(target)
-    return lambda tokens, logits: logits[0, index]
-
-
-def kept_bytes(tokens: int, width: int, depth: int) -> int:
-    """About how many bytes the forward pass keeps for the gradient: activations, no attention matrices."""
-    return 4 * KEPT_PER_TOKEN * tokens * width * depth
-
-
-def _check(recording: RecordedPass, budget: int) -> None:
-    model, (width, height) = recording.model, recording.image.size
-    needed = kept_bytes(len(recording.tokens), model.width, model.depth)
-    if needed <= budget:
-        return
-    patches = budget // kept_bytes(1, model.width, model.depth) - len(recording.prefix_tokens)
-    short, long = sorted((width, height))
-    sides = range(short // model.patch_size, 0, -1)
-    fits = next((side for side in sides if side * max(side, round(side * long / short)) <= patches), 0)
-    offer = f"record the image at size {fits * model.patch_size} or less" if fits else "use a smaller model"
-    raise QueryError(
-        f"Relevance at {width}x{height} pixels needs about {needed / 2**30:.2g} GB, above the limit of "
-        f"{budget / 2**30:.2g} GB: {offer}."
-    )
+def compute(
+    recording: RecordedPass,
+    target: Target = None,
+    similar_to: Likened = None,
+    balanced: bool = True,
+    start_layer: int = 0,
+) -> np.ndarray:
+    """(rows, cols) float32, 0 or more."""
+    return on_patches(recording, relevance(recording, target, similar_to, balanced, start_layer).tokens)

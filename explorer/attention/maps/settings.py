@@ -11,6 +11,8 @@ from explorer.errors import QueryError
 if TYPE_CHECKING:  # at run time this module needs no torch: the command line reads it for --help
     from explorer.attention.recorded import RecordedPass
 
+SWITCH_WORDS = {"yes": True, "true": True, "1": True, "on": True, "no": False, "false": False, "0": False, "off": False}
+
 
 class Shape(Protocol):
     """How large a model is."""
@@ -42,6 +44,11 @@ class Setting:
     @property
     def key(self) -> str:
         return self.alias or self.name
+
+    @property
+    def missing_means(self) -> Any:
+        """The value in a stored view, a link or a script of a time before there was this setting."""
+        return self.default
 
     def parse(self, text: str) -> Any:
         """The value as a person typed it; QueryError where it can't be one."""
@@ -191,15 +198,62 @@ class Number(Setting):
 
 
 @dataclass(frozen=True)
-class TargetClass(Setting):
-    """A class by its index or name; None: the predicted one."""
+class Count(Setting):
+    """A whole number from low to high."""
 
-    def parse(self, text: str) -> int | str:
-        return int(text) if text.isdigit() else text
+    low: int = 1
+    high: int = 100
+
+    def parse(self, text: str) -> int:
+        return _whole(self.name, text)
+
+    def check(self, value: Any) -> None:
+        if not isinstance(value, Integral) or not self.low <= int(value) <= self.high:
+            raise QueryError(f"{self.name} must be a whole number from {self.low} to {self.high}; {value} came.")
+
+    def expected(self, shape: Shape) -> str:
+        return f"from {self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class Switch(Setting):
+    """Yes or no; `older`: what stored views, links and scripts without it mean."""
+
+    metavar: ClassVar[str | None] = "YES|NO"
+
+    older: bool = False
+
+    @property
+    def missing_means(self) -> bool:
+        return self.older
+
+    def parse(self, text: str) -> bool:
+        value = SWITCH_WORDS.get(text.strip().casefold())
+        if value is None:
+            raise QueryError(f"{self.name} must be yes or no, not {text!r}.")
+        return value
+
+    def check(self, value: Any) -> None:
+        if not isinstance(value, bool):
+            raise QueryError(f"{self.name} must be True or False, not {value!r}.")
+
+    def expected(self, shape: Shape) -> str:
+        return "yes or no"
+
+
+@dataclass(frozen=True)
+class TargetClass(Setting):
+    """A class by its index or name, two of them for the difference of their logits; None: the predicted one."""
+
+    def check(self, value: Any) -> None:
+        if isinstance(value, tuple) and len(value) != 2:
+            raise QueryError(f"A difference is between two classes, not {len(value)}.")
 
     def check_for(self, value: Any, recording: "RecordedPass") -> None:
+        self.check(value)
         if value is not None and recording.logits is not None:
-            recording.class_index(value)
+            for part in value if isinstance(value, tuple) else (value,):
+                recording.class_index(part)
 
 
 @dataclass(frozen=True)

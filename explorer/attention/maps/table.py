@@ -11,12 +11,14 @@ from typing import Any
 from explorer.attention.maps.kind import MapKind, Sweep
 from explorer.attention.maps.settings import (
     Choice,
+    Count,
     FirstLayer,
     HeadOrFusion,
     Layer,
     Likeness,
     Number,
     QueryToken,
+    Switch,
     TargetClass,
 )
 from explorer.attention.queries import FUSIONS
@@ -29,7 +31,16 @@ LAYER = Layer("layer", "Layer", -1, "negatives count from the end (default: the 
 HEAD = HeadOrFusion("head", "Head", "mean", "a number, mean, max or min (default: mean)")
 QUERY = QueryToken("query", "Query", None, "cls, another prefix token, mean, or a patch as ROW,COL (default: cls, or "
                    "mean where there is none)")  # fmt: skip
-START_LAYER = FirstLayer("start_layer", "Start at layer", 0, "first layer of a rollout or of relevance")
+START_LAYER = FirstLayer("start_layer", "Start at layer", 0, "first layer of a rollout, relevance or LeGrad")
+EXPLAINED = (
+    TargetClass(
+        "target", "Class", None, "class to explain, by number or name (default: the predicted one)", alias="class"
+    ),
+    Likeness(
+        "similar_to", "Like", None, "explain the likeness to this image, or to a patch given as ROW,COL, instead of a "
+        "class",
+    ),
+)  # fmt: skip
 
 
 def _from(module: str, function: str) -> Callable[..., Any]:
@@ -39,6 +50,17 @@ def _from(module: str, function: str) -> Callable[..., Any]:
         return getattr(import_module(f"explorer.attention.maps.{module}"), function)(recording, **settings)
 
     return call
+
+
+def _explaining(words: str) -> Callable[..., str]:
+    """How a figure's title calls a map of a score: the words, then the class or the likeness."""
+
+    def describe(recording: Any, target: Any, similar_to: Any, **others: Any) -> str:
+        scores = import_module("explorer.attention.scores")
+        layer = f", layer {others['layer'] % recording.depth}" if "layer" in others else ""
+        return f"{words} {scores.describe_score(recording, target, similar_to)}{layer}"
+
+    return describe
 
 
 ATTENTION = MapKind(
@@ -76,20 +98,79 @@ RELEVANCE = MapKind(
     title="Relevance",
     help="Attention weighted by what it does to a class, through all layers (Chefer et al. 2021).",
     settings=(
-        TargetClass(
-            "target", "Class", None, "relevance's class, by number or name (default: the predicted one)", alias="class"
-        ),
-        Likeness(
-            "similar_to", "Like", None, "relevance of the likeness to this image, or to a patch given as ROW,COL, "
-            "instead of a class",
+        *EXPLAINED,
+        Switch(
+            "balanced", "Balanced gradients", True, "relevance with gradients that norms, softmax and activations "
+            "don't distort (LibraGrad 2025; default: yes), or with the model's own as in Chefer's paper",
         ),
         replace(START_LAYER, in_app=False),
     ),
     compute=_from("relevance", "compute"),
-    describe=_from("relevance", "describe"),
+    describe=_explaining("relevance for"),
 )  # fmt: skip
 
-MAP_KINDS: dict[str, MapKind] = {kind.name: kind for kind in (ATTENTION, ROLLOUT, RELEVANCE)}
+GRADIENT = MapKind(
+    name="gradient",
+    title="Gradient",
+    help="What each patch adds to a class's score or takes from it: token times balanced gradient, summed over the "
+    "layers (LibraGrad 2025).",
+    settings=EXPLAINED,
+    compute=_from("gradient", "compute"),
+    describe=_explaining("token times gradient for"),
+    signed=True,
+)
+
+LEGRAD = MapKind(
+    name="legrad",
+    title="LeGrad",
+    help="Which patches would raise a class's score if every layer attended to them more (Bousselham et al. 2025).",
+    settings=(*EXPLAINED, replace(START_LAYER, in_app=False)),
+    compute=_from("legrad", "compute"),
+    describe=_explaining("LeGrad for"),
+)
+
+GRADCAM = MapKind(
+    name="gradcam",
+    title="Grad-CAM",
+    help="The channels of one layer's tokens, weighted by what they do to a class (Selvaraju et al. 2017).",
+    settings=(*EXPLAINED, LAYER),
+    compute=_from("gradcam", "compute"),
+    describe=_explaining("Grad-CAM for"),
+    sweep=Sweep("layer", caption="Grad-CAM of layer", help="Of this class, layer after layer."),
+)
+
+INTEGRATED_GRADIENTS = MapKind(
+    name="integrated_gradients",
+    title="Integrated gradients",
+    help="What each patch's pixels do to a class on the way from an empty picture to this one (Sundararajan et al. "
+    "2017). Slow: as many passes with gradients as steps.",
+    settings=(
+        *EXPLAINED,
+        Count("steps", "Steps", 32, "points on the way of integrated gradients (default: 32)", low=2, high=512),
+        Choice(
+            "baseline", "Empty picture", "grey", "empty picture where integrated gradients begin",
+            choices=("grey", "black", "mean"),
+        ),
+    ),
+    compute=_from("integrated_gradients", "compute"),
+    describe=_explaining("integrated gradients for"),
+    signed=True,
+)  # fmt: skip
+
+OCCLUSION = MapKind(
+    name="occlusion",
+    title="Occlusion",
+    help="What a class's score loses without each patch. Slow: one pass for every patch.",
+    settings=EXPLAINED,
+    compute=_from("occlusion", "compute"),
+    describe=_explaining("occlusion for"),
+    signed=True,
+)
+
+MAP_KINDS: dict[str, MapKind] = {
+    kind.name: kind
+    for kind in (ATTENTION, ROLLOUT, RELEVANCE, GRADIENT, LEGRAD, GRADCAM, INTEGRATED_GRADIENTS, OCCLUSION)
+}
 
 
 def current_name(name: str) -> str:

@@ -17,9 +17,10 @@ HIDE = "artefacts_hidden"  # key of the toggle, which follows the setting of the
 def artefacts_tab(rec: Recording, view: View) -> None:
     """Where the outliers are, what the map above looks like with and without them, and the switch for all maps."""
     st.caption(
-        "Large models keep notes in patches of little content; those tokens get an outlying norm and draw attention "
-        f"that says nothing of the place (Darcet et al. 2024). Marked: norm above the median by {DEVIATIONS:g} robust "
-        f"standard deviations (1.4826 × MAD), and above {RATIO:g} × the median, after the last block."
+        "Some patches have unusually long vectors; in large models these are known to hold no local content and to "
+        "draw attention that says nothing of the place (Darcet et al. 2024). Marked: norm above the median by "
+        f"{DEVIATIONS:g} robust standard deviations (1.4826 × MAD), and above {RATIO:g} × the median, after the last "
+        "block."
     )
     norms = np.stack([patch_norms(rec, layer) for layer in range(rec.depth + 1)])
     mask = outliers(norms[-1])

@@ -19,7 +19,7 @@ from explorer.ui.state import chosen
 from explorer.ui.view_settings import layer_words
 from explorer.ui.widgets import PLAIN, progress_bar
 
-MASKS = ("Rectangle", "Mass threshold", "Upload")
+MASKS = ("Rectangle", "Brightest patches", "Upload")
 KEPT = "evidence_kept"
 
 
@@ -60,11 +60,11 @@ def _curves(rec: Recording, view: View) -> None:
 
 def _ranking(rec: Recording, view: View) -> None:
     st.caption(
-        "Mark the object; every layer and head, from the query above, is held to it pixel by pixel. AUC 0.5 is chance; "
-        "IoU is taken at the best threshold; pointing: does the highest patch lie on the object?"
+        "Mark the object; every layer and head, from the query above, is compared with it pixel by pixel. AUC 0.5 is "
+        "chance; IoU is taken at the best threshold; pointing: does the highest patch lie on the object?"
     )
     how = st.segmented_control("Mask", MASKS, default="Rectangle", required=True, key="mask_how")
-    mask = {"Rectangle": _rectangle, "Mass threshold": _by_mass, "Upload": _uploaded}[str(how)](rec, view)
+    mask = {"Rectangle": _rectangle, "Brightest patches": _by_mass, "Upload": _uploaded}[str(how)](rec, view)
     if mask is None:
         return
     picture_at, table_at = st.columns([1, 2], gap="large")
@@ -82,7 +82,7 @@ def _rectangle(rec: Recording, view: View) -> np.ndarray:
 
 
 def _by_mass(rec: Recording, view: View) -> np.ndarray:
-    mass = st.slider("Share of the attention above", 0.05, 0.95, 0.6, 0.05, key="mask_mass")
+    mass = st.slider("Patches holding this share of the attention above", 0.05, 0.95, 0.6, 0.05, key="mask_mass")
     st.caption(f"The patches that hold it in {layer_words(view)}; that map itself fits them best.")
     mask = shown_mask(replace(view.look, mass=mass), shown_map(view, rec))
     assert mask is not None  # a mass was given

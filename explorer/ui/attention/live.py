@@ -44,7 +44,7 @@ def canvas(rec: Recording, base: View, layer: int, head: str) -> View:
     return view
 
 
-def below(rec: Recording, view: View) -> None:
+def classes_and_downloads(rec: Recording, view: View) -> None:
     """Under the canvas: the top classes where the model classifies, and the downloads."""
     if rec.probabilities is None:
         downloads(rec, view, *st.columns(2))
@@ -67,7 +67,7 @@ def downloads(rec: Recording, view: View, png_at: DeltaGenerator, npz_at: DeltaG
     """What is shown as PNG and NPZ, each in its place; made only when clicked."""
     name, photo = settings.download_name(rec, view), shown_photo().image
     png_at.download_button(
-        "Picture (PNG)", lambda: png(view, rec, zoom=4, photo=photo), f"{name}.png", "image/png", on_click="ignore",
+        "Picture (PNG)", lambda: png(view, rec, photo=photo), f"{name}.png", "image/png", on_click="ignore",
         width="stretch", help="The map over the photo in its own resolution, every setting inside.",
     )  # fmt: skip
     npz_at.download_button(

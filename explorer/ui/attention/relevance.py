@@ -1,4 +1,4 @@
-"""The Relevance tab: which patches speak for a class, beside rollout and raw attention."""
+"""The Relevance tab: which patches speak for a class, beside rollout and attention."""
 
 import streamlit as st
 

@@ -40,8 +40,15 @@ def share_tab(rec: Recording, view: View) -> None:
     name = download_name(rec, shown.view)
     st.caption(f"The address of this page brings this view back{_not_in_link(shown.view)}. To take it elsewhere:")
     _buttons(name, [file for file in _files(rec, shown) if file.fits(shown.view.map.row)])
-    st.markdown("**This view as Python**: the script writes the same maps (NPZ), and the picture.")
-    st.code(python_script(shown.view), language="python")
+    script = python_script(shown.view)
+    st.markdown(
+        "**This view as Python**: the script writes the very picture (PNG) and maps (NPZ) of the buttons above."
+    )
+    st.download_button(
+        "Script (.py)", script, f"{name}.py", "text/x-python", on_click="ignore", key="share_py",
+        icon=":material/code:", help="Runs from any folder of this machine, and writes beside itself.",
+    )  # fmt: skip
+    st.code(script, language="python")
     if own := own_photos(shown.view):
         st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
 
@@ -89,7 +96,7 @@ def _files(rec: Recording, shown: Shown) -> tuple[File, ...]:
             "One file; hovering works offline.", lambda kind: kind.live,
         ),
         File(
-            "Picture (PNG)", "png", "image/png", lambda: png(view, rec, 4, second, photo),
+            "Picture (PNG)", "png", "image/png", lambda: png(view, rec, second=second, photo=photo),
             "In the photo's own resolution.",
         ),
         File(

@@ -15,6 +15,8 @@ from explorer.ui.map_picker import on_canvas, pick_settings
 from explorer.ui.view_settings import asked_from, layer_words
 from explorer.ui.widgets import PLAIN
 
+FINGER, AXIS = 42, 70  # pixels: a tile's width for a finger, and what the axis takes
+
 
 def tabs(rec: Recording, view: View) -> None:
     """More of what the canvas shows: all layers, what it means for a class, whether it matters, and files of it."""
@@ -29,7 +31,12 @@ def _mosaic(rec: Recording, view: View) -> None:
     accent = st.get_option(f"theme.{st.context.theme.type or 'light'}.primaryColor") or "#ff4b4b"
     shown = mosaic(rec, view)
     figure = mosaic_figure(shown, rec.grid, view.map["layer"], view.map["head"], accent)
-    st.plotly_chart(figure, key="mosaic", on_select=_take_tile, selection_mode="points", width="stretch", config=PLAIN)
+    with st.container(key="mosaic_scrolled"):
+        # On a phone every tile gets a finger's width, and the mosaic scrolls sideways.
+        st.html(f"<style>.st-key-mosaic_scrolled {{ --narrowest: {FINGER * rec.depth + AXIS}px; }}</style>")
+        st.plotly_chart(
+            figure, key="mosaic", on_select=_take_tile, selection_mode="points", width="stretch", config=PLAIN
+        )
 
 
 def _take_tile() -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 from PIL import Image
 
 import explorer
-from explorer.attention.history import History, epoch_divergence
+from explorer.attention.divergence import History, epoch_divergence
 from explorer.attention.recording import Recording
 from explorer.models import registry
 from explorer.models.backbone import Model
@@ -53,7 +53,7 @@ def pick_epochs(now: Current, trained: dict[str, str]) -> tuple[Pair, str]:
         after = second_recording(now, cached.load_model(source))
     else:
         after = before
-    return Pair(before, after, replace(now.view, source=start.loaded_from)), key
+    return Pair(before, after, replace(now.view, source=start.loaded_from), trained=True), key
 
 
 def _start(now: Current, key: str) -> Model:
@@ -65,12 +65,15 @@ def _start(now: Current, key: str) -> Model:
     return cached.load_model(origin.model)
 
 
-def course(view: View, pair: Pair, now: Current, key: str) -> None:
+def divergence_by_epoch(view: View, pair: Pair, now: Current, key: str) -> None:
     """The divergence from the start of every layer, epoch by epoch."""
     st.subheader("Over the epochs", anchor=False)
     result = _history(view, pair.first, now, key)
     st.plotly_chart(
-        history_figure(result, view.map["layer"], st.session_state[EPOCH]), key="course", width="stretch", config=PLAIN
+        history_figure(result, view.map["layer"], st.session_state[EPOCH]),
+        key="by_epoch",
+        width="stretch",
+        config=PLAIN,
     )
     asked = asked_from(pair.first, view)
     head_only = " All maps are the same: only the head was trained." if not result.table.any() else ""
@@ -81,7 +84,7 @@ def course(view: View, pair: Pair, now: Current, key: str) -> None:
 
 
 def _history(view: View, start: Recording, now: Current, key: str) -> History:
-    """Epoch after epoch, each kept for this session, so that a broken-off course goes on where it was."""
+    """Epoch after epoch, each kept for this session, so that one that was broken off goes on where it was."""
     epochs = registry.saved_epochs(key)
     shelf: dict[tuple, np.ndarray] = st.session_state.setdefault(KEPT, {})
     tables, image = [], now.photo.image  # read here: it asks Streamlit's cache, which is not for other threads

@@ -1,8 +1,9 @@
 """The parts of the Compare page: the second recording, the linked canvases, the difference, what changed most."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import streamlit as st
 
 from explorer.attention.divergence import Change, Divergence, divergence
@@ -10,6 +11,7 @@ from explorer.attention.queries import FUSIONS, Query, head_name, parse_head, qu
 from explorer.attention.recording import Recording
 from explorer.errors import ExplorerError
 from explorer.models.backbone import Model
+from explorer.models.descent import same_descent, trained_from
 from explorer.rendering.charts import divergence_figure
 from explorer.rendering.comparison import EQUAL, difference_map, paint_difference, second_view
 from explorer.rendering.view import View, picture
@@ -37,13 +39,13 @@ CANVASES, QUERY, SEQ = "linked", "query", "linked_seq"
 SHOWN_CHANGES = 12
 ROUNDING = 1e-10  # bits that float32 alone may leave between equal heads; they grow with a change's square
 IN_USE = "second_in_use"  # the newest second model that could be recorded
-SAME = "Both are the same model: pick another one, upload weights, or fine-tune one first."
+SAME = "Pick a model to compare with. Besides the list, any id can be typed in, and Fine-tune makes models of your own."
 
 
 def pick_second(now: Current) -> Recording | None:
     """The picked second model's recording; where there is none, a sentence and that of the last one that worked.
 
-    None where no second model worked in this session yet.
+    None where it is the first again, and where no second model worked in this session yet.
     """
     try:
         second = pick_second_model("Compare with", "with", now.model.source)
@@ -58,7 +60,8 @@ def pick_second(now: Current) -> Recording | None:
         st.error(sentence_of(error) + instead, icon=":material/error:")
         return recording
     if (second.source, second.num_heads) == (now.model.source, now.model.num_heads):
-        st.info(SAME)
+        st.info(SAME, icon=":material/compare:")
+        return None
     st.session_state[IN_USE] = second
     return recording
 
@@ -86,12 +89,26 @@ class Pair:
     first: Recording
     second: Recording
     view: View
+    trained: bool = False  # whether the second was trained from the first: before and after
+    related: bool = True  # whether their heads have to do with each other
+
+    @property
+    def has_head_pairs(self) -> bool:
+        return self.related and self.first.num_heads == self.second.num_heads
+
+
+def in_order(now: Current, second: Recording) -> Pair:
+    """The sidebar's model and the second; the one that was trained from the other stands right."""
+    related = same_descent(now.model, second.model)
+    if trained_from(now.model, second.model):
+        return Pair(second, now.recording, replace(now.view, source=second.model.loaded_from), True, related)
+    return Pair(now.recording, second, now.view, trained_from(second.model, now.model), related)
 
 
 def pick_view(pair: Pair, default: int) -> View:
-    """Layer (at first `default`) and head of the first; heads only where the second has as many."""
-    first, second = pair.first, pair.second
-    options = head_options(first) if first.num_heads == second.num_heads else list(FUSIONS)
+    """Layer (at first `default`) and head of the first; heads only where the second has their pairs."""
+    first = pair.first
+    options = head_options(first) if pair.has_head_pairs else list(FUSIONS)
     check_layer_and_head(first, options)
     layer_at, head_at = st.columns([3, 2], gap="large")
     layer = layer_at.slider("Layer", 0, first.depth - 1, default, key="layer", bind="query-params")
@@ -108,7 +125,7 @@ def _pick_artefacts(pair: Pair) -> bool:
     known = pair.first.norms is not None and pair.second.norms is not None
     check_switch("without_artefacts")
     hide = st.toggle(
-        "Hide artefact tokens", key="without_artefacts", bind="query-params", disabled=not known,
+        "Hide odd patches (artefacts)", key="without_artefacts", bind="query-params", disabled=not known,
         help="Take the patches whose token norm is an outlier out of both maps, their difference and the divergences.",
     )  # fmt: skip
     return hide and known
@@ -137,40 +154,47 @@ def canvases(view: View, pair: Pair) -> None:
     first, second = pair.first, pair.second
     other = second_view(view, first, second)
     seq = st.session_state.get(SEQ, 0)
+    when = ("Before: ", "After: ") if pair.trained else ("", "")
     sides = [
         (
-            f"{rec.model_name}: layer {shown.map['layer']}, {rec.grid[0]} × {rec.grid[1]} patches",
+            f"{said}{rec.model_name}, layer {shown.map['layer']}, {rec.grid[0]} × {rec.grid[1]} patches",
             canvas_payload(rec, shown, seq=seq),
         )
-        for rec, shown in ((first, view), (second, other))
+        for said, rec, shown in zip(when, (first, second), (view, other), strict=True)
     ]
     linked_canvases(sides, key=CANVASES, on_change=_take_change)
 
 
 def differences(view: View, pair: Pair) -> None:
-    """Where the second looks more or less, and which heads look elsewhere."""
+    """Where the right one looks more or less, and which heads, or layers where heads have no pairs, look elsewhere."""
     first, second = pair.first, pair.second
-    result = divergence(first, second, view.map["query"], view.look.hide_artefacts)
+    result = divergence(first, second, view.map["query"], view.look.hide_artefacts, pair.related)
     change = difference_map(view, first, second)
-    largest = float(abs(change).max())
-    if largest < EQUAL and (first.model.source, first.num_heads) != (second.model.source, second.num_heads):
+    if float(abs(change).max()) < EQUAL and first.model is not second.model:
         _why_equal(view, result.most_changed()[0], asked_from(first, view))
+    verb = "changed" if pair.trained else "differ"
     map_at, table_at = st.columns([2, 3], gap="large")
     with map_at:
-        st.header("Where it changed", anchor=False)
-        image = first.image.resize((first.image.width * 2, first.image.height * 2))
-        words = "The photo in grey, orange where the second looks more, blue where less"
-        st.image(paint_difference(image, change), alt=words, width="stretch")
-        st.caption(
-            ":orange[Orange]: the second looks there more; :blue[blue]: less. Each patch counts as a share of its own "
-            f"map; the largest change is {_percent(largest)}."
-        )
+        st.header("Where it changed" if pair.trained else "Where they differ", anchor=False)
+        _difference_picture(pair, change)
     with table_at:
-        st.header("Which heads changed", anchor=False)
+        st.header(f"Which {'heads' if pair.has_head_pairs else 'layers'} {verb}", anchor=False)
         figure = divergence_figure(result)
         st.plotly_chart(figure, key="divergence", width="stretch", config=PLAIN)
-        st.caption(f"Jensen-Shannon divergence from {asked_from(first, view)}. {_how(result)}")
-    _most_changed(result)
+        st.caption(f"Jensen-Shannon divergence from {asked_from(first, view)}. {_how(result, pair)}")
+    _most_changed(result, pair)
+
+
+def _difference_picture(pair: Pair, change: np.ndarray) -> None:
+    """The change over the grey photo, with what its colours mean."""
+    image = pair.first.image.resize((pair.first.image.width * 2, pair.first.image.height * 2))
+    right = "the model after training" if pair.trained else f"{plain(pair.second.model_name)} (right)"
+    words = f"The photo in grey, orange where {right} looks more, blue where less"
+    st.image(paint_difference(image, change), alt=words, width="stretch")
+    st.caption(
+        f":orange[Orange]: {right} looks there more; :blue[blue]: less. Each patch counts as a share of its own "
+        f"map; the largest change is {_percent(float(abs(change).max()))}."
+    )
 
 
 def _percent(share: float) -> str:
@@ -197,16 +221,23 @@ def _show(change: Change) -> None:
     st.session_state.update(layer=change.layer, head=str(change.head))
 
 
-def _how(result: Divergence) -> str:
-    """What was held to what."""
-    if result.heads == ("mean",):
+def _how(result: Divergence, pair: Pair) -> str:
+    """What was compared with what."""
+    if not pair.related:
+        return (
+            "Neither model comes from the other, so head 2 of one has nothing to do with head 2 of the other: the "
+            "means of each layer's heads are compared."
+        )
+    if not pair.has_head_pairs:
         return "The models have different numbers of heads: their means are compared."
     if any(a != b for a, b in result.layers):
         return "The models have different depths: layers at the same relative depth are compared."
     return "0 bits: the same map; 1 bit: nothing in common."
 
 
-def _most_changed(result: Divergence) -> None:
+def _most_changed(result: Divergence, pair: Pair) -> None:
+    if not pair.has_head_pairs:
+        return  # the chart has one number per layer and says it all
     changes = result.most_changed()[:SHOWN_CHANGES]
     table = {
         "Layer": [change.layer for change in changes],
@@ -215,5 +246,6 @@ def _most_changed(result: Divergence) -> None:
     }
     most = max(changes[0].bits, 1e-3)  # bars as long as their share of the most changed head's
     bar = st.column_config.ProgressColumn("Divergence (bits)", format="%.3f", min_value=0, max_value=most)
-    with st.expander("The heads that changed most", expanded=True):
+    title = "The heads that changed most" if pair.trained else "The heads that differ most"
+    with st.expander(title, expanded=True):
         st.dataframe(table, column_config={"Bits": bar}, hide_index=True, width="stretch", height="content")

@@ -7,4 +7,6 @@ interface Window {
   livePlotly?: any;
   /** Set by history.js, which a page may run more than once. */
   settingsReplaceAddress?: boolean;
+  /** Set by phone.js, likewise. */
+  sidebarCloses?: boolean;
 }

@@ -18,7 +18,7 @@ _component = component("vit_hero", html=_html, css=_css + _ALONE, js=script(canv
 
 def hero(now: Current, layer: int) -> None:
     """The photo with the head-mean attention of one layer; hovering asks any patch, a click pins it."""
-    shown = _shown(now)
+    shown = _pinned_for(now)
     pin: dict[str, Any] = st.session_state.get(_PIN, {})
     view = now.view.with_map(layer=layer, query=pin.get("query") if pin.get("photo") == shown else None)
 
@@ -31,6 +31,6 @@ def hero(now: Current, layer: int) -> None:
     _component(key=KEY, data=canvas_payload(now.recording, view, seq=pin.get("seq", 0)), on_view_change=keep_pin)
 
 
-def _shown(now: Current) -> tuple:
+def _pinned_for(now: Current) -> tuple:
     """What a pin belongs to: another photo, size or model starts anew."""
     return now.photo.key, now.model.source, now.size, now.fit

@@ -10,8 +10,8 @@ from explorer.attention.features import Colours, pca_colours, similarity
 from explorer.attention.recording import Recording
 from explorer.rendering.view import Look, paint
 from explorer.ui.address import read_patch
+from explorer.ui.components.clickable_picture import clickable_picture
 from explorer.ui.messages import check_link, check_switch
-from explorer.ui.widgets import clickable_picture, clicked_patch
 
 PATCH, PICTURE = "patch", "similarity_picture"
 LOOK = Look(opacity=0.75, colormap="viridis", resample="nearest")
@@ -69,10 +69,12 @@ def likeness(first: Recording, second: Recording) -> None:
     low = float(min(here.min(), there.min()))
     left, right = st.columns(2, gap="medium")
     with left:
-        clickable_picture(painted(first, here, low), here, patch, PICTURE, _keep_patch)
-        st.caption(f"Patch {patch} is picked; click another.")
+        words = f"Likeness to patch {patch} of this photo"
+        clickable_picture(painted(first, here, low), here, PICTURE, words, patch, _keep_patch)
+        st.caption(f"Patch {patch} is picked; click another, or use the arrow keys.")
     with right:
-        clickable_picture(painted(second, there, low), there, None, "similarity_second", lambda: None)
+        words = f"Likeness to patch {patch} of the first photo"
+        clickable_picture(painted(second, there, low), there, "similarity_second", words)
         row, col = np.unravel_index(int(there.argmax()), there.shape)
         st.caption(f"Most alike here: patch ({row}, {col}) with a cosine of {there.max():.3f}.")
 
@@ -94,6 +96,5 @@ def _patch(grid: tuple[int, int]) -> tuple[int, int]:
 
 
 def _keep_patch() -> None:
-    patch = clicked_patch(PICTURE)
-    if patch is not None:
-        st.query_params[PATCH] = f"{patch[0]},{patch[1]}"
+    row, col = st.session_state[PICTURE]["patch"]
+    st.query_params[PATCH] = f"{row},{col}"

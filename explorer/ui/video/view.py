@@ -140,12 +140,12 @@ def run(choice: Choice, clip: Clip, shown: Shown, beside: bool, asked: tuple) ->
     with st.spinner("Writing the film …"):
         place = st.empty()
         frames, small = (painted_frames(maps, shown.view, beside, side) for side in (LARGEST, LARGEST_GIF))
-        film = mp4(frames, maps.fps, lambda done, total: _written(place, done, total), total=len(frames))
+        film = mp4(frames, maps.fps, lambda done, total: _show_progress(place, done, total), total=len(frames))
         st.session_state[KEPT] = Film(asked, film, gif(small, maps.fps), len(frames))
     st.rerun()
 
 
-def _written(place: DeltaGenerator, done: int, total: int) -> None:
+def _show_progress(place: DeltaGenerator, done: int, total: int) -> None:
     place.caption(f"{done} of {total} frames")
 
 

@@ -4,14 +4,14 @@ import { FUSIONS, isPatch, peak } from "./attention.js";
 
 /** @typedef {import("./attention.js").Head} Head */
 
-const ENLARGING = [
+const EDGES = [
   ["bicubic", "smooth", "Bicubic between patches"],
-  ["nearest", "nearest", "One colour a patch"],
+  ["nearest", "blocks", "One colour per patch"],
 ];
 const SCALES = [
-  ["map", "per map", "From the lowest to the highest weight of each map"],
-  ["shared", "shared", "One scale for all heads of this layer, so that they compare"],
-  ["raw", "raw", "The weights themselves, from 0 to 1: black where there is little to see"],
+  ["map", "this map's highest", "From the lowest to the highest weight of each map"],
+  ["shared", "the layer's highest", "One scale for all heads of this layer, so that they compare"],
+  ["raw", "weight 1", "The weights themselves, from 0 to 1: nearly always black, since weights are small"],
 ];
 
 export const headName = (head) => (typeof head === "number" ? `head ${head}` : `${head} of heads`);
@@ -19,7 +19,10 @@ export const queryName = (query) => {
   if (isPatch(query)) return `patch (${query[0]}, ${query[1]})`;
   return query === "mean" ? "mean of patches" : query;
 };
+const placeName = ([row, col]) => `row ${row}, column ${col}`;
 const weightText = (weight) => (weight !== 0 && weight < 0.001 ? weight.toPrecision(2) : weight.toFixed(4));
+/** A weight as a share of all attention: two digits, more only where the number has them before its point. */
+const percent = (weight) => `${weight && weight < 0.1 ? Number((100 * weight).toPrecision(2)) : Math.round(100 * weight)} %`;
 
 /**
  * A button that is one of several choices.
@@ -70,7 +73,7 @@ export class Controls {
     /** @type {[Head, HTMLCanvasElement][]} */
     this.thumbs = [];
     this.built = "";
-    for (const [part, choices] of Object.entries({ resample: ENLARGING, scale: SCALES })) {
+    for (const [part, choices] of Object.entries({ resample: EDGES, scale: SCALES })) {
       const buttons = choices.map(([value, text, title]) => choice(value, text, title, () => view.setLook({ [part]: value })));
       this.part(part).replaceChildren(...buttons);
     }
@@ -135,14 +138,14 @@ export class Controls {
     const count = this.view.data.outlying?.reduce((sum, one) => sum + one, 0) ?? null;
     this.part("hide").checked = Boolean(count && look.hide_artefacts);
     this.part("hide").disabled = !count;
-    this.part("hide-label").textContent = `Hide artefact tokens (${count === null ? "not known" : count || "none here"})`;
+    const odd = count === 1 ? "1 odd patch" : `${count || ""} odd patches`.trim();
+    const without = count === null ? ": not known" : count ? "" : ": none here";
+    this.part("hide-label").textContent = `Hide ${odd} (artefacts)${without}`;
     this.part("opacity").value = look.opacity;
     this.part("mass").value = look.mass ?? 1;
     this.part("opacity-value").textContent = `${Math.round(look.opacity * 100)} %`;
     this.part("mass-value").textContent = look.mass === null ? "all" : `top ${Math.round(look.mass * 100)} % of the attention`;
-    this.part("help").textContent = this.view.live
-      ? "Move over the picture to see where each patch looks. Click to pin a patch, arrow keys move it, Esc lets go. Hold Shift to read single weights."
-      : "Click a patch to see where it looks; arrow keys move it, Esc lets go. The mouse reads single weights.";
+    this.part("help").textContent = helpText(this.view.live);
     this.part("note").textContent = this.view.data.note;
   }
 
@@ -151,23 +154,35 @@ export class Controls {
     const { grid, layer, luts, heads } = view.data;
     const { head, look } = view.state;
     const top = peak(weights);
-    const place = `(${Math.floor(top / grid[1])}, ${top % grid[1]})`;
+    const peakAt = [Math.floor(top / grid[1]), top % grid[1]];
     const readsOne = view.hover && query !== view.hover;
     const takenOut = readsOne && view.hidden()?.[view.hover[0] * grid[1] + view.hover[1]];
     const weight = readsOne ? weights[view.hover[0] * grid[1] + view.hover[1]] : weights[top];
-    const parts = readsOne
-      ? [queryName(view.hover), takenOut ? "taken out" : `weight ${weightText(weight)}`, headName(head), `seen from ${queryName(query)}`]
-      : [queryName(query), `weight ${weightText(weight)} at ${place}`, headName(head)];
-    this.part("readout").textContent = parts.join(" · ");
+    const mean = weights.reduce((sum, each) => sum + each, 0) / weights.length;
+    const asks = queryName(query);
+    const said = readsOne
+      ? `${placeName(view.hover)}: ${takenOut ? "taken out" : `${percent(weight)} of the attention of ${asks}`}`
+      : `${asks} gives ${placeName(peakAt)} the most: ${percent(weight)} of its attention (average ${percent(mean)})`;
+    this.part("readout").textContent = `${said} · ${headName(head)}`;
     this.part("low").textContent = weightText(low);
     this.part("high").textContent = (weights[top] > high * 1.0001 ? "≥ " : "") + weightText(high);
     this.part("ramp").style.backgroundImage = gradient(luts[look.colormap]);
-    const alt = `Attention of layer ${layer}, ${headName(head)}, from ${queryName(query)}: highest weight ${weightText(weights[top])} at patch ${place} of ${grid[0]} by ${grid[1]}.`;
+    const alt = `Attention of layer ${layer}, ${headName(head)}, from ${queryName(query)}: highest weight ${weightText(weights[top])} at patch (${peakAt.join(", ")}) of ${grid[0]} by ${grid[1]}.`;
     view.picture.setAttribute("aria-label", alt);
     view.picture.textContent = alt;
     if (!view.hover) this.part("alt").textContent = alt;
     this.part("heads").setAttribute("aria-label", `The ${heads} heads of layer ${layer}, and their mean, max and min`);
   }
+}
+
+/** What a person can do with the picture, by mouse and keys or by touch. */
+function helpText(live) {
+  if (matchMedia("(hover: none)").matches) {
+    return "Slide over the picture to see where each patch looks. Tap a patch to keep it; tap it again to let go.";
+  }
+  return live
+    ? "Move over the picture to see where each patch looks. Click to keep a patch, arrow keys move it, Esc lets go. Hold Shift to read single weights."
+    : "Click a patch to see where it looks; arrow keys move it, Esc lets go. The mouse reads single weights.";
 }
 
 /** A CSS gradient of a packed colour table. */

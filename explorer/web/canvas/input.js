@@ -30,7 +30,12 @@ export function listen(view) {
     view.reading = false;
     view.schedule();
   };
-  const pin = (event) => view.data && view.set({ query: patchAt(event, picture, view.data.grid) });
+  const pin = (event) => {
+    if (!view.data) return;
+    const patch = patchAt(event, picture, view.data.grid);
+    const again = event.pointerType === "touch" && String(patch) === String(view.state.query); // a finger has no Esc
+    view.set({ query: again ? view.data.default_query : patch });
+  };
 
   const press = (event) => {
     if (!view.data || event.altKey || event.ctrlKey || event.metaKey) return;

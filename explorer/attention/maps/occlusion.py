@@ -5,8 +5,6 @@ isn't there: its key gets a score of minus infinity in every layer, and where th
 others. The map is signed. Patches do stand in for each other, so the map says what one alone changes.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,15 +13,13 @@ from torch.overrides import TorchFunctionMode
 
 from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.readers import final_tokens, groups_of, read_pool
-from explorer.attention.scores import Target, score_of
+from explorer.attention.recorded import RecordedPass
+from explorer.attention.scores import Likened, Score, Target, score_of
 from explorer.attention.trace import Tail, traced
 from explorer.errors import QueryError
 
-if TYPE_CHECKING:
-    from explorer.attention.maps.relevance import Score
-    from explorer.attention.recording import Recording
-
 BATCH = 8  # passes at a time
+MOST_WORK = 5e13  # tokens x parameters x passes on a CPU: about a quarter of an hour on two cores
 
 
 class DropMode(TorchFunctionMode):
@@ -58,15 +54,14 @@ class DropMode(TorchFunctionMode):
         return F.scaled_dot_product_attention(query, key, value, hidden, *args, **kwargs)
 
 
-def compute(
-    recording: "Recording", target: Target = None, similar_to: "Recording | tuple[int, int] | None" = None
-) -> np.ndarray:
+def compute(recording: RecordedPass, target: Target = None, similar_to: Likened = None) -> np.ndarray:
     """(rows, cols) float32, signed; one forward pass per patch.
 
     target, similar_to: as for score_of(). Raises QueryError where the classifier reads its tokens in a way that none
-    can be left out of.
+    can be left out of, and on a CPU where it would take longer than about a quarter of an hour.
     """
     score = score_of(recording, target, similar_to)
+    check_work(recording)
     with traced(recording, score, balanced=False) as trace:
         whole, pooled = float(trace.score.detach()), read_pool(trace)
         tensor, gradient = final_tokens(trace)
@@ -84,9 +79,22 @@ def compute(
     return (whole - without).reshape(recording.grid).float().cpu().numpy()
 
 
+def check_work(recording: RecordedPass) -> None:
+    """Raise QueryError, with a size that would do, where a pass for each patch would take too long on a CPU."""
+    model, (rows, cols) = recording.model, recording.grid
+    work = rows * cols * len(recording.tokens) * model.num_parameters
+    if model.device.type != "cpu" or work <= MOST_WORK:
+        return
+    short = int(min(rows, cols) * (MOST_WORK / work) ** 0.25)
+    offer = f"record the image at size {short * model.patch_size} or less, or use a GPU" if short else "use a GPU"
+    raise QueryError(
+        f"Occlusion runs {model.name} once for each of {rows * cols:,} patches, which takes too long here: {offer}."
+    )
+
+
 @torch.no_grad()
 def _scores_without(
-    recording: "Recording", score: "Score", dropped: Tensor, place: int, shared: Tensor | None
+    recording: RecordedPass, score: Score, dropped: Tensor, place: int, shared: Tensor | None
 ) -> Tensor:
     """ "image": the score without each of these tokens; `shared` are those whose mean the classifier reads."""
     model = recording.model

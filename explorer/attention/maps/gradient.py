@@ -6,17 +6,14 @@ Each layer's summands and the shares of all biases after it add up to the score.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from explorer.attention.balanced import Completeness
-from explorer.attention.scores import Target, on_patches, score_of
+from explorer.attention.recorded import RecordedPass
+from explorer.attention.scores import Likened, Target, on_patches, score_of
 from explorer.attention.trace import traced
-
-if TYPE_CHECKING:
-    from explorer.attention.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -28,9 +25,7 @@ class Attribution:
     completeness: Completeness  # of what enters layer 0
 
 
-def attribution(
-    recording: "Recording", target: Target = None, similar_to: "Recording | tuple[int, int] | None" = None
-) -> Attribution:
+def attribution(recording: RecordedPass, target: Target = None, similar_to: Likened = None) -> Attribution:
     """The map with each layer's part and its account.
 
     Raises QueryError for an unknown target or layers without one residual stream, UnsupportedModelError for an
@@ -44,8 +39,6 @@ def attribution(
     return Attribution(on_patches(recording, layers.sum(0)), layers.float().cpu().numpy(), completeness)
 
 
-def compute(
-    recording: "Recording", target: Target = None, similar_to: "Recording | tuple[int, int] | None" = None
-) -> np.ndarray:
+def compute(recording: RecordedPass, target: Target = None, similar_to: Likened = None) -> np.ndarray:
     """(rows, cols) float32, signed."""
     return attribution(recording, target, similar_to).heatmap

@@ -5,19 +5,17 @@ the points of a Gauss-Legendre rule. The sum of the map is S(x) - S(b). The map 
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from explorer.attention.balanced import Completeness
-from explorer.attention.maps.relevance import MEMORY_BUDGET, _check, kept_bytes
-from explorer.attention.scores import Target, score_of
+from explorer.attention.memory import MEMORY_BUDGET, check_memory, kept_bytes
+from explorer.attention.recorded import RecordedPass
+from explorer.attention.scores import Likened, Score, Target, score_of
 from explorer.errors import QueryError
-
-if TYPE_CHECKING:
-    from explorer.attention.recording import Recording
 
 Baseline = Literal["grey", "black", "mean"]
 BATCH = 8  # pictures at a time, fewer where they would keep too much
@@ -32,16 +30,16 @@ class Integral:
 
 
 def integral(
-    recording: "Recording",
+    recording: RecordedPass,
     target: Target = None,
-    similar_to: "Recording | tuple[int, int] | None" = None,
+    similar_to: Likened = None,
     steps: int = 32,
     baseline: Baseline = "grey",
 ) -> Integral:
     """The map and its account; steps: points on the line; baseline: as for compute()."""
     if not 2 <= steps <= 512:
         raise QueryError(f"steps must be 2 to 512, not {steps}.")
-    _check(recording, 0, MEMORY_BUDGET)
+    check_memory(recording)
     score = score_of(recording, target, similar_to)
     model = recording.model
     with torch.inference_mode(False), torch.enable_grad():
@@ -64,9 +62,9 @@ def integral(
 
 
 def compute(
-    recording: "Recording",
+    recording: RecordedPass,
     target: Target = None,
-    similar_to: "Recording | tuple[int, int] | None" = None,
+    similar_to: Likened = None,
     steps: int = 32,
     baseline: Baseline = "grey",
 ) -> np.ndarray:
@@ -78,7 +76,7 @@ def compute(
     return integral(recording, target, similar_to, steps, baseline).heatmap
 
 
-def baseline_pixels(recording: "Recording", pixels: Tensor, baseline: Baseline) -> Tensor:
+def baseline_pixels(recording: RecordedPass, pixels: Tensor, baseline: Baseline) -> Tensor:
     """The empty picture, as the model takes it: "1 3 height width"."""
     if baseline == "grey":
         return torch.zeros_like(pixels)
@@ -92,12 +90,12 @@ def baseline_pixels(recording: "Recording", pixels: Tensor, baseline: Baseline) 
     raise QueryError(f"baseline must be grey, black or mean, not {baseline!r}.")
 
 
-def _batch(recording: "Recording") -> int:
+def _batch(recording: RecordedPass) -> int:
     model = recording.model
     return max(1, min(BATCH, MEMORY_BUDGET // kept_bytes(len(recording.tokens), model.width, model.depth)))
 
 
-def _gradients(recording: "Recording", score, points: Tensor) -> Tensor:
+def _gradients(recording: RecordedPass, score: Score, points: Tensor) -> Tensor:
     """Of the score of each picture, for its pixels: both "picture 3 height width"."""
     tokens, logits = recording.model.forward(points)
     scores = [score(tokens[i : i + 1], None if logits is None else logits[i : i + 1]) for i in range(len(points))]

@@ -4,27 +4,22 @@ M[t] = mean over layers l, heads and queries i of (dS_l / dA_l[i, t])+, where S_
 leave layer l: what the last norm, the pooling and the classifier make of them. The paper scales the map to 0..1.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from explorer.attention.scores import Target, on_patches, score_of
+from explorer.attention.recorded import RecordedPass
+from explorer.attention.scores import Likened, Score, Target, on_patches, score_of
 from explorer.attention.trace import Attended, Trace, traced
 from explorer.errors import QueryError
-
-if TYPE_CHECKING:
-    from explorer.attention.maps.relevance import Score
-    from explorer.attention.recording import Recording
 
 BLOCK = 256  # query rows whose gradient is held at a time
 
 
 def compute(
-    recording: "Recording",
+    recording: RecordedPass,
     target: Target = None,
-    similar_to: "Recording | tuple[int, int] | None" = None,
+    similar_to: Likened = None,
     start_layer: int = 0,
 ) -> np.ndarray:
     """(rows, cols) float32, 0 or more.
@@ -42,7 +37,7 @@ def compute(
     return on_patches(recording, total / (recording.depth - start_layer))
 
 
-def sensitivity(trace: Trace, score: "Score", layer: int) -> Tensor:
+def sensitivity(trace: Trace, score: Score, layer: int) -> Tensor:
     """ "token" float32: mean over heads and queries of the positive gradient of the layer's score for its attention."""
     leaving, attended = trace.stream[layer + 1], trace.watch.attention[layer]
     x = leaving.detach().requires_grad_()

@@ -6,22 +6,18 @@ guide points for a ViT. Prefix tokens are left out. Behind the last layer nothin
 layer can be read there.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from explorer.attention.scores import Target, on_patches, score_of
+from explorer.attention.recorded import RecordedPass
+from explorer.attention.scores import Likened, Target, on_patches, score_of
 from explorer.attention.trace import traced
 from explorer.errors import QueryError
 
-if TYPE_CHECKING:
-    from explorer.attention.recording import Recording
-
 
 def compute(
-    recording: "Recording",
+    recording: RecordedPass,
     target: Target = None,
-    similar_to: "Recording | tuple[int, int] | None" = None,
+    similar_to: Likened = None,
     layer: int = -1,
 ) -> np.ndarray:
     """(rows, cols) float32, 0 or more.

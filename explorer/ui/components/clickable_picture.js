@@ -1,0 +1,43 @@
+// A picture of patches: the value of the one under the pointer is read out, a click or the arrow keys pick one.
+
+const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const part = (name) => parentElement.querySelector(`[data-part="${name}"]`);
+  const [frame, picture, box, hover, readout] = ["frame", "picture", "box", "hover", "readout"].map(part);
+  const { grid, values, patch, pickable, alt } = data;
+  const [rows, cols] = grid;
+
+  const mark = (element, at) => {
+    element.hidden = !at;
+    if (!at) return;
+    Object.assign(element.style, { left: `${(100 * at[1]) / cols}%`, top: `${(100 * at[0]) / rows}%` });
+    Object.assign(element.style, { width: `${100 / cols}%`, height: `${100 / rows}%` });
+  };
+  const read = (at) => {
+    mark(hover, at);
+    readout.textContent = at ? `patch (${at.join(", ")}): ${values[at[0] * cols + at[1]].toFixed(3)}` : "";
+  };
+  const under = (event) => {
+    const { left, top, width, height } = frame.getBoundingClientRect();
+    const cell = (offset, size, count) => Math.max(0, Math.min(count - 1, Math.floor((offset / size) * count)));
+    return [cell(event.clientY - top, height, rows), cell(event.clientX - left, width, cols)];
+  };
+
+  picture.src = data.src;
+  frame.setAttribute("aria-label", alt);
+  frame.classList.toggle("pickable", pickable);
+  mark(box, patch);
+  read(null);
+  frame.onpointermove = (event) => read(under(event));
+  frame.onpointerdown = frame.onpointermove;
+  frame.onpointerleave = () => read(null);
+  frame.onclick = (event) => pickable && setTriggerValue("patch", under(event));
+  frame.onkeydown = (event) => {
+    const step = STEPS[event.key];
+    if (!step || !pickable) return;
+    event.preventDefault();
+    const clamp = (value, count) => Math.max(0, Math.min(count - 1, value));
+    setTriggerValue("patch", [clamp(patch[0] + step[0], rows), clamp(patch[1] + step[1], cols)]);
+  };
+}
