@@ -44,7 +44,7 @@ def train_step() -> None:
 
 
 def result_step() -> None:
-    """What a run came to."""
+    """Show how good a run's model became."""
     run = pick_run()
     if run is None:
         st.caption("No run yet: choose images in Data, then start one in Plan.")
@@ -54,7 +54,7 @@ def result_step() -> None:
 
 model_only()
 st.title("Fine-tune", anchor=False)
-st.write("Teach the sidebar's model your own classes: upload a zip, watch the curves, use the model.")
+st.write("Teach a model your own classes: upload a zip, watch the curves, use the model.")
 for tab, draw in zip(steps(), (data_step, plan_step, train_step, result_step, show_runs), strict=True):
     if tab.open:
         with tab, show_errors():

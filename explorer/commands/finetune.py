@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from explorer.errors import TrainingError
     from explorer.training.runs.folder import RunFolder
     from explorer.training.runs.jobs import free_name, run_path
-    from explorer.training.runs.progress import told
+    from explorer.training.runs.reporter import progress_display
 
     runs = args.runs or paths.runs()
     plan = Plan(**{entry.name: getattr(args, entry.name) for entry in fields(Plan)})
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         if int(os.environ.get("RANK", 0)):  # another process of a launch: the first one talks
             finetune(args.data or "", model, plan, folder.path, progress=False, **asked)
             return 0
-        with told(name, True, SILENT) as show:
+        with progress_display(name, True, SILENT) as show:
             found = shown_data(folder, show)
             result = finetune(args.data or "", model, plan, folder.path, progress=found, **asked)
     print(summary(result))

@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked, then print one line a run, newest first."""
+    """Do what was asked, then print one line per run, newest first."""
     from explorer.training.runs import jobs
 
     runs = args.runs or paths.runs()
@@ -46,11 +46,14 @@ HEADER = f"{'name':<32} {'status':<14} {'train':<8} {'epochs':>9} {'accuracy':>8
 
 
 def line(run: "Run") -> str:
-    """One run: name, status with its place or phase, plan, and its scores once it has ended."""
+    """One run: name, status with its place or phase, plan, its scores once it has ended, and what is damaged."""
     state = run.state
-    status = f"queued, {state.place}." if state.place else state.phase or state.status
+    status = (state.phase if state.status == "running" else "") or state.status
+    if status == "queued" and state.place:
+        status += f", {state.place}."
     scores = f"{'':>8} {'':>8} {'':>7}"
     if run.metrics:
         scores = "{accuracy:>8.4f} {f1_macro:>8.4f} {loss:>7.4f}".format(**run.metrics)
     train, model = run.plan.train if run.plan else "", run.options.model.source if run.options else ""
-    return f"{run.name:<32} {status:<14} {train:<8} {state.epoch:>4}/{state.epochs:<4} {scores}  {model}"
+    last = " ".join(f"{model}  {run.damage or ''}".split())
+    return f"{run.name:<32} {status:<14} {train:<8} {state.epoch:>4}/{state.epochs:<4} {scores}  {last}".rstrip()

@@ -78,7 +78,7 @@ class AugmentedInputs:
 
 
 def loader_workers(images: int) -> int:
-    """Decoding processes: one a spare core, none for sets so small that starting them would take longer."""
+    """Decoding processes: one per spare core, none for sets so small that starting them would take longer."""
     return 0 if images < 200 else min(4, max(1, (os.cpu_count() or 1) - 1))
 
 
@@ -123,5 +123,5 @@ def _share(images: np.ndarray, views: np.ndarray, rank: int, world: int) -> Batc
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """One seed an epoch, so that a resumed run draws what an unbroken one would have."""
+    """One seed per epoch, so that a resumed run draws what an unbroken one would have."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

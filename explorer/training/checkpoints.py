@@ -1,6 +1,7 @@
 """The result of a run: a folder in timm's hub format, which timm, transformers and the explorer all open."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
@@ -20,7 +20,8 @@ from explorer.models.registry import EPOCHS, TRAINED_FROM, find
 from explorer.models.source import TrainedFrom
 from explorer.training.examples import Examples
 from explorer.training.plan import Plan
-from explorer.training.runs.snapshots import save_tensors
+from explorer.training.runs.snapshots import load_tensors, save_tensors
+from explorer.training.seen import write_seen
 
 
 def save_checkpoint(
@@ -34,7 +35,7 @@ def save_checkpoint(
     origin: TrainedFrom,
     epochs: Mapping[int, Path] = MappingProxyType({}),
 ) -> Path:
-    """Write config.json, model.safetensors and README.md; an earlier checkpoint there stays until the new one is whole.
+    """Write config.json, model.safetensors, README.md and seen.json; an earlier one stays until the new one is whole.
 
     module: the trained copy of model.module. size: side of its input in pixels. origin: what it was trained from.
     epochs: the trained tensors of those to keep as models of their own below epochs/.
@@ -46,7 +47,8 @@ def save_checkpoint(
     try:
         save_model(partial, module, model, size, names, origin)
         for epoch, file in sorted(epochs.items()):
-            save_model(partial / EPOCHS / f"{epoch:03}", module, model, size, names, origin, load_file(file))
+            save_model(partial / EPOCHS / f"{epoch:03}", module, model, size, names, origin, load_tensors(file))
+        write_seen(partial, examples, origin)
         card = model_card(folder.name, model, size, plan, examples, metrics, origin)
         (partial / "README.md").write_text(card, encoding="utf-8")
     except OSError:  # a full disk: leave none of it occupied
@@ -121,14 +123,17 @@ def model_card(
     train, val = (np.bincount(labels, minlength=len(names)) for labels in (examples.train_labels, examples.val_labels))
     baseline, intervals = metrics["baseline"], metrics["intervals"]
     classes = "".join(
-        f"| {name} | {train[i]} | {val[i]} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} |\n"
+        f"| {in_markdown(name)} | {train[i]} | {val[i]} | {' | '.join(f'{row[key]:.3f}' for key in PER_CLASS)} |\n"
         for i, (name, row) in enumerate(zip(names, metrics["per_class"], strict=True))
     )
     scores = "".join(
         f"| {label} | {baseline[key]:.3f} | {metrics[key]:.3f} | {_interval(intervals, key)} |\n"
         for key, label in SCORES.items()
     )
-    settings = "".join(f"| {key} | {'' if value is None else value} |\n" for key, value in plan.to_dict().items())
+    used = plan.used()
+    if model.class_names == list(names):
+        del used["new_head"]  # the model's own head was kept
+    settings = "".join(f"| {key} | {value} |\n" for key, value in used.items())
     return CARD.format(
         name=name,
         base=Path(origin.model.source).name if Path(origin.model.source).exists() else origin.model.source,
@@ -145,6 +150,11 @@ def model_card(
         best=metrics["best_epoch"],
         **{"classes": classes, "scores": scores, "settings": settings},
     )
+
+
+def in_markdown(text: str) -> str:
+    """The text as a table of the card shows it, with nothing in it that would be taken for markup."""
+    return re.sub(r"([\\`*_\[\]<>|~#&!])", r"\\\1", " ".join(text.split()))
 
 
 def hub_id(source: str) -> str | None:
@@ -164,6 +174,8 @@ def _interval(intervals: Mapping[str, Any], key: str) -> str:
 
 
 SCORES = {"accuracy": "accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted", "loss": "loss (nats)"}
+
+PER_CLASS = "precision", "recall", "f1"
 
 CARD = """\
 ---

@@ -48,7 +48,7 @@ def score_figure(events: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any
 
 
 def compare_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str = "val_loss") -> go.Figure:
-    """One line a run of an epoch value, a key of COMPARED, over epochs."""
+    """One line per run of an epoch value, a key of COMPARED, over epochs."""
     figure = _figure(COMPARED[key], percent=key != "val_loss")
     for name, events in runs.items():
         epochs = [event for event in events if event["type"] == "epoch"]
@@ -58,7 +58,7 @@ def compare_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str = "
 
 
 def write_csv(path: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
-    """epochs.csv: one row an epoch, the keys of the epoch events as columns."""
+    """epochs.csv: one row per epoch, the keys of the epoch events as columns."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(epochs[0]) if epochs else ["epoch"])
         writer.writeheader()

@@ -2,7 +2,10 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
+from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,28 +13,57 @@ import torch.nn.functional as F
 
 from explorer.data.images import ImageSource, open_image
 from explorer.models.backbone import Model
+from explorer.models.source import ModelSource
 from explorer.training.batches import AugmentedInputs, loader_workers
 from explorer.training.cache import normalise, plan_layout
 from explorer.training.plan import Plan
+from explorer.training.runs.jobs import Run
 from explorer.training.split import split_model
 
 TIMED = 8  # images
+REMEMBERED, LOOKED_AT = 5, 20  # runs of a kind that are learnt from, and of any kind that are looked through
+ONCE = ("starting", "reading", "loading", "baseline", "saving")  # phases whose length hangs little on the plan
+UNKNOWN_START = 15.0  # seconds that those take on a usual laptop, where no run tells
 REPEATS = 2  # the faster one counts
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds before the first epoch and for each epoch, and bytes of disk for the cache and for an epoch to keep."""
+    """Seconds before the first epoch and for each epoch, and bytes of disk for the cache and for an epoch to keep.
+
+    start_seconds: of the process's start and of all else that is done once, whatever the plan.
+    """
 
     before_seconds: float
     epoch_seconds: float
     epochs: int
     cache_bytes: int
     kept_bytes: int
+    start_seconds: float = 0.0
+
+    @property
+    def first_seconds(self) -> float:
+        """Before the first epoch."""
+        return self.start_seconds + self.before_seconds
 
     @property
     def seconds(self) -> float:
-        return self.before_seconds + self.epochs * self.epoch_seconds
+        return self.first_seconds + self.epochs * self.epoch_seconds
+
+    def learned_from(self, runs: Sequence[Run], kind: tuple, images: tuple[int, int]) -> "Estimate":
+        """The same with what the newest finished runs took: of any kind for the start, of this kind for the rest.
+
+        runs: the newest first. kind: kind_of() of the planned run. images: its numbers of training and validation
+        images, to which the times of other runs are scaled.
+        """
+        timed = list(islice(((run, events) for run in runs if (events := _events_of(run))), LOOKED_AT))
+        starts = [_start_seconds(events) for _, events in timed[:REMEMBERED]]
+        alike = [events for run, events in timed if _kind_of_run(run) == kind]
+        learned = replace(self, start_seconds=median(starts) if starts else UNKNOWN_START)
+        if not alike:
+            return learned
+        scaled = [_scaled(events, images) for events in alike[:REMEMBERED]]
+        return replace(learned, before_seconds=median(s[0] for s in scaled), epoch_seconds=median(s[1] for s in scaled))
 
 
 def estimate(
@@ -69,6 +101,38 @@ def estimate(
     layouts = [plan_layout(split, plan, val, 1), plan_layout(split, plan, cached, plan.views)]
     cache, kept = sum(layout.bytes for layout in layouts), 2 * model.num_parameters
     return Estimate(before, epoch, plan.epochs, cache, kept)
+
+
+def kind_of(model: ModelSource, plan: Plan) -> tuple:
+    """What decides how long an image takes: runs of one kind differ in the number of images and epochs alone."""
+    return model, plan.train, plan.augmentation, plan.image_size
+
+
+def _kind_of_run(run: Run) -> tuple | None:
+    return kind_of(run.options.model, run.plan) if run.options and run.plan else None
+
+
+def _events_of(run: Run) -> list[dict[str, Any]]:
+    """The events of a run that ended well and tells its phases; none of another."""
+    events = run.events() if run.state.status == "finished" else []
+    return events if any(event["type"] == "phase" and event["phase"] == "saving" for event in events) else []
+
+
+def _phases(events: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds of each phase; of a run that was resumed, of its last process."""
+    return {event["phase"]: event["seconds"] for event in events if event["type"] == "phase"}
+
+
+def _start_seconds(events: list[dict[str, Any]]) -> float:
+    return sum(_phases(events).get(phase, 0.0) for phase in ONCE)
+
+
+def _scaled(events: list[dict[str, Any]], images: tuple[int, int]) -> tuple[float, float]:
+    """Seconds before the first epoch, and per epoch, for that many training and validation images."""
+    start = next(event for event in events if event["type"] == "start")
+    share = sum(images) / max(1, start["train_images"] + start["val_images"])
+    epochs = [event["seconds"] for event in events if event["type"] == "epoch"]
+    return share * _phases(events).get("caching", 0.0), share * median(epochs)
 
 
 def _seconds(work: Callable[[], object]) -> float:

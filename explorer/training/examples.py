@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from explorer.data.datasets import check_trainable, read_dataset
 from explorer.data.report import DatasetReport, Item
 from explorer.data.splits import assign_splits
 from explorer.data.store import find_stored, hand_over
-from explorer.errors import TrainingError
+from explorer.errors import DataError, TrainingError
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import RunFolder
 from explorer.words import size_in_words
@@ -24,7 +24,7 @@ SPARE = 200 * 2**20  # bytes left free for weights, events and the checkpoint
 
 @dataclass(frozen=True)
 class Examples:
-    """Files and label indices (n,) of both sides; items of the validation side for naming them."""
+    """Files and label indices (n,) of both sides, and the items that tell more of them."""
 
     report: DatasetReport
     train_images: list[Path]
@@ -32,22 +32,27 @@ class Examples:
     val_images: list[Path]
     val_labels: np.ndarray
     val_items: list[Item]
+    train_items: list[Item] = field(default_factory=list)
 
     @staticmethod
     def load(folder: RunFolder, plan: Plan) -> "Examples":
         """From the dataset.json that read_examples wrote."""
-        return Examples.of(DatasetReport.from_json(folder.dataset.read_text(encoding="utf-8")), plan)
+        try:
+            report = DatasetReport.from_json(folder.dataset.read_text(encoding="utf-8"))
+        except (DataError, UnicodeError, RecursionError) as error:
+            raise TrainingError(f"dataset.json of the run {folder.name!r} is damaged: start the run anew.") from error
+        return Examples.of(report, plan)
 
     @staticmethod
     def of(report: DatasetReport, plan: Plan) -> "Examples":
-        """From a report with a split; at most plan.images_per_class training images a class, drawn with the seed."""
-        train, val = few(report.split_items("train"), plan), report.split_items("val")
+        """From a report with a split; at most plan.images_per_class training images per class, drawn with the seed."""
+        train, val = sample_per_class(report.split_items("train"), plan), report.split_items("val")
         labels = [np.array([item.label for item in items], dtype=np.int64) for items in (train, val)]
         files = [[item.file for item in items] for items in (train, val)]
-        return Examples(report, files[0], labels[0], files[1], labels[1], val)
+        return Examples(report, files[0], labels[0], files[1], labels[1], val, train)
 
 
-def few(items: list[Item], plan: Plan) -> list[Item]:
+def sample_per_class(items: list[Item], plan: Plan) -> list[Item]:
     """At most images_per_class of each class, in their old order."""
     if plan.images_per_class is None:
         return items
@@ -108,5 +113,5 @@ def check_disk(folder: RunFolder, needed: int) -> None:
     if free < needed + SPARE:
         raise TrainingError(
             f"The run needs {size_in_words(needed + SPARE)} of disk but only {size_in_words(free)} are free; free some "
-            "space, use fewer images a class, or train the classifier only (--train head)."
+            "space, use fewer images per class, or train the classifier only (--train head)."
         )

@@ -1,6 +1,7 @@
-"""finetune: from images in class folders and a base model to a checkpoint, all of it told in a run folder."""
+"""finetune: from images in class folders and a base model to a checkpoint, all of it recorded in a run folder."""
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,14 +19,13 @@ from explorer.models.backbone import Model
 from explorer.models.source import ModelSource
 from explorer.training.loop import Stopped
 from explorer.training.pipeline import Work
-from explorer.training.plan import Plan
+from explorer.training.plan import ACCELERATE_NAMES, Plan
 from explorer.training.runs.events import rewind
 from explorer.training.runs.failures import recorded_failures
 from explorer.training.runs.folder import RunFolder, State
 from explorer.training.runs.options import create_run, new_options, read_config
-from explorer.training.runs.progress import told
-from explorer.training.runs.queue import MachineQueue
-from explorer.training.runs.reporter import Progress, Reporter
+from explorer.training.runs.queue import MachineQueue, refuse_live
+from explorer.training.runs.reporter import Progress, Reporter, progress_display
 from explorer.training.runs.snapshots import saved_epochs
 
 RESUMABLE = ("starting", "stopped", "interrupted", "failed")  # starting: this process was launched for it
@@ -72,9 +72,10 @@ def finetune(
     folder, main = RunFolder(run_dir), int(os.environ.get("RANK", 0)) == 0
     loaded = source if isinstance(source, Model) else None
     given = path if isinstance(path, DatasetReport) else None
+    launched = None
     if resume:
         if main:
-            _reopen(folder)
+            launched = _reopen(folder)
         options, plan = read_config(folder)
     else:
         plan = (plan or Plan()).resolved()
@@ -84,11 +85,13 @@ def finetune(
         if main:
             create_run(folder, options, plan)
     with recorded_failures(folder, main, new=not resume), ExitStack() as stack:
-        show = stack.enter_context(told(folder.name, progress)) if main else None
+        show = stack.enter_context(progress_display(folder.name, progress)) if main else None
         if main:
             folder.write_state(State("running", epochs=plan.epochs))
         reporter = Reporter(folder, main, plan.epochs, show, options.tensorboard)
         stack.callback(reporter.close)
+        if launched:
+            reporter.emit("phase", phase="starting", seconds=max(0.0, time.time() - launched))
         stop = folder.stop_request.exists
         try:
             if main:
@@ -120,16 +123,23 @@ def mixed_precision(plan: Plan) -> str:
     """
     if plan.precision == "auto":
         return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    return {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[plan.precision]
+    return ACCELERATE_NAMES[plan.precision]
 
 
-def _reopen(folder: RunFolder) -> None:
-    """Claim the folder of a run that goes on, or that was made for this process; TrainingError for any other."""
-    status = folder.read_state().status
-    if status not in RESUMABLE:
-        raise TrainingError(f"Only a stopped, interrupted or failed run can be resumed; {folder.name!r} is {status}.")
+def _reopen(folder: RunFolder) -> float | None:
+    """Claim the folder of a run that goes on, or that was made for this process; TrainingError for any other.
+
+    Returns the time at which this process was launched for it, None where a person started it.
+    """
+    refuse_live(folder)
+    state = folder.read_state()
+    if state.status not in RESUMABLE:
+        raise TrainingError(
+            f"Only a stopped, interrupted or failed run can be resumed; {folder.name!r} is {state.status}."
+        )
     folder.stop_request.unlink(missing_ok=True)
     rewind(folder.events, saved_epochs(folder))
+    return state.updated if state.status == "starting" else None
 
 
 def _wait_for_turn(stack: ExitStack, folder: RunFolder, reporter: Reporter, stop: Callable[[], bool]) -> None:

@@ -3,30 +3,30 @@
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 
 from explorer.data.report import DatasetReport
 from explorer.errors import TrainingError
-from explorer.evaluation.metrics import losses, scores
+from explorer.evaluation.metrics import losses, predictions, report, scores
 from explorer.models.backbone import Model
 from explorer.models.loading import load_model
 from explorer.models.onnx import export_onnx
 from explorer.models.source import TrainedFrom
-from explorer.training.baseline import frozen_features, measure_baseline
+from explorer.training.baseline import frozen_features, measure_baseline, share_head, start_head
 from explorer.training.batches import AugmentedInputs, CachedInputs
 from explorer.training.cache import PrefixCache, build_cache, cache_key, finish_cache, plan_layout, weights_key
 from explorer.training.checkpoints import kept_bytes, save_checkpoint
+from explorer.training.curves import write_csv, write_html
 from explorer.training.examples import Examples, check_disk, read_examples
 from explorer.training.loop import Stopped, Trainer
-from explorer.training.plan import Plan
-from explorer.training.probe import share_head, start_head
-from explorer.training.results import final_metrics, write_results
+from explorer.training.plan import ACCELERATE_NAMES, CACHE_PRECISIONS, Plan
+from explorer.training.runs.events import epochs_of, read_events
 from explorer.training.runs.folder import RunFolder, write_json
 from explorer.training.runs.options import Options
 from explorer.training.runs.reporter import Reporter
@@ -35,6 +35,7 @@ from explorer.training.runs.snapshots import (
     keep_epoch,
     kept_epochs,
     load_saved,
+    load_tensors,
     save_best,
     save_epoch,
     save_last,
@@ -77,7 +78,7 @@ class Work:
             save_last(self.folder, self.trainer.weights())
         self.accelerator.wait_for_everyone()  # the main process may still be writing the best weights
         if self.folder.best.is_file():
-            self.trainer.load_weights(load_file(self.folder.best))
+            self.trainer.load_weights(load_tensors(self.folder.best))
         logits = self.trainer.logits(self.val_inputs)
         metrics = self._save(logits, status) if self.main else {}
         self.accelerator.wait_for_everyone()
@@ -203,9 +204,9 @@ class Work:
             if self.plan.keeps(epoch):
                 keep_epoch(self.folder, epoch, self.trainer.weights())
             save_epoch(self.folder, self.saved, self.trainer.weights(), self.trainer.state())
-        self._tell(epoch, step.lr, val, time.perf_counter() - began)
+        self._report_epoch(epoch, step.lr, val, time.perf_counter() - began)
 
-    def _tell(self, epoch: int, lr: float, val: dict[str, float], seconds: float) -> None:
+    def _report_epoch(self, epoch: int, lr: float, val: dict[str, float], seconds: float) -> None:
         rate = len(self.examples.train_images) / self.trainer.last_seconds
         left = (self.plan.epochs - epoch) * seconds
         values = {"epoch": epoch, "seconds": seconds, "images_per_second": rate, "seconds_left": left, "lr": lr}
@@ -215,20 +216,43 @@ class Work:
         self.reporter.epoch(values)
         self.reporter.update(epoch=epoch, images_per_second=rate, seconds_left=left)
 
+    def _plan_as_carried_out(self) -> Plan:
+        """The plan with what its settings auto came to."""
+        cached = self.val_inputs.cache.layout.dtype
+        names = {name: precision for precision, name in ACCELERATE_NAMES.items()}
+        settings = {"precision": names[str(self.accelerator.mixed_precision)]}
+        if cached in CACHE_PRECISIONS:  # pixels are kept as bytes
+            settings["cache_precision"] = cached
+        return replace(self.plan, **settings)
+
+    def _write_results(self, logits: np.ndarray) -> None:
+        """The curves and every prediction in the run's folder; logits (n, classes) of validation."""
+        events, examples = read_events(self.folder.events), self.examples
+        write_csv(self.folder.path / "epochs.csv", epochs_of(events))
+        write_html(self.folder.path / "curves.html", self.folder.name, events, self.saved.baseline)
+        rows = predictions(logits, examples.val_labels, examples.val_items, examples.report.class_names)
+        write_json(self.folder.predictions, rows)
+
     def _save(self, logits: np.ndarray, status: str) -> dict[str, Any]:
         """Write all files for the best weights, which are loaded; logits (n, classes) of validation."""
-        metrics = final_metrics(logits, self.examples, self.saved)
-        write_results(self.folder, logits, self.examples, self.saved)
+        metrics = {
+            **report(logits, self.examples.val_labels, self.examples.report.class_names),
+            "best_epoch": self.saved.best_epoch,
+            "baseline": dict(self.saved.baseline),
+            "knn_accuracy": self.saved.knn_accuracy,
+        }
+        self._write_results(logits)
         checkpoint, whole, size = Path(self.options.checkpoint), self.split.whole, self.split.size
+        plan = self._plan_as_carried_out()
         origin = TrainedFrom(self.options.model, Path(self.options.data).name, self.folder.name)
         epochs = kept_epochs(self.folder)
-        save_checkpoint(checkpoint, whole, self.model, size, self.plan, self.examples, metrics, origin, epochs)
+        save_checkpoint(checkpoint, whole, self.model, size, plan, self.examples, metrics, origin, epochs)
         if self.options.onnx:
             export_onnx(whole, checkpoint / "model.onnx", size)
         write_json(self.folder.metrics, metrics)
         if status == "finished":
             for path in (self.folder.cache, self.folder.epochs):
                 shutil.rmtree(path, ignore_errors=True)
-        self.reporter.emit("end", status=status)
         self.reporter.update(status=status, phase="", progress=1.0, seconds_left=None, checkpoint=str(checkpoint))
+        self.reporter.emit("end", status=status)
         return metrics

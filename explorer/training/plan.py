@@ -12,6 +12,7 @@ from explorer.errors import PlanError
 AUGMENTATIONS = ("none", "flip", "full")
 HEADS = ("probe", "random")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+ACCELERATE_NAMES = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 CACHE_PRECISIONS = ("auto", "float32", "float16")
 # What trains steadily on sets of a few hundred to a few thousand photos: a fresh head alone can take large steps;
 # the more pretrained weights move, the smaller the steps must be.
@@ -33,7 +34,7 @@ class Plan:
     lr: float | None = _setting(None, "peak learning rate; default 5e-3 for head, 5e-4 for last-N, 2e-4 for all")
     layer_decay: float | None = _setting(None, "learning rate of each layer relative to the one above; default 0.75")
     warmup: float = _setting(0.1, "share of all steps in which the learning rate rises, before its cosine fall")
-    batch_size: int = _setting(32, "images a step, over all processes together")
+    batch_size: int = _setting(32, "images per step, over all processes together")
     weight_decay: float = _setting(0.05, "AdamW's weight decay, on matrices only")
     label_smoothing: float = _setting(0.0, "share of each target spread over all classes")
     class_weights: bool = _setting(False, "weigh classes by the inverse of their counts")
@@ -67,6 +68,15 @@ class Plan:
         """All settings as plain values, ready for JSON."""
         return asdict(self)
 
+    def used(self) -> dict[str, Any]:
+        """The settings that take part in a training: those that are set, and of use with the others."""
+        unused = {
+            "mixup": self.augmentation != "full" or not self.mixup,
+            "cache_precision": self.full_passes,
+            "layer_decay": self.train == "head",
+        }
+        return {key: value for key, value in asdict(self).items() if value is not None and not unused.get(key)}
+
     def resolved(self) -> "Plan":
         """The same plan with lr and layer_decay filled in."""
         lr = LEARNING_RATES[self.train.split("-")[0]] if self.lr is None else self.lr
@@ -95,7 +105,7 @@ class Plan:
 
     @property
     def views(self) -> int:
-        """Cached views an image: itself, and with flip its mirror image."""
+        """Cached views per image: itself, and with flip its mirror image."""
         return 2 if self.augmentation == "flip" else 1
 
 

@@ -1,4 +1,4 @@
-"""A model cut in two: the frozen prefix, run once an image, and the suffix that is trained on what the prefix gave."""
+"""A model cut in two: the frozen prefix, run once per image, and the suffix that is trained on what the prefix gave."""
 
 from collections.abc import Iterator
 from typing import Any

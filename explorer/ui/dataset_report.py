@@ -17,7 +17,7 @@ from explorer.errors import DataError, ImageError
 from explorer.ui.messages import plain
 from explorer.ui.widgets import facts
 
-SAMPLES = 5  # pictures a class
+SAMPLES = 5  # pictures per class
 PICTURED = 60  # classes that are shown with pictures
 LISTED = 100  # files left out that are named
 GROUPS = 12  # groups of copies that are shown
@@ -71,7 +71,7 @@ def _groups(count: int) -> str:
 
 
 def _classes(report: DatasetReport) -> None:
-    """One row a class: its count as a bar and a few of its images."""
+    """One row per class: its count as a bar and a few of its images."""
     most = max(report.counts().values())
     columns: dict[str, Any] = {
         "Images": st.column_config.ProgressColumn(min_value=0, max_value=most, format="%d", width="medium"),
@@ -124,10 +124,18 @@ def show_passed_over(report: DatasetReport) -> None:
 def show_left_out(files: Sequence[tuple[str, str]], expanded: bool = False) -> None:
     """Each file that could not be used, and why."""
     with st.expander(f"Left out: {_counted(len(files), 'file')}", expanded=expanded):
-        lines = [f"- **{plain(name)}**: {plain(reason)}" for name, reason in files[:LISTED]]
+        lines = [f"- {left_out_line(name, reason)}" for name, reason in files[:LISTED]]
         if len(files) > LISTED:
             lines.append(f"- and {len(files) - LISTED:,} more")
         st.markdown("\n".join(lines))
+
+
+def left_out_line(name: str, reason: str) -> str:
+    """The file and what is wrong with it, named once: reasons name the file themselves, or don't."""
+    for named in (f"'{name}'", f"'{name.rsplit('/', 1)[-1]}'", name):
+        if reason.startswith(named):
+            return f"**{plain(name)}**{plain(reason.removeprefix(named))}"
+    return f"**{plain(name)}**: {plain(reason)}"
 
 
 def _copies(report: DatasetReport) -> None:

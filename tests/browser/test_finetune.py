@@ -75,7 +75,7 @@ def test_curves_grow_in_place_survive_a_reload_and_end_in_attention(page, app, a
     expect(page.get_by_text("Untrained classifier")).to_be_visible(timeout=TRAINING)
     wait_for_epochs(page, 3, 3)
     expect(
-        page.get_by_text(re.compile(r"Training, epoch \d+ of 1000 · [\d,]+ images a second · .+ left"))
+        page.get_by_text(re.compile(r"Training, epoch \d+ of 1000 · [\d,]+ images per second · .+ left"))
     ).to_be_visible()
 
     for toolbar, legend in page.wait_for_function(LEGENDS).json_value():

@@ -1,6 +1,7 @@
 """The Evaluate page without a browser: what it makes of images, zips and models."""
 
 import csv
+import hashlib
 import io
 import json
 import shutil
@@ -12,8 +13,11 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRe
 
 from explorer import paths
 from explorer.errors import DataError, ModelError
+from explorer.training.seen import SEEN
+from explorer.ui.dataset_report import left_out_line
 from explorer.ui.datasets import uploads_folder
-from explorer.ui.evaluate.data import as_csv, class_names, evaluated, knowing
+from explorer.ui.evaluate.data import as_csv, checkpoints_with_classes, class_names, evaluated
+from explorer.ui.evaluate.result import counts_line, seen_line
 from explorer.ui.evaluate.uploads import GONE, Given, keep, recall, remember, zips_before
 from explorer.ui.view_settings import DEFAULTS, default_layer
 from tests.app import open_app, sentences
@@ -88,7 +92,8 @@ def test_for_unknown_classes_the_checkpoint_that_knows_them_is_named(tmp_path):
     (note,) = app.info
     assert "predicted but not scored" in note.value
     assert note.value.endswith(" To score them, pick **animals** in the sidebar.")
-    assert knowing(["one"]) == ["digits"] and knowing(["ox"]) == knowing([]) == []
+    assert checkpoints_with_classes(["one"]) == ["digits"]
+    assert checkpoints_with_classes(["ox"]) == checkpoints_with_classes([]) == []
 
 
 def test_a_zip_of_images_alone_is_predicted(model, tmp_path):
@@ -133,6 +138,49 @@ def test_uploads_are_found_again_by_name_until_they_are_gone():
     for name in (archive.name, "0" * 16, "../" + photos.name, ""):
         with pytest.raises(DataError, match=GONE):
             recall(name)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\x00", b"[" * 100_000, b'{"zip": 1, "files": [["a", "\\u0000"]]}', b"null"]
+)
+def test_a_damaged_list_of_uploads_is_gone(content):
+    (uploads_folder() / "0123456789abcdef.given").write_bytes(content)
+    with pytest.raises(DataError, match=GONE):
+        recall("0123456789abcdef")
+
+
+def test_what_was_evaluated_is_counted(model, tmp_path):
+    path = digits_zip(tmp_path / "other.zip", per_class=1, names=("zero", "zebra"))
+    assert counts_line(*evaluated(model, Given(zip=("other.zip", path)))) == "Evaluated: 2 images, 1 of them scored."
+    flat = write_zip(tmp_path / "flat.zip", {"1.png": picture(1), "2.png": b"no image"})
+    line = counts_line(*evaluated(model, Given(zip=("flat.zip", flat))))
+    assert line == "Evaluated: 1 image, none of them scored; 1 left out."
+    photos = keep([upload("a.png", picture(1)), upload("broken.png", b"no image")])
+    assert counts_line(*evaluated(model, photos)) == "Evaluated: 1 image; 1 left out."
+    sides = {"train/one/1.png": picture(1), "train/two/1.png": picture(2), "val/one/1.png": picture(3)}
+    both = write_zip(tmp_path / "both.zip", {**sides, "val/two/1.png": picture(4)})
+    line = counts_line(*evaluated(model, Given(zip=("both.zip", both))))
+    assert line.endswith("only the validation side counts, 2 of 4 images.")
+
+
+def test_what_is_wrong_with_a_file_is_said_once():
+    assert left_out_line("a.png", "'a.png' is empty.") == r"**a.png** is empty."
+    assert left_out_line("b/a.png", "The image is empty.") == "**b/a.png**: The image is empty."
+
+
+def test_images_of_the_training_and_validation_are_counted_in_a_warning(model, tmp_path):
+    shas = {name: hashlib.sha256(picture(number)).hexdigest() for number, name in enumerate("abc")}
+    content = {"train": [shas["a"][:16]], "val": [shas["b"][:16], shas["a"][:16]]}
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / SEEN).write_text(json.dumps(content))
+    source = str(tmp_path / "made")
+    given = keep([upload(f"{name}.png", picture(number)) for number, name in enumerate("abc")])
+    line = seen_line(source, *evaluated(model, given))
+    assert line.startswith("The model knows 2 of these 3 images already: 1 in its training and 1 in its validation.")
+    folders = write_zip(tmp_path / "x.zip", {"one/a.png": picture(0), "two/c.png": picture(2)})
+    line = seen_line(source, *evaluated(model, Given(zip=("x.zip", folders))))
+    assert line.startswith("The model knows 1 of these 2 images already: 1 in its training.")
+    assert seen_line(str(tmp_path / "none"), *evaluated(model, given)) == ""
 
 
 @pytest.mark.usefixtures("checkpoints")

@@ -26,7 +26,7 @@ from explorer.training.runs.options import Options, read_config, write_config
 from explorer.ui.finetune.downloads import model_zip
 from explorer.ui.finetune.plan import cost_line
 from explorer.ui.finetune.runs import trained_words
-from explorer.ui.finetune.train import progress_line, thinned
+from explorer.ui.finetune.train import progress_line, starting_line, thinned
 from explorer.ui.scores import confusion_figure, most_confused
 from tests.digits import digit_files
 from tests.training.runs.test_jobs import wait_for
@@ -253,7 +253,7 @@ def test_a_damaged_run_hides_no_other_and_can_be_deleted(runs):
         (make_run(runs, name, status="finished").path / file).write_text(content)
     app = show("good", "runs")
     assert sorted(app.dataframe[0].value["Run"]) == ["bad", "good", "odd", "worn"]
-    assert "state.json of the run 'bad' can't be read" in words(show("bad").error)
+    assert "state.json of the run 'bad' is damaged" in words(show("bad").error)
     app.selectbox(key="run_to_delete").set_value("odd").run()
     app.button(key="delete_run").click().run()
     assert not (runs / "odd").exists() and (runs / "bad").exists()
@@ -261,14 +261,14 @@ def test_a_damaged_run_hides_no_other_and_can_be_deleted(runs):
 
 def test_progress_line_tells_epoch_speed_and_time():
     state = State("running", "training", epoch=2, epochs=10, images_per_second=123.4, seconds_left=200)
-    assert progress_line(state) == "Training, epoch 3 of 10 · 123 images a second · 3 min left"
+    assert progress_line(state) == "Training, epoch 3 of 10 · 123 images per second · 3 min left"
     assert progress_line(State("running", "training", epochs=10)) == "Training, epoch 1 of 10"
     assert progress_line(State("running", "training", epoch=10, epochs=10, seconds_left=0)).endswith("epoch 10 of 10")
     assert progress_line(State("running", "reading")) == "Reading the images"
     assert progress_line(State("running", "reading", progress=0.4)) == "Reading the images · 40% of them"
     caching = State("running", "caching", progress=0.25, images_per_second=50, seconds_left=30)
     assert progress_line(caching) == (
-        "Running the frozen blocks, once an image · 25% of them · 50 images a second · 30 s left"
+        "Running the frozen blocks, once per image · 25% of them · 50 images per second · 30 s left"
     )
 
 
@@ -276,7 +276,12 @@ def test_progress_line_tells_epoch_speed_and_time():
 def test_a_run_that_starts_says_what_takes_its_time(runs):
     make_run(runs, "new", status="starting")
     (bar,) = show("new").get("progress")
-    assert bar.proto.text == "Starting the training: loading PyTorch takes a few seconds"
+    assert bar.proto.text.startswith("Starting the training process, which loads PyTorch first")
+
+
+def test_while_the_process_starts_the_seconds_are_counted():
+    assert starting_line(0.2) == "Starting the training process, which loads PyTorch first"
+    assert starting_line(12.3).endswith("loads PyTorch first · 12 s so far")
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,16 @@ import pytest
 import timm
 import torch
 
+from explorer.data.datasets import read_dataset
 from explorer.data.report import DatasetReport
 from explorer.models.loading import load_model
 from explorer.models.onnx import export_onnx
 from explorer.models.source import ModelSource, TrainedFrom
-from explorer.training.checkpoints import hub_id, model_card, save_checkpoint
+from explorer.training.checkpoints import hub_id, in_markdown, model_card, save_checkpoint
 from explorer.training.examples import Examples
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
+from explorer.training.seen import read_seen
 from tests.tiny import tiny_model
 from tests.training_help import make_dataset, make_model
 
@@ -123,6 +125,36 @@ def test_card_tells_base_data_plan_and_quality(checkpoint):
     assert "num_classes" not in json.loads((checkpoint / "config.json").read_text())["model_args"]
 
 
+def test_the_card_lists_only_what_was_used(checkpoint):
+    settings = Plan("last-1", mixup=0.4).used()
+    assert (
+        "mixup" not in settings and "early_stopping" not in settings and "layer_decay" not in Plan().resolved().used()
+    )
+    full = Plan("last-1", augmentation="full", mixup=0.4).used()
+    assert full["mixup"] == 0.4 and "cache_precision" not in full
+    assert "mixup" not in Plan(augmentation="full", mixup=0.0).used()
+    card = (checkpoint / "README.md").read_text()
+    assert (
+        "| precision | float32 |" in card and "| cache_precision | float32 |" in card and "| new_head | probe |" in card
+    )
+    assert "mixup" not in card and "auto" not in card
+
+
+def test_names_of_classes_are_no_markup_in_the_card():
+    assert in_markdown("a|b\n<img> *c*") == r"a\|b \<img\> \*c\*"
+
+
+def test_a_checkpoint_knows_the_photos_it_was_made_with_and_those_of_its_base(checkpoint, data, tmp_path):
+    report = read_dataset(data)
+    seen = read_seen(str(checkpoint))
+    assert (len(seen.train), len(seen.val)) == (15, 3)
+    assert seen.count([item.sha for item in report.items]) == (15, 3)
+    assert seen.count(["0" * 64]) == (0, 0) and read_seen(str(checkpoint / "epochs" / "001")) == seen
+    other = make_dataset(tmp_path / "other", per_class=4, classes=("red", "green"))
+    result = finetune(other, str(checkpoint), Plan(epochs=1), tmp_path / "runs" / "next", progress=False)
+    assert seen.train < read_seen(str(result.checkpoint)).train
+
+
 @pytest.mark.slow
 def test_onnx_gives_the_same_logits_for_any_batch(checkpoint, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -152,7 +184,7 @@ def test_files_have_the_rights_of_any_new_file(checkpoint, tmp_path):
     rights = (tmp_path / "new").stat().st_mode
     run = checkpoint.parents[1] / "runs" / "mine"
     files = [*checkpoint.iterdir(), *run.glob("*.safetensors")]
-    assert len(files) == 5 and {path.stat().st_mode for path in files} == {rights}
+    assert len(files) == 6 and {path.stat().st_mode for path in files} == {rights}
 
 
 def test_an_old_checkpoint_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
-"""The log of a run, one JSON object a line: appended by the trainer, followed by everyone else.
+"""The log of a run, one JSON object per line: appended by the trainer, followed by everyone else.
 
-Types of events: "start" (names, counts), "baseline" (metrics before the first epoch), "step" (epoch, step, loss, lr),
-"epoch" (epoch, seconds, images_per_second, seconds_left, lr, best, and train_ and val_ loss, accuracy, f1_macro,
-f1_weighted), "end" (status). Epochs and steps count from 1; steps go on counting over the epochs.
+Types of events: "phase" (a phase that is over, its seconds), "start" (counts), "baseline" (metrics before the first
+epoch), "step" (epoch, step, loss, lr), "epoch" (epoch, seconds, images_per_second, seconds_left, lr, best, and train_
+and val_ loss, accuracy, f1_macro, f1_weighted), "end" (status). Epochs and steps count from 1; steps go on counting
+over the epochs.
 """
 
 import json
@@ -10,6 +11,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from explorer.training.runs.records import is_event
 
 
 class EventLog:
@@ -27,7 +30,7 @@ class EventLog:
 
 
 class EventReader:
-    """Follows a log that grows: each read parses only what was added.
+    """Follows a log that grows: each read parses only what was added. `damaged` counts lines that are no events.
 
     A resumed run writes its log anew, without the epoch that was not finished, and goes on: then all of it is read
     again. Every line tells its time, so the last line read is at its place only where all lines before it are, too.
@@ -39,6 +42,7 @@ class EventReader:
 
     def _forget(self) -> None:
         self._events: list[dict[str, Any]] = []
+        self.damaged = 0
         self._end = 0
         self._last = b""
 
@@ -55,10 +59,21 @@ class EventReader:
             whole, newline, _ = file.read().rpartition(b"\n")
         if newline:
             lines = whole.split(newline)
-            self._events = [*self._events, *map(json.loads, lines)]
+            found = [event for event in map(_event, lines) if event is not None]
+            self._events = [*self._events, *found]
+            self.damaged += len(lines) - len(found)
             self._end += len(whole + newline)
             self._last = lines[-1] + newline
         return self._events
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """The event of a line; None where it was cut or holds something else."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if is_event(value) else None
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
@@ -75,7 +90,7 @@ def rewind(path: Path, epoch: int) -> None:
 
 
 def epochs_of(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The epoch events alone, without their type and time: one row an epoch."""
+    """The epoch events alone, without their type and time: one row per epoch."""
     return [
         {key: value for key, value in event.items() if key not in ("type", "time")}
         for event in events

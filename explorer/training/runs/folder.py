@@ -3,16 +3,23 @@
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path, PurePath
 from typing import Any
 
-import psutil
-
 from explorer.errors import TrainingError
+from explorer.training.runs.process import is_alive, process_start
+from explorer.training.runs.records import NUMBER, PROCESS, fits
 
 ACTIVE = ("starting", "queued", "running")
+ENDED = ("finished", "stopped", "failed", "interrupted")
 CHECKS = ("", "reading", "loading")  # phases in which data, model and plan are checked, and nothing is learnt yet
+LARGEST_FILE = 2**26  # bytes of a JSON file of a run; one of 100,000 predictions has a quarter of it
+STATE = {
+    "status": str, "phase": str, "place": (int, None), "progress": NUMBER, "epoch": int, "epochs": int,
+    "images_per_second": (*NUMBER, None), "seconds_left": (*NUMBER, None), "error": (str, None),
+    "checkpoint": (PurePath, None), "updated": NUMBER,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class State:
     error: str | None = None
     checkpoint: str | None = None
     pid: int | None = None
-    process_started: float | None = None  # with the pid this names one process for good: pids come back
+    process_started: str | None = None  # process_start(pid), which names one process for good: pids come back
     updated: float = 0.0
 
     @property
@@ -71,12 +78,12 @@ class RunFolder:
         if not self.state.is_file() or self.resume.exists():
             return False
         state = self.read_state()
-        return state.status == "failed" and state.phase in CHECKS
+        return state.status in ("failed", "interrupted") and state.phase in CHECKS
 
     def write_state(self, state: State) -> State:
         """Write state.json, stamped with this process and the time; returns what was written."""
-        me = psutil.Process()
-        state = replace(state, pid=me.pid, process_started=me.create_time(), updated=time.time())
+        me = os.getpid()
+        state = replace(state, pid=me, process_started=process_start(me), updated=time.time())
         write_json(self.state, asdict(state))
         return state
 
@@ -93,13 +100,20 @@ class RunFolder:
     def _written_state(self) -> State:
         if not self.state.is_file():
             raise TrainingError(f"There is no run named {self.name!r} in {self.path.parent}.")
-        try:
-            state = State(**read_json(self.state))
-        except TypeError as error:
-            raise TrainingError(f"state.json of the run {self.name!r} is damaged ({error}).") from error
+        state = as_state(read_json(self.state))
+        if state is None:
+            raise TrainingError(f"state.json of the run {self.name!r} is damaged: delete the run.")
         if state.status == "starting" and self.process.is_file():
-            state = replace(state, **read_json(self.process))  # the trainer hasn't written anything itself yet
+            state = replace(state, **self._launched())  # the trainer hasn't written anything itself yet
         return state
+
+    def _launched(self) -> dict[str, Any]:
+        """The process that was started for the run, as fields of State; none where process.json is damaged."""
+        try:
+            process = read_json(self.process)
+        except TrainingError:
+            process = None
+        return {key: process[key] for key in PROCESS} if process and fits(process, PROCESS) else {}
 
     def _last_words(self) -> str:
         """Why a process may be gone: the last line it logged if it was an error, else that it was killed."""
@@ -109,15 +123,14 @@ class RunFolder:
         return "The training process is gone: it was killed, or the machine ran out of memory or was restarted."
 
 
-def is_alive(pid: int | None, started: float | None) -> bool:
-    """Whether that very process still runs; a zombie waits only to be counted."""
-    if pid is None or started is None:
-        return False
-    try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def as_state(value: Any) -> State | None:
+    """The State of what state.json holds, None where that is none; settings of other releases are passed over."""
+    known = {field.name for field in fields(State)}
+    if not isinstance(value, dict) or value.get("status") not in (*ACTIVE, *ENDED):
+        return None
+    given = {key: part for key, part in value.items() if key in known}
+    state = State(**given)
+    return state if fits(asdict(state), STATE) and 0 <= state.progress <= 1 else None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -132,8 +145,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file; raises TrainingError for a file that is missing or damaged."""
+    """The value of a JSON file of a run; raises TrainingError for one that is missing, damaged or too large."""
+    where = f"{path.name} of the run {path.parent.name!r}"
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise TrainingError(f"{where} is too large to be what a run writes.")
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{path.name} of the run {path.parent.name!r} can't be read ({error}).") from error
+    except OSError as error:
+        raise TrainingError(f"{where} can't be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:  # no text, no JSON, or nested without end
+        raise TrainingError(f"{where} is damaged: it holds no JSON.") from error

@@ -6,11 +6,9 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from explorer import paths
 from explorer.errors import ExplorerError, TrainingError
@@ -18,32 +16,41 @@ from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs.events import read_events
 from explorer.training.runs.folder import RunFolder, State, read_json, write_json
-from explorer.training.runs.options import (
-    Options,
-    create_run,
-    default_checkpoint,
-    new_options,
-    read_config,
-)
+from explorer.training.runs.options import Options, create_run, default_checkpoint, new_options, read_config
+from explorer.training.runs.process import process_start
+from explorer.training.runs.queue import refuse_live
+from explorer.training.runs.records import PREDICTIONS, fits, is_metrics
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run as a list shows it; metrics is None before the end, plan and options where they can't be read."""
+    """One run as a list shows it; metrics is None before the end, plan and options where they can't be read.
+
+    damage: a sentence about what can't be read of it.
+    """
 
     folder: RunFolder
     state: State
-    options: Options | None
-    plan: Plan | None
-    metrics: dict[str, Any] | None
+    options: Options | None = None
+    plan: Plan | None = None
+    metrics: dict[str, Any] | None = None
+    damage: str | None = None
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        """Its folder's, escaped where that is no text."""
+        return self.folder.name.encode(errors="backslashreplace").decode()
 
     def events(self) -> list[dict[str, Any]]:
         """All events so far."""
         return read_events(self.folder.events)
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """What predictions.json holds; TrainingError where it is missing or damaged."""
+        rows = read_json(self.folder.predictions)
+        if not fits(rows, PREDICTIONS):
+            raise TrainingError(f"predictions.json of the run {self.name!r} is damaged: it holds no predictions.")
+        return rows
 
 
 def start(
@@ -60,7 +67,7 @@ def start(
     """Write a run's config.json and start its process, which outlives this one; returns its folder.
 
     stored: the folder of the data as read already (see explorer.data.store).
-    Raises TrainingError for a name that can't be used or is taken. What goes wrong later is told by the run's state.
+    Raises TrainingError for a name that can't be used or is taken. What goes wrong later stands in the run's state.
     """
     folder = RunFolder(run_path(name, runs))
     options = new_options(folder, data, ModelSource.of(model), stored=stored, onnx=onnx, tensorboard=tensorboard)
@@ -80,6 +87,9 @@ def resume(name: str, runs: Path | None = None) -> RunFolder:
     run = read_run(name, runs)
     if run.state.active or run.state.status == "finished":
         raise TrainingError(f"The run {name!r} is {run.state.status}; only one that stopped early can be resumed.")
+    refuse_live(run.folder)
+    if run.options is None and run.damage:
+        raise TrainingError(f"The run {name!r} can't be resumed: {run.damage}")
     try:
         _launch(run.folder, replace(run.state, status="starting", error=None))
     except OSError as error:  # the disk that ended it may still be full
@@ -96,45 +106,56 @@ def stop(name: str, runs: Path | None = None) -> None:
 
 def delete(name: str, runs: Path | None = None) -> None:
     """Delete a run's folder, never its checkpoint; raises TrainingError while it is active."""
-    run = _read_damaged(run_path(name, runs))
+    run = _read(RunFolder(run_path(name, runs)))
     if run.state.active:
         raise TrainingError(f"The run {name!r} is {run.state.status}; stop it before deleting it.")
+    refuse_live(run.folder)
     while run.folder.path.is_dir():
         with suppress(FileNotFoundError):  # its process, which has just ended, may be taking its last file away
             shutil.rmtree(run.folder.path)
 
 
 def read_run(name: str, runs: Path | None = None) -> Run:
-    """One run; raises TrainingError where there is none of that name."""
+    """One run; raises TrainingError where there is none of that name, or its state is damaged."""
     folder = RunFolder(run_path(name, runs))
-    state = folder.read_state()
-    options = plan = None
-    if folder.config.is_file():
-        try:
-            options, plan = read_config(folder)
-        except ExplorerError:  # one damaged file must not hide the run: its state still tells, and it can be deleted
-            options = plan = None
-    metrics = read_json(folder.metrics) if folder.metrics.is_file() else None
-    return Run(folder, state, options, plan, metrics)
+    folder.read_state()
+    return _read(folder)
 
 
 def list_runs(runs: Path | None = None) -> list[Run]:
-    """All runs, newest first; one whose files are damaged as failed, so that it hides no other and can be deleted."""
+    """All runs, newest first; one whose files are damaged says so and hides no other."""
     runs = runs or paths.runs()
     if not runs.is_dir():
         return []
     found = [path for path in runs.iterdir() if (path / "state.json").is_file() and not path.is_symlink()]
     found.sort(key=lambda path: path.stat().st_ctime, reverse=True)
-    return [_read_damaged(path) for path in found]
+    return [_read(RunFolder(path)) for path in found]
 
 
-def _read_damaged(path: Path) -> Run:
+def _read(folder: RunFolder) -> Run:
+    """The run of a folder; a damaged file costs what it holds, a damaged state makes the run a failed one."""
     try:
-        return read_run(path.name, path.parent)
+        state = folder.read_state()
     except TrainingError as error:
-        if not (path / "state.json").is_file():
+        if not folder.state.is_file():
             raise
-        return Run(RunFolder(path), State("failed", error=str(error)), None, None, None)
+        return Run(folder, State("failed", error=str(error)), damage=str(error))
+    options = plan = metrics = damage = None
+    try:
+        if folder.config.is_file():
+            options, plan = read_config(folder)
+        if folder.metrics.is_file():
+            metrics = _read_metrics(folder)
+    except ExplorerError as error:
+        damage = str(error)
+    return Run(folder, state, options, plan, metrics, damage)
+
+
+def _read_metrics(folder: RunFolder) -> dict[str, Any]:
+    metrics = read_json(folder.metrics)
+    if not is_metrics(metrics):
+        raise TrainingError(f"metrics.json of the run {folder.name!r} is damaged: it holds no scores.")
+    return metrics
 
 
 def run_path(name: str, runs: Path | None = None) -> Path:
@@ -163,14 +184,15 @@ def free_name(data: str | Path, train: str, runs: Path | None = None) -> str:
 
 
 def _launch(folder: RunFolder, state: State) -> None:
-    """Start the process that does what config.json says, from the last finished epoch on; its words go into log.txt.
+    """Start the process that does what config.json says, from the last finished epoch on; its output goes to log.txt.
 
-    It has a session of its own, so that it outlives the server that started it.
+    It has a session of its own, so that it outlives the server that started it. Until process.json names it, the run
+    counts as this process's.
     """
     runs = folder.path.parent.resolve()
-    write_json(folder.state, asdict(state))
     folder.process.unlink(missing_ok=True)
     folder.stop_request.unlink(missing_ok=True)
+    folder.write_state(state)
     with folder.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "explorer", "finetune", "--resume", "--name", folder.name, "--runs", str(runs)],
@@ -180,9 +202,8 @@ def _launch(folder: RunFolder, state: State) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    started = psutil.Process(process.pid).create_time()
     try:
-        write_json(folder.process, {"pid": process.pid, "process_started": started})
+        write_json(folder.process, {"pid": process.pid, "process_started": process_start(process.pid)})
     except OSError:
         process.kill()  # no one could watch it
         raise

@@ -2,7 +2,7 @@
 
 import shutil
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from explorer import paths
@@ -10,7 +10,14 @@ from explorer.errors import TrainingError
 from explorer.models import registry
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import RunFolder, read_json, write_json
+from explorer.training.runs.folder import RunFolder, State, read_json, write_json
+from explorer.training.runs.records import fits
+
+_SOURCE = {"source": PurePath, "arch": (str, None), "num_heads": (int, None), "grid": (str, None)}
+_OPTIONS = {
+    "data": PurePath, "model": _SOURCE, "checkpoint": PurePath, "onnx": bool, "tensorboard": bool,
+    "stored": (PurePath, None),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,21 +66,23 @@ def new_options(
 
 
 def create_run(folder: RunFolder, options: Options, plan: Plan) -> None:
-    """Make the folder of a new run with its config.json; a run that was refused gives up its name.
+    """Make the folder of a new run with its state and config.json; a run that was refused gives up its name.
 
-    Raises TrainingError for a name that a run or checkpoint has, and for a folder that holds other files.
+    The state comes first, so that a folder without one is never a run whose process was killed just then. Raises
+    TrainingError for a name that a run or checkpoint has, and for a folder that holds other files.
     """
     if folder.refused:
         shutil.rmtree(folder.path)
     if folder.state.is_file():
         raise TrainingError(f"There is already a run named {folder.name!r}; choose another name or resume it.")
     there = folder.path.exists()
-    if there and any(folder.path.iterdir()):
+    if there and any(not path.name.startswith(".state.json.") for path in folder.path.iterdir()):
         raise TrainingError(f"The folder {folder.path} holds other files: name a new folder for the run.")
     target = Path(options.checkpoint)
     if target.exists():  # training must not end by overwriting one
         raise TrainingError(f"There is already a checkpoint named {target.name!r}; choose another name or delete it.")
     folder.path.mkdir(parents=True, exist_ok=there)
+    folder.write_state(State("starting", epochs=plan.epochs))
     write_config(folder, options, plan)
 
 
@@ -83,17 +92,20 @@ def write_config(folder: RunFolder, options: Options, plan: Plan) -> None:
 
 def read_config(folder: RunFolder) -> tuple[Options, Plan]:
     """What a run was started with; raises TrainingError where that isn't recorded."""
-    config = read_json(folder.config)
-    try:
-        plan, options = Plan.from_dict(config.pop("plan")), _with_model(config)
-        return Options(**{**options, "model": ModelSource(**options["model"])}), plan
-    except (KeyError, TypeError, AttributeError) as error:
-        raise TrainingError(f"config.json of the run {folder.name!r} is damaged ({error}).") from error
+    config = _filled(read_json(folder.config))
+    if not fits(config, _OPTIONS | {"plan": {}}):
+        raise TrainingError(f"config.json of the run {folder.name!r} is damaged: it holds no options.")
+    source = ModelSource(**{key: config["model"][key] for key in _SOURCE})
+    options = {key: config[key] for key in _OPTIONS}
+    return Options(**{**options, "model": source}), Plan.from_dict(config["plan"])
 
 
-def _with_model(config: dict[str, Any]) -> dict[str, Any]:
-    """The same with the model's settings below "model"; up to release 0.1.0 they stood beside it."""
-    if isinstance(config["model"], dict):
+def _filled(config: Any) -> Any:
+    """The same with what earlier releases left out; up to 0.1.0 the model's settings stood beside "model"."""
+    if not isinstance(config, dict):
         return config
-    beside = {name: config.pop(name) for name in ("arch", "num_heads", "grid") if name in config}
-    return {**config, "model": {"source": config["model"], **beside}}
+    config = {"onnx": False, "tensorboard": False, "stored": None, **config}
+    if isinstance(config.get("model"), str):
+        beside = {name: config.get(name) for name in ("arch", "num_heads", "grid")}
+        config["model"] = {"source": config["model"], **beside}
+    return config

@@ -1,15 +1,18 @@
 """One training job at a time on a machine: a line of tickets, and a lock that the system lets go of when a job dies."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 from filelock import FileLock, Timeout
 
 from explorer import paths
-from explorer.training.runs.folder import is_alive, read_json, write_json
+from explorer.errors import TrainingError
+from explorer.training.runs.folder import RunFolder, read_json, write_json
+from explorer.training.runs.process import is_alive, process_start
+from explorer.training.runs.records import TICKET, fits
 
 POLL = 0.3  # seconds
 
@@ -41,27 +44,44 @@ class MachineQueue:
 
     def place(self, run: Path) -> int | None:
         """How many jobs stand before that run: 0 where it is running or about to, None where it isn't in the line."""
-        runs = [Path(read_json(ticket)["run"]) for ticket in self._line()]
+        runs = list(self._line().values())
         return runs.index(run.resolve()) if run.resolve() in runs else None
 
     def _take_ticket(self, run: Path) -> Path:
-        me = psutil.Process()
+        me = os.getpid()
         with FileLock(self.folder / "tickets.lock"):  # so that tickets appear in the order of their times
-            ticket = self.folder / f"{time.time_ns():020d}-{me.pid}.json"
-            write_json(ticket, {"run": str(run.resolve()), "pid": me.pid, "process_started": me.create_time()})
+            ticket = self.folder / f"{time.time_ns():020d}-{me}.json"
+            write_json(ticket, {"run": str(run.resolve()), "pid": me, "process_started": process_start(me)})
         return ticket
 
-    def _line(self) -> list[Path]:
-        """Tickets of living processes in order of arrival; those of dead ones are thrown away."""
+    def _line(self) -> dict[Path, Path]:
+        """{ticket: its run} of living processes in order of arrival; those of dead ones are thrown away."""
         with FileLock(self.folder / "tickets.lock"):
-            living = []
+            living = {}
             for ticket in sorted(self.folder.glob("[0-9]*.json")):
-                holder = read_json(ticket)
-                if is_alive(holder["pid"], holder["process_started"]):
-                    living.append(ticket)
-                else:
+                run = _run_of(ticket)
+                if run is None:
                     ticket.unlink(missing_ok=True)
+                else:
+                    living[ticket] = run
         return living
+
+
+def refuse_live(folder: RunFolder) -> None:
+    """Raise TrainingError where a living process of this machine works on that run, whatever its files say."""
+    if MachineQueue().place(folder.path) is not None:
+        raise TrainingError(f"A training process works on the run {folder.name!r}: wait until it ends, or end it.")
+
+
+def _run_of(ticket: Path) -> Path | None:
+    """The run that a ticket stands for; None where its process is gone, or it is no ticket."""
+    try:
+        holder = read_json(ticket)
+    except TrainingError:
+        return None
+    if not fits(holder, TICKET) or not is_alive(holder["pid"], holder["process_started"]):
+        return None
+    return Path(holder["run"])
 
 
 def _acquired(lock: FileLock) -> bool:

@@ -1,6 +1,7 @@
 """What a run keeps after every epoch, so that a killed one goes on to the same result as an unbroken one."""
 
 import os
+import pickle
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +12,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from explorer.errors import TrainingError
 from explorer.training.runs.folder import RunFolder
+
+READ_ERRORS = (  # what torch.load raises for damaged files, and what follows from files of another content
+    pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, IndexError, AttributeError,
+    TypeError, OSError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,25 @@ def save_last(folder: RunFolder, weights: dict[str, Tensor]) -> None:
 
 
 def load_saved(folder: RunFolder) -> tuple[Saved, dict[str, Tensor], dict[str, Any]]:
-    """(where training stands, weights, optimizer and schedule)."""
-    content = torch.load(folder.resume, weights_only=True)
-    weights, state = content.pop("weights"), content.pop("state")
-    return Saved(**content), weights, state
+    """(where training stands, weights, optimizer and schedule); TrainingError where resume.pt is damaged."""
+    try:
+        content = torch.load(folder.resume, map_location="cpu", weights_only=True)
+        weights, state = content.pop("weights"), content.pop("state")
+        return Saved(**content), weights, state
+    except READ_ERRORS as error:
+        raise TrainingError(_damaged(folder.resume)) from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of one of the run's safetensors files; TrainingError where it is damaged."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(_damaged(path)) from error
+
+
+def _damaged(path: Path) -> str:
+    return f"{path.name} is damaged, so the run can't go on: delete it, and start another with the same plan."
 
 
 def saved_epochs(folder: RunFolder) -> int:

@@ -112,7 +112,7 @@ def evaluated(model: Model, given: Given) -> tuple[Evaluation, DatasetReport | N
     return _scored(key, model, report), report
 
 
-def knowing(folders: Iterable[str]) -> list[str]:
+def checkpoints_with_classes(folders: Iterable[str]) -> list[str]:
     """The titles of the checkpoints whose classes are called like all of these folders."""
     wanted = set(folders)
     found = []

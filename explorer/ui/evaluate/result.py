@@ -1,5 +1,7 @@
 """What the Evaluate page shows: scores where the truth is known, every prediction, and where the model looked."""
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -7,9 +9,10 @@ import streamlit as st
 from explorer.data.report import DatasetReport
 from explorer.evaluation.predict import Evaluation
 from explorer.models.backbone import Model
+from explorer.training.seen import read_seen
 from explorer.ui.attention_pictures import attention_picture, open_in_attention
 from explorer.ui.dataset_report import show_left_out, show_passed_over, thumbnail
-from explorer.ui.evaluate.data import as_csv, knowing
+from explorer.ui.evaluate.data import as_csv, checkpoints_with_classes
 from explorer.ui.evaluate.uploads import Given
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.scores import per_class_table, show_confusion, show_scores
@@ -28,8 +31,11 @@ def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: 
         st.info(f"{plain(note)}{_better(report)}", icon=":material/folder_off:")
     for note in report.notes if report else ():
         st.info(plain(note))
+    st.caption(counts_line(evaluation, report))
+    seen = seen_line(model.source, evaluation, report)
+    if seen:
+        st.warning(seen, icon=":material/visibility:")
     if evaluation.metrics:
-        _side(evaluation, report)
         _scores(evaluation.metrics)
     _left_out(evaluation, report)
     if not evaluation.rows:
@@ -48,18 +54,55 @@ def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: 
 
 def _better(report: DatasetReport | None) -> str:
     """Which checkpoints know all classes of the zip, as a sentence; "" where none does."""
-    titles = knowing(report.class_names) if report else []
+    titles = checkpoints_with_classes(report.class_names) if report else []
     if not titles:
         return ""
     return f" To score them, pick {' or '.join(f'**{plain(title)}**' for title in titles[:FEW])} in the sidebar."
 
 
-def _side(evaluation: Evaluation, report: DatasetReport | None) -> None:
-    if report and len(evaluation.rows) < len(report.items):
-        st.caption(
-            f"The zip has train and validation folders: only the validation side counts, {len(evaluation.rows):,} of "
-            f"{len(report.items):,} images."
+def counts_line(evaluation: Evaluation, report: DatasetReport | None) -> str:
+    """ "Evaluated: 118 images, 100 of them scored; 2 left out." and which side of a zip with two that is."""
+    done, left_out = len(evaluation.rows), len(evaluation.found.rejected) + (len(report.rejected) if report else 0)
+    line = f"Evaluated: {_images(done)}"
+    if report and (scored := len(evaluation.actual)) < done:
+        line += f", {scored:,} of them scored" if scored else ", none of them scored"
+    line += f"; {left_out:,} left out." if left_out else "."
+    if report and done < len(report.items):
+        line += (
+            " The zip has train and validation folders: only the validation side counts, "
+            f"{done:,} of {len(report.items):,} images."
         )
+    return line
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
+def seen_line(source: str, evaluation: Evaluation, report: DatasetReport | None) -> str:
+    """A sentence about images that the model was trained or validated on; "" where there is none.
+
+    source: the model's. Its scores on such images don't tell how it does on others.
+    """
+    known = {item.name: item.sha for item in report.items} if report else {}
+    shas = (known.get(row["name"]) or _sha(row["image"]) for row in evaluation.rows)
+    trained, validated = read_seen(source).count(shas)
+    if not trained + validated:
+        return ""
+    parts = [f"{trained:,} in its training"] * bool(trained) + [f"{validated:,} in its validation"] * bool(validated)
+    return (
+        f"The model knows {trained + validated:,} of these {_images(len(evaluation.rows))} already: "
+        f"{' and '.join(parts)}. New images are the fair test."
+    )
+
+
+@st.cache_data(show_spinner=False, max_entries=5000)
+def _sha(path: str) -> str:
+    """sha256 of a file, hex; "" where it is gone."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _scores(metrics: dict[str, Any]) -> None:

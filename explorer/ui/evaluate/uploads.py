@@ -5,12 +5,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.class_folders import SUFFIXES
 from explorer.errors import DataError
+from explorer.training.runs.records import fits
 from explorer.ui.datasets import data_suffix, keep_data, uploads_folder, used_before
 
 LIST = ".given"  # ends the files that tell which uploads belong together, and what people call them
@@ -68,7 +69,12 @@ def recall(name: str) -> Given:
     path = uploads_folder() / f"{name}{LIST}"
     if not NAME.fullmatch(name) or not path.is_file():
         raise DataError(GONE)
-    listed = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        listed = {}
+    if not fits(listed, {"zip": bool, "files": [[PurePath]]}) or not all(len(pair) == 2 for pair in listed["files"]):
+        raise DataError(GONE)
     files = tuple((title, uploads_folder() / file) for title, file in listed["files"])
     if not all(file.is_file() for _, file in files):
         raise DataError(GONE)

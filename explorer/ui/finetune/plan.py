@@ -3,20 +3,24 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from explorer import paths
 from explorer.data.splits import assign_splits
+from explorer.models import registry
 from explorer.models.backbone import Model
-from explorer.training.estimate import Estimate, estimate
+from explorer.models.source import ModelSource
+from explorer.training.estimate import Estimate, estimate, kind_of
 from explorer.training.examples import Examples
 from explorer.training.plan import LAYER_DECAY, LEARNING_RATES, Plan
-from explorer.training.runs.jobs import free_name, start
+from explorer.training.runs.jobs import free_name, list_runs, start
 from explorer.ui import cached
 from explorer.ui.dataset_report import IMBALANCED
 from explorer.ui.finetune.data import Dataset
+from explorer.ui.finetune.runs import model_title
 from explorer.ui.finetune.steps import RUN, go_to
 from explorer.ui.messages import plain
 from explorer.ui.state import Choice
@@ -36,8 +40,8 @@ KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another s
 
 def choose_plan(choice: Choice, dataset: Dataset) -> None:
     """The form, what it costs, and the button that starts a run as a process of its own."""
-    model = choice.model
-    st.markdown(f"Train **{plain(model.name)}**, the sidebar's model, on **{plain(dataset.title)}**.")
+    model = _base(choice.model, dataset)
+    st.markdown(f"Train **{plain(model.name)}** on **{plain(dataset.title)}**.")
     plan = _plan(model, dataset)
     proposed = free_name(dataset.title, plan.train, paths.runs())
     left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
@@ -45,11 +49,34 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     onnx = right.checkbox("Also write ONNX", key="plan_onnx", **KEPT)
     st.markdown(cost_line(_cost(model, dataset, plan), plan, shutil.disk_usage(paths.runs().parent).free))
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
-        folder = start(
-            dataset.path, model.loaded_from, plan, (name or "").strip(), paths.runs(),
-            onnx=onnx, stored=dataset.stored,
-        )  # fmt: skip
+        with st.spinner("Starting the training process …"):
+            folder = start(
+                dataset.path, model.loaded_from, plan, (name or "").strip(), paths.runs(),
+                onnx=onnx, stored=dataset.stored,
+            )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
+
+
+def _base(shown: Model, dataset: Dataset) -> Model:
+    """The model to start from: the sidebar's, or what these data's last run started from where that is another.
+
+    Opening a mistake in Attention puts the run's result into the sidebar; the next run is still to start from its base.
+    """
+    before = last_base(dataset.path)
+    if before is None or before == replace(shown.loaded_from, source=registry.lasting(shown.source)):
+        return shown
+    options = {"last": f"{model_title(before.source)}, as the last run", "sidebar": f"{shown.name}, in the sidebar"}
+    key = f"plan_base_{dataset.path}_{before}_{shown.loaded_from}"  # another model in the sidebar is another question
+    picked = st.radio("Start from", list(options), format_func=options.__getitem__, key=key, horizontal=True, **KEPT)
+    return cached.load_model(before) if picked == "last" else shown
+
+
+def last_base(data: Path) -> ModelSource | None:
+    """The model that the newest run on the data at that path started from; None where there is no run."""
+    for run in list_runs(paths.runs()):
+        if run.options and run.options.data == str(data.resolve()):
+            return run.options.model
+    return None
 
 
 def _plan(model: Model, dataset: Dataset) -> Plan:
@@ -91,7 +118,7 @@ def _images(cells: Iterator[Any], model: Model, dataset: Dataset, augmentation: 
             "Image size, pixels", patch, 64 * patch, model.input_size, patch, key=f"plan_size_{model.source}", **KEPT
         ),
         "images_per_class": next(cells).number_input(
-            "Images a class, at most", 1, None, None, placeholder="all", key="plan_images_per_class", **KEPT
+            "Images per class, at most", 1, None, None, placeholder="all", key="plan_images_per_class", **KEPT
         ),
     }
     if not dataset.report.has_split:
@@ -140,23 +167,26 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
 
 
 def _cost(model: Model, dataset: Dataset, plan: Plan) -> Estimate:
-    """Measured anew only when something changes that costs time."""
+    """Measured anew only when something changes that costs time, or when another run has ended."""
     costly = (plan.train, plan.augmentation, plan.image_size, plan.images_per_class, plan.val_fraction, plan.seed)
-    measured = _measured((cached.model_number(model), str(dataset.path), *costly), model, dataset, plan)
+    ended = tuple(run.name for run in list_runs(paths.runs()) if run.state.status == "finished")
+    measured = _measured((cached.model_number(model), str(dataset.path), *costly, ended), model, dataset, plan)
     return replace(measured, epochs=plan.epochs)
 
 
 @st.cache_data(show_spinner="Timing a few images", max_entries=50)
 def _measured(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estimate:
     examples = Examples.of(assign_splits(_dataset.report, _plan.val_fraction, _plan.seed), _plan)
-    names, val = _dataset.report.class_names, len(examples.val_images)
-    return estimate(_model, _plan, names, examples.train_images, val, str(_model.device))
+    names, images = _dataset.report.class_names, (len(examples.train_images), len(examples.val_images))
+    measured = estimate(_model, _plan, names, examples.train_images, images[1], str(_model.device))
+    source = replace(_model.loaded_from, source=registry.lasting(_model.source))
+    return measured.learned_from(list_runs(paths.runs()), kind_of(source, _plan), images)
 
 
 def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
-    """Time and disk, in words: "About 40 s, 12 s of them before the first epoch; 30 MB of disk …"."""
-    nearly = cost.before_seconds >= NEARLY * cost.seconds
-    before = "nearly all" if nearly else duration_in_words(cost.before_seconds)
+    """Time and disk, in words: "About 40 s, 12 s of it before the first epoch … It takes 30 MB of disk …"."""
+    nearly = cost.first_seconds >= NEARLY * cost.seconds
+    before = "nearly all" if nearly else duration_in_words(cost.first_seconds)
     line = (
         f"About **{duration_in_words(cost.seconds)}**, {before} of it before the first epoch; longer if the computer "
         "is busy. "

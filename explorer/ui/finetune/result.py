@@ -6,10 +6,11 @@ from typing import Any
 
 import streamlit as st
 
+from explorer.errors import TrainingError
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import State, read_json
+from explorer.training.runs.folder import State
 from explorer.training.runs.jobs import Run
 from explorer.training.runs.options import Options
 from explorer.ui import cached
@@ -29,6 +30,8 @@ LAST = -1  # layer: the one that training changes first
 
 def show_result(run: Run) -> None:
     """Numbers, tables and pictures of a run that ended with a checkpoint."""
+    if run.damage:
+        raise TrainingError(run.damage)
     if run.metrics is None or run.options is None or run.plan is None or not run.state.checkpoint:
         st.caption("Nothing yet: it comes when this run ends or is stopped after its first epoch.")
         return
@@ -54,7 +57,7 @@ def show_result(run: Run) -> None:
 def _pictures(run: Run, options: Options, plan: Plan, key: str) -> None:
     """What needs the trained model and the validation images."""
     with show_errors():
-        predicted = read_json(run.folder.predictions)
+        predicted = run.predictions()
         rows = [row for row in predicted if Path(row["image"]).is_file()]
         if len(rows) < len(predicted):
             st.info(f"{len(predicted) - len(rows):,} of the {len(predicted):,} validation images are no longer there.")
@@ -102,7 +105,7 @@ def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -
     st.header("Worst mistakes", anchor=False)
     mistakes = [row for row in rows if row["actual"] != row["predicted"]][:SHOWN]
     if not mistakes:
-        st.success("None: every validation image was told rightly.")
+        st.success("None: every validation image was classified correctly.")
         return
     st.caption(f"The highest losses, with the new model's attention in layer {default_layer(trained)}, mean of heads.")
     for place, row in zip(_places(len(mistakes), CELL), mistakes, strict=True):

@@ -41,6 +41,9 @@ def show_runs() -> None:
         st.caption("No run yet.")
         return
     st.dataframe([_row(run) for run in runs], hide_index=True, column_config=COLUMNS, placeholder="–", alt="Runs")
+    for run in runs:
+        if run.damage:
+            st.warning(plain(f"{run.name}: {run.damage}"))
     _compare(runs)
     _delete([run.name for run in runs if not run.state.active])
 

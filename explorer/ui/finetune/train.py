@@ -1,5 +1,6 @@
 """Step Train of the Fine-tune page: a live view of one run, which only reads its folder."""
 
+import time
 from typing import Any
 
 import streamlit as st
@@ -20,11 +21,11 @@ NEIGHBOURS = (
     "Each validation image takes the class of the training images most like it, by the features of the model before "
     "training: what it knows already."
 )
-STARTING = "Starting the training: loading PyTorch takes a few seconds"
+STARTING = "Starting the training process, which loads PyTorch first"
 PHASES = {
     "reading": "Reading the images",
     "loading": "Loading the model",
-    "caching": "Running the frozen blocks, once an image",
+    "caching": "Running the frozen blocks, once per image",
     "baseline": "Measuring the untrained classifier",
     "training": "Training",
     "saving": "Saving",
@@ -49,7 +50,9 @@ def show_run(folder: RunFolder) -> None:
 
 def _live(folder: RunFolder) -> None:
     with show_errors():
-        events = _events(folder)
+        events, damaged = _events(folder)
+        if damaged:
+            st.warning(f"Lines of events.jsonl that can't be read: {damaged:,}; the curves go on without them.")
         baseline = next((event for event in events if event["type"] == "baseline"), None)
         if baseline:
             _numbers(baseline, events)
@@ -57,28 +60,28 @@ def _live(folder: RunFolder) -> None:
             _confusion(folder.name, baseline["metrics"], any(event["type"] == "epoch" for event in events))
 
 
-def _events(folder: RunFolder) -> list[dict[str, Any]]:
-    """All events of the run; each redraw parses only what was added."""
-    reader: EventReader = st.session_state.setdefault(f"events_{folder.name}", EventReader(folder.events))
-    return reader.read()
+def _events(folder: RunFolder) -> tuple[list[dict[str, Any]], int]:
+    """(all events of the run, how many lines are none); each redraw parses only what was added."""
+    reader: EventReader = st.session_state.setdefault(f"events_{folder.path}", EventReader(folder.events))
+    return reader.read(), reader.damaged
 
 
 def _status(folder: RunFolder, drawn_active: bool) -> None:
     with show_errors():
         state = folder.read_state()
-        _tell(state)
+        _show_state(state)
         if state.active != drawn_active:
             st.rerun()  # so that the buttons fit, and the clock stops or starts
 
 
-def _tell(state: State) -> None:
+def _show_state(state: State) -> None:
     epochs = f"epoch {state.epoch} of {state.epochs}"
     if state.status == "running":
         st.progress(min(1.0, state.progress), progress_line(state))
     elif state.status == "queued":
         st.info(f"Waiting in line, place {state.place}: one training at a time runs on this machine.")
     elif state.status == "starting":
-        st.progress(0.0, STARTING)
+        st.progress(0.0, starting_line(time.time() - state.updated))
     elif state.status == "finished":
         st.success(f"Finished after {epochs}.")
     elif state.status == "stopped":
@@ -89,15 +92,20 @@ def _tell(state: State) -> None:
         st.error(plain(state.error or "The training failed."))
 
 
+def starting_line(seconds: float) -> str:
+    """What a run waits for whose process was started so many seconds ago: "Starting … · 12 s so far"."""
+    return f"{STARTING} · {duration_in_words(seconds)} so far" if seconds >= 1 else STARTING
+
+
 def progress_line(state: State) -> str:
-    """ "Training, epoch 3 of 10 · 120 images a second · 8 s left", "Reading the images · 40% of them"."""
+    """ "Training, epoch 3 of 10 · 120 images per second · 8 s left", "Reading the images · 40% of them"."""
     parts = [PHASES.get(state.phase, STARTING)]
     if state.phase == "training":
         parts[0] += f", epoch {min(state.epoch + 1, state.epochs)} of {state.epochs}"
     if state.phase in ("reading", "caching") and state.progress:
         parts.append(f"{state.progress:.0%} of them")
     if state.images_per_second and state.phase in ("caching", "training"):
-        parts.append(f"{state.images_per_second:,.0f} images a second")
+        parts.append(f"{state.images_per_second:,.0f} images per second")
     if state.seconds_left and state.phase in ("caching", "training"):
         parts.append(f"{duration_in_words(state.seconds_left)} left")
     return " · ".join(parts)

@@ -20,8 +20,9 @@ from explorer.errors import TrainingError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
-from explorer.training.runs.folder import RunFolder, State, is_alive, read_json, write_json
+from explorer.training.runs.folder import RunFolder, State, read_json, write_json
 from explorer.training.runs.options import read_config
+from explorer.training.runs.process import is_alive, process_start
 from explorer.training.runs.queue import MachineQueue
 from tests.training_help import make_base, make_dataset
 
@@ -93,7 +94,7 @@ def test_second_job_waits_in_line_with_its_place_and_can_be_stopped(tmp_path, da
 def test_line_forgets_dead_processes_and_keeps_the_order(tmp_path):
     queue = MachineQueue()
     dead = subprocess.Popen([sys.executable, "-c", ""])
-    ticket = {"run": str(tmp_path / "dead"), "pid": dead.pid, "process_started": psutil.Process(dead.pid).create_time()}
+    ticket = {"run": str(tmp_path / "dead"), "pid": dead.pid, "process_started": process_start(dead.pid)}
     dead.wait()
     write_json(queue.folder / "00000000000000000001-1.json", ticket)
     places = []
@@ -289,12 +290,11 @@ def test_cache_that_can_not_fit_is_refused_at_once(tmp_path, data, base, monkeyp
 
 
 def test_a_dead_process_or_a_reused_pid_is_not_alive():
-    me = psutil.Process()
-    assert is_alive(me.pid, me.create_time())
-    assert not is_alive(me.pid, me.create_time() - 100)
+    me, started = os.getpid(), process_start(os.getpid())
+    assert is_alive(me, started) and not is_alive(me, f"{started}0") and not is_alive(me + 1, started)
     assert not is_alive(None, None)
     child = subprocess.Popen([sys.executable, "-c", ""])
-    started = psutil.Process(child.pid).create_time()
+    started = process_start(child.pid)
     wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE, "the zombie")
     assert not is_alive(child.pid, started)
     child.wait()
@@ -354,7 +354,7 @@ def test_state_is_never_seen_half_written(tmp_path):
     written = folder.write_state(State("running", epochs=3))
     assert asdict(folder.read_state()) == asdict(written) and written.pid == os.getpid()
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
-    write_json(folder.state, asdict(replace(written, process_started=1.0)))
+    write_json(folder.state, asdict(replace(written, process_started="another")))
     assert folder.read_state().status == "interrupted"
 
 

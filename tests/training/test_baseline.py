@@ -11,10 +11,10 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from explorer.models.loading import load_model
+from explorer.training.baseline import INVERSE_PENALTY, fit_probe, start_head
 from explorer.training.examples import Examples
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
-from explorer.training.probe import INVERSE_PENALTY, fit_probe, start_head
 from explorer.training.runs.events import read_events
 from explorer.training.runs.folder import RunFolder
 from tests.training_help import make_dataset, make_model

@@ -12,8 +12,7 @@ import explorer
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import RunFolder, State
-from explorer.training.runs.progress import numbers, told
-from explorer.training.runs.reporter import Reporter
+from explorer.training.runs.reporter import Reporter, numbers, progress_display
 from tests.training_help import make_dataset, make_model
 
 
@@ -57,7 +56,7 @@ def test_it_can_be_told_to_be_silent(tmp_path, data, model, capsys):
 def test_on_a_terminal_it_is_a_bar(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with told("mine", True) as show:
+    with progress_display("mine", True) as show:
         assert show
         show(State("running", "caching", progress=1.0))
         show(State("running", "training", progress=0.5, epoch=1, epochs=2))  # less than before, as in every new phase
@@ -91,7 +90,7 @@ def test_a_reader_that_went_away_ends_no_training(monkeypatch):
         monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(pipe, write_through=True))
         with pytest.raises(BrokenPipeError):
             print("lost", file=sys.stderr, flush=True)
-        with told("mine", True) as show:
+        with progress_display("mine", True) as show:
             assert show
             show(State("running", "training", epochs=2))
         monkeypatch.undo()

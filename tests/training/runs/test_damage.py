@@ -1,0 +1,155 @@
+"""A damaged run is a line or a sentence about that run; all others are listed, and pages go on."""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from explorer.cli import main
+from explorer.errors import ExplorerError, TrainingError
+from explorer.training.finetune import finetune
+from explorer.training.plan import Plan
+from explorer.training.runs import jobs
+from explorer.training.runs.events import EventReader
+from explorer.training.runs.folder import RunFolder, State, write_json
+from explorer.training.runs.process import process_start
+from explorer.training.runs.snapshots import load_saved, load_tensors
+from tests.training.runs.damage import damage
+from tests.training_help import make_dataset, make_model
+
+LISTED, DRAWN = 120, 12  # damaged folders that are listed, and that are drawn by the page as well
+
+
+@pytest.fixture(scope="module")
+def real_run(tmp_path_factory) -> Path:
+    """The folder of a finished run, as training left it, with the file that its launch wrote."""
+    home = tmp_path_factory.mktemp("home")
+    data, model = make_dataset(home / "data", 6), make_model(home / "base")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXPLORER_QUEUE", str(home / "queue"))
+        finetune(data, model, Plan(epochs=2), home / "runs" / "real", progress=False)
+    folder = RunFolder(home / "runs" / "real")
+    write_json(folder.process, {"pid": os.getpid(), "process_started": process_start(os.getpid())})
+    return folder.path
+
+
+@pytest.fixture
+def runs(tmp_path, real_run, monkeypatch) -> Path:
+    """A folder of runs: a good one, a failed one."""
+    monkeypatch.setenv("EXPLORER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    shutil.copytree(real_run, tmp_path / "runs" / "good")
+    failed = RunFolder(tmp_path / "runs" / "failed")
+    failed.path.mkdir()
+    failed.write_state(State("failed", "training", epoch=1, epochs=2, error="The disk is full."))
+    return tmp_path / "runs"
+
+
+def damaged(runs: Path, real_run: Path, seed: int) -> str:
+    shutil.rmtree(runs / "bad", ignore_errors=True)
+    shutil.copytree(real_run, runs / "bad")
+    draw = random.Random(seed)
+    if draw.random() < 0.3:  # as it is while the process starts
+        state = json.loads((runs / "bad" / "state.json").read_text())
+        write_json(runs / "bad" / "state.json", {**state, "status": "starting"})
+    return damage(runs / "bad", draw)
+
+
+@pytest.mark.parametrize("start", range(0, LISTED, 40))
+def test_whatever_is_damaged_all_other_runs_are_listed(runs, real_run, capsys, start):
+    for seed in range(start, start + 40):
+        done = damaged(runs, real_run, seed)
+        chart = [] if seed % 10 else ["--chart", str(runs / "chart.html")]
+        assert main(["runs", "--runs", str(runs), *chart]) == 0, (seed, done)
+        output = capsys.readouterr()
+        lines = {line.split()[0]: line for line in output.out.splitlines()[2 if chart else 1 :]}
+        assert set(lines) == {"good", "bad", "failed"} and not output.err, (seed, done, output)
+        assert lines["good"].split()[1] == "finished" and lines["failed"].split()[1] == "failed", (seed, done)
+
+
+def test_a_damaged_run_can_not_be_resumed_but_deleted(runs, real_run):
+    for seed in range(LISTED):
+        done = damaged(runs, real_run, seed)
+        try:
+            run = jobs.read_run("bad", runs)
+        except TrainingError:
+            run = next(run for run in jobs.list_runs(runs) if run.name == "bad")
+            assert run.damage and run.state.status == "failed", (seed, done)
+        if not run.state.active:
+            jobs.delete("bad", runs)
+            assert not run.folder.path.exists(), (seed, done)
+
+
+def test_damaged_weights_are_a_sentence(runs, real_run):
+    for seed in range(LISTED):
+        draw = random.Random(seed)
+        for name in ("resume.pt", "best.safetensors"):
+            shutil.rmtree(runs / "bad", ignore_errors=True)
+            shutil.copytree(real_run, runs / "bad")
+            folder = RunFolder(runs / "bad")
+            damage(folder.path, draw, (name,))
+            try:
+                load_saved(folder)
+                load_tensors(folder.best)
+            except TrainingError as error:
+                assert name in str(error)
+
+
+def draw_bad_run() -> None:
+    """Every step of the page that draws a run."""
+    import streamlit as st
+
+    from explorer.ui.finetune.result import show_result
+    from explorer.ui.finetune.runs import pick_run, show_runs
+    from explorer.ui.finetune.train import show_run
+    from explorer.ui.messages import show_errors
+
+    st.query_params["run"] = "bad"
+    run = pick_run()
+    assert run is not None
+    for show in (lambda: show_run(run.folder), lambda: show_result(run), show_runs):
+        with show_errors():
+            show()
+
+
+@pytest.mark.slow
+def test_pages_draw_a_damaged_run_with_a_sentence_and_no_traceback(runs, real_run):
+    for seed in range(DRAWN):
+        done = damaged(runs, real_run, seed)
+        app = AppTest.from_function(draw_bad_run, default_timeout=60).run()
+        assert not app.exception, (seed, done, app.exception)
+
+
+def test_lines_that_are_no_events_are_counted_and_passed_over(tmp_path):
+    path = tmp_path / "events.jsonl"
+    good = '{"type": "end", "time": 1.0, "status": "finished"}\n'
+    path.write_bytes(
+        good.encode() + b"\xff\x00\n" + b"[" * 100_000 + b'\n{"type": "step", "step": "x"}\n' + good.encode()
+    )
+    reader = EventReader(path)
+    assert [event["type"] for event in reader.read()] == ["end", "end"] and reader.damaged == 3
+
+
+def test_a_folder_whose_name_is_no_text_is_a_line(runs, capsys):
+    odd = os.fsdecode(b"caf\xe9")
+    try:
+        (runs / odd).mkdir()
+    except OSError:
+        pytest.skip("this disk takes no names that aren't UTF-8")
+    shutil.copy(runs / "good" / "state.json", runs / odd)
+    assert main(["runs", "--runs", str(runs)]) == 0
+    output = capsys.readouterr().out
+    assert "caf\\udce9" in output and "good" in output
+
+
+def test_a_run_with_a_damaged_plan_says_so(runs):
+    config = json.loads((runs / "good" / "config.json").read_text())
+    write_json(runs / "good" / "config.json", {**config, "plan": {**config["plan"], "epochs": -3}})
+    run = jobs.read_run("good", runs)
+    assert run.plan is None and run.damage == "epochs must be at least 1, not -3."
+    with pytest.raises(ExplorerError, match="only one that stopped early"):
+        jobs.resume("good", runs)

@@ -1,0 +1,76 @@
+"""The time a run will take: measured on a few images, and learnt from the runs that ended on this machine."""
+
+import json
+
+import pytest
+
+from explorer.models.source import ModelSource
+from explorer.training.estimate import UNKNOWN_START, Estimate, kind_of
+from explorer.training.finetune import finetune
+from explorer.training.plan import Plan
+from explorer.training.runs import jobs
+from explorer.training.runs.events import EventLog, read_events
+from explorer.training.runs.folder import RunFolder, State
+from explorer.training.runs.options import Options, create_run
+from tests.training_help import make_dataset, make_model
+
+MEASURED = Estimate(before_seconds=4, epoch_seconds=2, epochs=10, cache_bytes=0, kept_bytes=0)
+PLAN, BASE = Plan("last-2").resolved(), ModelSource("bundled")
+SCORES = {f"{side}_{key}": 0.5 for side in ("train", "val") for key in ("loss", "accuracy", "f1_macro")}
+
+
+def ended(runs, name: str, plan: Plan, starting: float, caching: float, epoch: float) -> None:
+    """A finished run on 80 + 20 images."""
+    folder = RunFolder(runs / name)
+    create_run(folder, Options("data", BASE, str(runs / f"{name}-made")), plan)
+    log = EventLog(folder.events)
+    log.emit("phase", phase="starting", seconds=starting)
+    log.emit("start", train_images=80, val_images=20, steps_an_epoch=3)
+    log.emit("phase", phase="caching", seconds=caching)
+    for number in (1, 2):
+        log.emit("epoch", epoch=number, best=True, seconds=epoch, lr=0.1, **SCORES)
+    log.emit("phase", phase="saving", seconds=1.0)
+    log.close()
+    folder.write_state(State("finished"))
+
+
+def test_without_earlier_runs_the_start_of_the_process_counts_as_on_a_usual_laptop(tmp_path):
+    learned = MEASURED.learned_from(jobs.list_runs(tmp_path), kind_of(BASE, PLAN), (80, 20))
+    assert learned.start_seconds == UNKNOWN_START and learned.seconds == UNKNOWN_START + 4 + 10 * 2
+
+
+def test_runs_of_the_same_kind_tell_everything_others_the_start_alone(tmp_path):
+    ended(tmp_path, "other", Plan("all").resolved(), starting=30, caching=0, epoch=500)
+    other = MEASURED.learned_from(jobs.list_runs(tmp_path), kind_of(BASE, PLAN), (160, 40))
+    assert (other.start_seconds, other.before_seconds, other.epoch_seconds) == (31, 4, 2)
+    for number, starting in enumerate((38, 40, 42)):
+        ended(tmp_path, f"same{number}", PLAN, starting=starting, caching=10, epoch=3)
+    learned = MEASURED.learned_from(jobs.list_runs(tmp_path), kind_of(BASE, PLAN), (160, 40))
+    assert (learned.start_seconds, learned.before_seconds, learned.epoch_seconds) == (40, 20, 6)  # twice the images
+    assert learned.seconds == 40 + 20 + 60
+
+
+def test_a_run_logs_how_long_each_of_its_phases_took(tmp_path):
+    data, model = make_dataset(tmp_path / "data", 6), make_model(tmp_path / "base")
+    finetune(data, model, Plan(epochs=1), tmp_path / "runs" / "mine", progress=False)
+    events = read_events(tmp_path / "runs" / "mine" / "events.jsonl")
+    phases = {event["phase"]: event["seconds"] for event in events if event["type"] == "phase"}
+    assert list(phases) == ["reading", "loading", "caching", "baseline", "training", "saving"]
+    assert all(seconds >= 0 for seconds in phases.values()) and events[-1]["type"] == "end"
+    (run,) = jobs.list_runs(tmp_path / "runs")
+    assert run.options and run.plan
+    learned = MEASURED.learned_from([run], kind_of(run.options.model, run.plan), (12, 6))
+    once = sum(phases[key] for key in ("reading", "loading", "baseline", "saving"))
+    assert learned.start_seconds == pytest.approx(once)
+
+
+def test_a_launched_process_logs_how_long_it_took_to_start(tmp_path):
+    data = make_dataset(tmp_path / "data", 6)
+    model = make_model(tmp_path / "base")
+    folder = RunFolder(tmp_path / "runs" / "mine")
+    create_run(folder, Options(str(data), model.loaded_from, str(tmp_path / "made")), Plan(epochs=1).resolved())
+    state = json.loads(folder.state.read_text())
+    folder.state.write_text(json.dumps({**state, "updated": state["updated"] - 20}))
+    finetune(data, model, run_dir=folder.path, resume=True, progress=False)
+    first = read_events(folder.events)[0]
+    assert first["phase"] == "starting" and 20 <= first["seconds"] < 60

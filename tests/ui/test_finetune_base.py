@@ -1,0 +1,63 @@
+"""Which model the Plan step trains: opening a mistake in Attention, which changes the sidebar's, doesn't change it."""
+
+from pathlib import Path
+
+from streamlit.testing.v1 import AppTest
+
+from explorer.models.source import ModelSource
+from explorer.training.plan import Plan
+from explorer.training.runs.folder import RunFolder, State
+from explorer.training.runs.options import Options, create_run
+from explorer.ui.finetune.plan import last_base
+from tests.digits import digit_files
+from tests.pages.test_finetune import words
+from tests.training_help import make_base
+from tests.zips import write_folder
+
+
+def _plan_step(sidebar: str, data: str) -> None:
+    from pathlib import Path
+
+    import streamlit as st
+
+    from explorer.data.datasets import read_dataset
+    from explorer.models.loading import load_model
+    from explorer.ui.finetune.data import Dataset
+    from explorer.ui.finetune.plan import _base
+    from explorer.ui.messages import plain
+
+    path = Path(data)
+    model = _base(
+        load_model(sidebar, device="cpu"), Dataset(path, "digits", path.parent / "unread", read_dataset(path))
+    )
+    st.markdown(f"trains {plain(model.source)}")
+
+
+def make_runs(tmp_path: Path, monkeypatch) -> tuple[Path, Path, Path]:
+    """(base, another model, data) with one run that was trained from base on the data."""
+    monkeypatch.setenv("EXPLORER_RUNS", str(tmp_path / "runs"))
+    base, other = make_base(tmp_path / "base"), make_base(tmp_path / "result")
+    data = write_folder(tmp_path / "digits", digit_files(3))
+    folder = RunFolder(tmp_path / "runs" / "one")
+    create_run(folder, Options(str(data), ModelSource(str(base)), str(tmp_path / "out")), Plan().resolved())
+    folder.write_state(State("finished"))
+    return base, other, data
+
+
+def trains(app: AppTest) -> str:
+    assert not app.exception and not app.error
+    return words(app.markdown).replace("\\", "").removeprefix("trains ")
+
+
+def test_the_base_of_the_last_run_stays_and_the_step_asks(tmp_path, monkeypatch):
+    base, result, data = make_runs(tmp_path, monkeypatch)
+    assert last_base(data) == ModelSource(str(base)) and last_base(tmp_path) is None
+    app = AppTest.from_function(_plan_step, args=(str(base), str(data)), default_timeout=60).run()
+    assert trains(app) == str(base) and not app.radio
+
+    app = AppTest.from_function(_plan_step, args=(str(result), str(data)), default_timeout=60).run()
+    assert trains(app) == str(base)
+    (asked,) = app.radio
+    assert asked.label == "Start from" and asked.options == ["base, as the last run", "result, in the sidebar"]
+    asked.set_value("sidebar").run()
+    assert trains(app) == str(result)
