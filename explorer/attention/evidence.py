@@ -142,7 +142,7 @@ class _Follower:
             ]
             _, logits = model.forward(torch.where(keep, self.pixels, self.filled))
             assert logits is not None  # the recording had logits
-            yield from logits.double().softmax(dim=-1)[:, self.target].cpu().numpy()
+            yield from model.probabilities(logits.double())[:, self.target].cpu().numpy()
             self.done += len(batch)
             if self.progress:
                 self.progress(self.done, self.total)

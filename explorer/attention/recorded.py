@@ -62,11 +62,10 @@ class RecordedPass:
 
     @property
     def probabilities(self) -> np.ndarray | None:
-        """(classes,) float64, the softmax of the logits; None where the model has no classes."""
+        """What the logits mean by Model.outputs, (classes,) float64; None where the model has no classes."""
         if self.logits is None:
             return None
-        powers = np.exp(self.logits.astype(np.float64) - self.logits.max())
-        return powers / powers.sum()
+        return self.model.probabilities(torch.from_numpy(self.logits).double()).numpy()
 
     def class_index(self, target: int | str | None) -> int:
         """The index of a class given by index or name; None: the predicted one. Raises QueryError as class_index()."""
