@@ -361,9 +361,8 @@ def float_tiff(width=4, height=3, channels=3):
 
 
 def test_a_tiff_of_float_channels_is_named_for_what_it_is():
-    with pytest.raises(
-        ImageError, match=r"holds 3 channels of 32-bit float numbers.*export it with 8 bits per channel"
-    ):
+    words = r"holds 3 channels of 32-bit float numbers.*export it with 8 bits per channel"
+    with pytest.raises(ImageError, match=words):
         open_image(float_tiff())
     with pytest.raises(ImageError, match="damaged or cut short"):
         open_image(float_tiff()[:30])
