@@ -26,7 +26,7 @@ from explorer.data.splits import assign_splits
 from explorer.models.backbone import Model
 from explorer.models.loading import load_model
 from explorer.training.batches import CachedInputs, epoch_seed, plan_batches
-from explorer.training.cache import PrefixCache, build_cache, decode, finish_cache, normalise, plan_layout
+from explorer.training.cache import PrefixCache, build_cache, decode, finish_cache, plan_layout
 from explorer.training.examples import Examples
 from explorer.training.finetune import finetune
 from explorer.training.loop import EVALUATED, Trainer, adamw, cosine
@@ -195,7 +195,7 @@ def memory_of_a_run(model: str, folder: Path) -> float:
 
 
 def chunks(model: Model, images: list[Path]):
-    return (normalise(torch.from_numpy(chunk), model) for chunk in decode(model, images, model.input_size))
+    return (model.normalise(torch.from_numpy(chunk)) for chunk in decode(model, images, model.input_size))
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -11,7 +11,7 @@ from explorer.attention.recorded import RecordedPass
 from explorer.data.images import ImageSource
 from explorer.data.masks import open_mask
 from explorer.errors import QueryError
-from explorer.models.preprocess import Fit, fit_image
+from explorer.models.geometry import Geometry
 
 OBJECT, IGNORE = 255, 128
 
@@ -36,14 +36,13 @@ class PatchMask:
     centre: np.ndarray  # bool: the pixel in the patch's middle is object
 
 
-def fit_mask(
-    mask: ImageSource, size: int, patch_size: int, fit: Fit = "crop", photo_size: tuple[int, int] | None = None
-) -> np.ndarray:
+def fit_mask(mask: ImageSource, geometry: Geometry, photo_size: tuple[int, int] | None = None) -> np.ndarray:
     """A mask picture through the same geometry as its photo, with nearest: (height, width) uint8 of 255, 128 and 0.
 
-    photo_size: (width, height) of the photo, whose shape the mask must have. Raises ImageError as open_mask does.
+    geometry: of the recording's part of the photo; photo_size: (width, height) of the photo, whose shape the mask must
+    have. Raises ImageError as open_mask does.
     """
-    return np.array(fit_image(open_mask(mask, photo_size), size, patch_size, fit, "nearest"))[..., 0]
+    return np.array(geometry.apply(open_mask(mask, photo_size), "nearest"))
 
 
 def rectangle_mask(grid: tuple[int, int], first: tuple[int, int], last: tuple[int, int]) -> np.ndarray:

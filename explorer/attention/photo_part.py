@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from explorer.models.preprocess import Fit, seen_box
+from explorer.models.geometry import Box, Geometry
 
 SIDE = 32  # cells along each side of the small copy
 OTHER = 16  # of 255: how far a cell of another photo lies off; saving again or making smaller changes less
@@ -15,11 +15,16 @@ MOVED = 0.01  # of the photo's side
 
 @dataclass(frozen=True, eq=False)
 class PhotoPart:
-    """A photo, known by a small copy of the whole of it, and the box that the model saw."""
+    """A photo, known by a small copy of the whole of it, and what the model saw of it."""
 
     photo_size: tuple[int, int]  # (width, height) in pixels
     cells: np.ndarray  # (32, 32, 3) uint8: mean colours
-    box: tuple[float, float, float, float]  # left, upper, right, lower as shares of the photo's sides
+    geometry: Geometry
+
+    @property
+    def box(self) -> Box:
+        """What the model saw, as shares of the photo's sides."""
+        return self.geometry.box(self.photo_size)
 
     def same_photo(self, other: "PhotoPart") -> bool:
         """Whether both show one photo, whatever its size and file format."""
@@ -32,7 +37,7 @@ class PhotoPart:
         return max(abs(a - b) for a, b in zip(self.box, other.box, strict=True)) <= max(MOVED, 1.5 * pixel)
 
 
-def photo_part(photo: Image.Image, seen: tuple[int, int], fit: Fit) -> PhotoPart:
-    """The part of an upright RGB photo that a model sees with a fit as (width, height) pixels."""
+def photo_part(photo: Image.Image, geometry: Geometry) -> PhotoPart:
+    """The part of an upright RGB photo that a model sees."""
     cells = np.array(photo.resize((SIDE, SIDE), Image.Resampling.BOX))
-    return PhotoPart(photo.size, cells, seen_box(photo.size, min(seen), fit))
+    return PhotoPart(photo.size, cells, geometry)

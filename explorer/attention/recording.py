@@ -86,20 +86,22 @@ class Recording(RecordedPass):
 
 @torch.no_grad()
 def record(
-    model: Model, image: ImageSource, size: int | None = None, fit: Fit = "crop", byte_budget: int = BYTE_BUDGET
+    model: Model, image: ImageSource, size: int | None = None, fit: Fit = "own", byte_budget: int = BYTE_BUDGET
 ) -> Recording:
     """One forward pass of the image, with q and k of every layer kept; the model, in eval mode, is left as it was.
 
-    image: path, PIL image or HxWx3 uint8; size: pixels of the short side, a multiple of patch_size; fit: "crop",
-    "squash" or "keep"; byte_budget: above it, q and k are kept in float16. Raises ImageError for a bad image or size,
-    RecordingError where the self-check fails or the model's attention can't be seen.
+    image: path, PIL image or HxWx3 uint8; size: pixels of the short side, a multiple of patch_size; fit: "own", as the
+    model's own library fits photos, "crop", "squash" or "keep"; byte_budget: above it, q and k are kept in float16.
+    Raises ImageError for a bad image or size, RecordingError where the self-check fails or the model's attention can't
+    be seen.
     """
     if model.module.training:
         raise RecordingError(
             f"{model.name} is in training mode, where dropout changes it: call model.module.eval() first."
         )
     photo = open_image(image)
-    fitted = model.fit_photo(photo, size, fit)
+    geometry = model.geometry_of(photo.size, size, fit)
+    fitted = geometry.apply(photo, model.interpolation)
     model.adapter.check_size(model.module, fitted.height, fitted.width)
     grid = model.grid(fitted.height, fitted.width)
     recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], model.depth, byte_budget)
@@ -113,7 +115,7 @@ def record(
         logits=None if logits is None else logits[0].float().cpu().numpy(),
         precision=str(recorder.dtype).removeprefix("torch."),
         calls=recorder.calls,
-        part=photo_part(photo, fitted.size, fit),
+        part=photo_part(photo, geometry),
         norms=recorder.stream.all_norms(),
     )
 

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from explorer.rendering.view import View
 
 
-def add_model_options(parser: argparse.ArgumentParser, fit: str = "crop") -> None:
+def add_model_options(parser: argparse.ArgumentParser, fit: str = "own") -> None:
     """--model, --arch, --num-heads, --grid, --size, --fit."""
     parser.add_argument("--model", default="bundled", help="registry key, timm:<id>, hf:<org/name>, file or folder")
     parser.add_argument("--arch", help="timm name of the architecture, where a weights file can't tell")
     parser.add_argument("--num-heads", type=int, help="where a weights file can't tell")
     parser.add_argument("--grid", metavar="ROWSxCOLS", help="of a weights file's position embeddings, where no square")
     parser.add_argument("--size", type=int, help="input size in pixels, a multiple of the patch (default: the model's)")
-    parser.add_argument("--fit", choices=("crop", "squash", "keep"), default=fit, help=f"default: {fit}")
+    parser.add_argument(
+        "--fit", choices=("own", "crop", "squash", "keep"), default=fit,
+        help=f"of photos to the input; own: as the library that the model comes from does it (default: {fit})",
+    )  # fmt: skip
 
 
 def add_view_options(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("predict", help="classify images")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint name, folder, or any model source")
     parser.add_argument("images", nargs="+", metavar="IMAGE")
-    parser.add_argument("--top", type=int, default=3, metavar="N", help="classes to show an image (default: 3)")
+    parser.add_argument("--top", type=int, default=3, metavar="N", help="classes to show per image (default: 3)")
     add_weights_arguments(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every image's probabilities to FILE")
     parser.set_defaults(run=run)
@@ -30,8 +30,7 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(model_source(args, find_source(args.checkpoint)))
     found = predict(model, args.images)
     for index, image in enumerate(found.images):
-        likely = ", ".join(f"{name} {probability:.3f}" for name, probability in found.top(index, args.top))
-        print(f"{image}: {likely}")
+        print(f"{image}: {found.words(index, args.top)}")
     for reason in found.rejected.values():
         print(f"error: {reason}", file=sys.stderr)
     if args.csv:

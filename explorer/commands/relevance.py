@@ -60,4 +60,6 @@ def _score(view: "View", recording: "Recording") -> str:
         return f"likeness to {f'patch {other}' if isinstance(other, tuple) else other}"
     assert recording.probabilities is not None  # else relevance would have refused
     index = recording.class_index(view.map["target"])
-    return f"{recording.model.class_name(index)} ({recording.probabilities[index]:.1%})"
+    value = recording.probabilities[index]
+    shown = f"{value:.4f}" if recording.model.outputs == "number" else f"{value:.1%}"
+    return f"{recording.model.class_name(index)} ({shown})"

@@ -4,12 +4,14 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import IO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, SAMPLESPERPIXEL, ImageFileDirectory_v2
 
 from explorer.data.decoding import decode_rgb, decoding_bytes, room_for
 from explorer.errors import ImageError
@@ -25,6 +27,8 @@ MAX_PIXELS = 100_000_000
 # What files that begin with an "ftyp" box say they are; phones' HEIC photos call themselves mif1, too, as AVIF may.
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"}
+
+SAMPLE_KINDS = {1: "whole", 2: "signed", 3: "float"}  # of a TIFF's pixels
 
 THUMBNAIL_SIDE, THUMBNAIL_LONGEST = 144, 576  # pixels of a thumbnail's short side, and at most of its long one
 HEAD = 256  # bytes that tell the kind of a file
@@ -138,6 +142,8 @@ def _why_unidentified(source: str | PathLike[str] | IO[bytes], name: str) -> str
         return _why_not_avif(head, name)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return f"{name} is a zip archive, not an image; {READABLE}."
+    if head[:4] in (b"II*\0", b"MM\0*"):
+        return _why_not_tiff(source, name)
     return f"{name} is no image, or of a kind that can't be read here; {READABLE}."
 
 
@@ -152,6 +158,25 @@ def _why_not_avif(head: bytes, name: str) -> str:
     if b"crx " in brands:
         return f"{name} is a camera's raw file, which can't be read here; export it as JPEG."
     return f"{name} is a video or another kind of file, not an image; {READABLE}."
+
+
+def _why_not_tiff(source: str | PathLike[str] | IO[bytes], name: str) -> str:
+    """Of a TIFF that Pillow doesn't know: what its pixels are made of."""
+    try:
+        with nullcontext(source) if not isinstance(source, (str, PathLike)) else open(source, "rb") as file:
+            file.seek(0)
+            tags = ImageFileDirectory_v2(file.read(8))
+            file.seek(tags.next)
+            tags.load(file)
+            bits, kind = tags[BITSPERSAMPLE][0], SAMPLE_KINDS.get(tags.get(SAMPLEFORMAT, (1,))[0], "unusual")
+            channels = int(tags.get(SAMPLESPERPIXEL, 1))
+    except _BROKEN:
+        return f"{name} is damaged or cut short and can't be decoded; export or copy it again."
+    plural = "s" if channels > 1 else ""
+    return (
+        f"{name} holds {channels} channel{plural} of {bits}-bit {kind} numbers, which can't be read here; "
+        "export it with 8 bits per channel."
+    )
 
 
 def _head(source: str | PathLike[str] | IO[bytes]) -> bytes:

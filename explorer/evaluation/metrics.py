@@ -5,19 +5,22 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from scipy.sparse import csr_array
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.neighbors import KNeighborsClassifier
 
 from explorer.data.report import Item
+from explorer.models.formats.labels import Outputs
 
 RESAMPLES, DRAWN_AT_ONCE = 2000, 100
 NEIGHBOURS = 5
 ABSENT: dict[str, Any] = {"zero_division": 0.0}  # a class never predicted has precision 0, without a warning
 
 
-def scores(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, float]:
-    """accuracy, f1_macro and f1_weighted of predicted class indices (n,) against labels (n,).
+def scores(labels: Int[np.ndarray, " image"], predicted: Int[np.ndarray, " image"], classes: int) -> dict[str, float]:
+    """accuracy, f1_macro and f1_weighted of predicted class indices against the true ones.
 
     Macro is the mean over the classes that occur in the labels or the predictions, as scikit-learn's default.
     """
@@ -41,11 +44,17 @@ def scores_of_counts(right: np.ndarray, true: np.ndarray, predicted: np.ndarray)
     }
 
 
-def report(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str], seed: int = 0) -> dict[str, Any]:
+def report(
+    logits: Float[np.ndarray, "image class"],
+    labels: Int[np.ndarray, " image"],
+    class_names: Sequence[str],
+    seed: int = 0,
+    outputs: Outputs = "classes",
+) -> dict[str, Any]:
     """Everything metrics.json says about one model on one set, as plain values.
 
-    logits (n, classes), labels (n,). `intervals` are 95 %: Wilson's for accuracy, a bootstrap over images for F1, from
-    Wilson's where all images are right or none is.
+    outputs: what the logits mean, as Model.outputs. `intervals` are 95 %: Wilson's for accuracy, a bootstrap
+    over images for F1, from Wilson's where all images are right or none is.
     """
     predicted, classes = logits.argmax(1), len(class_names)
     confusion = confusion_matrix(labels, predicted, labels=range(classes))
@@ -53,7 +62,7 @@ def report(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str], s
     values = {key: float(value) for key, value in scores_of_confusion(confusion).items()}
     return {
         **values,
-        "loss": float(losses(logits, labels).mean()),
+        "loss": float(losses(logits, labels, outputs).mean()),
         "class_names": list(class_names),
         "confusion_matrix": confusion.tolist(),
         "per_class": [
@@ -67,11 +76,19 @@ def report(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str], s
     }
 
 
-def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Cross entropy of each image in nats, (n,)."""
-    return torch.nn.functional.cross_entropy(
-        torch.from_numpy(logits), torch.from_numpy(labels).long(), reduction="none"
-    ).numpy()
+def log_probabilities(
+    logits: Float[np.ndarray, "image class"], outputs: Outputs = "classes"
+) -> Float[np.ndarray, "image class"]:
+    """The logarithm of Model.probabilities, without its rounding to 0: of shares of one, or of each label by itself."""
+    values = torch.from_numpy(logits)
+    return (F.logsigmoid(values) if outputs == "labels" else F.log_softmax(values, 1)).numpy()
+
+
+def losses(
+    logits: Float[np.ndarray, "image class"], labels: Int[np.ndarray, " image"], outputs: Outputs = "classes"
+) -> Float[np.ndarray, " image"]:
+    """What the true class costs each image in nats: minus the logarithm of its probability."""
+    return -log_probabilities(logits, outputs)[np.arange(len(labels)), labels]
 
 
 def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
@@ -127,11 +144,15 @@ def knn_accuracy(train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, v
 
 
 def predictions(
-    logits: np.ndarray, labels: np.ndarray, items: Sequence[Item], class_names: Sequence[str]
+    logits: Float[np.ndarray, "image class"],
+    labels: Int[np.ndarray, " image"],
+    items: Sequence[Item],
+    class_names: Sequence[str],
+    outputs: Outputs = "classes",
 ) -> list[dict[str, Any]]:
-    """One row an image, the worst mistakes (highest loss) first: image, name, actual, predicted, probability, loss."""
-    probability = torch.from_numpy(logits).softmax(1).numpy()
-    loss, predicted = losses(logits, labels), logits.argmax(1)
+    """One row per image, the worst mistakes (highest loss) first: image, name, actual, predicted, probability, loss."""
+    probability = np.exp(log_probabilities(logits, outputs))
+    loss, predicted = losses(logits, labels, outputs), logits.argmax(1)
     worst_first = [int(i) for i in np.argsort(-loss, kind="stable")]
     return [
         {

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 
 from explorer import paths
@@ -18,7 +19,7 @@ from explorer.errors import DataError, ImageError, ModelError
 from explorer.evaluation.class_match import match_classes
 from explorer.evaluation.metrics import predictions, report
 from explorer.models.backbone import Model
-from explorer.training.cache import normalise
+from explorer.models.formats.labels import Outputs
 
 BATCH = 32
 UNKNOWN = -1  # class of an image whose folder names none of the model's
@@ -28,27 +29,34 @@ LISTED = 6  # folders and classes that a sentence names
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities (image, class) for the images that opened, and a sentence for each that didn't.
+    """Probabilities for the images that opened, and a sentence for each that didn't.
 
-    Of a model of labels each is its own, of one that predicts a number it is that number (Model.outputs).
+    outputs: as Model.outputs; of labels each probability is its own, and a number stands as it is.
     """
 
     images: list[str]
-    probabilities: np.ndarray
+    probabilities: Float[np.ndarray, "image class"]
     class_names: list[str]
     rejected: dict[str, str]
+    outputs: Outputs = "classes"
 
     def top(self, index: int, count: int = 3) -> list[tuple[str, float]]:
-        """The likeliest classes of one image with their probabilities."""
+        """The likeliest classes of one image with their probabilities; of a regression its largest numbers."""
         order = np.argsort(-self.probabilities[index])[:count]
         return [(self.class_names[i], float(self.probabilities[index, i])) for i in order]
+
+    def words(self, index: int, count: int = 3) -> str:
+        """top() as a person reads it: "cat 0.931, dog 0.052"; of a regression with one output its number alone."""
+        if self.outputs == "number" and len(self.class_names) == 1:
+            return f"{self.probabilities[index, 0]:.4f}"
+        return ", ".join(f"{name} {value:.3f}" for name, value in self.top(index, count))
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """What a model makes of a data set.
 
-    rows: one an image, those with a known class first, worst mistakes first; `actual` is "" for the others.
+    rows: one per image, those with a known class first, worst mistakes first; `actual` is "" for the others.
     metrics: as metrics.json has them, None where no image could be scored. notes: sentences about what wasn't scored.
     """
 
@@ -80,6 +88,13 @@ def class_names_of(model: Model) -> list[str]:
 
 def predict(model: Model, images: Sequence[ImageSource], names: Sequence[str] | None = None) -> Predictions:
     """Classify images; names: what to call them, by default their paths. Broken images are listed, not raised."""
+    return _predict(model, images, names)[0]
+
+
+def _predict(
+    model: Model, images: Sequence[ImageSource], names: Sequence[str] | None
+) -> tuple[Predictions, Float[np.ndarray, "image class"]]:
+    """predict(), and the logits that it stands on."""
     class_names = class_names_of(model)
     names = [str(image) for image in images] if names is None else list(names)
     opened: list[str] = []
@@ -96,20 +111,21 @@ def predict(model: Model, images: Sequence[ImageSource], names: Sequence[str] | 
         if fitted:
             logits.append(_logits(model, fitted))
     rows = np.concatenate(logits) if logits else np.zeros((0, len(class_names)), np.float32)
-    return Predictions(opened, model.probabilities(torch.from_numpy(rows)).numpy(), class_names, rejected)
+    probabilities = model.probabilities(torch.from_numpy(rows)).numpy()
+    return Predictions(opened, probabilities, class_names, rejected, model.outputs), rows
 
 
 def evaluate(model: Model, data: DatasetReport) -> Evaluation:
     """Predictions for all images, scored where their folder's name means one of the model's classes.
 
-    Only the validation side counts where the data has one. What wasn't scored is told in the notes.
+    Only the validation side counts where the data has one. The notes say what wasn't scored.
     """
     names = class_names_of(model)
     if model.outputs == "number":
         raise ModelError(f"{model.name} predicts a number, not classes: predict it, and compare the numbers yourself.")
     items = data.split_items("val") or list(data.items)
     known = match_classes(data.class_names, model.class_names, len(names))
-    found = predict(model, [item.file for item in items], [item.name for item in items])
+    found, logits = _predict(model, [item.file for item in items], [item.name for item in items])
     if found.rejected:
         name, reason = next(iter(found.rejected.items()))
         raise DataError(f"{name} opened before but doesn't any more: {reason}")
@@ -119,12 +135,9 @@ def evaluate(model: Model, data: DatasetReport) -> Evaluation:
     notes = _notes([data.folder(items[place]) for place in others], names)
     if not len(scored):
         return Evaluation(found, rows, None, notes)
-    logits = np.log(np.maximum(found.probabilities[scored], 1e-12))
-    ranked = predictions(logits, labels[scored], [items[place] for place in scored], names)
-    if model.outputs == "labels":  # each label's own probability, which needn't add up to 1
-        own = {items[place].name: float(found.probabilities[place].max()) for place in scored}
-        ranked = [row | {"probability": own[row["name"]]} for row in ranked]
-    return Evaluation(found, ranked + rows, report(logits, labels[scored], names), notes)
+    logits, labels = logits[scored], labels[scored]
+    ranked = predictions(logits, labels, [items[place] for place in scored], names, model.outputs)
+    return Evaluation(found, ranked + rows, report(logits, labels, names, outputs=model.outputs), notes)
 
 
 def _unscored(item: Item, found: Predictions, place: int) -> dict[str, Any]:
@@ -148,17 +161,20 @@ def _notes(unscored: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def write_predictions(path: Path, found: Predictions, actual: dict[str, str] | None = None) -> None:
-    """A CSV with one row per image: image, actual (empty where unknown), predicted, probability, then every class."""
+    """A CSV with one row per image: image, actual (empty where unknown), predicted, probability, then every class.
+
+    Of a regression it has the image and every number.
+    """
+    verdict = [] if found.outputs == "number" else ["predicted", "probability"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         known = ["actual"] if actual else []
-        writer.writerow(["image", *known, "predicted", "probability", *map(text_cell, found.class_names)])
+        writer.writerow(["image", *known, *verdict, *map(text_cell, found.class_names)])
         for index, (image, row) in enumerate(zip(found.images, found.probabilities, strict=True)):
-            name, probability = found.top(index, 1)[0]
             known = [text_cell(actual.get(image, ""))] if actual else []
-            writer.writerow(
-                [text_cell(image), *known, text_cell(name), f"{probability:.6f}", *(f"{value:.6f}" for value in row)]
-            )
+            name, probability = found.top(index, 1)[0]
+            likeliest = [text_cell(name), f"{probability:.6f}"] if verdict else []
+            writer.writerow([text_cell(image), *known, *likeliest, *(f"{value:.6f}" for value in row)])
 
 
 def text_cell(text: str) -> str:
@@ -175,6 +191,6 @@ def text_cell(text: str) -> str:
 @torch.inference_mode()
 def _logits(model: Model, fitted: list[Image.Image]) -> np.ndarray:
     pixels = torch.from_numpy(np.stack([np.array(image) for image in fitted])).to(model.device)
-    logits = model.forward(normalise(pixels, model))[1]
+    logits = model.forward(model.normalise(pixels))[1]
     assert logits is not None
     return logits.float().cpu().numpy()

@@ -143,7 +143,8 @@ def _open_folder(folder: Path, hints: Hints) -> Model:
         module, notes = load_timm_folder(folder)
         return wrap_timm(module, str(folder), name, notes, hints.prefix_tokens)
     if "model_type" in config:
-        from explorer.models.transformers_models import load_transformers, read_processor, wrap_transformers
+        from explorer.models.processor import read_processor
+        from explorer.models.transformers_models import load_transformers, wrap_transformers
 
         module, notes = load_transformers(folder)
         return wrap_transformers(module, str(folder), name, notes, read_processor(folder), hints.prefix_tokens)

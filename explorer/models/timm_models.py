@@ -1,11 +1,13 @@
 """timm models: built by id, and wrapped as Model."""
 
+import math
 from difflib import get_close_matches
 from pickle import UnpicklingError
 from typing import Any
 
 import timm
 from safetensors import SafetensorError
+from timm.data.config import resolve_data_config
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.models import get_arch_name, get_pretrained_cfg, is_model, model_entrypoint
@@ -20,8 +22,8 @@ from explorer.models.downloads import WEIGHTS, Progress, fetch
 from explorer.models.formats.channels import rgb_values
 from explorer.models.formats.labels import meaning, name_classes
 from explorer.models.formats.reading import first_line
+from explorer.models.geometry import RESAMPLING, Geometry
 from explorer.models.limits import measure
-from explorer.models.preprocess import RESAMPLING
 
 # timm modules whose models keep one plain softmax(QK^T) over all tokens in every block.
 PLAIN_MODULES = (
@@ -177,6 +179,7 @@ def wrap_timm(
         mean=rgb_values(config["mean"], IMAGENET_DEFAULT_MEAN),
         std=rgb_values(config["std"], IMAGENET_DEFAULT_STD),
         interpolation=config["interpolation"] if config.get("interpolation") in RESAMPLING else "bicubic",
+        geometry=_geometry(anyway, trunk),
         notes=notes,
     )
 
@@ -221,6 +224,17 @@ def _input_size(module: Any, trunk: Any) -> int:
     """The size in whole patches: some models were trained on images of which they ignored a rim."""
     size = min(_fixed_size(trunk) or module.pretrained_cfg["input_size"][1:])
     return size - size % token_layout.patch_side(_patch_sides(trunk))
+
+
+def _geometry(module: Any, trunk: Any) -> Geometry | None:
+    """What timm's own transform for evaluation does; None for what its settings leave open, or pad."""
+    settings = resolve_data_config({}, pretrained_cfg=module.pretrained_cfg)
+    height, width = crop = _fixed_size(trunk) or tuple(settings["input_size"][1:])
+    share, patch = settings["crop_pct"], token_layout.patch_side(_patch_sides(trunk))
+    if settings["crop_mode"] == "border" or not 0 < share <= 1:
+        return None
+    resize = math.floor(height / share), math.floor(width / share)
+    return Geometry(resize, crop, (height - height % patch, width - width % patch), settings["crop_mode"] == "squash")
 
 
 def _classifies(module: Any) -> bool:

@@ -17,12 +17,14 @@ from explorer.models import token_layout
 from explorer.models.adapters import TransformersAdapter
 from explorer.models.backbone import Model
 from explorer.models.formats.additions import check_left_out, check_quantised, merge_adapters
-from explorer.models.formats.channels import rgb_kernel, rgb_values
-from explorer.models.formats.config import read_config, read_json
+from explorer.models.formats.channels import rgb_kernel
+from explorer.models.formats.config import read_config
 from explorer.models.formats.fitting import check_finite, left_out_note
 from explorer.models.formats.labels import meaning, name_classes
 from explorer.models.formats.reading import first_line, read_model_folder
+from explorer.models.geometry import Geometry
 from explorer.models.limits import check_numbers, measure
+from explorer.models.processor import NO_PROCESSOR, Processor
 
 # Keys that a backbone computes with; text models, decoders and projections beside it don't matter.
 BACKBONE_KEY = re.compile(
@@ -205,10 +207,10 @@ def wrap_transformers(
     source: str,
     name: str | None = None,
     notes: tuple[str, ...] = (),
-    processor: dict[str, Any] | None = None,
+    processor: Processor = NO_PROCESSOR,
     prefix_tokens: tuple[str, ...] | None = None,
 ) -> Model:
-    """A transformers module as Model; processor: its preprocessor_config.json, where there is one."""
+    """A transformers module as Model; processor: what its folder says of pixels."""
     anyway: Any = module.eval().requires_grad_(False)
     family = family_of(anyway.config.model_type)
     classifies = hasattr(anyway, "classifier") or hasattr(anyway, "cls_classifier")
@@ -227,7 +229,8 @@ def wrap_transformers(
         adapter = replace(adapter, options=options, fixed_size=oblong)
         _check_oblong(adapter, module, oblong, name or source)
     backbone = getattr(anyway, adapter.base) if adapter.base else anyway
-    mean, std = _normalisation(family, processor)
+    mean, std = processor.normalisation(family.pixels)
+    geometry = _geometry(config, processor, oblong)
     return Model(
         name=name or source.removeprefix("hf:"),
         source=source,
@@ -240,33 +243,29 @@ def wrap_transformers(
         prefix_tokens=prefix_tokens or token_layout.prefix_tokens(backbone.embeddings),
         class_names=_class_names(anyway) if classifies else None,
         outputs=meaning(anyway.config.problem_type, anyway.config.num_labels) if classifies else "classes",
-        input_size=min(oblong) if oblong else _input_size(config, processor),
+        input_size=min(oblong or (geometry.input if geometry else (_input_size(config, processor),))),
         mean=mean,
         std=std,
-        interpolation=RESAMPLING.get((processor or {}).get("resample", 3), "bicubic"),
-        notes=notes,
+        interpolation=processor.interpolation,
+        geometry=geometry,
+        notes=(*notes, *processor.notes),
     )
 
 
-RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers, as processors store them
+def _geometry(config: Any, processor: Processor, oblong: tuple[int, int] | None) -> Geometry | None:
+    """How the processor fits photos, where that gives the shape that the model takes."""
+    found = processor.geometry(token_layout.patch_side(config.patch_size))
+    if found is None or (found.input != oblong if oblong else found.input[0] != found.input[1]):
+        return None
+    # At another size than its class's default the same is done in proportion.
+    return found if processor.says_size or oblong else found.at(_input_size(config, processor))
 
 
-def _normalisation(family: Family, processor: dict[str, Any] | None) -> tuple:
-    mean, std = family.pixels
-    if processor and processor.get("image_mean") and processor.get("do_normalize", True):
-        return rgb_values(processor["image_mean"], mean), rgb_values(processor.get("image_std"), std)
-    return family.pixels
-
-
-def _input_size(config: Any, processor: dict[str, Any] | None) -> int:
-    """What the processor crops or resizes to, else what the configuration was trained at."""
-    patch = token_layout.patch_side(config.patch_size)
-    for field in ("crop_size", "size"):
-        size = (processor or {}).get(field)
-        size = (size.get("height") or size.get("shortest_edge")) if isinstance(size, dict) else size
-        if isinstance(size, int) and size > 0 and size % patch == 0:
-            return size
-    size = config.image_size if isinstance(config.image_size, int) else min(config.image_size)
+def _input_size(config: Any, processor: Processor) -> int:
+    """What the processor resizes to, else what the configuration was trained at."""
+    patch, size = token_layout.patch_side(config.patch_size), processor.short_side
+    if size is None or size % patch:
+        size = config.image_size if isinstance(config.image_size, int) else min(config.image_size)
     return size - size % patch
 
 
@@ -294,9 +293,3 @@ def _check_oblong(adapter: TransformersAdapter, module: nn.Module, size: tuple[i
             f"{name} takes {size[1]}x{size[0]} pixels, which transformers itself can't compute for this family: "
             "give a model of square images."
         ) from error
-
-
-def read_processor(folder: Path) -> dict[str, Any] | None:
-    """preprocessor_config.json of a folder, None where there is none."""
-    file = folder / "preprocessor_config.json"
-    return read_json(file) if file.is_file() else None

@@ -2,8 +2,8 @@
 
 from PIL import Image
 
-from explorer.data.images import ImageSource
-from explorer.models.preprocess import Fit, seen_part
+from explorer.data.images import ImageSource, open_image
+from explorer.models.geometry import Geometry
 
 LARGEST = 2048  # pixels of a picture's longer side, where no width is asked for
 SMALLEST_SIDE = 2  # pixels: a 3000x4 photo still has two sides, and video codecs need two of each
@@ -12,18 +12,18 @@ SMALLEST_SIDE = 2  # pixels: a 3000x4 photo still has two sides, and video codec
 def backdrop(
     seen: Image.Image,
     photo: ImageSource | None,
-    fit: Fit = "crop",
+    geometry: Geometry,
     width: int | None = None,
     zoom: float = 1,
     largest: int = LARGEST,
 ) -> Image.Image:
     """The part of the photo that the model saw, at the photo's own resolution.
 
-    seen: the fitted image; photo: what it was made of, None where only `seen` is left. With fit squash or keep the
-    photo's own aspect comes back. width: of the result in pixels; None: the photo's own, its longer side at most
+    seen: the fitted image; photo: what it was made of, None where only `seen` is left; geometry: how. A squashed
+    photo gets its own aspect back. width: of the result in pixels; None: the photo's own, its longer side at most
     `largest` and at least `zoom` times that of `seen`.
     """
-    part = seen if photo is None else seen_part(photo, seen.width, fit)
+    part = seen if photo is None else geometry.part(open_image(photo))
     longest = max(part.size)
     wanted = max(min(longest, largest), zoom * max(seen.size))
     scale = width / part.width if width else wanted / longest

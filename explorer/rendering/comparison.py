@@ -58,7 +58,7 @@ def comparison_picture(
 
     Each is look.width pixels wide, else as wide as the photo, up to PANEL.
     """
-    image = backdrop(first.image, photo, view.photo.fit, view.look.width, largest=PANEL)
+    image = backdrop(first.image, photo, first.part.geometry, view.look.width, largest=PANEL)
     panels = []
     for recording, shown in ((first, view), (second, second_view(view, first, second))):
         heatmap = shown_map(shown, recording)
@@ -73,7 +73,7 @@ def epochs_picture(
     view: View, start: "Recording", maps: Sequence[tuple[int, np.ndarray]], photo: ImageSource | None = None
 ) -> Image.Image:
     """The map at each (epoch, map) in a row, each in its own range and named; 0 is the start; sizes as above."""
-    image = backdrop(start.image, photo, view.photo.fit, view.look.width, largest=PANEL)
+    image = backdrop(start.image, photo, start.part.geometry, view.look.width, largest=PANEL)
     panels = []
     for epoch, heatmap in maps:
         painted = paint(view.drawn_look, image, heatmap, *value_range(view, heatmap), shown_mask(view.look, heatmap))

@@ -124,7 +124,7 @@ def _tile_photo(view: View, recording: "Recording", photo: ImageSource | None, s
     """What the tiles are painted on, at about 300 dots an inch and no smaller than what the model saw."""
     dots, seen = side / 72 * DPI, recording.image
     width = seen.width * max(1, round(dots / seen.width)) if photo is None else max(seen.width, round(dots))
-    return backdrop(seen, photo, view.photo.fit, width)
+    return backdrop(seen, photo, recording.part.geometry, width)
 
 
 def _tile_image(view: View, image: Image.Image, tile: Tile, limits: tuple[float, float] | None) -> Image.Image:

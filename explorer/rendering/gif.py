@@ -33,7 +33,8 @@ def layers_gif(
     steps = [view.with_map(**{sweep.setting: layer}) for layer in range(recording.depth)]
     maps = np.stack([shown_map(step, recording) for step in steps])
     common = None if view.look.scale == "map" else value_range(view, maps)
-    image = backdrop(recording.image, photo, view.photo.fit, view.look.width or zoom * recording.image.width)
+    width = view.look.width or zoom * recording.image.width
+    image = backdrop(recording.image, photo, recording.part.geometry, width)
     frames = []
     for layer, heatmap in enumerate(maps):
         low, high = common or value_range(view, heatmap)

@@ -5,7 +5,7 @@ from PIL import Image
 
 from explorer.data.images import ImageSource, open_image
 from explorer.errors import QueryError
-from explorer.models.preprocess import RESAMPLING
+from explorer.models.geometry import RESAMPLING
 from explorer.rendering.colormaps import colorize
 
 

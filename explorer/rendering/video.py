@@ -14,6 +14,7 @@ from PIL import Image
 from explorer.attention.recording import record
 from explorer.data.video import Clip, Frames
 from explorer.errors import VideoError
+from explorer.models.geometry import Geometry
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.view import View, paint, second_recording, shown_map, shown_mask, value_range
 
@@ -36,7 +37,7 @@ class ClipMaps:
 
     clip: Clip
     maps: np.ndarray  # (frames, rows, cols) float32
-    seen: tuple[int, int]  # (width, height) of a frame as the model saw it
+    geometry: Geometry  # of a frame as the model saw it
 
     @property
     def fps(self) -> float:
@@ -50,15 +51,16 @@ def record_clip(
 
     second: the recording of the other image of a likeness, where there is one already; else it is made once.
     """
-    maps, seen = [], (0, 0)
+    maps, geometry = [], None
     second = second or second_recording(view, model)
     for frame in clip.frames:
         recording = record(model, frame, view.photo.size, view.photo.fit)
-        seen = recording.image.size
+        geometry = recording.part.geometry
         maps.append(shown_map(view, recording, second))
         if progress:
             progress(len(maps), len(clip.frames))
-    return ClipMaps(clip, np.stack(maps), seen)
+    assert geometry is not None  # a clip has a frame
+    return ClipMaps(clip, np.stack(maps), geometry)
 
 
 def painted_frames(clip: ClipMaps, view: View, beside: bool = False, largest: int = LARGEST) -> Frames:
@@ -73,7 +75,8 @@ def painted_frames(clip: ClipMaps, view: View, beside: bool = False, largest: in
 def _paint(clip: ClipMaps, view: View, beside: bool, largest: int) -> Iterator[Image.Image]:
     low, high = value_range(view, clip.maps)
     for frame, heatmap in zip(clip.clip.frames, clip.maps, strict=True):
-        image = backdrop(Image.new("RGB", clip.seen), frame, view.photo.fit, view.look.width, largest=largest)
+        seen = Image.new("RGB", clip.geometry.input[::-1])
+        image = backdrop(seen, frame, clip.geometry, view.look.width, largest=largest)
         painted = paint(view.drawn_look, image, heatmap, low, high, shown_mask(view.look, heatmap))
         yield side_by_side([image, painted]) if beside else painted
 

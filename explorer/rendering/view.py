@@ -44,7 +44,7 @@ class PhotoInput:
 
     image: str  # a path, or "sample:<name>"
     size: int | None = None  # of the short side in pixels; None: the model's own
-    fit: Fit = "crop"
+    fit: Fit = "own"
 
 
 @dataclass(frozen=True, init=False)
@@ -247,7 +247,7 @@ def picture(
     many times the size that the model saw; second as in shown_map.
     """
     heatmap = shown_map(view, recording, second)
-    image = backdrop(recording.image, photo, view.photo.fit, view.look.width, zoom)
+    image = backdrop(recording.image, photo, recording.part.geometry, view.look.width, zoom)
     return paint(view.drawn_look, image, heatmap, *limits(view, recording, heatmap), shown_mask(view.look, heatmap))
 
 

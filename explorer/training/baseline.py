@@ -19,7 +19,7 @@ from torch import nn
 from explorer.evaluation.metrics import knn_accuracy, report
 from explorer.models.backbone import Model
 from explorer.training.batches import AugmentedInputs, CachedInputs, in_order
-from explorer.training.cache import decode, normalise
+from explorer.training.cache import decode
 from explorer.training.examples import Examples
 from explorer.training.split import Split
 
@@ -69,7 +69,7 @@ def _features(
         rows = [split.features(inputs.read(batch, np.zeros(len(batch), int))) for batch in batches]
     else:
         chunks = decode(model, [images[index] for index in chosen], split.size)
-        rows = [split.features(normalise(torch.from_numpy(chunk).to(split.device), model)) for chunk in chunks]
+        rows = [split.features(model.normalise(torch.from_numpy(chunk).to(split.device))) for chunk in chunks]
     return torch.cat(rows).float().cpu().numpy()
 
 

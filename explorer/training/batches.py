@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from explorer.data.images import ImageSource, open_image
 from explorer.models.backbone import Model
-from explorer.training.cache import PrefixCache, normalise
+from explorer.training.cache import PrefixCache
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class CachedInputs:
     def read(self, images: np.ndarray, views: np.ndarray) -> Tensor:
         if self.cache.layout.dtype != "uint8":
             return self.cache.rows(images, views).to(self.device).float()
-        pixels = normalise(self.cache.rows(images).to(self.device), self.model)
+        pixels = self.model.normalise(self.cache.rows(images).to(self.device))
         mirrored = torch.from_numpy(views.astype(bool)).to(self.device)
         pixels[mirrored] = pixels[mirrored].flip(-1)
         return pixels

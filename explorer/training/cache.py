@@ -143,7 +143,7 @@ def decode(model: Model, images: Sequence[ImageSource], size: int) -> Iterator[n
     """Chunks of fitted images, uint8 "image height width channel", decoded in threads while the last chunk is used."""
 
     def fit(image: ImageSource) -> np.ndarray:
-        return np.array(model.fit(image, size))
+        return np.array(model.fit(image, size, "crop"))  # as checkpoints say of themselves
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         waiting = iter(images)
@@ -154,17 +154,11 @@ def decode(model: Model, images: Sequence[ImageSource], size: int) -> Iterator[n
             ahead = following
 
 
-def normalise(pixels: Tensor, model: Model) -> Tensor:
-    """uint8 "image height width channel" -> float32 "image channel height width", as Model.preprocess does."""
-    mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (model.mean, model.std))
-    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
-
-
 def _rows(split: Split, layout: Layout, model: Model, pixels: np.ndarray) -> np.ndarray:
     """A chunk's rows "image view …" in the cache's dtype."""
     if split.kind == "pixels":
         return pixels[:, None]
-    inputs = normalise(torch.from_numpy(pixels).to(split.device), model)
+    inputs = model.normalise(torch.from_numpy(pixels).to(split.device))
     views = [inputs, inputs.flip(-1)][: layout.views]
     rows = torch.stack([split.prefix(view) for view in views], dim=1)
     return rows.to(getattr(torch, layout.dtype)).cpu().numpy()

@@ -15,7 +15,7 @@ from explorer.data.images import ImageSource, open_image
 from explorer.models.backbone import Model
 from explorer.models.source import ModelSource
 from explorer.training.batches import AugmentedInputs, loader_workers
-from explorer.training.cache import normalise, plan_layout
+from explorer.training.cache import plan_layout
 from explorer.training.plan import Plan
 from explorer.training.runs.jobs import Run
 from explorer.training.split import split_model
@@ -76,8 +76,8 @@ def estimate(
     plan, place = plan.resolved(), torch.device(device)
     split = split_model(model, plan, list(class_names), plan.image_size or model.input_size, place)
     few = list(train[:TIMED])
-    fitted = [np.array(model.fit(image, split.size)) for image in few]
-    pixels = normalise(torch.from_numpy(np.stack(fitted)).to(place), model)
+    fitted = [np.array(model.fit(image, split.size, "crop")) for image in few]
+    pixels = model.normalise(torch.from_numpy(np.stack(fitted)).to(place))
     inputs = split.prefix(pixels)
     labels = torch.zeros(len(few), dtype=torch.long, device=place)
 
@@ -88,7 +88,7 @@ def estimate(
         with torch.no_grad():
             split(inputs)
 
-    decode = _seconds(lambda: [model.fit(open_image(image), split.size) for image in few]) / len(few)
+    decode = _seconds(lambda: [model.fit(open_image(image), split.size, "crop") for image in few]) / len(few)
     prefix = _seconds(lambda: split.prefix(pixels)) / len(few)
     step, look = _seconds(learn) / len(few), _seconds(judge) / len(few)
     cached = 0 if plan.augmentation == "full" else len(train)

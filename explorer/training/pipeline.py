@@ -100,7 +100,7 @@ class Work:
 
     def _size(self) -> int:
         size = self.plan.image_size or self.model.input_size
-        self.model.fit(self.examples.train_images[0], size)  # raises for a size that isn't whole patches
+        self.model.fit(self.examples.train_images[0], size, "crop")  # raises for a size that isn't whole patches
         return size
 
     def _open_inputs(self) -> None:

@@ -3,10 +3,11 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -15,6 +16,7 @@ import streamlit as st
 import explorer
 from explorer import malloc
 from explorer.attention.recording import Recording
+from explorer.errors import ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
@@ -25,6 +27,8 @@ from explorer.words import size_in_words
 T = TypeVar("T")
 MODELS = 3  # a ViT-B is 330 MB
 RECORDINGS = 2  # ViT-S/8 at 480 px is 132 MB
+MOST_LOADING = 8  # models at once: some may be stuck on files that never come
+PATIENCE = 300  # seconds without a byte until a load is given up
 POLL = 0.1  # seconds between two looks at a download
 _numbers: WeakKeyDictionary[Model, int] = WeakKeyDictionary()
 _count, _numbering = count(), Lock()
@@ -109,45 +113,79 @@ def stamp(source: str) -> tuple[int, int] | None:
 
 @dataclass
 class _Job:
-    """One model being loaded, or loaded, in another thread."""
+    """One model being loaded, or loaded, in a thread of its own."""
 
-    future: Future[Model]
+    source: ModelSource
+    future: Future[Model] = field(default_factory=Future)
+    thread: Thread | None = None
     done: int = 0  # bytes of the file under way
     total: int = 0
+    moved: float = field(default_factory=time.monotonic)  # when bytes last came
+
+    @property
+    def busy(self) -> bool:
+        """Whether its thread still runs, given up or not."""
+        return self.thread is not None and self.thread.is_alive()
+
+    def progress(self, done: int, total: int) -> None:
+        """What a download calls."""
+        self.done, self.total, self.moved = done, total, time.monotonic()
+
+    def run(self) -> None:
+        """Load it: what the thread does."""
+        try:
+            model = explorer.load_model(self.source, progress=self.progress)
+            malloc.give_back()
+        except BaseException as error:  # reaches the person who asked for the model
+            self.finish(None, error)
+        else:
+            self.finish(model, None)
+
+    def give_up_if_stuck(self) -> None:
+        """Fail where nothing moved for long; the thread can't be ended, but nobody waits for it any more."""
+        if time.monotonic() - self.moved > PATIENCE:
+            name = self.source.source
+            self.finish(None, ModelError(f"Loading {name} took over {PATIENCE} s without progress: check its files."))
+
+    def finish(self, model: Model | None, error: BaseException | None) -> None:
+        """Set the result, unless it was given up before."""
+        with suppress(InvalidStateError):
+            if model is not None:
+                self.future.set_result(model)
+            else:
+                self.future.set_exception(error)
 
 
 @dataclass
 class _Loader:
-    """Loads models in threads of its own, which never touch Streamlit, and keeps the last few."""
+    """Loads each model in a thread of its own, which never touches Streamlit, and keeps the last few."""
 
     jobs: OrderedDict[tuple, _Job] = field(default_factory=OrderedDict)
     lock: Lock = field(default_factory=Lock)
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "load-model"))
 
     def job(self, source: ModelSource) -> _Job:
-        """The job of that model; one that failed is tried again."""
+        """The job of that model; one that failed is tried again once its thread has ended.
+
+        Raises ModelError while MOST_LOADING others are being loaded.
+        """
         key = (source, stamp(source.source))
         with self.lock:
             job = self.jobs.get(key)
-            if job is None or (job.future.done() and job.future.exception()):
+            if job is None or (job.future.done() and job.future.exception() and not job.busy):
                 job = self.jobs[key] = self._start(source)
             self.jobs.move_to_end(key)
-            while len(self.jobs) > MODELS:
-                self.jobs.popitem(last=False)
+            ended = [key for key, job in self.jobs.items() if not job.busy]
+            for old in ended[: max(0, len(self.jobs) - MODELS)]:
+                if old != key:
+                    del self.jobs[old]
         return job
 
     def _start(self, source: ModelSource) -> _Job:
-        job = _Job(Future())
-
-        def progress(done: int, total: int) -> None:
-            job.done, job.total = done, total
-
-        def load() -> Model:
-            model = explorer.load_model(source, progress=progress)
-            malloc.give_back()
-            return model
-
-        job.future = self.pool.submit(load)
+        if sum(job.busy for job in self.jobs.values()) >= MOST_LOADING:
+            raise ModelError(f"{MOST_LOADING} models are being loaded at this moment: try again when one is there.")
+        job = _Job(source)
+        job.thread = Thread(target=job.run, name="load-model", daemon=True)
+        job.thread.start()
         return job
 
 
@@ -159,6 +197,7 @@ def _loader() -> Any:
 def _show_progress(job: _Job) -> None:
     place = st.empty()
     while not job.future.done():
+        job.give_up_if_stuck()
         if job.total:
             place.progress(
                 min(1.0, job.done / job.total), f"Downloading: {size_in_words(job.done)} of {size_in_words(job.total)}"

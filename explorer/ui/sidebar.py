@@ -14,9 +14,10 @@ from explorer.ui.state import Choice, choose
 from explorer.ui.widgets import script
 
 PATCHES = 4, 64  # the least and the most patches along the short side that the size slider offers
-FITS = {"crop": "Crop", "squash": "Squash", "keep": "Keep"}
+FITS = {"own": "Own", "crop": "Crop", "squash": "Squash", "keep": "Keep"}
 assert set(FITS) == set(get_args(Fit))
-_NEXT = "view_next"  # the size that the next run begins with, None for the model's own; the fit is then Crop
+_NEXT = "view_next"  # the size that the next run begins with, None for the model's own; the fit is then the model's own
+_FITTED_FOR = "fitted_for"  # own fit of the model that the fit was last shown for
 _SIZED_FOR = "sized_for"  # (input size, patch size) of the model that the size slider was last made for
 
 
@@ -29,13 +30,13 @@ def sidebar() -> None:
         with st.container(key="choose_view"):
             _begin(model)
             size = _pick_size(model)
-            fit = _pick_fit()
+            fit = _pick_fit(model)
         script()
     choose(Choice(model, photo, size, fit))
 
 
 def pick_view_next(size: int | None = None) -> None:
-    """Have the next run begin with that size, by default the model's own, and the fit Crop."""
+    """Have the next run begin with that size, by default the model's own, and the model's own fit."""
     st.session_state[_NEXT] = size
 
 
@@ -50,7 +51,7 @@ def _begin(model: Model) -> None:
     if _NEXT in st.session_state:
         size = st.session_state.pop(_NEXT) or model.input_size
         low, high = (count * model.patch_size for count in PATCHES)
-        st.session_state.update(size=min(max(size, low), high), fit="crop")
+        st.session_state.update(size=min(max(size, low), high), fit=model.own_fit)
         st.session_state[_SIZED_FOR] = model.input_size, model.patch_size  # the size is meant for this model
 
 
@@ -95,12 +96,20 @@ def _follow_model(model: Model, low: int, high: int) -> None:
     st.session_state["size"] = min(max(model.input_size if size == before[0] else nearest, low), high)
 
 
-def _pick_fit() -> Fit:
-    check_link("fit", lambda text: by_key(FITS)(text) is not None, f"one of {', '.join(FITS)}")
-    take("fit", by_key(FITS), "crop")
+def _pick_fit(model: Model) -> Fit:
+    """The fit, the model's own until another is chosen; "own" stands among the others only where it is none of them."""
+    own = model.own_fit
+    fits = {key: label for key, label in FITS.items() if key != "own" or own == "own"}
+    read = by_key(fits)
+    check_link("fit", lambda text: read(text) is not None, f"one of {', '.join(fits)}")
+    if "fit" in st.session_state and st.session_state["fit"] == st.session_state.get(_FITTED_FOR, own):
+        st.session_state["fit"] = own  # of a model that was picked after another
+    st.session_state[_FITTED_FOR] = own
+    take("fit", read, own)
     fit = st.segmented_control(
-        "Fit", list(FITS), format_func=FITS.__getitem__, key="fit", required=True, persist_state="session",
-        help="Crop: the centre square. Squash: the whole photo, made square. Keep: the whole photo in its own shape.",
+        "Fit", list(fits), format_func=fits.__getitem__, key="fit", required=True, persist_state="session",
+        help=("Own: as the model was measured. " if own == "own" else "")
+        + "Crop: the centre square. Squash: the whole photo, made square. Keep: the whole photo in its own shape.",
     )  # fmt: skip
-    write_unless("fit", "crop")
+    write_unless("fit", own)
     return cast(Fit, fit)

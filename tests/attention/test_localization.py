@@ -19,6 +19,7 @@ from explorer.attention.localization import (
     score_map,
 )  # fmt: skip
 from explorer.errors import QueryError
+from explorer.models.geometry import Geometry
 from tests.tiny import photo, tiny_model
 
 
@@ -106,7 +107,7 @@ def test_the_mask_goes_the_way_of_its_photo(fit):
     values[20:44, 50:80] = 255
     image = Image.fromarray(values)
     seen = np.array(tiny_model().fit(image, 64, fit))[..., 0] > 127
-    mask = fit_mask(image, 64, 8, fit) > 127
+    mask = fit_mask(image, tiny_model().geometry_of(image.size, 64, fit)) > 127
     assert mask.shape == seen.shape and (mask != seen).mean() < 0.02
 
 
@@ -136,7 +137,7 @@ def test_real_photos_give_the_known_figures(shared_data):
     per_image = []
     with open(shared_data / "masks" / "manifest.csv", newline="") as file:
         for row in csv.DictReader(file):
-            mask = fit_mask(shared_data / "masks" / row["mask"], 224, 16, "squash")
+            mask = fit_mask(shared_data / "masks" / row["mask"], Geometry.whole((224, 224), squash=True))
             recording = explorer.record(model, shared_data / "masks" / row["image"], fit="squash")
             per_image.append(rank_heads(recording, mask))
     means = {score.layer: score for score in average(per_image) if score.head == "mean"}

@@ -13,6 +13,7 @@ from explorer.attention.divergence import divergence
 from explorer.attention.localization import fit_mask, rank_heads
 from explorer.cli import main
 from explorer.data.video import read_clip
+from explorer.models.geometry import Geometry
 from explorer.rendering.video import mp4
 from explorer.rendering.view import View, shown_map
 from tests.tiny import photo, save_tiny, tiny_model, with_artefacts
@@ -121,7 +122,7 @@ def test_score_averages_over_the_folder(folder, tmp_path, capsys):
     assert len(rows) == 1 + 2 * 3
     model, scores = model_of(folder), []
     for name in ("one", "two"):
-        mask = fit_mask(folder / "masks" / f"{name}.png", 64, 8, "squash")
+        mask = fit_mask(folder / "masks" / f"{name}.png", Geometry.whole((64, 64), squash=True))
         recording = explorer.record(model, folder / "images" / f"{name}.png", fit="squash")
         scores += [s for s in rank_heads(recording, mask) if (s.layer, s.head) == (1, "mean")]
     assert float(rows["1", "mean"]["auc"]) == pytest.approx(np.mean([s.auc for s in scores]), abs=5e-5)

@@ -345,3 +345,24 @@ def test_avif_opens(main):
     data = file.getvalue()
     opened = open_image(data[:8] + main + data[12:])
     assert opened.size == (64, 48) and abs(np.array(opened).astype(int) - (200, 30, 30)).max() < 6
+
+
+def float_tiff(width=4, height=3, channels=3):
+    """A TIFF of float32 channels, as remote sensing tools write it: header, pixels, then the directory."""
+    pixels = np.random.default_rng(0).random((height, width, channels), np.float32).tobytes()
+    after = 8 + len(pixels)
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, channels, after), (259, 3, 1, 1), (262, 3, 1, 2)]
+    tags += [(273, 4, 1, 8), (277, 3, 1, channels), (278, 3, 1, height), (279, 4, 1, len(pixels))]
+    tags += [(339, 3, channels, after + 2 * channels)]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    start = after + 4 * channels
+    shorts = struct.pack(f"<{channels}H", *[32] * channels) + struct.pack(f"<{channels}H", *[3] * channels)
+    return b"II*\0" + struct.pack("<I", start) + pixels + shorts + directory
+
+
+def test_a_tiff_of_float_channels_is_named_for_what_it_is():
+    words = r"holds 3 channels of 32-bit float numbers.*export it with 8 bits per channel"
+    with pytest.raises(ImageError, match=words):
+        open_image(float_tiff())
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        open_image(float_tiff()[:30])

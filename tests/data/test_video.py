@@ -13,6 +13,7 @@ import explorer
 from explorer.data import video
 from explorer.data.video import Clip, Frames, pan, read_clip
 from explorer.errors import VideoError
+from explorer.models.geometry import Geometry
 from explorer.rendering.video import ClipMaps, gif, mp4, painted_frames, record_clip, side_by_side
 from tests.tiny import photo, tiny_model
 from tests.views import view_of
@@ -118,7 +119,9 @@ def test_one_colour_scale_holds_for_all_frames():
     clip = Clip([Image.new("RGB", (16, 16))] * 2, 8.0)
     maps = np.array([[[0.0, 0.2], [0.2, 0.2]], [[1.0, 0.2], [0.2, 0.2]]], np.float32)
     view = view_of(opacity=1.0, colormap="grey", resample="nearest")
-    first, second = (np.array(frame) for frame in painted_frames(ClipMaps(clip, maps, (16, 16)), view))
+    first, second = (
+        np.array(frame) for frame in painted_frames(ClipMaps(clip, maps, Geometry.whole((16, 16), squash=False)), view)
+    )
     assert first[0, 0, 0] == 0 and second[0, 0, 0] == 255
     assert first[15, 15, 0] == second[15, 15, 0] == 51  # 0.2 of the clip's range in both
 

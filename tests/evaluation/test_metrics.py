@@ -2,12 +2,14 @@ import csv
 import shutil
 import tracemalloc
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 from timm.data.imagenet_info import ImageNetInfo
 
+import explorer
 from explorer.data.datasets import read_images
 from explorer.data.report import Item
 from explorer.errors import ModelError
@@ -16,7 +18,7 @@ from explorer.evaluation.predict import Predictions, evaluate, predict, write_pr
 from explorer.models.loading import load_model
 from explorer.training.estimate import estimate
 from explorer.training.plan import Plan
-from tests.tiny import tiny_model
+from tests.tiny import photo, tiny_model
 from tests.training_help import make_dataset, make_model
 from tests.zips import write_zip
 
@@ -251,3 +253,38 @@ def test_names_that_a_spreadsheet_would_run_are_text_in_the_csv(tmp_path):
         ["'\t=1+1.png", "'=1", safe[0]], ["'-a.png", "", "-1"], ["b.png", "plain", "'+cmd"],
     ]  # fmt: skip
     assert rows[1][3:] == ["1.000000", "1.000000", *["0.000000"] * 4]
+
+
+def outputs_model(outputs, classes=4):
+    return replace(tiny_model(num_classes=classes), outputs=outputs, class_names=None)
+
+
+@pytest.mark.parametrize("outputs", ["classes", "labels"])
+def test_losses_and_probabilities_follow_what_the_outputs_mean(outputs):
+    logits = np.random.default_rng(3).normal(0, 3, (6, 3)).astype(np.float32)
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    shares = 1 / (1 + np.exp(-logits)) if outputs == "labels" else np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    expected = -np.log(shares[np.arange(6), labels])
+    np.testing.assert_allclose(losses(logits, labels, outputs), expected, rtol=1e-5, atol=1e-6)
+    items = [Item(f"/{i}.jpg", f"{i}.jpg", int(label), "val", "", "", 1, 1) for i, label in enumerate(labels)]
+    rows = {row["name"]: row for row in predictions(logits, labels, items, NAMES, outputs)}
+    assert [rows[f"{i}.jpg"]["probability"] for i in range(6)] == pytest.approx(shares.max(1).tolist(), rel=1e-5)
+    assert report(logits, labels, NAMES, outputs=outputs)["loss"] == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_a_number_is_printed_and_written_as_it_is(tmp_path):
+    model = outputs_model("number", classes=1)
+    found = predict(model, [photo()], ["a.png"])
+    value = float(explorer.record(model, photo()).logits[0])
+    assert found.words(0) == f"{value:.4f}" and found.outputs == "number"
+    write_predictions(tmp_path / "out.csv", found)
+    assert (tmp_path / "out.csv").read_text().split() == ["image,class", "0", f"a.png,{value:.6f}"]
+    assert explorer.record(model, photo()).probabilities == pytest.approx([value])
+
+
+def test_labels_are_each_by_itself_in_recordings_and_predictions():
+    model = outputs_model("labels")
+    recording = explorer.record(model, photo())
+    expected = 1 / (1 + np.exp(-recording.logits.astype(np.float64)))
+    np.testing.assert_allclose(recording.probabilities, expected)
+    np.testing.assert_allclose(predict(model, [photo()]).probabilities[0], expected, atol=1e-5)

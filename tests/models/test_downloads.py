@@ -138,7 +138,8 @@ def test_a_transformers_repository_in_shards(hub, tmp_path):
     config.id2label = {0: "ant", 1: "bee", 2: "cat"}
     reference = transformers.ViTForImageClassification(config).eval()
     reference.save_pretrained(tmp_path / "repo", max_shard_size="100KB")
-    settings = '{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "resample": 2, "size": {"height": 32}}'
+    colours = '"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]'
+    settings = f'{{{colours}, "resample": 2, "size": {{"height": 32, "width": 32}}}}'
     (tmp_path / "repo" / "preprocessor_config.json").write_text(settings)
     assert len(list((tmp_path / "repo").glob("model-*.safetensors"))) > 1
     hub.folders["someone/vit"] = tmp_path / "repo"

@@ -7,9 +7,15 @@ import pytest
 from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
+from explorer.data.images import open_image
 from explorer.errors import ImageError
-from explorer.models.preprocess import MAX_TOKENS, fit_image, target_sides, to_pixels
+from explorer.models.preprocess import MAX_TOKENS, target_sides, to_pixels, usual_geometry
 from tests.tiny import photo, tiny_model
+
+
+def fit_image(image, size, patch_size, fit="crop", interpolation="bicubic"):
+    photo = open_image(image)
+    return usual_geometry(photo.size, size, patch_size, fit).apply(photo, interpolation)
 
 
 def test_squash_is_one_bicubic_resize():

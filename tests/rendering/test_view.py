@@ -97,7 +97,7 @@ def test_files_of_the_first_release_still_open():
         MapChoice("rollout", query=(2, 5), fusion="max", discard_ratio=0.25, start_layer=1),
         Look("viridis", 0.5, "nearest", "shared", 0.6, True, 300),
     )
-    assert View.from_json(PNG_OF_0_1) == view_of("bundled", "cat.jpg", layer=9, head="max", query="cls")
+    assert View.from_json(PNG_OF_0_1) == view_of("bundled", "cat.jpg", fit="crop", layer=9, head="max", query="cls")
 
 
 def test_a_view_of_another_map_keeps_what_both_take():

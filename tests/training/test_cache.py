@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from explorer.errors import PlanError
-from explorer.training.cache import CHUNK, PrefixCache, build_cache, finish_cache, normalise, plan_layout
+from explorer.training.cache import CHUNK, PrefixCache, build_cache, finish_cache, plan_layout
 from explorer.training.plan import Plan
 from explorer.training.split import split_model
 from tests.training_help import make_dataset, make_model
@@ -64,7 +64,7 @@ def test_pixel_cache_normalises_as_the_model_does(tmp_path, images, model):
     split = split_model(model, plan, NAMES, 32, CPU)
     cache, _ = build(tmp_path / "val.bin", split, plan, model, images)
     assert cache.layout.dtype == "uint8"
-    assert torch.equal(normalise(cache.rows(np.array([3])), model), model.preprocess(images[3]))
+    assert torch.equal(model.normalise(cache.rows(np.array([3]))), model.preprocess(images[3]))
 
 
 def test_a_whole_cache_is_kept_and_another_layout_made_anew(tmp_path, images, model):

@@ -186,7 +186,8 @@ def _build(architecture: Architecture) -> nn.Module:
             module: Any = cls(**architecture.settings, weight_init="skip")
     except (RuntimeError, ValueError, AssertionError) as error:
         raise CheckpointError(f"The tensors describe no Vision Transformer: {first_line(error)}.") from error
-    module.pretrained_cfg = {"input_size": (3, *architecture.settings["img_size"]), "interpolation": "bicubic"}
+    sides = architecture.settings["img_size"]
+    module.pretrained_cfg = {"input_size": (3, *sides), "interpolation": "bicubic", "crop_pct": 1.0}
     return module
 
 

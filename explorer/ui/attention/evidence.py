@@ -15,7 +15,6 @@ from explorer.attention.recording import Recording
 from explorer.rendering.charts import evidence_figure
 from explorer.rendering.view import View, shown_map, shown_mask
 from explorer.ui.map_picker import on_canvas, pick_class, pick_map
-from explorer.ui.state import chosen
 from explorer.ui.view_settings import layer_words
 from explorer.ui.widgets import PLAIN, progress_bar
 
@@ -94,10 +93,7 @@ def _uploaded(rec: Recording, view: View) -> np.ndarray | None:
                             "cut-out with alpha", ["png", "bmp", "tif", "tiff", "webp", "gif"])  # fmt: skip
     if file is None:
         return None
-    photo = chosen().photo
-    # While the last picture that worked stands for another, the mask isn't that one's.
-    size = photo.image.size if photo.source == view.photo.image else None
-    return fit_mask(file, min(rec.image.size), rec.patch_size, view.photo.fit, size)
+    return fit_mask(file, rec.part.geometry, rec.part.photo_size)
 
 
 def masked(image: Image.Image, mask: np.ndarray) -> Image.Image:

@@ -56,8 +56,12 @@ def classes_and_downloads(rec: Recording, view: View) -> None:
 
 
 def top_classes(rec: Recording, probabilities: np.ndarray) -> None:
-    """The five likeliest classes as bars."""
+    """The five likeliest classes as bars, of a multi-label model each by itself; of a regression its numbers."""
     top = probabilities.argsort()[::-1][:SHOWN_CLASSES]
+    if rec.model.outputs == "number":
+        names = [rec.model.class_name(index) if len(probabilities) > 1 else "Predicted number" for index in top]
+        st.dataframe({"Output": names, "Value": probabilities[top]}, hide_index=True, width="stretch")
+        return
     bars = st.column_config.ProgressColumn("Probability", format="%.1f %%", min_value=0, max_value=100)
     table = {"Class": [rec.model.class_name(index) for index in top], "Probability": 100 * probabilities[top]}
     st.dataframe(table, column_config={"Probability": bars}, hide_index=True, width="stretch")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +11,7 @@ import streamlit as st
 from explorer.data.report import DatasetReport
 from explorer.errors import CheckpointError, DataError
 from explorer.evaluation.class_match import match_classes
-from explorer.evaluation.predict import Evaluation, Predictions, class_names_of, evaluate, predict, write_predictions
+from explorer.evaluation.predict import Evaluation, class_names_of, evaluate, predict, write_predictions
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.formats.config import read_config
@@ -145,7 +146,7 @@ def _predicted(key: tuple, _model: Model, _given: Given) -> Evaluation:
     rejected = {  # by the names that people know
         name: reason.replace(f"'{paths[name].name}'", f"'{name}'") for name, reason in found.rejected.items()
     }
-    return Evaluation(Predictions(found.images, found.probabilities, found.class_names, rejected), rows)
+    return Evaluation(replace(found, rejected=rejected), rows)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Classifying the images")

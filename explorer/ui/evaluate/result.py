@@ -126,15 +126,15 @@ def _left_out(evaluation: Evaluation, report: DatasetReport | None) -> None:
 def _table(given: Given, evaluation: Evaluation) -> dict[str, Any]:
     """All predictions; returns the row that is chosen, at first the first one."""
     known = {"Actual": "actual"} if evaluation.metrics else {}
+    number = evaluation.found.outputs == "number"
     rows = [
         {
-            "picture": thumbnail(row["image"], 96) if number < PICTURED else None,
+            "picture": thumbnail(row["image"], 96) if place < PICTURED else None,
             "Image": row["name"].rsplit("/", 1)[-1],
             **{title: row[key] for title, key in known.items()},
-            "Predicted": row["predicted"],
-            "Probability": 100 * row["probability"],
+            **({"Number": row["probability"]} if number else _likeliest(row)),
         }
-        for number, row in enumerate(evaluation.rows)
+        for place, row in enumerate(evaluation.rows)
     ]
     columns = {
         "picture": st.column_config.ImageColumn("", width=56),
@@ -142,6 +142,7 @@ def _table(given: Given, evaluation: Evaluation) -> dict[str, Any]:
         "Actual": st.column_config.TextColumn(width=100),
         "Predicted": st.column_config.TextColumn(width=105),
         "Probability": st.column_config.NumberColumn(width=82, format="%.1f%%"),
+        "Number": st.column_config.NumberColumn(width=105, format="%.4f"),
     }
     picked = st.dataframe(
         rows, hide_index=True, row_height=ROW, column_config=columns, height=min(38 + ROW * len(rows), 560),
@@ -151,12 +152,24 @@ def _table(given: Given, evaluation: Evaluation) -> dict[str, Any]:
     return evaluation.rows[chosen[0] if chosen and chosen[0] < len(evaluation.rows) else 0]
 
 
+def _likeliest(row: dict[str, Any]) -> dict[str, Any]:
+    return {"Predicted": row["predicted"], "Probability": 100 * row["probability"]}
+
+
 def _one_image(model: Model, evaluation: Evaluation, row: dict[str, Any]) -> None:
     """The chosen image with its attention, its likeliest classes, and the way to the Attention page."""
     name = row["name"].rsplit("/", 1)[-1]
     caption = f"{plain(name)}: attention in layer {default_layer(model)}, mean of heads"
     st.image(attention_picture(model, row["image"]), caption=caption, width="stretch")
     top = evaluation.found.top(evaluation.found.images.index(row["name"]), LIKELIEST)
+    if evaluation.found.outputs != "number":
+        _classes(top)
+    if st.button("Open in Attention", icon=":material/my_location:", key="open_row"):
+        open_in_attention(None, row["image"], name)
+
+
+def _classes(top: list[tuple[str, float]]) -> None:
+    """The likeliest classes of one image as bars."""
     st.dataframe(
         [{"Class": label, "Probability": 100 * probability} for label, probability in top],
         hide_index=True,
@@ -165,5 +178,3 @@ def _one_image(model: Model, evaluation: Evaluation, row: dict[str, Any]) -> Non
         },
         alt="Likeliest classes",
     )
-    if st.button("Open in Attention", icon=":material/my_location:", key="open_row"):
-        open_in_attention(None, row["image"], name)

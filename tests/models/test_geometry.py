@@ -1,0 +1,196 @@
+"""Photos fitted and normalised as the libraries' own pipelines do it: probabilities equal theirs."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
+from torch.testing import assert_close
+
+import explorer
+from explorer.evaluation.predict import predict
+from explorer.models.geometry import Geometry
+from explorer.models.timm_models import wrap_timm
+from tests.tiny import photo, tiny_model
+
+TOLERANCE = 1e-3
+WIDE, TALL = (301, 128), (97, 230)
+PLAIN = {"size": {"height": 32, "width": 32}, "do_resize": True}
+PROCESSORS: dict[str, dict[str, Any]] = {
+    "squash": {"image_processor_type": "ViTImageProcessor", **PLAIN},
+    "squash bicubic": {"image_processor_type": "ViTImageProcessor", **PLAIN, "resample": 3},
+    "nearest": {"image_processor_type": "ViTImageProcessor", **PLAIN, "resample": 0},
+    "old names": {"feature_extractor_type": "ViTFeatureExtractor", "size": 32, "do_resize": True},
+    "squash, then crop": {
+        "image_processor_type": "DeiTImageProcessor", "size": {"height": 41, "width": 41},
+        "do_center_crop": True, "crop_size": {"height": 32, "width": 32},
+    },
+    "resize, then crop": {
+        "image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 37}, "do_center_crop": True,
+        "crop_size": {"height": 32, "width": 32}, "image_mean": [0.4, 0.5, 0.3], "image_std": [0.2, 0.25, 0.3],
+    },
+    "short side": {
+        "image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}, "crop_size": 32,
+    },
+    "ConvNeXT's": {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}, "crop_pct": 0.8},
+    "no mean": {"image_processor_type": "ViTImageProcessor", **PLAIN, "do_normalize": False},
+    "another scale": {"image_processor_type": "ViTImageProcessor", **PLAIN, "rescale_factor": 1 / 127.5},
+    "no scale": {
+        "image_processor_type": "ViTImageProcessor", **PLAIN, "do_rescale": False,
+        "image_mean": [120.0, 110.0, 100.0], "image_std": [60.0, 55.0, 50.0],
+    },
+}  # fmt: skip
+
+
+def noisy(size):
+    """A photo with edges and colours everywhere, so that a shift or another filter changes it."""
+    draw = np.random.default_rng(sum(size))
+    return (
+        photo(*size)
+        if size[0] == size[1]
+        else Image.fromarray(draw.integers(0, 256, (size[1] // 6 + 1, size[0] // 6 + 1, 3), dtype=np.uint8)).resize(
+            size, Image.Resampling.BICUBIC
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def vit_folder(tmp_path_factory):
+    """A transformers ViT of random weights whose classes differ from photo to photo."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96, image_size=32, patch_size=8,
+        num_labels=4,
+    )  # fmt: skip
+    module = ViTForImageClassification(config)
+    with torch.no_grad():
+        module.classifier.weight.normal_(std=0.4)
+    folder = tmp_path_factory.mktemp("vit")
+    module.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("size", [WIDE, TALL])
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_probabilities_are_those_of_transformers_own_pipeline(name, size, vit_folder):
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    (vit_folder / "preprocessor_config.json").write_text(json.dumps(PROCESSORS[name]))
+    image = noisy(size)
+    pixels = AutoImageProcessor.from_pretrained(vit_folder)(image, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        logits = AutoModelForImageClassification.from_pretrained(vit_folder).eval()(pixels).logits
+    expected = logits.softmax(-1).numpy()
+    model = explorer.load_model(vit_folder, device="cpu")
+    assert model.notes == ()
+    np.testing.assert_allclose(predict(model, [image]).probabilities, expected, atol=TOLERANCE)
+    np.testing.assert_allclose(explorer.record(model, image).probabilities, expected[0], atol=TOLERANCE)
+    if model.own_fit != "own":  # what the app begins with
+        recorded = explorer.record(model, image, model.input_size, model.own_fit)
+        np.testing.assert_allclose(recorded.probabilities, expected[0], atol=TOLERANCE)
+
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "centre of 0.9": {"crop_pct": 0.9},
+    "centre of 0.875, bilinear": {"crop_pct": 0.875, "interpolation": "bilinear"},
+    "whole": {"crop_pct": 1.0},
+    "squash": {"crop_pct": 1.0, "crop_mode": "squash"},
+    "squash, then crop": {"crop_pct": 0.9, "crop_mode": "squash"},
+    "other colours": {"crop_pct": 0.95, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)},
+}
+
+
+def timm_module(sides=(32, 32), **config):
+    torch.manual_seed(0)
+    module: Any = timm.create_model(
+        "vit_tiny_patch16_224", img_size=sides, patch_size=8, depth=2, embed_dim=64, num_heads=2, num_classes=4,
+        dynamic_img_size=config.pop("dynamic_img_size", True),
+    )  # fmt: skip
+    with torch.no_grad():
+        module.head.weight.normal_(std=0.4)
+    module.pretrained_cfg = {**module.pretrained_cfg, "input_size": (3, *sides), "tag": None, **config}
+    return module.eval()
+
+
+def timms_own(module, image):
+    """Probabilities of timm's transform and model."""
+    transform: Any = create_transform(**resolve_model_data_config(module), is_training=False)
+    with torch.no_grad():
+        return module(transform(image)[None]).softmax(-1).numpy()
+
+
+@pytest.mark.parametrize("size", [WIDE, TALL])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_probabilities_are_those_of_timms_own_pipeline(name, size):
+    module, image = timm_module(**CONFIGS[name]), noisy(size)
+    expected = timms_own(module, image)
+    model = wrap_timm(module, "timm:own")
+    np.testing.assert_allclose(predict(model, [image]).probabilities, expected, atol=TOLERANCE)
+    np.testing.assert_allclose(explorer.record(model, image).probabilities, expected[0], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("mode", ["center", "squash"])
+@pytest.mark.parametrize("share", [1.0, 0.8])
+@pytest.mark.parametrize("size", [WIDE, TALL])
+def test_an_oblong_model_of_timm_has_its_own_probabilities(mode, share, size):
+    module, image = timm_module((24, 48), crop_pct=share, crop_mode=mode, dynamic_img_size=False), noisy(size)
+    expected = timms_own(module, image)
+    assert_close(torch.from_numpy(predict(wrap_timm(module, "timm:own"), [image]).probabilities),
+                 torch.from_numpy(expected), atol=TOLERANCE, rtol=0)  # fmt: skip
+
+
+def test_a_rim_that_makes_no_patch_is_left_out_at_the_right_and_below():
+    image = noisy(WIDE)
+    model = wrap_timm(timm_module(crop_pct=0.9, input_size=(3, 36, 36)), "timm:own")
+    transform: Any = create_transform(36, interpolation="bicubic", mean=model.mean, std=model.std, crop_pct=0.9)
+    whole = transform(image)
+    assert model.preprocess(image).shape[-2:] == (32, 32)
+    assert_close(model.preprocess(image)[0], whole[:, :32, :32], atol=0.05, rtol=0)
+
+
+def test_at_another_size_the_same_share_is_cut():
+    own = Geometry((256, 256), (224, 224), (224, 224))
+    assert own.at(112) == Geometry((128, 128), (112, 112), (112, 112))
+    assert own.box((400, 200)) == pytest.approx(own.at(448).box((400, 200)), abs=0.005)
+    assert own.box((400, 200)) == pytest.approx((0.28125, 0.0625, 0.71875, 0.9375))
+
+
+@pytest.mark.parametrize(
+    ("geometry", "fit"),
+    [
+        (None, "crop"),
+        (Geometry.whole((64, 64), squash=False), "crop"),
+        (Geometry.whole((64, 64), squash=True), "squash"),
+        (Geometry((72, 72), (64, 64), (64, 64)), "own"),
+        (Geometry((72, 72), (64, 64), (64, 64), squash=True), "own"),
+    ],
+)
+def test_own_is_the_default_and_crop_keeps_its_meaning(geometry, fit):
+    usual, image = tiny_model(), noisy(WIDE)
+    model = replace(usual, geometry=geometry)
+    assert model.own_fit == fit
+    assert torch.equal(model.preprocess(image, fit="crop"), usual.preprocess(image))
+    assert torch.equal(model.preprocess(image), model.preprocess(image, 64, "own"))
+    if fit != "own":
+        assert torch.equal(model.preprocess(image), model.preprocess(image, 64, fit))
+
+
+def test_the_part_of_the_photo_is_what_the_geometry_keeps():
+    geometry = Geometry((80, 80), (64, 64), (64, 64))
+    part = geometry.part(noisy((400, 200)))
+    assert part.size == (160, 160)  # four fifths of the short side
+    again = np.array(part.resize((64, 64), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(again - np.array(geometry.apply(noisy((400, 200)), "bicubic"))).mean() < 4
+
+
+def test_settings_that_transformers_can_not_use_are_noted(vit_folder):
+    (vit_folder / "preprocessor_config.json").write_text('{"image_processor_type": "NoSuchProcessor", "size": [1]}')
+    model = explorer.load_model(vit_folder, device="cpu")
+    assert "transformers can't use preprocessor_config.json" in model.notes[-1] and model.mean == (0.5, 0.5, 0.5)
