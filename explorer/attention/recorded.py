@@ -31,6 +31,7 @@ class RecordedPass:
     calls: list[Call] = field(repr=False)  # one a layer
     part: PhotoPart = field(repr=False)  # of the photo, that the model saw
     norms: Tensor | None = field(default=None, repr=False)  # "layer token", depth + 1 layers; None where not known
+    verified: bool = True  # whether the model is known to go on with what its attention returned
 
     @property
     def depth(self) -> int:

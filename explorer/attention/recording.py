@@ -11,6 +11,7 @@ from explorer.attention import weights
 from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.ledger import Ledger, ledger
 from explorer.attention.maps.table import MAP_KINDS, map_kind
+from explorer.attention.own_blocks import Follower, has_own_blocks
 from explorer.attention.photo_part import photo_part
 from explorer.attention.queries import Head, Query
 from explorer.attention.recorded import RecordedPass
@@ -102,7 +103,8 @@ def record(
     fitted = model.fit_photo(photo, size, fit)
     model.adapter.check_size(model.module, fitted.height, fitted.width)
     grid = model.grid(fitted.height, fitted.width)
-    recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], model.depth, byte_budget)
+    follower = None if has_own_blocks(model.module) else Follower()
+    recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], model.depth, byte_budget, follower)
     tokens, logits = _forward(model, model.pixels(fitted), recorder)
     _check_layers(model, recorder)
     return Recording(
@@ -115,6 +117,7 @@ def record(
         calls=recorder.calls,
         part=photo_part(photo, fitted.size, fit),
         norms=recorder.stream.all_norms(),
+        verified=follower is None or follower.found == model.depth,
     )
 
 
