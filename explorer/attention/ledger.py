@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from explorer.attention.recorded import RecordedPass
@@ -28,12 +29,10 @@ class Ledger:
     """The shares in a score, which add up to it; all arrays are float32."""
 
     score: float  # the model's own
-    heads: np.ndarray  # (layer, head, token): by the token that is read, prefix tokens first
-    mlps: np.ndarray  # (layer,)
-    embeddings: np.ndarray  # (token,): what enters layer 0; 0 for all that the classifier doesn't read
-    biases: (
-        np.ndarray
-    )  # (layer + 1,): of each attention, then of what follows the last layer: norm, pooling, classifier
+    heads: Float[np.ndarray, "layer head token"]  # by the token that is read, prefix tokens first
+    mlps: Float[np.ndarray, " layer"]
+    embeddings: Float[np.ndarray, " token"]  # what enters layer 0; 0 for all that the classifier doesn't read
+    biases: Float[np.ndarray, " layer+1"]  # of each attention, then of what follows: norm, pooling, classifier
 
     @property
     def total(self) -> float:
@@ -89,8 +88,8 @@ def _layer(trace: Trace, layer: int, gradient: Tensor) -> tuple[Tensor, float, f
     return heads, sum(shares[1:]), bias
 
 
-def head_shares(attended: Attended, gradient: Tensor) -> Tensor:
-    """ "head query dim" of an attention's result -> "head token": by the token that is read, summed over queries."""
+def head_shares(attended: Attended, gradient: Float[Tensor, "head query dim"]) -> Float[Tensor, "head token"]:
+    """Of the gradient of an attention's result: each head's share by the token that is read, summed over queries."""
     v = attended.v
     total = v.new_zeros(v.shape[:2])
     indices = gradient.flatten(2).abs().amax(dim=(0, 2)).nonzero()[:, 0]

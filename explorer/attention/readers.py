@@ -8,6 +8,7 @@ the tokens, its own weights count, as in any layer of the walk: the mean over he
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from explorer.attention.trace import Attended, Trace
@@ -16,8 +17,8 @@ from explorer.errors import QueryError
 NOTHING, SAME = 1e-6, 1e-4  # of the largest gradient: what counts as 0, and what as no difference
 
 
-def weights_of_readers(trace: Trace) -> Tensor:
-    """ "token" float32: what the score reads. Another backward pass can follow.
+def weights_of_readers(trace: Trace) -> Float[Tensor, " token"]:
+    """What the score reads, float32. Another backward pass can follow.
 
     Raises QueryError where the score reads each token in its own way and no attention says how much.
     """
@@ -58,8 +59,8 @@ def final_tokens(trace: Trace) -> tuple[Tensor, Tensor]:
     return tokens, torch.zeros_like(tokens[0])
 
 
-def groups_of(gradient: Tensor, at_most: int) -> list[Tensor]:
-    """ "token width" -> the indices of tokens with one and the same gradient; none where there are more groups."""
+def groups_of(gradient: Float[Tensor, "token width"], at_most: int) -> list[Int[Tensor, " index"]]:
+    """The indices of tokens with one and the same gradient; none where there are more groups."""
     size = gradient.abs().amax(dim=1)
     left = (size > NOTHING * size.max()).nonzero()[:, 0]
     groups = []
@@ -70,8 +71,8 @@ def groups_of(gradient: Tensor, at_most: int) -> list[Tensor]:
     return groups if len(groups) <= at_most else []
 
 
-def pooled(pool: Attended, gradient: Tensor) -> Tensor:
-    """ "head query dim" of a pooling attention -> "token": mean over heads of (gradient * A)+, summed over queries."""
+def pooled(pool: Attended, gradient: Float[Tensor, "head query dim"]) -> Float[Tensor, " token"]:
+    """Of the gradient of a pooling attention's result: mean over heads of (gradient * A)+, summed over queries."""
     pattern = pool.call.pattern(slice(None)).to(gradient.dtype)
     relevance = pattern * (gradient @ pool.v.mT)
     return relevance.clamp_min(0).mean(dim=0).sum(dim=0).float()

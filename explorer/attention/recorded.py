@@ -5,7 +5,7 @@ from operator import index
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from PIL import Image
 from torch import Tensor
 
@@ -31,6 +31,7 @@ class RecordedPass:
     calls: list[Call] = field(repr=False)  # one a layer
     part: PhotoPart = field(repr=False)  # of the photo, that the model saw
     norms: Tensor | None = field(default=None, repr=False)  # "layer token", depth + 1 layers; None where not known
+    verified: bool = True  # whether the model is known to go on with what its attention returned
 
     @property
     def depth(self) -> int:
@@ -122,16 +123,16 @@ class RecordedPass:
             raise QueryError(f"Patch {row}, {col} lies outside the grid of {rows} rows and {cols} columns.")
         return [prefix + row * cols + col]
 
-    def rows(self, layer: int, query: Query | None = None) -> np.ndarray:
-        """softmax(q k^T) of one query for all heads and all keys, (head, tokens) float32; rows sum to 1."""
+    def rows(self, layer: int, query: Query | None = None) -> Float[np.ndarray, "head token"]:
+        """softmax(q k^T) of one query for all heads and all keys, float32; rows sum to 1."""
         return self.head_rows(layer, query).cpu().numpy()
 
-    def heads(self, layer: int, query: Query | None = None) -> np.ndarray:
-        """All heads of a layer from one query, (head, rows, cols) float32, patches only, not renormalised."""
+    def heads(self, layer: int, query: Query | None = None) -> Float[np.ndarray, "head row col"]:
+        """All heads of a layer from one query, float32, patches only, not renormalised."""
         return self.on_patches(self.head_rows(layer, query)).cpu().numpy()
 
-    def matrix(self, layer: int, head: Head = "mean", kind: str = "pattern") -> np.ndarray:
-        """All queries of one layer: (tokens, tokens) float32, the pattern after softmax or the scores before it."""
+    def matrix(self, layer: int, head: Head = "mean", kind: str = "pattern") -> Float[np.ndarray, "token token"]:
+        """All queries of one layer: float32, the pattern after softmax or the scores before it."""
         if kind not in ("pattern", "scores"):
             raise QueryError(f"A matrix is of kind pattern or scores, not {kind!r}.")
         call, softmax = self.call(layer), kind == "pattern"
@@ -141,8 +142,8 @@ class RecordedPass:
         one = call.head(self._head_index(head))
         return torch.cat([one.fused(block, "mean", softmax) for block in blocks]).cpu().numpy()
 
-    def token_norms(self, layer: int) -> np.ndarray:
-        """(tokens,) L2 norm of the residual stream entering a layer; layer == depth: after the last block."""
+    def token_norms(self, layer: int) -> Float[np.ndarray, " token"]:
+        """L2 norm of the residual stream entering a layer; layer == depth: after the last block."""
         if self.norms is None:
             raise QueryError("This model's layers don't add to one residual stream, so its token norms aren't known.")
         self._check_layer(layer, self.depth + 1)
@@ -173,8 +174,8 @@ class RecordedPass:
         """ "head ..." -> "..." one head by its index, or all by their mean, max or min."""
         return weights.fuse(heads, head) if isinstance(head, str) else heads[self._head_index(head)]
 
-    def head_rows(self, layer: int, query: Query | None) -> Tensor:
-        """ "head token" of one query, or the mean over patch queries, computed in blocks of queries."""
+    def head_rows(self, layer: int, query: Query | None) -> Float[Tensor, "head token"]:
+        """Of one query, or the mean over patch queries, computed in blocks of queries."""
         call, indices = self.call(layer), torch.tensor(self.query_indices(query), device=self.calls[0].k.device)
         if len(indices) == 1:
             return call.pattern(indices)[:, 0]
@@ -184,6 +185,6 @@ class RecordedPass:
                 total[head] += rows.sum(dim=0)
         return total / len(indices)
 
-    def on_patches(self, row: Tensor) -> Tensor:
-        """ "... token" -> "... row col" without the prefix tokens."""
+    def on_patches(self, row: Shaped[Tensor, "... token"]) -> Shaped[Tensor, "... row col"]:
+        """Without the prefix tokens."""
         return row[..., len(self.prefix_tokens) :].unflatten(-1, self.grid)

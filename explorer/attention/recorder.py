@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from explorer.attention import weights
+from explorer.attention.own_blocks import Follower
 from explorer.attention.residual import ResidualStream
 from explorer.attention.sdpa import arguments
 from explorer.errors import RecordingError
@@ -71,10 +72,11 @@ class AttentionRecorder(TorchFunctionMode):
 
     Calls of other shapes (attention pooling at the end, windows, several images) are noted in `other_shapes` as
     (batch, heads, queries, keys) and not kept. Once the kept tensors pass byte_budget, they are all held in float16.
-    Leaving it runs the self-check, and raises RecordingError where that fails.
+    Leaving it runs the self-check, and raises RecordingError where that fails. follower: for models whose blocks aren't
+    a library's own.
     """
 
-    def __init__(self, tokens: int, layers: int, byte_budget: int):
+    def __init__(self, tokens: int, layers: int, byte_budget: int, follower: Follower | None = None):
         super().__init__()
         self.tokens = tokens
         self.layers = layers
@@ -83,6 +85,7 @@ class AttentionRecorder(TorchFunctionMode):
         self.calls: list[Call] = []
         self.other_shapes: list[tuple[int, ...]] = []
         self.stream = ResidualStream(tokens)
+        self.follower = follower
         self._checked_rows = slice(0, None, max(1, (tokens - 1) // (CHECKED_ROWS - 1)))  # the first to the last
         self._checks: list[tuple[Tensor, Tensor]] = []  # of each call: what its rows should be, and what they are
         self._places: Iterator[tuple[Tensor, Tensor]] = iter(())  # for q and k of the layers to come
@@ -92,6 +95,8 @@ class AttentionRecorder(TorchFunctionMode):
         followed = self.stream.follows(func)
         if followed:
             self.stream.before(args)
+        if self.follower:
+            self.follower.before(func, args, kwargs)
         out = func(*args, **kwargs)
         if followed:
             self.stream.after(out)
@@ -120,6 +125,8 @@ class AttentionRecorder(TorchFunctionMode):
         self._checks.append((expected, out[0, :, rows].clone()))
         self._keep(call)
         self.stream.attended()
+        if self.follower:
+            self.follower.attended(out)
 
     def _copy(self, q: Tensor, k: Tensor, scale: float, bias: Tensor | None) -> Call:
         """A float32 copy, which holds on to none of the model's tensors and which the model can't write to."""

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from explorer.attention import weights
 from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.ledger import Ledger, ledger
 from explorer.attention.maps.table import MAP_KINDS, map_kind
+from explorer.attention.own_blocks import Follower, has_own_blocks
 from explorer.attention.photo_part import photo_part
 from explorer.attention.queries import Head, Query
 from explorer.attention.recorded import RecordedPass
@@ -33,15 +35,15 @@ class Recording(RecordedPass):
         """The kinds of map that can be asked of it, for map()."""
         return tuple(name for name, kind in MAP_KINDS.items() if kind.fits(self))
 
-    def map(self, kind: str, **settings: Any) -> np.ndarray:
-        """A map of any kind in explorer.attention.maps.table, (rows, cols) float32; settings left out have defaults.
+    def map(self, kind: str, **settings: Any) -> Float[np.ndarray, "row col"]:
+        """A map of any kind in explorer.attention.maps.table, float32; settings left out have defaults.
 
         Raises QueryError for an unknown kind or setting, and for a value that this recording can't take.
         """
         row = map_kind(kind)
         return row.compute(self, **row.checked(settings, self))
 
-    def attention(self, layer: int, head: Head = "mean", query: Query | None = None) -> np.ndarray:
+    def attention(self, layer: int, head: Head = "mean", query: Query | None = None) -> Float[np.ndarray, "row col"]:
         """Where one query looks in one layer: (rows, cols) float32 softmax weights on the patches, not renormalised.
 
         layer: negatives count from the end; head: an index, "mean", "max" or "min"; query: a prefix token's name,
@@ -51,7 +53,7 @@ class Recording(RecordedPass):
 
     def rollout(
         self, query: Query | None = None, fusion: str = "mean", discard_ratio: float = 0.0, start_layer: int = 0
-    ) -> np.ndarray:
+    ) -> Float[np.ndarray, "row col"]:
         """Attention rollout (Abnar & Zuidema 2020) from one query: (rows, cols) float32, patches only."""
         return self.map("rollout", query=query, fusion=fusion, discard_ratio=discard_ratio, start_layer=start_layer)
 
@@ -61,7 +63,7 @@ class Recording(RecordedPass):
         similar_to: Likened = None,
         start_layer: int = 0,
         balanced: bool = False,
-    ) -> np.ndarray:
+    ) -> Float[np.ndarray, "row col"]:
         """Gradient-weighted relevance for a class: (rows, cols) float32, patches only.
 
         target: class index or name, None for the predicted class, two for their difference; similar_to, for models
@@ -79,7 +81,9 @@ class Recording(RecordedPass):
         """
         return ledger(self, target, similar_to)
 
-    def mass_mask(self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None) -> np.ndarray:
+    def mass_mask(
+        self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None
+    ) -> Bool[np.ndarray, "row col"]:
         """The smallest set of patches that holds `mass` of the shown map, bool (rows, cols), as DINO's --threshold."""
         return weights.mass_mask(torch.from_numpy(self.attention(layer, head, query)), mass).numpy()
 
@@ -104,7 +108,8 @@ def record(
     fitted = geometry.apply(photo, model.interpolation)
     model.adapter.check_size(model.module, fitted.height, fitted.width)
     grid = model.grid(fitted.height, fitted.width)
-    recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], model.depth, byte_budget)
+    follower = None if has_own_blocks(model.module) else Follower()
+    recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], model.depth, byte_budget, follower)
     tokens, logits = _forward(model, model.pixels(fitted), recorder)
     _check_layers(model, recorder)
     return Recording(
@@ -117,6 +122,7 @@ def record(
         calls=recorder.calls,
         part=photo_part(photo, geometry),
         norms=recorder.stream.all_norms(),
+        verified=follower is None or follower.found == model.depth,
     )
 
 

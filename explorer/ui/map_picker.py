@@ -308,10 +308,10 @@ def class_labels(rec: Recording) -> dict[str, str]:
     """
     assert rec.logits is not None
     order = np.argsort(-rec.logits, kind="stable")
-    keys = _class_keys(rec)
+    keys, names = _class_keys(rec), rec.model.class_names
     labels = {PREDICTED: "The predicted one"}  # always this label: the browser would keep the name of another photo's
     for index in order:
-        labels[keys[index]] = rec.model.class_name(index) + (f" ({index})" if rec.model.class_names else "")
+        labels[keys[index]] = f"{names[index]} ({index})" if names else f"class {index}"
     return labels
 
 

@@ -29,8 +29,15 @@ def test_classes_are_named_in_links_and_told_apart_where_they_share_a_name():
 
 
 def test_classes_with_confusing_names_go_by_their_number():
-    labels = class_labels(recording(["7", "predicted"], 2, 1))
-    assert list(labels) == ["predicted", "0", "1"]
+    labels = class_labels(recording(["seven", "predicted"], 2, 1))
+    assert list(labels) == ["predicted", "seven", "1"]
+
+
+def test_a_class_called_by_a_number_comes_before_the_class_of_that_number():
+    labels = class_labels(recording(["0", "1", "10", "2"], 4, 3, 2, 1))
+    assert labels["10"] == "10 (2)" and labels["2"] == "2 (3)"
+    labels = class_labels(recording(["1", "crane", "crane"], 3, 2, 1))
+    assert labels == {"predicted": "The predicted one", "1": "1 (0)", "#1": "crane (1)", "2": "crane (2)"}
 
 
 def test_a_shared_rollout_has_the_settings_of_its_tab():

@@ -7,6 +7,7 @@ layer can be read there.
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Target, on_patches, score_of
@@ -19,8 +20,8 @@ def compute(
     target: Target = None,
     similar_to: Likened = None,
     layer: int = -1,
-) -> np.ndarray:
-    """(rows, cols) float32, 0 or more.
+) -> Float[np.ndarray, "row col"]:
+    """float32, 0 or more.
 
     target, similar_to: as for score_of(); layer: negatives count from the end. Raises QueryError for a layer that the
     model doesn't have.

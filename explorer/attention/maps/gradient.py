@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from explorer.attention.balanced import Completeness
 from explorer.attention.recorded import RecordedPass
@@ -20,8 +21,8 @@ from explorer.attention.trace import traced
 class Attribution:
     """A map and how well its account closes."""
 
-    heatmap: np.ndarray  # (rows, cols) float32, signed
-    layers: np.ndarray  # (layer, tokens) float32: each layer's summand
+    heatmap: Float[np.ndarray, "row col"]  # float32, signed
+    layers: Float[np.ndarray, "layer token"]  # float32: each layer's summand
     completeness: Completeness  # of what enters layer 0
 
 
@@ -39,6 +40,6 @@ def attribution(recording: RecordedPass, target: Target = None, similar_to: Like
     return Attribution(on_patches(recording, layers.sum(0)), layers.float().cpu().numpy(), completeness)
 
 
-def compute(recording: RecordedPass, target: Target = None, similar_to: Likened = None) -> np.ndarray:
-    """(rows, cols) float32, signed."""
+def compute(recording: RecordedPass, target: Target = None, similar_to: Likened = None) -> Float[np.ndarray, "row col"]:
+    """float32, signed."""
     return attribution(recording, target, similar_to).heatmap

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from explorer.attention.balanced import Completeness
@@ -25,7 +26,7 @@ BATCH = 8  # pictures at a time, fewer where they would keep too much
 class Integral:
     """A map and how well it adds up to the score less that of the baseline, which stands in for the biases."""
 
-    heatmap: np.ndarray  # (rows, cols) float32, signed
+    heatmap: Float[np.ndarray, "row col"]  # float32, signed
     completeness: Completeness
 
 
@@ -67,8 +68,8 @@ def compute(
     similar_to: Likened = None,
     steps: int = 32,
     baseline: Baseline = "grey",
-) -> np.ndarray:
-    """(rows, cols) float32, signed.
+) -> Float[np.ndarray, "row col"]:
+    """float32, signed.
 
     target, similar_to: as for score_of(); steps: points on the line, 2 to 512; baseline: "grey" is the mean of the
     model's training photos, which it sees as 0, "black", or the photo's own "mean" colour.

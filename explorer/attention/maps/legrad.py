@@ -6,6 +6,7 @@ leave layer l: what the last norm, the pooling and the classifier make of them. 
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from explorer.attention.recorded import RecordedPass
@@ -21,8 +22,8 @@ def compute(
     target: Target = None,
     similar_to: Likened = None,
     start_layer: int = 0,
-) -> np.ndarray:
-    """(rows, cols) float32, 0 or more.
+) -> Float[np.ndarray, "row col"]:
+    """float32, 0 or more.
 
     target, similar_to: as for score_of(); start_layer: the first layer that counts. Raises QueryError for a layer that
     the model doesn't have, or where its layers don't add to one residual stream.
@@ -37,8 +38,8 @@ def compute(
     return on_patches(recording, total / (recording.depth - start_layer))
 
 
-def sensitivity(trace: Trace, score: Score, layer: int) -> Tensor:
-    """ "token" float32: mean over heads and queries of the positive gradient of the layer's score for its attention."""
+def sensitivity(trace: Trace, score: Score, layer: int) -> Float[Tensor, " token"]:
+    """Mean over heads and queries of the positive gradient of the layer's score for its attention."""
     leaving, attended = trace.stream[layer + 1], trace.watch.attention[layer]
     x = leaving.detach().requires_grad_()
     tokens, logits = trace.watch.tail.run(trace.stream[-1], x, trace.tokens, trace.logits)
@@ -47,8 +48,8 @@ def sensitivity(trace: Trace, score: Score, layer: int) -> Tensor:
     return positive_gradient(attended, out_gradient[0])
 
 
-def positive_gradient(attended: Attended, gradient: Tensor) -> Tensor:
-    """ "head query dim" of an attention's result -> "token": mean over heads and queries of (gradient v^T)+."""
+def positive_gradient(attended: Attended, gradient: Float[Tensor, "head query dim"]) -> Float[Tensor, " token"]:
+    """Of the gradient of an attention's result: mean over heads and queries of (gradient v^T)+."""
     heads, queries, _ = gradient.shape
     total = gradient.new_zeros(attended.v.shape[1])
     for block in gradient.split(BLOCK, dim=1):

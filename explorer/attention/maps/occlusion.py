@@ -8,6 +8,7 @@ others. The map is signed. Patches do stand in for each other, so the map says w
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -54,8 +55,8 @@ class DropMode(TorchFunctionMode):
         return F.scaled_dot_product_attention(query, key, value, hidden, *args, **kwargs)
 
 
-def compute(recording: RecordedPass, target: Target = None, similar_to: Likened = None) -> np.ndarray:
-    """(rows, cols) float32, signed; one forward pass per patch.
+def compute(recording: RecordedPass, target: Target = None, similar_to: Likened = None) -> Float[np.ndarray, "row col"]:
+    """float32, signed; one forward pass per patch.
 
     target, similar_to: as for score_of(). Raises QueryError where the classifier reads its tokens in a way that none
     can be left out of, and on a CPU where it would take longer than about a quarter of an hour.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -30,7 +31,7 @@ BLOCK = 256  # query rows whose softmax is held at a time
 class Relevance:
     """Relevance of every token, and how well the balanced gradient behind it adds up."""
 
-    tokens: Tensor  # "token" float32
+    tokens: Float[Tensor, " token"]
     completeness: Completeness | None  # None for Chefer's own gradient, or where there is no one residual stream
 
 
@@ -137,6 +138,6 @@ def compute(
     similar_to: Likened = None,
     balanced: bool = True,
     start_layer: int = 0,
-) -> np.ndarray:
-    """(rows, cols) float32, 0 or more."""
+) -> Float[np.ndarray, "row col"]:
+    """float32, 0 or more."""
     return on_patches(recording, relevance(recording, target, similar_to, balanced, start_layer).tokens)

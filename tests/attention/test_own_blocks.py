@@ -1,0 +1,49 @@
+"""Whether a recording is known to be what the model goes on with."""
+
+import timm
+import torch
+import torch.nn.functional as F
+
+import explorer
+from explorer.attention.own_blocks import has_own_blocks
+from explorer.models.transformers_models import create_transformers
+from tests.models.test_families import SMALL
+from tests.sabotage import sabotaged, wrap
+from tests.tiny import blocks_of, photo, tiny_model
+
+
+def verified(attend) -> bool:
+    return explorer.record(wrap(sabotaged(attend)), photo()).verified
+
+
+def test_blocks_of_timm_and_transformers_are_known():
+    assert has_own_blocks(timm.create_model("vit_tiny_patch16_224", depth=1))
+    assert has_own_blocks(create_transformers("dinov2", **SMALL))
+    assert explorer.record(tiny_model(), photo()).verified
+
+
+def test_a_block_of_another_origin_is_followed_into_its_projection():
+    assert not has_own_blocks(sabotaged(F.scaled_dot_product_attention))
+    assert verified(F.scaled_dot_product_attention)
+
+
+def test_a_result_that_the_model_changes_or_ignores_is_not_verified():
+    attend = F.scaled_dot_product_attention
+    assert not verified(lambda q, k, v: attend(q, k, v) * 0 + v)
+    assert not verified(lambda q, k, v: attend(q, k, v).flip(2))
+    assert not verified(lambda q, k, v: attend(q, k, v).flip(1))
+    assert not verified(lambda q, k, v: attend(q, k, v).mul_(2))
+    mix = torch.eye(4) + 0.1
+    assert not verified(lambda q, k, v: torch.einsum("gh,bhtd->bgtd", mix, attend(q, k, v)))
+
+
+def test_a_forward_pass_put_in_place_of_a_librarys_own_is_followed(monkeypatch):
+    model = tiny_model()
+    block = blocks_of(model)[1]
+    plain = block.attn.forward
+    monkeypatch.setattr(block.attn, "forward", lambda x, **others: plain(x, **others).flip(1))
+    assert not has_own_blocks(model.module)
+    other = tiny_model()
+    kind = type(blocks_of(other)[0].attn)
+    monkeypatch.setattr(kind, "forward", lambda self, x, **others: x)
+    assert not has_own_blocks(other.module)

@@ -1,0 +1,43 @@
+"""The shapes that the core's signatures promise, checked at run time by jaxtyping and beartype."""
+
+import subprocess
+import sys
+
+from tests.conftest import REPOSITORY
+
+CHECKED = """
+import pytest
+pytest.importorskip("beartype")
+from jaxtyping import install_import_hook
+
+names = "ledger own_blocks readers recorded recording scores trace maps.relevance maps.gradient maps.legrad"
+names += " maps.gradcam maps.integrated_gradients maps.occlusion"
+with install_import_hook([f"explorer.attention.{name}" for name in names.split()], "beartype.beartype"):
+    import explorer
+    from explorer.attention import ledger, own_blocks, readers, recorded, recording, scores
+    from explorer.attention.maps import gradcam, gradient, integrated_gradients, legrad, occlusion, relevance
+import torch
+from tests.tiny import photo, tiny_model
+
+for settings in ({}, {"global_pool": "avg", "reg_tokens": 1}, {"class_token": False, "global_pool": "map"}):
+    rec = explorer.record(tiny_model(**settings), photo(96, 64), fit="keep")
+    second = explorer.record(rec.model, photo(96, 64, seed=9), fit="keep")
+    for kind in rec.maps:
+        few = {"steps": 2} if kind == "integrated_gradients" else {}
+        assert rec.map(kind, **few).shape == (8, 12), kind
+        if kind not in ("attention", "rollout"):
+            rec.map(kind, similar_to=second, **few)
+    rec.relevance(1), rec.rows(0), rec.heads(0), rec.matrix(0), rec.token_norms(0), rec.mass_mask(0), rec.probabilities
+    assert rec.ledger().heads.shape == (3, 4, len(rec.tokens)) and rec.ledger(similar_to=second).error < 1e-4
+
+try:
+    readers.groups_of(torch.zeros(2, 3, 4), 1)
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+def test_what_the_core_takes_and_returns_has_the_shapes_of_its_signatures():
+    done = subprocess.run([sys.executable, "-c", CHECKED], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "TypeCheckError" in done.stdout  # the check is on
