@@ -116,7 +116,7 @@ def test_signed_maps_have_their_zero_in_the_middle_of_diverging_colours(recordin
             assert limits(changed(view, scale="raw"), recording, heatmap) == (low, high)
     views = [changed(view_of(kind="gradient"), colormap=name) for name in ("grey", "turbo")]
     drawn = [np.array(picture(view, recording)) for view in views]
-    np.testing.assert_array_equal(*drawn)
+    np.testing.assert_array_equal(drawn[0], drawn[1])
 
 
 def test_diverging_colours_are_white_in_the_middle_and_as_dark_at_both_ends():
