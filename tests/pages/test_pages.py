@@ -234,7 +234,7 @@ def test_the_picked_patch_is_the_query_on_the_attention_page():
 
 def test_features_names_the_picked_patch():
     app = open_app("features", patch="2,3")
-    assert "Patch (2, 3) is picked; click another, or use the arrow keys." in [caption.value for caption in app.caption]
+    assert "Patch (2, 3) is picked; pick another." in [caption.value for caption in app.caption]
 
 
 def test_the_stand_in_for_a_clip_is_shown_and_described():

@@ -59,11 +59,15 @@ def pick_second(now: Current) -> Recording | None:
         instead = f" Shown instead: {plain(kept.name)}." if kept and recording else ""
         st.error(sentence_of(error) + instead, icon=":material/error:")
         return recording
-    if (second.source, second.num_heads) == (now.model.source, now.model.num_heads):
+    if _which(second) == _which(now.model):
         st.info(SAME, icon=":material/compare:")
         return None
     st.session_state[IN_USE] = second
     return recording
+
+
+def _which(model: Model) -> tuple:
+    return model.source, model.num_heads, model.loaded_from.grid
 
 
 def alone(now: Current) -> None:

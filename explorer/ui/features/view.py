@@ -71,7 +71,7 @@ def likeness(first: Recording, second: Recording) -> None:
     with left:
         words = f"Likeness to patch {patch} of this photo"
         clickable_picture(painted(first, here, low), here, PICTURE, words, patch, _keep_patch)
-        st.caption(f"Patch {patch} is picked; click another, or use the arrow keys.")
+        st.caption(f"Patch {patch} is picked; pick another.")
     with right:
         words = f"Likeness to patch {patch} of the first photo"
         clickable_picture(painted(second, there, low), there, "similarity_second", words)
