@@ -1,9 +1,11 @@
 """Numbers as people say them: bytes and durations."""
 
 
-def size_in_words(size: int) -> str:
-    """Bytes: "11 MB", "1.3 GB"; at least 1 MB."""
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
+def size_in_words(size: int, digits: int = 0) -> str:
+    """Bytes: "11 MB", "1.3 GB"; digits: behind the point of megabytes; without any, at least 1 MB."""
+    if size >= 1e9:
+        return f"{size / 1e9:,.1f} GB"
+    return f"{size / 1e6:,.{digits}f} MB" if digits else f"{max(1, round(size / 1e6)):,} MB"
 
 
 def duration_in_words(seconds: float) -> str:

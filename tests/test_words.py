@@ -13,3 +13,7 @@ def test_durations(seconds, text):
 @pytest.mark.parametrize("size, text", [(10, "1 MB"), (11_400_000, "11 MB"), (1_340_000_000, "1.3 GB")])
 def test_sizes(size, text):
     assert size_in_words(size) == text
+
+
+def test_a_size_that_grows_has_digits():
+    assert [size_in_words(size, 1) for size in (40_000, 2_097_152, 1_340_000_000)] == ["0.0 MB", "2.1 MB", "1.3 GB"]

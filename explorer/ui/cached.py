@@ -200,7 +200,8 @@ def _show_progress(job: _Job) -> None:
         job.give_up_if_stuck()
         if job.total:
             place.progress(
-                min(1.0, job.done / job.total), f"Downloading: {size_in_words(job.done)} of {size_in_words(job.total)}"
+                min(1.0, job.done / job.total),
+                f"Downloading: {size_in_words(job.done, 1)} of {size_in_words(job.total, 1)}",
             )
         else:
             place.progress(0.0, "Loading the model …")
