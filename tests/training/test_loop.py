@@ -244,7 +244,8 @@ def test_early_stopping(tmp_path, model, data):
 
 def test_images_per_class(tmp_path, model, data):
     finetune(data, model, Plan(epochs=1, images_per_class=4), tmp_path / "run")
-    start = read_events(tmp_path / "run" / "events.jsonl")[0]
+    events = read_events(tmp_path / "run" / "events.jsonl")
+    start = next(event for event in events if event["type"] == "start")
     assert start["train_images"] == 12 and start["val_images"] == 6
 
 
@@ -323,13 +324,13 @@ def test_a_growing_log_is_followed(tmp_path):
     reader = EventReader(tmp_path / "events.jsonl")
     assert reader.read() == []
     log = EventLog(tmp_path / "events.jsonl")
-    log.emit("step", epoch=1, step=1)
+    log.emit("step", epoch=1, step=1, loss=0.5, lr=0.1)
     assert epochs_and_steps(reader.read()) == [(1, 1)]
     with (tmp_path / "events.jsonl").open("a") as file:
         file.write('{"type": "step", "epoch": 2')  # a line still being written
     assert epochs_and_steps(reader.read()) == [(1, 1)]
     with (tmp_path / "events.jsonl").open("a") as file:
-        file.write(', "step": 2}\n')
+        file.write(', "step": 2, "loss": 0.5, "lr": 0.1}\n')
     assert epochs_and_steps(reader.read()) == [(1, 1), (2, 2)]
     (tmp_path / "events.jsonl").unlink()
     assert reader.read() == []
@@ -342,7 +343,7 @@ def test_a_log_is_followed_over_a_resume_however_much_was_added_since(tmp_path, 
     reader = EventReader(path)
     log = EventLog(path)
     for step in range(1, 7):
-        log.emit("step", epoch=(step + 1) // 2, step=step)
+        log.emit("step", epoch=(step + 1) // 2, step=step, loss=0.5, lr=0.1)
     if ended:
         log.emit("end", status="stopped")
     log.close()
@@ -350,7 +351,7 @@ def test_a_log_is_followed_over_a_resume_however_much_was_added_since(tmp_path, 
     rewind(path, 2)
     log = EventLog(path)
     for step in range(5, 5 + more):  # the same steps again, and on
-        log.emit("step", epoch=(step + 1) // 2, step=step)
+        log.emit("step", epoch=(step + 1) // 2, step=step, loss=0.5, lr=0.1)
     assert reader.read() == read_events(path)
     assert [step for _, step in epochs_and_steps(reader.read())] == list(range(1, 5 + more))
 
