@@ -122,11 +122,13 @@ class PlainLoop:
         steps = -(-len(examples.train_labels) // plan.batch_size)
         self.optimizer = adamw(self.split.whole, plan)
         self.scheduler, self.steps = cosine(self.optimizer, plan, steps * plan.epochs), 0
-        self.pixels = {path: model.preprocess(path) for path in [*examples.train_images, *examples.val_images]}
+        self.pixels = {
+            path: model.preprocess(path, fit="crop") for path in [*examples.train_images, *examples.val_images]
+        }
         self.pixels = self.pixels if decoded else {}
 
     def read(self, path: Path) -> torch.Tensor:
-        return self.pixels[path] if self.pixels else self.model.preprocess(path)
+        return self.pixels[path] if self.pixels else self.model.preprocess(path, fit="crop")
 
     def epoch(self, epoch: int) -> None:
         examples, plan, whole = self.examples, self.plan, self.split.whole

@@ -14,7 +14,7 @@ from typing import IO
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import InvalidDataError
+from av.error import FFmpegError, InvalidDataError
 from av.stream import Disposition
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
@@ -188,7 +188,7 @@ def _video_frames(file: IO[bytes], demuxer: str) -> Iterator[Timed]:
                 if frame.duration and frame.time_base:
                     duration = float(frame.duration * frame.time_base)
                 yield seconds, duration, lambda frame=frame: _as_shown(frame, size)
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise VideoError(f"This clip is damaged or cut short ({error.strerror}); {SAVE_AS}.") from error
 
 

@@ -68,7 +68,8 @@ class Processor:
         share = _positive(self.settings.get("crop_pct"))
         if share and short:  # ConvNeXT's
             squash = short >= SQUASHED_FROM
-            resize, crop = ((short, short) if squash else (int(short / share),) * 2), crop or (short, short)
+            longer = short if squash else int(short / share)
+            resize, crop = (longer, longer), crop or (short, short)
         elif size:
             squash, resize, crop = True, size, crop or size
         elif short and crop:

@@ -75,7 +75,8 @@ def painted_frames(clip: ClipMaps, view: View, beside: bool = False, largest: in
 def _paint(clip: ClipMaps, view: View, beside: bool, largest: int) -> Iterator[Image.Image]:
     low, high = value_range(view, clip.maps)
     for frame, heatmap in zip(clip.clip.frames, clip.maps, strict=True):
-        seen = Image.new("RGB", clip.geometry.input[::-1])
+        rows, cols = clip.geometry.input
+        seen = Image.new("RGB", (cols, rows))
         image = backdrop(seen, frame, clip.geometry, view.look.width, largest=largest)
         painted = paint(view.drawn_look, image, heatmap, low, high, shown_mask(view.look, heatmap))
         yield side_by_side([image, painted]) if beside else painted

@@ -60,7 +60,7 @@ def pixels(path: Path) -> np.ndarray:
     ids=["layer", "patch", "max", "rollout", "rollout start"],
 )
 def test_npz_and_png_hold_the_librarys_map(weights, picture, recording, tmp_path, options, expected, capsys):
-    assert call(weights, tmp_path, picture, "--fit", "keep", "--npz", *options) == 0
+    assert call(weights, tmp_path, picture, "--fit", "keep", "--width", "96", "--npz", *options) == 0
     assert capsys.readouterr().out == f"wrote {tmp_path}/photo.png\nwrote {tmp_path}/photo.npz\n"
     stored = np.load(tmp_path / "photo.npz", allow_pickle=False)
     np.testing.assert_allclose(stored["map"], expected(recording), atol=1e-6)
@@ -71,11 +71,11 @@ def test_npz_and_png_hold_the_librarys_map(weights, picture, recording, tmp_path
 
 
 def test_the_looks(weights, picture, recording, tmp_path):
-    looks = ["--fit", "keep", "--colormap", "viridis", "--opacity", "0.9", "--resample", "nearest"]
+    looks = ["--fit", "keep", "--width", "96", "--colormap", "viridis", "--opacity", "0.9", "--resample", "nearest"]
     assert call(weights, tmp_path, picture, *looks) == 0
     expected = explorer.overlay(recording.image, recording.attention(-1), 0.9, "viridis", "nearest")
     np.testing.assert_array_equal(pixels(tmp_path / "photo.png"), np.array(expected))
-    assert call(weights, tmp_path / "mass", picture, "--fit", "keep", "--mass", "0.3") == 0
+    assert call(weights, tmp_path / "mass", picture, "--fit", "keep", "--width", "96", "--mass", "0.3") == 0
     outside = np.kron(~recording.mass_mask(-1, mass=0.3), np.ones((8, 8), bool))
     dark, plain = pixels(tmp_path / "mass" / "photo.png")[outside], np.array(recording.image)[outside]
     assert (dark <= plain).all() and dark.mean() < 0.5 * plain.mean()

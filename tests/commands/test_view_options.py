@@ -67,7 +67,7 @@ def test_relevance_of_a_named_class(folder, tmp_path, capsys):
     run("relevance", image, "--model", folder / "model", "--class", "BEE", "--out", tmp_path, "--npz")
     expected = explorer.record(model_of(folder), image).map("relevance", target=1)
     np.testing.assert_array_equal(np.load(tmp_path / "one_relevance.npz")["map"], expected)
-    assert Image.open(tmp_path / "one_relevance.png").size == (70, 70)  # the photo's own pixels
+    assert Image.open(tmp_path / "one_relevance.png").size == (256, 256)  # four times what the model saw
     assert f"{tmp_path / 'one_relevance.png'} and {tmp_path / 'one_relevance.npz'}: bee (" in capsys.readouterr().out
 
 
@@ -138,9 +138,10 @@ def test_compare_lists_the_heads_that_changed_most(folder, tmp_path, capsys):
     with (tmp_path / "c.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     recordings = [explorer.record(explorer.load_model(folder / name), image) for name in ("model", "other")]
-    table = divergence(recordings[0], recordings[1]).table
+    # The two were not trained from one another: head 2 of one has nothing to do with head 2 of the other.
+    table = divergence(recordings[0], recordings[1], pair_heads=False).table
     assert [float(row["bits"]) for row in rows] == pytest.approx(sorted(table.ravel(), reverse=True), abs=5e-5)
-    assert Image.open(tmp_path / "c.png").size == (3 * 70 + 2 * 8, 70)
+    assert Image.open(tmp_path / "c.png").size == (3 * 64 + 2 * 8, 64)  # of 70 pixels the model crops nine tenths
     assert f"mean {table.mean():.4f} bits" in capsys.readouterr().out
 
 
@@ -169,10 +170,10 @@ def test_compare_hides_artefacts_in_its_numbers_too(tmp_path):
         bits = [float(row["bits"]) for row in csv.DictReader(file)]
     models = [explorer.load_model(tmp_path / f"{name}.safetensors", num_heads=4) for name in ("one", "two")]
     one, two = (explorer.record(model, tmp_path / "photo.png") for model in models)
-    tables = (divergence(one, two, hide_artefacts=hide).table for hide in (True, False))
+    tables = (divergence(one, two, hide_artefacts=hide, pair_heads=False).table for hide in (True, False))
     hidden, counted = (np.sort(table.ravel())[::-1] for table in tables)
     np.testing.assert_allclose(bits, hidden, atol=5e-5)
-    assert abs(hidden - counted).max() > 0.005
+    assert abs(hidden - counted).max() > 0.0005
 
 
 @pytest.mark.parametrize(("kind", "width"), [("mp4", 64), ("gif", 136)])

@@ -275,16 +275,19 @@ def test_losses_and_probabilities_follow_what_the_outputs_mean(outputs):
 def test_a_number_is_printed_and_written_as_it_is(tmp_path):
     model = outputs_model("number", classes=1)
     found = predict(model, [photo()], ["a.png"])
-    value = float(explorer.record(model, photo()).logits[0])
+    recording = explorer.record(model, photo())
+    assert recording.logits is not None
+    value = float(recording.logits[0])
     assert found.words(0) == f"{value:.4f}" and found.outputs == "number"
     write_predictions(tmp_path / "out.csv", found)
     assert (tmp_path / "out.csv").read_text().split() == ["image,class", "0", f"a.png,{value:.6f}"]
-    assert explorer.record(model, photo()).probabilities == pytest.approx([value])
+    assert recording.probabilities == pytest.approx([value])
 
 
 def test_labels_are_each_by_itself_in_recordings_and_predictions():
     model = outputs_model("labels")
     recording = explorer.record(model, photo())
+    assert recording.logits is not None and recording.probabilities is not None
     expected = 1 / (1 + np.exp(-recording.logits.astype(np.float64)))
     np.testing.assert_allclose(recording.probabilities, expected)
     np.testing.assert_allclose(predict(model, [photo()]).probabilities[0], expected, atol=1e-5)

@@ -9,7 +9,8 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from timm.data import create_transform, resolve_model_data_config
+from timm.data.config import resolve_model_data_config
+from timm.data.transforms_factory import create_transform
 from torch.testing import assert_close
 
 import explorer
@@ -65,11 +66,11 @@ def vit_folder(tmp_path_factory):
     from transformers import ViTConfig, ViTForImageClassification
 
     torch.manual_seed(0)
-    config = ViTConfig(
+    settings: Any = dict(
         hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96, image_size=32, patch_size=8,
         num_labels=4,
     )  # fmt: skip
-    module = ViTForImageClassification(config)
+    module: Any = ViTForImageClassification(ViTConfig(**settings))
     with torch.no_grad():
         module.classifier.weight.normal_(std=0.4)
     folder = tmp_path_factory.mktemp("vit")
@@ -91,10 +92,10 @@ def test_probabilities_are_those_of_transformers_own_pipeline(name, size, vit_fo
     model = explorer.load_model(vit_folder, device="cpu")
     assert model.notes == ()
     np.testing.assert_allclose(predict(model, [image]).probabilities, expected, atol=TOLERANCE)
-    np.testing.assert_allclose(explorer.record(model, image).probabilities, expected[0], atol=TOLERANCE)
+    assert explorer.record(model, image).probabilities == pytest.approx(expected[0], abs=TOLERANCE)
     if model.own_fit != "own":  # what the app begins with
         recorded = explorer.record(model, image, model.input_size, model.own_fit)
-        np.testing.assert_allclose(recorded.probabilities, expected[0], atol=TOLERANCE)
+        assert recorded.probabilities == pytest.approx(expected[0], abs=TOLERANCE)
 
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -133,7 +134,7 @@ def test_probabilities_are_those_of_timms_own_pipeline(name, size):
     expected = timms_own(module, image)
     model = wrap_timm(module, "timm:own")
     np.testing.assert_allclose(predict(model, [image]).probabilities, expected, atol=TOLERANCE)
-    np.testing.assert_allclose(explorer.record(model, image).probabilities, expected[0], atol=TOLERANCE)
+    assert explorer.record(model, image).probabilities == pytest.approx(expected[0], abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("mode", ["center", "squash"])

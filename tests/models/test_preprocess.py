@@ -1,6 +1,7 @@
 """Any image becomes whole patches: crop, squash and keep, the thinnest pictures too."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from explorer.models.preprocess import MAX_TOKENS, target_sides, to_pixels, usua
 from tests.tiny import photo, tiny_model
 
 
-def fit_image(image, size, patch_size, fit="crop", interpolation="bicubic"):
+def fit_image(image, size, patch_size, fit: Any = "crop", interpolation="bicubic"):
     photo = open_image(image)
     return usual_geometry(photo.size, size, patch_size, fit).apply(photo, interpolation)
 

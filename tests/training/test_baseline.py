@@ -93,7 +93,7 @@ def test_training_starts_from_the_probe(tmp_path, model, data, train):
 def probe_loss(model, run_dir) -> float:
     """Mean cross entropy of scikit-learn's own probe on the whole model's features of the run's training images."""
     examples = Examples.load(RunFolder(run_dir), Plan())
-    pixels = torch.cat([model.preprocess(path) for path in examples.train_images])
+    pixels = torch.cat([model.preprocess(path, fit="crop") for path in examples.train_images])
     features = model.module.forward_head(model.module.forward_features(pixels), pre_logits=True).numpy()
     standard = StandardScaler().fit_transform(features)
     regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000).fit(standard, examples.train_labels)

@@ -42,7 +42,7 @@ def test_rows_are_the_prefix_of_each_image_and_its_mirror(tmp_path, images, mode
     cache, done = build(tmp_path / "train.bin", split, plan, model, images)
     assert done == [CHUNK, len(images)]
     for index, view in ((0, 0), (5, 1), (40, 0), (41, 1)):
-        pixels = model.preprocess(images[index])
+        pixels = model.preprocess(images[index], fit="crop")
         expected = split.whole(pixels.flip(-1) if view else pixels)
         row = cache.rows(np.array([index]), np.array([view]))
         torch.testing.assert_close(split(row), expected, rtol=1e-4, atol=1e-5)
@@ -64,7 +64,7 @@ def test_pixel_cache_normalises_as_the_model_does(tmp_path, images, model):
     split = split_model(model, plan, NAMES, 32, CPU)
     cache, _ = build(tmp_path / "val.bin", split, plan, model, images)
     assert cache.layout.dtype == "uint8"
-    assert torch.equal(model.normalise(cache.rows(np.array([3]))), model.preprocess(images[3]))
+    assert torch.equal(model.normalise(cache.rows(np.array([3]))), model.preprocess(images[3], fit="crop"))
 
 
 def test_a_whole_cache_is_kept_and_another_layout_made_anew(tmp_path, images, model):

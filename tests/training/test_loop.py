@@ -67,7 +67,7 @@ def train_plain(model, data, plan, epochs):
     number = 0
     for epoch in range(1, epochs + 1):
         for batch in plan_batches(len(labels), plan.batch_size, plan.views, epoch_seed(plan.seed, epoch)):
-            views = [model.preprocess(images[i]) for i in batch.images]
+            views = [model.preprocess(images[i], fit="crop") for i in batch.images]
             views = [pixels.flip(-1) if view else pixels for pixels, view in zip(views, batch.views, strict=True)]
             loss = F.cross_entropy(
                 whole(torch.cat(views)),

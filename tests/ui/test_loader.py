@@ -65,11 +65,13 @@ def test_a_model_that_failed_is_tried_again_and_old_ones_go(stuck):
         job = loader.job(ModelSource("bad"))
         with pytest.raises(ModelError, match="damaged"):
             job.future.result(timeout=10)
+        assert job.thread is not None
         job.thread.join()
     assert stuck == ["bad", "bad"]
     for number in range(cached.MODELS + 2):
         job = loader.job(ModelSource(f"good {number}"))
         job.future.result(timeout=10)
+        assert job.thread is not None
         job.thread.join()
     assert [job.source.source for job in loader.jobs.values()] == ["good 2", "good 3", "good 4"]
     assert loader.job(ModelSource("good 4")) is job
