@@ -66,10 +66,8 @@ def vit_folder(tmp_path_factory):
     from transformers import ViTConfig, ViTForImageClassification
 
     torch.manual_seed(0)
-    settings: Any = dict(
-        hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96, image_size=32, patch_size=8,
-        num_labels=4,
-    )  # fmt: skip
+    settings: Any = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
+    settings |= {"image_size": 32, "patch_size": 8, "num_labels": 4}
     module: Any = ViTForImageClassification(ViTConfig(**settings))
     with torch.no_grad():
         module.classifier.weight.normal_(std=0.4)
