@@ -6,7 +6,7 @@ from torch import Tensor
 from explorer.models import registry
 from explorer.models.backbone import Model
 
-ALIKE = 0.5  # cosine; training moves weights little (above 0.9 after a full fine-tuning), other starts give about 0
+ALIKE = 0.5  # cosine: training moves weights little, models of different starts give about 0
 LOOKED_AT = 2**16  # numbers per tensor
 
 

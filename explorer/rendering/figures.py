@@ -87,7 +87,8 @@ def title(view: View, recording: "Recording", of: str = "heads") -> str:
     layer = row.needs(Layer)
     if of == "layers" and layer and row.has_layers_and_heads:
         settings[layer.name] = None
-    return f"{recording.model_name}: {row.heading(recording, settings)}"
+    unsure = "" if recording.verified else " (not verified)"
+    return f"{recording.model_name}: {row.heading(recording, settings)}{unsure}"
 
 
 def _limits(view: View, tiles: Sequence[Tile]) -> tuple[float, float] | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BYTE_LIMIT = 16 * 2**20  # q, k and bias above it stay on the server
 # What the canvas changes of a Look by itself.
 LOOK = ("colormap", "opacity", "resample", "scale", "mass", "hide_artefacts")
+NOT_VERIFIED = "Not verified: this model's own blocks may do something else with what their attention returns."
 MODULES = ("attention.js", "paint.js", "controls.js", "input.js", "view.js")
 ASSETS = Path(__file__).parent / "canvas"
 
@@ -70,14 +71,15 @@ def _queries_and_keys(rec: "Recording", layer: int, limit: int) -> dict[str, np.
 
 
 def _note(rec: "Recording", sent: dict[str, np.ndarray]) -> str:
+    notes = [] if rec.verified else [NOT_VERIFIED]
     if not sent:
-        return (
+        notes.append(
             f"Hovering is off: q and k of {len(rec.tokens):,} tokens are too large to send. "
             "A click asks the server for that patch."
         )
-    if sent["q"].dtype == np.float16:
-        return "These weights come from q and k in half precision."
-    return ""
+    elif sent["q"].dtype == np.float16:
+        notes.append("These weights come from q and k in half precision.")
+    return " ".join(notes)
 
 
 def canvas_script() -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import explorer
 from explorer.data.samples import sample_photo
 from explorer.errors import ImageError, QueryError
 from explorer.models.source import ModelSource
+from explorer.rendering.figures import title
 from explorer.rendering.view import Look, MapChoice, PhotoInput, View, limits, paint, picture, png, save_npz, shown_map
+from explorer.web.payload import canvas_payload
 from tests.tiny import photo, tiny_model, with_artefacts
 from tests.views import changed, view_of
 
@@ -35,6 +38,14 @@ def test_npz_holds_the_map_the_heads_and_every_setting(recording):
     np.testing.assert_array_equal(stored["logits"], recording.logits)
     assert View.from_json(str(stored["settings"])) == VIEW
     assert "mask" not in stored
+
+
+def test_what_is_not_verified_says_so_in_files_titles_and_on_the_canvas(recording):
+    assert load(save_npz(VIEW, recording))["verified"]
+    assert "erified" not in title(VIEW, recording) and b"Not verified" not in canvas_payload(recording, VIEW)
+    unsure = replace(recording, verified=False)
+    assert not load(save_npz(VIEW, unsure))["verified"]
+    assert title(VIEW, unsure).endswith("(not verified)") and b"Not verified" in canvas_payload(unsure, VIEW)
 
 
 def test_npz_is_the_same_bytes_twice(recording):

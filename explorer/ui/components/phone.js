@@ -3,7 +3,7 @@ if (!window.sidebarCloses) {
   window.sidebarCloses = true;
   const narrow = matchMedia("(max-width: 767.98px)");
   const open = '[data-testid="stSidebar"][data-collapsed="false"] [data-testid="stSidebarCollapseButton"] button';
-  const close = () => narrow.matches && document.querySelector(open)?.click();
+  const close = () => narrow.matches && /** @type {HTMLElement | null} */ (document.querySelector(open))?.click();
 
   // Thumbnails lie in a component's shadow: only the whole path of an event shows what was hit.
   const chosen = '[data-testid="stSidebarNavLink"], .strip button, .st-key-choose_photo input[type="file"]';

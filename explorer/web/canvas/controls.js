@@ -154,6 +154,7 @@ export class Controls {
     const { grid, layer, luts, heads } = view.data;
     const { head, look } = view.state;
     const top = peak(weights);
+    /** @type {[number, number]} */
     const peakAt = [Math.floor(top / grid[1]), top % grid[1]];
     const readsOne = view.hover && query !== view.hover;
     const takenOut = readsOne && view.hidden()?.[view.hover[0] * grid[1] + view.hover[1]];
