@@ -271,8 +271,8 @@ def save_npz(view: View, recording: "Recording", second: "Recording | None" = No
 
     map (rows, cols) float32; heads (head, rows, cols) where the kind has them; mask (rows, cols) bool where mass is
     set; artefacts (rows, cols) bool where they are hidden, in map and heads; logits (class) where the model classifies;
-    image (height, width, 3) uint8, what the model saw; model_name, prefix_tokens, precision, verified; settings: View.to_json();
-    second as in shown_map.
+    image (height, width, 3) uint8, what the model saw; model_name, prefix_tokens, precision, verified; settings:
+    View.to_json(); second as in shown_map.
     """
     heatmap = shown_map(view, recording, second)
     arrays: dict[str, Any] = {
