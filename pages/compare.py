@@ -56,4 +56,4 @@ st.markdown(
     "Point at either picture: both show where that place looks. Click to keep it. "
     "Every fine-tuned model is in the list beside the others."
 )
-compare(current())
+compare(compare_view.in_common_fit(current()))

@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--top", type=int, default=10, help="printed heads (default: 10)")
     parser.add_argument("--csv", type=Path, help="write every head's divergence to this file")
     parser.add_argument("--out", type=Path, help="write both maps and their difference, or up to 8 epochs, to this PNG")
-    _view.add_model_options(parser)
+    _view.add_model_options(parser, fit="crop")  # the same part of the photo for both, whatever is their own
     _view.add_look_options(parser)
     parser.set_defaults(run=run, model=None)
 

@@ -87,8 +87,8 @@ def _stretched(tensors: Tensors, module: Any) -> tuple[str, ...]:
 def _to_rgb(tensors: Tensors, settings: dict[str, Any], name: str) -> tuple[str, ...]:
     """Turn the patch projection of other channels into one of RGB, in tensors and settings; a sentence about it."""
     kernel = tensors.get(KERNEL)
-    if kernel is None:
-        return ()
+    if kernel is None or any(key.startswith("patch_embed.backbone.") for key in tensors):
+        return ()  # hybrids project a convolutional network's channels
     tensors[KERNEL], notes = rgb_kernel(kernel, name)
     if notes:
         pretrained = settings["pretrained_cfg"]

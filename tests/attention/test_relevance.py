@@ -146,7 +146,7 @@ def test_rotary_embeddings_and_gated_layers_match_too():
     recording = explorer.record(model, photo(), size=56)
     got = relevance(recording, similar_to=(1, 2)).numpy()
     module = copy.deepcopy(model.module).double()
-    pixels = model.preprocess(recording.image, 56).double().requires_grad_()
+    pixels = model.pixels(recording.image).double().requires_grad_()
     anchor = torch.from_numpy(recording.tokens[1 + 1 * 4 + 2]).double()
     with ExplicitMode() as mode:
         tokens, _ = replace(model, module=module).forward(pixels)

@@ -52,6 +52,7 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
         "model.safetensors",
         "model.onnx",
         "README.md",
+        "seen.json",
     }
 
     assert main(["evaluate", str(checkpoint), str(data), "--csv", str(tmp_path / "out.csv")]) == 0

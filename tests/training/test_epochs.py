@@ -49,7 +49,8 @@ def project(trained, monkeypatch) -> Path:
 
 def recordings(project: Path) -> list[Any]:
     folders = [project / "checkpoints" / name for name in ("base", "mine/epochs/001", "mine/epochs/002")]
-    return [explorer.record(explorer.load_model(folder, device="cpu"), project / "photo.png") for folder in folders]
+    models = [explorer.load_model(folder, device="cpu") for folder in folders]
+    return [explorer.record(model, project / "photo.png", fit="crop") for model in models]
 
 
 def expected(project: Path) -> np.ndarray:

@@ -78,6 +78,13 @@ def alone(now: Current) -> None:
     st.columns(2)[0].image(shown, caption=words, alt=words, width="stretch")
 
 
+def in_common_fit(now: Current) -> Current:
+    """The same with fit Crop where it is the model's own: another model's own may be another part of the photo."""
+    if now.fit != "own":
+        return now
+    return replace(now, fit="crop", recording=cached.record(now.model, now.photo, now.size, "crop"))
+
+
 def second_recording(now: Current, model: Model) -> Recording:
     """The same photo by another model, at the multiple of its patch nearest to the first's size."""
     size = max(model.patch_size, round(now.size / model.patch_size) * model.patch_size)
