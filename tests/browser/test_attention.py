@@ -78,7 +78,7 @@ def test_a_click_pins_the_patch_for_python_too(page, app, recording):
     with page.expect_download() as download:
         page.get_by_role("button", name="Picture (PNG)").click()
     with open(download.value.path(), "rb") as file:
-        assert Image.open(io.BytesIO(file.read())).size == (300, 300)  # the sample in its own resolution
+        assert Image.open(io.BytesIO(file.read())).size == (270, 270)  # what the model sees of it
 
 
 def test_heads_are_picked_below_the_canvas_and_on_the_slider_alike(page, app, recording):

@@ -32,7 +32,7 @@ def test_the_mouse_over_one_asks_the_same_place_of_the_other(page, app, tiny, co
     open_page(page, app)
     headings = page.locator("[data-heading]")
     expect(headings).to_have_text([f"{TINY}, layer 2, 8 × 8 patches", "coarse, layer 1, 4 × 4 patches"])
-    first, second = (explorer.record(model, sample_photo("cat")) for model in (tiny, coarse))
+    first, second = (explorer.record(model, sample_photo("cat"), fit="crop") for model in (tiny, coarse))
     np.testing.assert_allclose(shown(page, 0), first.attention(2, "mean", "cls").ravel(), atol=1e-5)
     np.testing.assert_allclose(shown(page, 1), second.attention(1, "mean", "cls").ravel(), atol=1e-5)
 

@@ -49,7 +49,7 @@ def test_ten_pages_there_and_back_and_there_again(page, app):
         """Once the address says what is expected, note what the page shows and go on to another by the menu."""
         shown(page)
         page.wait_for_url(lambda url: expected.items() <= settings(url).items())
-        stops.append((urlsplit(page.url).path, settings(page.url), shown))
+        stops.append((urlsplit(page.url).path, expected, shown))
         page.get_by_role("link", name=title, exact=True).first.click()
 
     page.get_by_role("slider", name="Layer").press("ArrowLeft")
@@ -65,10 +65,11 @@ def test_ten_pages_there_and_back_and_there_again(page, app):
     leave("Fine-tune", heading("How a photo becomes tokens"))
     page.get_by_role("tab", name="Runs").click()
     leave("Attention", plan_step, step="Runs")
-    canvas_shows(page, 1, "0", "3,4")  # by the menu a page is as the session left it
+    page.locator(".live[data-layer]").wait_for()
     page.get_by_role("slider", name="Layer").press("Home")
     page.get_by_role("slider", name="Head").press("Home")
-    canvas_shows(page, 0, "mean", "3,4")
+    click_patch(page, 2, 2)
+    canvas_shows(page, 0, "mean", "2,2")
     page.get_by_role("tab", name="Numbers").click()
     page.locator("[data-part=picture]").press("Escape")
     leave("Evaluate", attention_later, layer="0", tab="Numbers", query="cls")
@@ -79,7 +80,7 @@ def test_ten_pages_there_and_back_and_there_again(page, app):
     def here(path: str, expected: dict[str, str], shown: Callable[[Page], None]) -> None:
         page.wait_for_url(lambda url: urlsplit(url).path == path)
         shown(page)
-        page.wait_for_url(lambda url: settings(url) == expected)
+        page.wait_for_url(lambda url: expected.items() <= settings(url).items())
 
     for stop in reversed(stops):
         page.go_back()
