@@ -137,11 +137,11 @@ def test_compare_lists_the_heads_that_changed_most(folder, tmp_path, capsys):
         "--out", tmp_path / "c.png")  # fmt: skip
     with (tmp_path / "c.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    recordings = [explorer.record(explorer.load_model(folder / name), image) for name in ("model", "other")]
+    recordings = [explorer.record(explorer.load_model(folder / name), image, fit="crop") for name in ("model", "other")]
     # The two were not trained from one another: head 2 of one has nothing to do with head 2 of the other.
     table = divergence(recordings[0], recordings[1], pair_heads=False).table
     assert [float(row["bits"]) for row in rows] == pytest.approx(sorted(table.ravel(), reverse=True), abs=5e-5)
-    assert Image.open(tmp_path / "c.png").size == (3 * 64 + 2 * 8, 64)  # of 70 pixels the model crops nine tenths
+    assert Image.open(tmp_path / "c.png").size == (3 * 70 + 2 * 8, 70)
     assert f"mean {table.mean():.4f} bits" in capsys.readouterr().out
 
 
