@@ -20,7 +20,7 @@ from explorer.attention.trace import Tail, traced
 from explorer.errors import QueryError
 
 BATCH = 8  # passes at a time
-MOST_WORK = 5e13  # tokens x parameters x passes on a CPU: about a quarter of an hour on two cores
+MOST_WORK = 5e13  # tokens x parameters x passes on a CPU, estimated as a quarter of an hour on two cores
 
 
 class DropMode(TorchFunctionMode):
@@ -59,7 +59,7 @@ def compute(recording: RecordedPass, target: Target = None, similar_to: Likened 
     """float32, signed; one forward pass per patch.
 
     target, similar_to: as for score_of(). Raises QueryError where the classifier reads its tokens in a way that none
-    can be left out of, and on a CPU where it would take longer than about a quarter of an hour.
+    can be left out of, and on a CPU where it would take more than MOST_WORK.
     """
     score = score_of(recording, target, similar_to)
     check_work(recording)
