@@ -6,6 +6,7 @@ from explorer.attention.recording import Recording
 from explorer.rendering.view import View
 from explorer.ui.attention.live import canvas, classes_and_downloads, layer_and_head
 from explorer.ui.attention.tabs import TABS, tabs
+from explorer.ui.glossary import explain
 from explorer.ui.map_picker import check_map, on_canvas
 from explorer.ui.messages import check_link, show_errors
 from explorer.ui.state import current
@@ -32,6 +33,6 @@ def check_address(recording: Recording, base: View) -> None:
 
 st.title("Where every token looks", anchor=False)
 now = current()
-st.markdown(heads_and_query(now.recording))
+explain(heads_and_query(now.recording))
 check_address(now.recording, now.view)
 attention(now.recording, now.view)

@@ -9,7 +9,7 @@ from explorer.errors import CheckpointError, ExplorerError, ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.downloads import Progress, fetch
-from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
+from explorer.models.formats.config import read_config
 from explorer.models.formats.reading import first_line
 from explorer.models.source import ModelSource
 from explorer.models.token_layout import read_grid
@@ -98,18 +98,10 @@ def _load_hub(source: str, repo_id: str, pretrained: bool, hints: Hints, progres
 
 
 def _load_path(source: str, hints: Hints) -> Model:
+    registry.check_there(source)
     source, copy = registry.split_copy(source)
     path = registry.resolve(source)
-    if source and path.is_dir():
-        return _load_folder(path, hints)
-    if source == registry.BUNDLED:
-        raise ModelError("The bundled model is missing from checkpoints/bundled: get the project's files again.")
-    if not source or (path.suffix not in WEIGHT_SUFFIXES and not path.exists()):
-        raise ModelError(
-            f"{source or 'An empty name'} is no model that the explorer knows: give a key from "
-            "`python -m explorer models`, timm:<id>, hf:<org/name>, a weights file or a folder."
-        )
-    return _load_file(path, hints, copy)
+    return _load_folder(path, hints) if path.is_dir() else _load_file(path, hints, copy)
 
 
 def _load_file(path: Path, hints: Hints, copy: str | None) -> Model:

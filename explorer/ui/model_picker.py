@@ -1,21 +1,23 @@
 """The model picker: the registry, checkpoints on this machine, any other id typed in, a weights file uploaded."""
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from explorer.errors import ExplorerError, ModelError, UntoldError
 from explorer.models import registry
-from explorer.models.backbone import Model
-from explorer.models.formats.architecture import HEADS_UNTOLD
+from explorer.models.facts import HEADS_UNTOLD, LEFT_OUT, ModelFacts
 from explorer.models.formats.config import WEIGHT_SUFFIXES
-from explorer.models.formats.fitting import LEFT_OUT
 from explorer.models.source import ModelSource
 from explorer.ui import cached
 from explorer.ui.address import by_key, take, write, write_unless
 from explorer.ui.messages import plain, say, sentence_of
 from explorer.ui.weights_upload import FIELDS, GRID, file_settings, upload_weights
+from explorer.web import first_picture
+
+if TYPE_CHECKING:
+    from explorer.models.backbone import Model
 
 DOWNLOAD = " · download "
 _IN_USE = "model_in_use"  # the newest Model that could be loaded
@@ -23,21 +25,34 @@ _NEXT = "model_next"  # settings that the next run begins with
 _ID = re.compile(r"(timm:|hf:)?(hf-hub:)?\w[\w.-]*(/\w[\w.-]*)?")
 
 
-def pick_model() -> Model:
-    """The picker, and the model that it names; where that can't be loaded, a sentence, and the model in use stays."""
+def pick_model(wait: bool = True) -> "tuple[ModelFacts, Model | None]":
+    """The picker, and the model that it names; where that can't be loaded, a sentence, and the model in use stays.
+
+    wait=False: the bundled model's facts alone, and None, as long as it isn't loaded.
+    """
     st.session_state.update(st.session_state.pop(_NEXT, {}))
     source = model_box("Model", "model", registry.default_source())
     write_unless("model", registry.default_source())
-    try:
-        model = load_picked(source)
-    except ExplorerError as error:
-        model = _keep_model_in_use(error, source)
-    st.session_state[_IN_USE] = model
+    first = first_picture.read()
+    if wait or source != first.facts.source.source or cached.is_loaded(first.facts.source):
+        model = _load_or_keep(source)
+        facts = model.facts
+    else:
+        model, facts = None, first.facts
     _describe(registry.find(source))
     added = upload_weights()
     if added:
         st.session_state[_NEXT] = _settings(added)
         st.rerun()
+    return facts, model
+
+
+def _load_or_keep(source: str) -> "Model":
+    try:
+        model = load_picked(source)
+    except ExplorerError as error:
+        model = _keep_model_in_use(error, source)
+    st.session_state[_IN_USE] = model
     return model
 
 
@@ -46,7 +61,7 @@ def _settings(source: ModelSource) -> dict[str, Any]:
     return {"model": source.source, "arch": source.arch or "", "heads": source.num_heads, GRID: source.grid or ""}
 
 
-def pick_second_model(label: str, key: str, first: str) -> Model:
+def pick_second_model(label: str, key: str, first: str) -> "Model":
     """A model picker like the sidebar's, at first with another than that one; ExplorerError where it can't load.
 
     A bare weights file gets the same fields as in the sidebar, their keys beginning with `key`.
@@ -102,7 +117,7 @@ def source_of(text: str) -> str:
     return f"hf:{text}" if "/" in text else f"timm:{text}"
 
 
-def load_picked(source: str, prefix: str = "") -> Model:
+def load_picked(source: str, prefix: str = "") -> "Model":
     """The model of a registry key or of what was typed; a bare weights file gets three fields of settings.
 
     What was assumed of it is said below them.
@@ -119,7 +134,7 @@ def load_picked(source: str, prefix: str = "") -> Model:
     return model
 
 
-def _say_assumed(model: Model) -> None:
+def _say_assumed(model: "Model") -> None:
     """A wrong guess gives wrong maps that look right, so what was assumed stands wherever the model is picked."""
     for note in model.notes:
         if not note.startswith(LEFT_OUT):
@@ -127,7 +142,7 @@ def _say_assumed(model: Model) -> None:
             st.caption(f":material/info: {plain(note)}{remedy}")
 
 
-def _keep_model_in_use(error: ExplorerError, wanted: str) -> Model:
+def _keep_model_in_use(error: ExplorerError, wanted: str) -> "Model":
     in_use: Model | None = st.session_state.get(_IN_USE)
     default = registry.default_source()
     if in_use is None and wanted in (default, registry.BUNDLED):

@@ -14,6 +14,7 @@ from explorer.errors import ExplorerError
 from explorer.models.formats.config import WEIGHT_SUFFIXES
 from explorer.models.source import ModelSource
 from explorer.training.runs.jobs import list_runs
+from explorer.ui import libraries
 from explorer.ui.address import number, take, write
 from explorer.ui.messages import sentence_of
 from explorer.ui.uploads import keep_upload, let_go, trim
@@ -86,6 +87,7 @@ def _add(file: UploadedFile, settings: ModelSource) -> ModelSource:
     with TemporaryDirectory(dir=folder, prefix=".upload-") as private:
         path = Path(private) / safe_name(file.name)
         keep_upload(file, path.parent, "", LIMIT).rename(path)
+        libraries.wait()
         explorer.load_model(replace(settings, source=str(path)), device="cpu")
         name = _free_name(path)
         path.rename(folder / name)

@@ -9,10 +9,10 @@ from safetensors.numpy import save
 
 from explorer.attention.artefacts import artefact_mask
 from explorer.rendering.colormaps import COLORMAPS, lookup_table
-from explorer.rendering.view import View
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time this module needs no torch: the app mounts the canvas before it is there
     from explorer.attention.recording import Recording
+    from explorer.rendering.view import View
 
 BYTE_LIMIT = 16 * 2**20  # q, k and bias above it stay on the server
 # What the canvas changes of a Look by itself.
@@ -23,7 +23,7 @@ ASSETS = Path(__file__).parent / "canvas"
 
 
 def canvas_payload(
-    rec: "Recording", view: View, grid_lines: bool = False, seq: int = 0, limit: int = BYTE_LIMIT
+    rec: "Recording", view: "View", grid_lines: bool = False, seq: int = 0, limit: int = BYTE_LIMIT
 ) -> bytes:
     """The view's layer as safetensors: image, colour maps, and q and k ("head token dim") or the query's own rows.
 

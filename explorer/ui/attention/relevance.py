@@ -5,22 +5,23 @@ import streamlit as st
 from explorer.attention.queries import query_name
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
+from explorer.ui.glossary import explain
 from explorer.ui.map_picker import on_canvas, pick_settings
 from explorer.ui.view_settings import asked_from, layer_words
 
 FOR_CLASS = (
-    "Attention weighted by what it does to the chosen class, through all layers (Chefer et al. 2021). "
+    "[[Relevance]]: attention weighted by what it does to the chosen class, through all layers (Chefer et al. 2021). "
     "Another class lights up other patches."
 )
 FOR_LIKENESS = (
-    "This model has no classes. Shown is what makes this photo's feature like the clicked patch, or like another "
-    "photo, through all layers (Chefer et al. 2021)."
+    "This model has no classes. [[Relevance]] shows what makes this photo's feature like the clicked patch, or like "
+    "another photo, through all layers (Chefer et al. 2021)."
 )
 
 
 def relevance_tab(rec: Recording, view: View) -> None:
     """For any class by name, top classes first; without classes, for the likeness to a patch or another photo."""
-    st.caption(FOR_LIKENESS if rec.logits is None else FOR_CLASS)
+    explain(FOR_LIKENESS if rec.logits is None else FOR_CLASS, small=True)
     view = view.with_look(mass=None)
     shown = pick_settings("relevance", on_canvas(rec, view))
     if shown is None:
