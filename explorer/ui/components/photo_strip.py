@@ -21,7 +21,8 @@ def photo_strip(photos: Sequence[Photo], picked: Photo, key: str, on_pick: Calla
     thumbnails = [
         {"key": photo.key, "title": photo.title, "src": f"data:image/jpeg;base64,{_base64(photo)}"} for photo in photos
     ]
-    _strip(key=key, data={"photos": thumbnails, "picked": picked.key}, on_picked_change=on_pick)
+    # A tuple: to see whether a list is a table, Streamlit would import pandas, a second before the first picture.
+    _strip(key=key, data={"photos": tuple(thumbnails), "picked": picked.key}, on_picked_change=on_pick)
 
 
 def _base64(photo: Photo) -> str:
