@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from explorer.attention.queries import Query
 from explorer.attention.recorded import RecordedPass
@@ -55,6 +54,8 @@ def components(tokens: np.ndarray, count: int) -> tuple[np.ndarray, tuple[float,
 
     A component's sign is arbitrary: here the largest of its loadings is positive.
     """
+    from sklearn.decomposition import PCA  # a second to import, which pages with a likeness alone don't wait for
+
     pca = PCA(min(count, *tokens.shape), svd_solver="full").fit(tokens)
     axes = np.asarray(pca.components_)
     signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])

@@ -39,6 +39,7 @@ def pick_model(wait: bool = True) -> "tuple[ModelFacts, Model | None]":
         facts = model.facts
     else:
         model, facts = None, first.facts
+        _drop_fields()
     _describe(registry.find(source))
     added = upload_weights()
     if added:
@@ -127,11 +128,16 @@ def load_picked(source: str, prefix: str = "") -> "Model":
     if wanted.source.endswith(WEIGHT_SUFFIXES):
         wanted = file_settings(wanted.source, prefix, in_address=True)
     else:
-        for name in FIELDS:
-            write(f"{prefix}{name}", None)
+        _drop_fields(prefix)
     model = cached.load_model(wanted)
     _say_assumed(model)
     return model
+
+
+def _drop_fields(prefix: str = "") -> None:
+    """Take what a weights file can't tell out of the address: the model is none."""
+    for name in FIELDS:
+        write(f"{prefix}{name}", None)
 
 
 def _say_assumed(model: "Model") -> None:

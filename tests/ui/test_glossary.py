@@ -30,5 +30,5 @@ def test_a_word_without_a_meaning_is_refused():
 def test_every_meaning_is_used_and_every_mark_has_one():
     """On the pages' own texts, which are shown in a browser only."""
     files = [*(REPOSITORY / "pages").glob("*.py"), *(REPOSITORY / "explorer" / "ui").rglob("*.py")]
-    marks = [mark for file in files for mark in re.findall(r"(?<!Callable)\[\[([\w|]+)\]\]", file.read_text("utf-8"))]
+    marks = [mark for file in files for mark in re.findall(r"(?<=[" ])\[\[([\w|]+)\]\]", file.read_text("utf-8"))]
     assert {mark.split("|")[-1].lower() for mark in marks} == set(TERMS)

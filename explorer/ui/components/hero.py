@@ -9,7 +9,7 @@ from explorer.web.payload import canvas_markup, canvas_script
 
 KEY = "hero"
 _html, _css = canvas_markup()
-_ALONE = ".live { grid-template-columns: minmax(0, 1fr); } .tools, .heads { display: none; }"
+_ALONE = ".live { grid-template-columns: minmax(0, 1fr); } .tools, .heads, .readout { display: none; }"
 _component = component(
     "vit_hero", html=_html, css=_css + _ALONE,
     js=script(canvas_script(), asset("last_drawn.js"), asset("live_canvas.js")),
