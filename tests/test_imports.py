@@ -1,4 +1,4 @@
-"""Libraries that take seconds to import are imported by the pages that need them alone, in interpreters of their own."""
+"""Libraries that take seconds to import come with the pages that need them alone: asked of fresh interpreters."""
 
 import pytest
 

@@ -1,5 +1,6 @@
 """Marked words become buttons that open their meaning."""
 
+import ast
 import re
 
 import pytest
@@ -28,7 +29,9 @@ def test_a_word_without_a_meaning_is_refused():
 
 
 def test_every_meaning_is_used_and_every_mark_has_one():
-    """On the pages' own texts, which are shown in a browser only."""
+    """In all texts of the pages, also those that only a browser shows."""
     files = [*(REPOSITORY / "pages").glob("*.py"), *(REPOSITORY / "explorer" / "ui").rglob("*.py")]
-    marks = [mark for file in files for mark in re.findall(r"(?<=[" ])\[\[([\w|]+)\]\]", file.read_text("utf-8"))]
+    nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text("utf-8"))))
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    marks = [mark for text in texts for mark in re.findall(r"\[\[([\w|]+)\]\]", text)]
     assert {mark.split("|")[-1].lower() for mark in marks} == set(TERMS)
