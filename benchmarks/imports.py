@@ -14,7 +14,7 @@ from pathlib import Path
 
 from explorer.ui.navigation import FOLDER, entries, path
 
-HEAVY = ("torch", "timm", "transformers", "sklearn", "scipy", "pandas", "plotly.graph_objects", "av")
+HEAVY = ("torch", "timm", "transformers", "sklearn", "scipy", "pandas", "av")  # Plotly comes with Streamlit
 HOME = FOLDER.parent / "explorer" / "Home.py"
 MEASURE = """
 import importlib, json, sys, time
