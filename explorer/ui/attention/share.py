@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
@@ -9,6 +10,7 @@ import streamlit as st
 from explorer.attention.maps.kind import MapKind
 from explorer.attention.recording import Recording
 from explorer.data.samples import SAMPLE
+from explorer.models.backbone import Model
 from explorer.rendering.figures import figure
 from explorer.rendering.gif import layers_gif
 from explorer.rendering.python_script import python_script
@@ -17,6 +19,8 @@ from explorer.ui.map_picker import Shown, on_canvas, pick_map
 from explorer.ui.state import shown_photo
 from explorer.ui.view_settings import download_name
 from explorer.web.live_page import live_page
+from explorer.web.site.about import about_model
+from explorer.web.site.page import one_file
 
 A_ROW = 4  # files side by side
 
@@ -49,8 +53,18 @@ def share_tab(rec: Recording, view: View) -> None:
         icon=":material/code:", help="Runs from any folder of this machine, and writes beside itself.",
     )  # fmt: skip
     st.code(script, language="python")
+    site_button(rec.model, "share_site")
     if own := own_photos(shown.view):
         st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
+
+
+def site_button(model: Model, key: str) -> None:
+    """The page with the model inside, made when it is clicked."""
+    st.download_button(
+        "Web page of this model (HTML)", lambda: one_file(model, about_model(model)), f"{Path(model.name).stem}.html",
+        "text/html", on_click="ignore", key=key, icon=":material/language:",
+        help="One file that runs the model in the visitor's browser, on any photo, without a server. Takes some seconds.",
+    )  # fmt: skip
 
 
 def _buttons(name: str, files: list[File]) -> None:
