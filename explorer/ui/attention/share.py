@@ -53,17 +53,22 @@ def share_tab(rec: Recording, view: View) -> None:
         icon=":material/code:", help="Runs from any folder of this machine, and writes beside itself.",
     )  # fmt: skip
     st.code(script, language="python")
-    site_button(rec.model, "share_site")
+    site_button(lambda: rec.model, Path(rec.model.name).stem, "share_site")
     if own := own_photos(shown.view):
         st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
 
 
-def site_button(model: Model, key: str) -> None:
-    """The page with the model inside, made when it is clicked."""
+def site_button(load: Callable[[], Model], name: str, key: str) -> None:
+    """The page with the model inside, made when it is clicked; load: the model, name: of the file."""
+
+    def make() -> str:
+        model = load()
+        return one_file(model, about_model(model))
+
     st.download_button(
-        "Web page of this model (HTML)", lambda: one_file(model, about_model(model)), f"{Path(model.name).stem}.html",
-        "text/html", on_click="ignore", key=key, icon=":material/language:",
-        help="One file that runs the model in the visitor's browser, on any photo, without a server. Takes some seconds.",
+        "Web page of this model (HTML)", make, f"{name}.html", "text/html", on_click="ignore", key=key,
+        icon=":material/language:",
+        help="One file that runs the model in the visitor's browser, on any photo. Takes some seconds to make.",
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def downloads(run: Run, key: str | None) -> None:
             )  # fmt: skip
     if key is None:
         return
-    site_button(cached.load_model(key), "file_site")
+    site_button(lambda: cached.load_model(key), run.name, "file_site")
     onnx = resolve(key) / "model.onnx"
     if onnx.is_file():
         st.download_button(
