@@ -107,8 +107,8 @@ class AttentionRecorder(TorchFunctionMode):
     def __exit__(self, kind, error, trace):
         super().__exit__(kind, error, trace)
         if error is None:
-            for expected, got in self._checks:
-                self_check(expected, got)
+            for checks in grouped(self._checks):  # together: a GPU is waited for once, not for every layer
+                self_check(*map(torch.cat, checks))
 
     def _see(self, out, *args, **kwargs):
         asked = arguments(*args, **kwargs)
@@ -192,6 +192,16 @@ def kept_bytes(calls: list[Call]) -> int:
     """The memory that the calls hold; a bias that layers share counts once."""
     tensors = [t for call in calls for t in (call.q, call.k, call.bias) if t is not None]
     return sum({id(t): t.numel() * t.element_size() for t in tensors}.values())
+
+
+def grouped(checks: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+    """The pairs "head row dim" in groups whose heads can be joined: one group, where all layers are alike."""
+    kinds: dict[tuple, list[tuple[Tensor, Tensor]]] = {}
+    for expected, got in checks:
+        kinds.setdefault((got.shape[1:], got.dtype), []).append((expected, got))
+    for pairs in kinds.values():
+        expected, got = zip(*pairs, strict=True)
+        yield expected, got
 
 
 def self_check(expected: Tensor, got: Tensor) -> None:

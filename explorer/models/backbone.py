@@ -14,6 +14,7 @@ from explorer.models.formats.labels import Outputs
 from explorer.models.geometry import Geometry
 from explorer.models.preprocess import Fit, check_fit, check_size, normalise, target_sides, to_pixels, usual_geometry
 from explorer.models.source import ModelSource
+from explorer.models.switches import exact_convolutions
 from explorer.models.token_layout import check_tokens
 
 
@@ -148,6 +149,7 @@ class Model:
         self, pixels: Float[Tensor, "image channel row col"]
     ) -> tuple[Float[Tensor, "image token width"], Float[Tensor, "image class"] | None]:
         """Tokens after the last norm, and logits, None where the model has no classifier."""
-        tokens, logits = self.adapter.forward(self.module, pixels)
+        with exact_convolutions:
+            tokens, logits = self.adapter.forward(self.module, pixels)
         check_tokens(tokens.shape[1], self.prefix_tokens, self.grid(*pixels.shape[-2:]))
         return tokens, logits

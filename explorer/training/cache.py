@@ -17,6 +17,7 @@ from torch import Tensor
 from explorer.data.images import ImageSource
 from explorer.errors import TrainingError
 from explorer.models.backbone import Model
+from explorer.models.device_memory import in_fitting_batches
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import read_json, write_json
 from explorer.training.split import Split
@@ -158,10 +159,14 @@ def _rows(split: Split, layout: Layout, model: Model, pixels: np.ndarray) -> np.
     """A chunk's rows "image view …" in the cache's dtype."""
     if split.kind == "pixels":
         return pixels[:, None]
-    inputs = model.normalise(torch.from_numpy(pixels).to(split.device))
-    views = [inputs, inputs.flip(-1)][: layout.views]
-    rows = torch.stack([split.prefix(view) for view in views], dim=1)
-    return rows.to(getattr(torch, layout.dtype)).cpu().numpy()
+
+    def run(some: Sequence[np.ndarray]) -> np.ndarray:
+        inputs = model.normalise(torch.from_numpy(np.stack(some)).to(split.device))
+        views = [inputs, inputs.flip(-1)][: layout.views]
+        rows = torch.stack([split.prefix(view) for view in views], dim=1)
+        return rows.to(getattr(torch, layout.dtype)).cpu().numpy()
+
+    return np.concatenate(list(in_fitting_batches(list(pixels), run)))
 
 
 def _as_json(layout: Layout) -> dict:
