@@ -65,7 +65,8 @@ def imported(*folders: str) -> set[str]:
 
 OPTIONAL = {"onnxscript"}  # for one option, which says what to install
 BY_NAME = {  # run, or imported where they are there
-    "onnx", "onnxruntime", "pre-commit", "pyright", "pytest-cov", "pytest-rerunfailures", "pytest-xdist", "ruff",
+    "ipykernel", "nbclient", "onnx", "onnxruntime", "pre-commit", "pyright", "pytest-cov", "pytest-rerunfailures",
+    "pytest-xdist", "ruff",
     "tensorboard",
 }  # fmt: skip
 
