@@ -18,7 +18,7 @@ from explorer.data.images import ImageSource
 from explorer.errors import TrainingError
 from explorer.models.backbone import Model
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import read_json, write_json
+from explorer.training.runs.json_files import read_json, write_json
 from explorer.training.split import Split
 
 HALF_ABOVE = 10**9  # bytes: below, float32 costs nothing that matters; above, halving it does

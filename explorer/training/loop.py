@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 from explorer.evaluation.metrics import scores
 from explorer.training.batches import AugmentedInputs, Batch, CachedInputs, epoch_seed, in_order, plan_batches
 from explorer.training.plan import Plan
+from explorer.training.runs.events import Step
 from explorer.training.split import Split
 
 EVALUATED = 64  # images a step of evaluation
@@ -27,15 +27,6 @@ EPSILON = 1e-6
 
 class Stopped(Exception):
     """The person asked to stop; raised between two steps."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step: its number counted over all epochs, mean loss over all processes, and peak learning rate."""
-
-    number: int
-    loss: float
-    lr: float
 
 
 class Trainer:

@@ -8,7 +8,7 @@ from pathlib import Path
 from explorer.models.registry import EPOCHS, resolve
 from explorer.models.source import TrainedFrom
 from explorer.training.examples import Examples
-from explorer.training.runs.records import fits
+from explorer.training.runs.json_files import fits
 
 SEEN = "seen.json"  # in the checkpoint's folder: it outlives the run
 DIGITS = 16  # of the 64 of a file's sha256: enough to tell a billion photos apart

@@ -20,8 +20,7 @@ from explorer.models.source import ModelSource
 from explorer.training.examples import Examples, read_examples
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import RunFolder, State
-from explorer.training.runs.options import create_run, new_options
+from explorer.training.runs.folder import RunFolder, State, create_run, new_options
 from explorer.ui.dataset_report import thumbnail
 from explorer.ui.datasets import data_place, data_suffix, keep_data, read_data, uploads_folder
 from explorer.ui.evaluate.data import evaluated

@@ -7,8 +7,7 @@ import pytest
 import explorer
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import RunFolder
-from explorer.training.runs.options import Options, read_config, write_config
+from explorer.training.runs.folder import Options, RunFolder, read_config, write_config
 from explorer.ui import cached
 from explorer.ui.photos import samples
 from tests.tiny import save_weights, tiny_model

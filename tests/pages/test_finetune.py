@@ -21,8 +21,8 @@ from explorer.training.estimate import Estimate
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
-from explorer.training.runs.folder import RunFolder, State, write_json
-from explorer.training.runs.options import Options, read_config, write_config
+from explorer.training.runs.folder import Options, RunFolder, State, read_config, write_config
+from explorer.training.runs.json_files import write_json
 from explorer.ui.finetune.downloads import model_zip
 from explorer.ui.finetune.plan import cost_line
 from explorer.ui.finetune.runs import trained_words

@@ -10,8 +10,7 @@ from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
 from explorer.training.runs.events import EventLog, read_events
-from explorer.training.runs.folder import RunFolder, State
-from explorer.training.runs.options import Options, create_run
+from explorer.training.runs.folder import Options, RunFolder, State, create_run
 from tests.training_help import make_dataset, make_model
 
 MEASURED = Estimate(before_seconds=4, epoch_seconds=2, epochs=10, cache_bytes=0, kept_bytes=0)

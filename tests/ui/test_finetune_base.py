@@ -6,8 +6,7 @@ from streamlit.testing.v1 import AppTest
 
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import RunFolder, State
-from explorer.training.runs.options import Options, create_run
+from explorer.training.runs.folder import Options, RunFolder, State, create_run
 from explorer.ui.finetune.plan import last_base
 from tests.digits import digit_files
 from tests.pages.test_finetune import words

@@ -12,7 +12,7 @@ from explorer.data.datasets import read_dataset
 from explorer.errors import DataError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
-from explorer.training.runs.options import Options, write_config
+from explorer.training.runs.folder import Options, write_config
 from explorer.ui.dataset_report import copies_line, thumbnail
 from explorer.ui.datasets import data_suffix, data_title, keep_data, uploads_folder
 from explorer.ui.finetune.data import read_data

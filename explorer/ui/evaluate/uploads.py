@@ -11,7 +11,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.class_folders import SUFFIXES
 from explorer.errors import DataError
-from explorer.training.runs.records import fits
+from explorer.training.runs.json_files import fits
 from explorer.ui.datasets import data_suffix, keep_data, uploads_folder, used_before
 
 LIST = ".given"  # ends the files that tell which uploads belong together, and what people call them

@@ -10,9 +10,8 @@ from explorer.errors import TrainingError
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import State
+from explorer.training.runs.folder import Options, State
 from explorer.training.runs.jobs import Run
-from explorer.training.runs.options import Options
 from explorer.ui import cached
 from explorer.ui.attention_pictures import attention_picture, open_in_attention, plain_picture
 from explorer.ui.datasets import data_title

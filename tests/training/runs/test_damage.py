@@ -15,8 +15,9 @@ from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
 from explorer.training.runs.events import EventReader
-from explorer.training.runs.folder import RunFolder, State, write_json
-from explorer.training.runs.process import process_start
+from explorer.training.runs.folder import RunFolder, State
+from explorer.training.runs.json_files import write_json
+from explorer.training.runs.processes import process_start
 from explorer.training.runs.snapshots import load_saved, load_tensors
 from tests.training.runs.damage import damage
 from tests.training_help import make_dataset, make_model

@@ -20,10 +20,9 @@ from explorer.errors import TrainingError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
-from explorer.training.runs.folder import RunFolder, State, read_json, write_json
-from explorer.training.runs.options import read_config
-from explorer.training.runs.process import is_alive, process_start
-from explorer.training.runs.queue import MachineQueue
+from explorer.training.runs.folder import RunFolder, State, read_config
+from explorer.training.runs.json_files import read_json, write_json
+from explorer.training.runs.processes import MachineQueue, is_alive, process_start
 from tests.training_help import make_base, make_dataset
 
 pytestmark = pytest.mark.slow
@@ -202,7 +201,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from explorer.models.loading import load_model
-from explorer.training.runs.options import read_config
+from explorer.training.runs.folder import read_config
 from explorer.training.plan import Plan
 from explorer.training.finetune import finetune
 from explorer.errors import TrainingError
