@@ -21,10 +21,8 @@ from explorer.training.examples import Examples, read_examples
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import RunFolder, State, create_run, new_options
-from explorer.ui.dataset_report import thumbnail
-from explorer.ui.datasets import data_place, data_suffix, keep_data, read_data, uploads_folder
-from explorer.ui.evaluate.data import evaluated
-from explorer.ui.evaluate.uploads import Given
+from explorer.ui.datasets import data_place, data_suffix, keep_data, read_data, thumbnail, uploads_folder
+from explorer.ui.evaluate.data import Given, evaluated
 from tests.digits import NAMES, digits_zip
 from tests.tiny import tiny_model
 from tests.zips import pictures, write_folder, write_zip

@@ -13,12 +13,21 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRe
 
 from explorer import paths
 from explorer.errors import DataError, ModelError
-from explorer.training.seen import SEEN
-from explorer.ui.dataset_report import left_out_line
-from explorer.ui.datasets import uploads_folder
-from explorer.ui.evaluate.data import as_csv, checkpoints_with_classes, class_names, evaluated
+from explorer.training.checkpoints import SEEN
+from explorer.ui.datasets import left_out_line, uploads_folder
+from explorer.ui.evaluate.data import (
+    GONE,
+    Given,
+    as_csv,
+    checkpoints_with_classes,
+    class_names,
+    evaluated,
+    keep,
+    recall,
+    remember,
+    zips_before,
+)
 from explorer.ui.evaluate.result import counts_line, seen_line
-from explorer.ui.evaluate.uploads import GONE, Given, keep, recall, remember, zips_before
 from explorer.ui.view_settings import DEFAULTS, default_layer
 from tests.app import open_app, sentences
 from tests.digits import NAMES, digit_files, digits_zip

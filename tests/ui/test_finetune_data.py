@@ -13,8 +13,7 @@ from explorer.errors import DataError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import Options, write_config
-from explorer.ui.dataset_report import copies_line, thumbnail
-from explorer.ui.datasets import data_suffix, data_title, keep_data, uploads_folder
+from explorer.ui.datasets import copies_line, data_suffix, data_title, keep_data, thumbnail, uploads_folder
 from explorer.ui.finetune.data import read_data
 from tests.digits import digit_files, digits_zip
 from tests.pages.test_finetune import make_run, words
@@ -37,7 +36,7 @@ def test_the_report_says_sizes_and_what_was_passed_over_in_plain_words(tmp_path)
 
 def _show_report(path: str) -> None:
     from explorer.data.datasets import read_dataset
-    from explorer.ui.dataset_report import show_report
+    from explorer.ui.datasets import show_report
 
     show_report(read_dataset(path), "set")
 

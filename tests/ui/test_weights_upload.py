@@ -10,7 +10,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from explorer.models.source import ModelSource
-from explorer.ui.weights_upload import safe_name
+from explorer.ui.model_picker import safe_name
 from tests.app import TINY, open_app, sentences
 from tests.tiny import save_weights
 
@@ -129,7 +129,7 @@ def test_names_lose_folders_dots_in_front_and_odd_characters(given, kept):
 def test_above_the_limit_the_oldest_uploads_go_but_nothing_else(checkpoints, tmp_path_factory, monkeypatch):
     content = save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes()
     own = checkpoints / "tiny.safetensors"
-    monkeypatch.setattr("explorer.ui.weights_upload.LIMIT", 2 * len(content) + 10)
+    monkeypatch.setattr("explorer.ui.model_picker.LIMIT", 2 * len(content) + 10)
     for number, name in enumerate("abc"):
         os.utime(own, (1, 1))
         app = upload(f"{name}.safetensors", content)

@@ -18,7 +18,7 @@ from explorer.training.examples import Examples
 from explorer.training.plan import LAYER_DECAY, LEARNING_RATES, Plan
 from explorer.training.runs.jobs import free_name, list_runs, start
 from explorer.ui import cached
-from explorer.ui.dataset_report import IMBALANCED
+from explorer.ui.datasets import IMBALANCED
 from explorer.ui.finetune.data import Dataset
 from explorer.ui.finetune.runs import model_title
 from explorer.ui.finetune.steps import RUN, go_to
