@@ -64,13 +64,13 @@ class _Folder:
         return found
 
 
-def find_layout(names: Sequence[str]) -> Layout:
+def find_layout(names: Sequence[str], title: str = "The data set") -> Layout:
     """Class and split of each image among the files `names` ("/" between folders).
 
     Folders that hold nothing but one other folder are wrapping. Below them lie a training and a validation folder
     (train and val, Training and Testing, seg_train and seg_test …), each with class folders, or the class folders
     themselves; images deeper inside a class folder belong to that class, as in torchvision's ImageFolder. Where no
-    image lies in a folder, all have the class NO_CLASS. DataError where there is no image.
+    image lies in a folder, all have the class NO_CLASS. DataError where `title`, as it is called, has no image.
     """
     passed_over, notes = Counter[str](), list[str]()
     root = _Folder()
@@ -89,7 +89,7 @@ def find_layout(names: Sequence[str]) -> Layout:
     if not places:
         found = len(images)
         what = f"{found} images but no class folders" if found else "no images"
-        raise DataError(f"The data set holds {what}; {LAYOUT_HELP}.")
+        raise DataError(f"{title} holds {what}; {LAYOUT_HELP}.")
     if len(images) > len(places):
         passed_over["images outside the class folders used"] = len(images) - len(places)
     return Layout(sorted(places), dict(passed_over), tuple(notes))

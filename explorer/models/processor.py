@@ -85,14 +85,15 @@ class Processor:
 NO_PROCESSOR = Processor({})
 
 
-def read_processor(folder: Path) -> Processor:
+def read_processor(folder: Path, name: str | None = None) -> Processor:
     """preprocessor_config.json of a folder, read by transformers itself.
 
     Where transformers can't use it, only the colours in it count, with a note. Raises CheckpointError for damage.
+    name: what errors call the folder; by default its own.
     """
     if not (folder / FILE).is_file():
         return NO_PROCESSOR
-    stored = read_json(folder / FILE)  # bounds its size and depth, and names what is damaged
+    stored = read_json(folder / FILE, name or folder.name)  # bounds its size and depth, and names what is damaged
     from transformers import AutoImageProcessor  # seconds of import: only where such a model is asked for
 
     try:

@@ -167,7 +167,7 @@ def test_of_refused_data_nothing_stays(tmp_path):
     bad = write_zip(tmp_path / "bad.zip", {**pictures({"a": 3}), "b/1.png": b"no image", "b/2.png": b"none"})
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
-    with pytest.raises(DataError, match="Class 'b' has no image"):
+    with pytest.raises(DataError, match=r"Class 'b' of '.*' has no image"):
         read_examples(run, str(bad), PLAN, lambda *_: None)
     assert not list(run.path.iterdir())
     with pytest.raises(DataError):

@@ -125,7 +125,7 @@ def test_of_a_refused_data_set_nothing_is_kept_and_the_one_in_use_stays(runs, tm
     [
         ({"a/1.txt": b"x"}, "'my.zip' holds no images; "),
         ({"a/1.png": picture(1), "a/b.zip": b"PK"}, "'my.zip' was refused because 'a/b.zip' is an archive"),
-        ({"a/1.png": picture(1), "b/1.png": picture(2), "b/2.png": picture(3)}, "In 'my.zip': Class 'a' has only one"),
+        ({"a/1.png": picture(1), "b/1.png": picture(2), "b/2.png": picture(3)}, "Class 'a' of 'my.zip' has only one"),
     ],
 )
 def test_what_is_wrong_with_a_zip_is_said_by_its_name(runs, tmp_path, files, sentence):
