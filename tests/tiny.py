@@ -13,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from explorer.models.adapters import TimmAdapter
 from explorer.models.backbone import Model
+from explorer.models.source import ModelSource
 
 
 def tiny_model(
@@ -32,7 +33,7 @@ def tiny_model(
     names = ("cls",) if module.has_class_token else ()
     return Model(
         name="tiny",
-        source="tiny",
+        source=ModelSource("tiny"),
         module=module.eval().requires_grad_(False),
         adapter=TimmAdapter(classifies=num_classes > 0),
         patch_size=patch_size,

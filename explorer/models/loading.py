@@ -52,9 +52,9 @@ def load_model(
     target = _device(device)
     model = _load(entry.source if entry else given.source, pretrained, hints, progress)
     if entry:
-        model = replace(model, name=entry.title, source=entry.key)
+        model = replace(model, name=entry.title)
     model.module.to(target)
-    return replace(model, given=replace(given, source=model.source))
+    return replace(model, source=replace(given, source=entry.key if entry else model.source.source))
 
 
 def _device(device: str) -> str:
@@ -91,7 +91,7 @@ def _load_hub(source: str, repo_id: str, pretrained: bool, hints: Hints, progres
         module = create_transformers(entry.model_type if entry else repo_id)
         return wrap_transformers(module, source, repo_id, prefix_tokens=hints.prefix_tokens)
     folder = fetch(repo_id, progress).parent  # named by its commit, which says nothing to a person
-    return replace(_load_folder(folder, repo_id, hints), source=source, name=repo_id)
+    return replace(_load_folder(folder, repo_id, hints), source=ModelSource(source), name=repo_id)
 
 
 def _load_path(source: str, hints: Hints) -> Model:

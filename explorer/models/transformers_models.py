@@ -25,6 +25,7 @@ from explorer.models.formats.reading import first_line, read_model_folder
 from explorer.models.geometry import Geometry
 from explorer.models.limits import check_numbers, measure
 from explorer.models.processor import NO_PROCESSOR, Processor
+from explorer.models.source import ModelSource
 
 # Keys that a backbone computes with; text models, decoders and projections beside it don't matter.
 BACKBONE_KEY = re.compile(
@@ -235,7 +236,7 @@ def wrap_transformers(
     geometry = _geometry(config, processor, oblong)
     return Model(
         name=name or source.removeprefix("hf:"),
-        source=source,
+        source=ModelSource(source),
         module=module,
         adapter=adapter,
         patch_size=token_layout.patch_side(config.patch_size),

@@ -35,14 +35,14 @@ def test_the_address_names_models_and_fit_by_key(checkpoints):
 
 @pytest.mark.parametrize("text", [TINY, "tiny.safetensors"])
 def test_a_link_may_name_a_model_by_key_or_label(checkpoints, text):
-    assert open_app(model=text).session_state["choice"].model.source == TINY
+    assert open_app(model=text).session_state["choice"].model.source.source == TINY
 
 
 def test_a_link_with_a_label_that_is_no_more_says_so(checkpoints):
     app = open_app(model="DINO of Old")
     assert not app.exception
     assert [sentence for sentence in sentences(app) if "'DINO of Old' is no model id" in sentence]
-    assert app.session_state["choice"].model.source == registry.default_source()
+    assert app.session_state["choice"].model.source.source == registry.default_source()
 
 
 def test_the_second_photo_of_a_link_is_a_samples_name(checkpoints):

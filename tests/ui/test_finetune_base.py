@@ -29,7 +29,7 @@ def _plan_step(sidebar: str, data: str) -> None:
     model = _base(
         load_model(sidebar, device="cpu"), Dataset(path, "digits", path.parent / "unread", read_dataset(path))
     )
-    st.markdown(f"trains {plain(model.source)}")
+    st.markdown(f"trains {plain(model.source.source)}")
 
 
 def make_runs(tmp_path: Path, monkeypatch) -> tuple[Path, Path, Path]:

@@ -40,7 +40,7 @@ def test_a_model_is_kept_and_shown(checkpoints, tmp_path_factory):
     app = upload("../my model!.safetensors", content, heads=8)
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]
-    assert choice.model.loaded_from == ModelSource("checkpoints/my-model-.safetensors", num_heads=8)
+    assert choice.model.source == ModelSource("checkpoints/my-model-.safetensors", num_heads=8)
     assert choice.model.num_heads == 8
     assert (checkpoints / "my-model-.safetensors").read_bytes() == content
 
@@ -48,7 +48,7 @@ def test_a_model_is_kept_and_shown(checkpoints, tmp_path_factory):
 def test_a_second_file_of_the_same_name_gets_a_name_of_its_own(checkpoints, tmp_path_factory):
     before = (checkpoints / "tiny.safetensors").read_bytes()
     app = upload("tiny.safetensors", save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes())
-    assert app.session_state["choice"].model.source == "checkpoints/tiny-2.safetensors"
+    assert app.session_state["choice"].model.source.source == "checkpoints/tiny-2.safetensors"
     assert (checkpoints / "tiny.safetensors").read_bytes() == before
 
 
@@ -72,7 +72,7 @@ def test_the_heads_of_a_file_are_there_again_after_another_model_and_the_link_ha
     app.selectbox(key="model").set_value("bundled").run()
     assert (
         not app.exception
-        and app.session_state["choice"].model.loaded_from.num_heads is None
+        and app.session_state["choice"].model.source.num_heads is None
         and "heads" not in app.query_params
     )
     app.selectbox(key="model").set_value(TINY).run()
@@ -106,7 +106,7 @@ def test_anything_else_is_explained_and_leaves_no_trace(checkpoints, tmp_path_fa
     app = upload("evil.pth", make(outside))
     assert not app.exception
     assert len(sentences(app)) == 1
-    assert app.session_state["choice"].model.source == TINY
+    assert app.session_state["choice"].model.source.source == TINY
     assert [path.name for path in checkpoints.iterdir()] == ["tiny.safetensors"]
     assert not list(outside.iterdir())
 
@@ -133,6 +133,6 @@ def test_above_the_limit_the_oldest_uploads_go_but_nothing_else(checkpoints, tmp
     for number, name in enumerate("abc"):
         os.utime(own, (1, 1))
         app = upload(f"{name}.safetensors", content)
-        assert app.session_state["choice"].model.loaded_from.source == f"checkpoints/{name}.safetensors"
+        assert app.session_state["choice"].model.source.source == f"checkpoints/{name}.safetensors"
         os.utime(checkpoints / f"{name}.safetensors", (number + 2, number + 2))
     assert {path.name for path in checkpoints.glob("*.safetensors")} == {own.name, "b.safetensors", "c.safetensors"}

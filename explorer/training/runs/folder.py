@@ -184,9 +184,10 @@ def new_options(
     """The options of a new run. Paths become absolute: its process may start, or go on, in another folder."""
     path = Path(data)
     target = checkpoint or default_checkpoint(folder.path)
-    model = replace(model, source=registry.lasting(model.source))
     known = None if stored is None else str(stored)
-    return Options(str(path.resolve() if path.exists() else data), model, str(target), onnx, tensorboard, known)
+    return Options(
+        str(path.resolve() if path.exists() else data), registry.lasting(model), str(target), onnx, tensorboard, known
+    )
 
 
 def create_run(folder: RunFolder, options: Options, plan: Plan) -> None:

@@ -51,7 +51,7 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
         with st.spinner("Starting the training process …"):
             folder = start(
-                dataset.path, model.loaded_from, plan, (name or "").strip(), paths.runs(),
+                dataset.path, model.source, plan, (name or "").strip(), paths.runs(),
                 onnx=onnx, stored=dataset.stored,
             )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
@@ -63,10 +63,10 @@ def _base(shown: Model, dataset: Dataset) -> Model:
     Opening a mistake in Attention puts the run's result into the sidebar; the next run is still to start from its base.
     """
     before = last_base(dataset.path)
-    if before is None or before == replace(shown.loaded_from, source=registry.lasting(shown.source)):
+    if before is None or before == registry.lasting(shown.source):
         return shown
     options = {"last": f"{model_title(before.source)}, as the last run", "sidebar": f"{shown.name}, in the sidebar"}
-    key = f"plan_base_{dataset.path}_{before}_{shown.loaded_from}"  # another model in the sidebar is another question
+    key = f"plan_base_{dataset.path}_{before}_{shown.source}"  # another model in the sidebar is another question
     picked = st.radio("Start from", list(options), format_func=options.__getitem__, key=key, horizontal=True, **KEPT)
     return cached.load_model(before) if picked == "last" else shown
 
@@ -179,7 +179,7 @@ def _measured(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Esti
     examples = Examples.of(assign_splits(_dataset.report, _plan.val_fraction, _plan.seed), _plan)
     names, images = _dataset.report.class_names, (len(examples.train_images), len(examples.val_images))
     measured = estimate(_model, _plan, names, examples.train_images, images[1], str(_model.device))
-    source = replace(_model.loaded_from, source=registry.lasting(_model.source))
+    source = registry.lasting(_model.source)
     return measured.learned_from(list_runs(paths.runs()), kind_of(source, _plan), images)
 
 
