@@ -26,7 +26,6 @@ import explorer
 from explorer.attention.evidence import centre_prior
 from explorer.attention.localization import fit_mask, patch_mask, score_map
 from explorer.models.backbone import Model
-from explorer.models.geometry import Geometry
 from explorer.training.distil.data import SUFFIXES, find_archives, is_held_out
 
 BATCH = 32
@@ -102,7 +101,7 @@ def localisation(model: Model | None, data: Path) -> Localisation:
         rows = list(csv.DictReader(file))
     scores = []
     for row in rows:
-        mask = fit_mask(data / "masks" / row["mask"], Geometry.whole((224, 224), squash=True))
+        mask = fit_mask(data / "masks" / row["mask"], 224, fit="squash")
         counts = patch_mask(mask, (14, 14))
         if model is None:
             heatmaps = [centre_prior((14, 14))]

@@ -23,6 +23,8 @@ def stuck(monkeypatch):
             go.wait(30)
         if source.source.startswith("bad"):
             raise ModelError("damaged")
+        if source.source.startswith("bug"):
+            raise ZeroDivisionError
         return tiny_model()
 
     monkeypatch.setattr(explorer, "load_model", load)
@@ -49,6 +51,13 @@ def test_what_is_stuck_is_given_up_and_not_begun_again(stuck, monkeypatch):
     with pytest.raises(ModelError, match="Loading stuck took over"):
         job.future.result(timeout=1)
     assert loader.job(ModelSource("stuck")) is job and stuck == ["stuck"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_of_our_own_ends_the_waiting_too(stuck):
+    job = cached._Loader().job(ModelSource("bug"))
+    with pytest.raises(ModelError, match="Loading bug failed: the server's log shows why"):
+        job.future.result(timeout=10)
 
 
 def test_only_so_many_are_loaded_at_once(stuck):
