@@ -21,7 +21,7 @@ PREFERRED = ("dejavusans", "notosans-regular", "liberationsans-regular", "arial"
 
 def outlines(text: str) -> tuple[float, list[np.ndarray]] | None:
     """(width, closed lines as (points, 2)) in ems from the start of the baseline, y upwards; None without a font."""
-    font = _font_with(text)
+    font = font_with(text)
     if font is None:
         return None
     left, top, right, bottom = (round(side) for side in font.getbbox(text, anchor="ls"))
@@ -41,9 +41,9 @@ def spelled(text: str) -> str:
 
 
 @cache
-def _font_with(text: str) -> ImageFont.FreeTypeFont | None:
+def font_with(text: str) -> ImageFont.FreeTypeFont | None:
     """The first font of this machine that has every letter of the text."""
-    for path in _font_files():
+    for path in font_files():
         try:
             font = ImageFont.truetype(path, EM)
             lacking = _drawn(font, NEVER)
@@ -61,7 +61,7 @@ def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
 
 
 @cache
-def _font_files() -> tuple[Path, ...]:
+def font_files() -> tuple[Path, ...]:
     files = (path for folder in _folders() for path in folder.rglob("*"))
     return tuple(sorted((path for path in files if path.suffix.lower() in FONTS), key=_rank)[:MOST])
 

@@ -158,7 +158,7 @@ class _Job:
 
 
 @dataclass
-class _Loader:
+class Loader:
     """Loads each model in a thread of its own, which never touches Streamlit, and keeps the last few."""
 
     jobs: OrderedDict[tuple, _Job] = field(default_factory=OrderedDict)
@@ -192,7 +192,7 @@ class _Loader:
 
 @st.cache_resource(show_spinner=False)
 def _loader() -> Any:
-    return _Loader()
+    return Loader()
 
 
 def _show_progress(job: _Job) -> None:

@@ -7,7 +7,6 @@ import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -39,13 +38,13 @@ def runs(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def decoded(monkeypatch) -> Counter:
     """How often each picture, known by its size, was decoded by the one function that decodes files."""
-    sizes, decode = Counter(), images._decode
+    sizes, decode = Counter(), images.decode_rgb
 
-    def counting(image: Image.Image, *rest: Any) -> Any:
+    def counting(image: Image.Image) -> Image.Image:
         sizes[image.size] += 1
-        return decode(image, *rest)
+        return decode(image)
 
-    monkeypatch.setattr(images, "_decode", counting)
+    monkeypatch.setattr(images, "decode_rgb", counting)
     return sizes
 
 

@@ -31,9 +31,9 @@ def whole(monkeypatch) -> Iterator[list[str]]:
         return create_timm(name, **settings)
 
     monkeypatch.setattr(recognition, "create_timm", spied)
-    recognition._shapes_of.cache_clear()
+    recognition.shapes_of.cache_clear()
     yield built
-    recognition._shapes_of.cache_clear()
+    recognition.shapes_of.cache_clear()
 
 
 @pytest.mark.slow

@@ -22,11 +22,11 @@ def _plan_step(sidebar: str, data: str) -> None:
     from explorer.data.datasets import read_dataset
     from explorer.models.loading import load_model
     from explorer.ui.finetune.data import Dataset
-    from explorer.ui.finetune.plan import _base
+    from explorer.ui.finetune.plan import pick_base
     from explorer.ui.messages import plain
 
     path = Path(data)
-    model = _base(
+    model = pick_base(
         load_model(sidebar, device="cpu"), Dataset(path, "digits", path.parent / "unread", read_dataset(path))
     )
     st.markdown(f"trains {plain(model.source.source)}")

@@ -40,7 +40,7 @@ KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another s
 
 def choose_plan(choice: Choice, dataset: Dataset) -> None:
     """The form, what it costs, and the button that starts a run as a process of its own."""
-    model = _base(choice.model, dataset)
+    model = pick_base(choice.model, dataset)
     st.markdown(f"Train **{plain(model.name)}** on **{plain(dataset.title)}**.")
     plan = _plan(model, dataset)
     proposed = free_name(dataset.title, plan.train, paths.runs())
@@ -57,7 +57,7 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
         go_to("Train", **{RUN: folder.name})
 
 
-def _base(shown: Model, dataset: Dataset) -> Model:
+def pick_base(shown: Model, dataset: Dataset) -> Model:
     """The model to start from: the sidebar's, or what these data's last run started from where that is another.
 
     Opening a mistake in Attention puts the run's result into the sidebar; the next run is still to start from its base.
