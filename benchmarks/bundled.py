@@ -89,7 +89,7 @@ def agreement(logits: np.ndarray, teacher: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Localisation:
-    """How head-mean cls attention lies on the masks: means over the photos, one number a layer."""
+    """How head-mean cls attention lies on the masks: means over the photos, one number per layer."""
 
     auc: np.ndarray
     pointing: np.ndarray
@@ -120,7 +120,7 @@ def maps_of(model: Model, photos: list[Photo]) -> np.ndarray:
 
 
 def correlation(maps: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """Return Pearson's r between maps over patches, averaged over photos, one number a layer."""
+    """Return Pearson's r between maps over patches, averaged over photos, one number per layer."""
     a, b = (m - m.mean(-1, keepdims=True) for m in (maps, teacher))
     return ((a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))).mean(0)
 

@@ -83,7 +83,7 @@ def save_tiny(folder: Path, seed: int = 0, patch_size: int = 8) -> str:
 
 
 def save_weights(folder: Path, name: str = "tiny.safetensors", **settings) -> Path:
-    """A weights file of a tiny ViT with 8-pixel patches, 64 pixels a side, three layers of one head."""
+    """A weights file of a tiny ViT with 8-pixel patches, 64 pixels per side, three layers of one head."""
     path = folder / name
     save_file(tiny_model(**settings).module.state_dict(), path)
     return path

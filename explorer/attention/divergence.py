@@ -47,14 +47,14 @@ def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
     Where all entries of one are 0 there is nothing to normalise: 1 bit, or 0 where the other is empty too.
     """
-    p, q = (normalised(a) for a in (p, q))
+    p, q = (normalise(a) for a in (p, q))
     m = (p + q) / 2
     nats = (rel_entr(p, m).sum(axis=-1) + rel_entr(q, m).sum(axis=-1)) / 2
     bits = np.clip(nats / np.log(2), 0, 1)
     return np.where(p.any(axis=-1) == q.any(axis=-1), bits, 1.0)
 
 
-def normalised(weights: np.ndarray) -> np.ndarray:
+def normalise(weights: np.ndarray) -> np.ndarray:
     """Weights over their sum along the last axis, float64; zeros where all are zero."""
     weights = weights.astype(np.float64)
     total = weights.sum(axis=-1, keepdims=True)

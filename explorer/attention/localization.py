@@ -95,7 +95,7 @@ def score_map(heatmap: np.ndarray, mask: PatchMask, layer: int | None = None, he
     Ties: in the AUC a tied pair counts half, as always; where several patches share the highest value, pointing is the
     share of them on the object, so a flat map gains nothing from the corner that comes first.
     """
-    # sklearn's roc_curve, for one number a map, took twenty times as long as this: it looks all its input over.
+    # sklearn's roc_curve, for one number per map, took twenty times as long as this: it checks all its input first.
     levels, level = np.unique(-heatmap.ravel(), return_inverse=True)  # the highest value first, ties together
     pixels = (mask.objects, mask.background)
     found, wrong = (np.bincount(level, side.ravel(), len(levels)).cumsum() for side in pixels)

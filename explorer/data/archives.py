@@ -61,7 +61,7 @@ class SafeZip:
         self._read_bytes = 0
         names = decode_names(archive.infolist())
         self.note = names.note  # a sentence where the names had to be guessed, else ""
-        self.entries: list[Entry] = list(_vetted(archive.infolist(), names.names, limits, title))
+        self.entries: list[Entry] = list(_vet(archive.infolist(), names.names, limits, title))
 
     def check_claims(self, entries: Iterable[Entry]) -> None:
         """Refuse early, on the headers' own word, what `read` would refuse later; DataError names the entry."""
@@ -139,7 +139,7 @@ class _CappedReader(io.BufferedReader):
         return super().read(size)
 
 
-def _vetted(infos: list[zipfile.ZipInfo], names: Sequence[str], limits: Limits, title: str) -> Iterator[Entry]:
+def _vet(infos: list[zipfile.ZipInfo], names: Sequence[str], limits: Limits, title: str) -> Iterator[Entry]:
     count = 0
     for info, meant in zip(infos, names, strict=True):
         name = _shown_name(meant)
@@ -191,8 +191,8 @@ def is_system_file(name: str) -> bool:
 def _refused(
     title: str, name: str, reason: str, remedy: str = "make a zip of plain class folders with images"
 ) -> DataError:
-    return DataError(f"'{title}' was refused because '{_shortened(name)}' {reason}; {remedy}.")
+    return DataError(f"'{title}' was refused because '{_shorten(name)}' {reason}; {remedy}.")
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= 100 else f"{name[:48]}…{name[-48:]}"

@@ -195,14 +195,14 @@ def _check_images(source: Source, files: Sequence[_File], progress: Progress | N
     waiting: deque[Future[_Checked | Rejected]] = deque()
     workers = min(4, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        for result in _ahead(pool, source, files, waiting, workers):
+        for result in _check_ahead(pool, source, files, waiting, workers):
             results.append(result)
             if progress is not None:
                 progress(len(results), len(files))
     return results
 
 
-def _ahead(
+def _check_ahead(
     pool: ThreadPoolExecutor, source: Source, files: Sequence[_File], waiting: deque, ahead: int
 ) -> Iterator[_Checked | Rejected]:
     """Like pool.map, but reading only a few files ahead, so that few images are in memory at a time."""

@@ -123,11 +123,11 @@ def hand_over(report: DatasetReport, out: Path, store: Path | None = None) -> Da
         if source in file.parents and (store is None or store not in file.parents):
             items.append(item)
         else:
-            items.append(_linked(item, out.resolve() / f"{item.label}/{number:06d}{file.suffix}"))
+            items.append(_link(item, out.resolve() / f"{item.label}/{number:06d}{file.suffix}"))
     return replace(report, items=tuple(items))
 
 
-def _linked(item: Item, target: Path) -> Item:
+def _link(item: Item, target: Path) -> Item:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)

@@ -40,7 +40,7 @@ class Processor:
         if self.settings.get("do_rescale"):
             factor *= _positive(self.settings.get("rescale_factor")) or 1 / 255
         factor = 1.0 if math.isclose(factor, 1.0, rel_tol=1e-6) else factor
-        return _divided(mean, factor), _divided(std, factor)
+        return _divide(mean, factor), _divide(std, factor)
 
     @property
     def interpolation(self) -> str:
@@ -105,7 +105,7 @@ def read_processor(folder: Path, name: str | None = None) -> Processor:
         return Processor({"do_normalize": True, "do_rescale": True, **colours} if colours else {}, (note,))
 
 
-def _divided(values: Colour, factor: float) -> Colour:
+def _divide(values: Colour, factor: float) -> Colour:
     red, green, blue = values
     return red / factor, green / factor, blue / factor
 

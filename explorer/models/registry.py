@@ -13,7 +13,7 @@ from explorer.models.source import ModelSource, TrainedFrom
 BUNDLED = "bundled"
 NAMED = 4  # classes in the line about a checkpoint
 TRAINED_FROM = "trained_from"  # key of a checkpoint's config.json that holds the fields of a TrainedFrom
-EPOCHS = "epochs"  # folder inside a checkpoint: one model folder an epoch that its training kept, named by its number
+EPOCHS = "epochs"  # folder inside a checkpoint: one model folder per epoch that its training kept, named by its number
 
 
 @dataclass(frozen=True)

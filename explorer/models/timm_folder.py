@@ -57,7 +57,7 @@ def load_timm_folder(folder: Path, name: str | None = None) -> tuple[nn.Module, 
     tensors = floats(own)
     if channels := _to_rgb(tensors, settings, name):
         module = _empty_of(config, settings, name)
-    stretched = _stretched(tensors, module)
+    stretched = _interpolation_note(tensors, module)
     left_out = fill(module, tensors, name)
     check_left_out(left_out, name, FOLDER_REMEDY)
     labels, gaps = name_classes(config.get("label_names") or config.get("id2label"), module.num_classes)
@@ -75,7 +75,7 @@ def _empty_of(config: dict[str, Any], settings: dict[str, Any], name: str) -> An
         raise CheckpointError(f"config.json in {name} doesn't describe a model: {first_line(error)}.") from error
 
 
-def _stretched(tensors: Tensors, module: Any) -> tuple[str, ...]:
+def _interpolation_note(tensors: Tensors, module: Any) -> tuple[str, ...]:
     """The sentence on positions that timm interpolates, because config.json says another size; none where it fits."""
     stored, own = tensors.get("pos_embed"), getattr(module, "pos_embed", None)
     if stored is None or own is None or stored.shape == own.shape:

@@ -54,7 +54,7 @@ def make_tokens(model: Model, image: Image.Image) -> Tokens:
     grid = model.grid(image.height, image.width)
     entering = embed(model, pixels)
     vectors = patch_vectors(model, pixels)
-    positions = _added(model, pixels, vectors, entering)
+    positions = _addition(model, pixels, vectors, entering)
     return Tokens(
         grid=grid,
         prefix_tokens=model.prefix_tokens,
@@ -64,7 +64,7 @@ def make_tokens(model: Model, image: Image.Image) -> Tokens:
     )
 
 
-def _added(model: Model, pixels: Tensor, vectors: Tensor, entering: Tensor) -> Tensor | None:
+def _addition(model: Model, pixels: Tensor, vectors: Tensor, entering: Tensor) -> Tensor | None:
     """What is added to the patch vectors, "patch width"; None for nothing, or where it isn't a plain addition."""
     prefix = len(model.prefix_tokens)
     added = entering[prefix:] - vectors
@@ -90,13 +90,13 @@ def embed(model: Model, pixels: Tensor) -> Tensor:
     elif hasattr(module, "_pos_embed"):
         out = module._pos_embed(module.patch_embed(pixels))
     elif hasattr(module, "patch_embed") and hasattr(module, "cls_token"):
-        out = _joined(module, module.patch_embed(pixels))
+        out = _join(module, module.patch_embed(pixels))
     else:
         raise ModelError(f"{model.name} puts its tokens together in its own way, so the steps to them can't be shown.")
     return (out[0] if isinstance(out, tuple) else out)[0]
 
 
-def _joined(module: Any, patches: Tensor) -> Tensor:
+def _join(module: Any, patches: Tensor) -> Tensor:
     """BEiT and models with relative positions: the cls token, then the patches, plus positions where there are any."""
     patches = _flat(patches)
     tokens = patches if module.cls_token is None else torch.cat([module.cls_token, patches], dim=1)

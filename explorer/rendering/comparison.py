@@ -10,7 +10,7 @@ from explorer.attention.divergence import check_same_view, difference, matching_
 from explorer.attention.maps.settings import Layer, QueryToken
 from explorer.data.images import ImageSource
 from explorer.rendering.backdrop import backdrop
-from explorer.rendering.gif import captioned
+from explorer.rendering.gif import add_caption
 from explorer.rendering.overlay import enlarge
 from explorer.rendering.video import side_by_side
 from explorer.rendering.view import View, limits, paint, shown_map, shown_mask, value_range
@@ -77,5 +77,5 @@ def epochs_picture(
     panels = []
     for epoch, heatmap in maps:
         painted = paint(view.drawn_look, image, heatmap, *value_range(view, heatmap), shown_mask(view.look, heatmap))
-        panels.append(captioned(painted, f"epoch {epoch}" if epoch else "start"))
+        panels.append(add_caption(painted, f"epoch {epoch}" if epoch else "start"))
     return side_by_side(panels)

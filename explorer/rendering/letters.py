@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-EM = 256  # pixels that outlines are traced at: 1,800 dots an inch of 10-point text
+EM = 256  # pixels that outlines are traced at: 1,800 dots per inch of 10-point text
 NEVER = "\U0010ffff"  # no letter: what a font draws for those that it lacks
 FONTS = (".ttf", ".otf", ".ttc")
 MOST = 2000  # font files that are looked at
@@ -34,7 +34,7 @@ def outlines(text: str) -> tuple[float, list[np.ndarray]] | None:
     return font.getlength(text) / EM, points
 
 
-def spelled(text: str) -> str:
+def spell_in_ascii(text: str) -> str:
     """The text in ASCII: letters without their accents, others by their number, so that none passes for another."""
     plain = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return "".join(plain).encode("ascii", "backslashreplace").decode()
@@ -46,15 +46,15 @@ def font_with(text: str) -> ImageFont.FreeTypeFont | None:
     for path in font_files():
         try:
             font = ImageFont.truetype(path, EM)
-            lacking = _drawn(font, NEVER)
-            if all(_drawn(font, letter) != lacking for letter in set(text) if not letter.isspace()):
+            lacking = _draw(font, NEVER)
+            if all(_draw(font, letter) != lacking for letter in set(text) if not letter.isspace()):
                 return font
         except (OSError, ValueError):  # a bitmap font, or one that is damaged
             continue
     return None
 
 
-def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
+def _draw(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
     picture = Image.new("1", (2 * EM, 2 * EM))
     ImageDraw.Draw(picture).text((EM / 2, 3 * EM / 2), letter, fill=1, font=font, anchor="ls")
     return picture.tobytes()

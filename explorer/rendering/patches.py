@@ -18,7 +18,7 @@ def signed_colors(values: np.ndarray, limit: float) -> np.ndarray:
 
 
 def vector_strip(vector: np.ndarray, limit: float, height: int = 44) -> Image.Image:
-    """A vector (width) as a strip of coloured bars, one a number."""
+    """A vector (width) as a strip of coloured bars, one per number."""
     strip = Image.fromarray(signed_colors(vector, limit)[None])
     return strip.resize((_zoom(len(vector)) * len(vector), height), Image.Resampling.NEAREST)
 

@@ -138,10 +138,10 @@ class View:
             parts = parts if "source" in parts else _from_flat(parts)
             settings = {name: _with_tuples(value) for name, value in parts["map"]["settings"].items()}
             return cls(
-                _known(ModelSource, parts["source"]),
-                _known(PhotoInput, parts["photo"]),
+                _from_known(ModelSource, parts["source"]),
+                _from_known(PhotoInput, parts["photo"]),
                 MapChoice(parts["map"]["kind"], **settings),
-                _known(Look, parts["look"]),
+                _from_known(Look, parts["look"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise QueryError(f"These are not the settings of a view ({error}).") from error
@@ -155,7 +155,7 @@ def _from_flat(flat: Mapping[str, Any]) -> dict[str, Any]:
     return {"source": source, "photo": flat, "map": {"kind": row.name, "settings": settings}, "look": flat}
 
 
-def _known(part: type[Part], settings: Mapping[str, Any]) -> Part:
+def _from_known(part: type[Part], settings: Mapping[str, Any]) -> Part:
     names: list[str] = [each.name for each in fields(part)]  # pyright: ignore[reportArgumentType]
     return part(**{name: settings[name] for name in names if name in settings})
 

@@ -19,7 +19,7 @@ from explorer.training.plan import Plan
 from explorer.training.runs.events import Step
 from explorer.training.split import Split
 
-EVALUATED = 64  # images a step of evaluation
+EVALUATED = 64  # images per step of evaluation
 # Softmax cancels a bias added to all keys, so its gradient is rounding noise of about 1e-9; with Adam's usual 1e-8 that
 # noise becomes whole steps, and two equal trainings would end with different (equally good) key biases.
 EPSILON = 1e-6

@@ -139,7 +139,7 @@ class _Job:
             self.finish(model, None)
         except ExplorerError as error:
             self.finish(None, error)
-        finally:  # whoever waits is told in any case
+        finally:  # whoever waits gets an answer in any case
             self.finish(None, ModelError(f"Loading {self.source.source} failed: the server's log shows why."))
 
     def give_up_if_stuck(self) -> None:

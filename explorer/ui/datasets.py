@@ -238,7 +238,7 @@ def show_passed_over(report: DatasetReport) -> None:
 
 def show_left_out(files: Sequence[tuple[str, str]], expanded: bool = False) -> None:
     """Each file that could not be used, and why."""
-    with st.expander(f"Left out: {_counted(len(files), 'file')}", expanded=expanded):
+    with st.expander(f"Left out: {_in_words(len(files), 'file')}", expanded=expanded):
         lines = [f"- {left_out_line(name, reason)}" for name, reason in files[:LISTED]]
         if len(files) > LISTED:
             lines.append(f"- and {len(files) - LISTED:,} more")
@@ -263,7 +263,7 @@ def _copies(report: DatasetReport) -> None:
             st.caption(_group_line(group))
             _pictures([report.items[index] for index in group.items[:8]], report)
         if len(report.duplicates) > GROUPS:
-            st.caption(f"And {_counted(len(report.duplicates) - GROUPS, 'more group')}.")
+            st.caption(f"And {_in_words(len(report.duplicates) - GROUPS, 'more group')}.")
 
 
 def copies_line(report: DatasetReport) -> str:
@@ -297,5 +297,5 @@ def _pictures(items: list[Item], report: DatasetReport) -> None:
             st.image(picture, width=120, caption=plain(" · ".join(where)))
 
 
-def _counted(count: int, what: str) -> str:
+def _in_words(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"

@@ -42,7 +42,7 @@ def whole(monkeypatch) -> Iterator[list[str]]:
     [
         "eva02_tiny_patch14_336",
         "vit_relpos_small_patch16_224",
-        "vit_small_patch16_rope_mixed_224",  # its rope.freqs has one entry a block
+        "vit_small_patch16_rope_mixed_224",  # its rope.freqs has one entry per block
         "vit_small_patch16_dinov3",
     ],
 )

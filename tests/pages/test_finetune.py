@@ -26,7 +26,7 @@ from explorer.training.runs.json_files import write_json
 from explorer.ui.finetune.downloads import model_zip
 from explorer.ui.finetune.plan import cost_line
 from explorer.ui.finetune.runs import trained_words
-from explorer.ui.finetune.train import progress_line, starting_line, thinned
+from explorer.ui.finetune.train import progress_line, starting_line, thin_steps
 from explorer.ui.scores import confusion_figure, most_confused
 from tests.digits import digit_files
 from tests.training.runs.test_jobs import wait_for
@@ -294,10 +294,10 @@ def test_what_was_trained_is_said_in_words(train, text):
 
 def test_thinned_keeps_every_epoch_and_the_newest_step():
     events = [{"type": "step", "step": number} for number in range(1, 1001)] + [{"type": "epoch", "epoch": 1}]
-    kept = thinned(events, most=100)
+    kept = thin_steps(events, most=100)
     steps = [event["step"] for event in kept if event["type"] == "step"]
     assert len(steps) <= 101 and steps[-1] == 1000 and kept[-1] == {"type": "epoch", "epoch": 1}
-    assert thinned(events, most=5000) == events
+    assert thin_steps(events, most=5000) == events
 
 
 def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():

@@ -16,7 +16,7 @@ import explorer
 from explorer.errors import QueryError
 from explorer.rendering import letters
 from explorer.rendering.figures import figure, title
-from explorer.rendering.letters import outlines, spelled
+from explorer.rendering.letters import outlines, spell_in_ascii
 from explorer.rendering.vector import Drawing, Picture, Text
 from explorer.rendering.view import View, paint
 from tests.tiny import photo, tiny_model
@@ -180,7 +180,7 @@ def test_letters_beyond_ascii_are_drawn_and_kept_as_text():
 def test_letters_that_no_font_has_are_spelled(monkeypatch):
     monkeypatch.setattr(letters, "font_files", lambda: ())
     letters.font_with.cache_clear()
-    assert outlines("Käfer") is None and spelled("Käfer, кот") == r"Kafer, \u043a\u043e\u0442"
+    assert outlines("Käfer") is None and spell_in_ascii("Käfer, кот") == r"Kafer, \u043a\u043e\u0442"
     content = Drawing(200, 50, (Text("Élan", 10, 30, 20),), "t", "{}").pdf()
     assert any(b"(Elan) Tj" in data for _, data in PdfFile(content).streams(b"Length"))
     letters.font_with.cache_clear()

@@ -14,7 +14,7 @@ from PIL.GifImagePlugin import GifImageFile
 
 import explorer
 from explorer.errors import QueryError
-from explorer.rendering.gif import captioned, layers_gif
+from explorer.rendering.gif import add_caption, layers_gif
 from explorer.rendering.python_script import python_script
 from explorer.rendering.view import paint, photo_of, png, save_npz
 from explorer.web.live_page import live_page
@@ -147,12 +147,12 @@ def test_the_gif_has_one_named_frame_a_layer(recording, scale):
     low, high = {"map": (maps[2].min(), maps[2].max()), "shared": (np.min(maps), np.max(maps)), "raw": (0, 1)}[scale]
     image.seek(2)
     larger = recording.image.resize((128, 128), Image.Resampling.BICUBIC)
-    expected = captioned(paint(VIEW.look, larger, maps[2], float(low), float(high)), "layer 2")
+    expected = add_caption(paint(VIEW.look, larger, maps[2], float(low), float(high)), "layer 2")
     assert np.abs(np.array(image.convert("RGB")).astype(int) - np.array(expected)).mean() < 10
 
 
 def test_captions_differ_between_layers():
-    one, two = (np.array(captioned(Image.new("RGB", (100, 80)), f"layer {i}")) for i in (1, 2))
+    one, two = (np.array(add_caption(Image.new("RGB", (100, 80)), f"layer {i}")) for i in (1, 2))
     assert one.shape == (104, 100, 3) and (one[80:] != two[80:]).any() and one[80:].max() == 255
 
 

@@ -98,7 +98,7 @@ class PhotoStore:
         return sorted(set(range(len(self))) - set(held_out)), held_out
 
 
-def resized(pixels: np.ndarray, height: int, width: int) -> Tensor:
+def resize(pixels: np.ndarray, height: int, width: int) -> Tensor:
     """Resize (height, width, 3) uint8 to (3, height, width) uint8, smoothing where it shrinks."""
     batch = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
     return F.interpolate(batch, (height, width), mode="bicubic", antialias=True)[0]
@@ -111,7 +111,7 @@ def random_crop(photo: np.ndarray, size: int, min_scale: float, rng: np.random.G
     ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
     h, w = min(height, round((area / ratio) ** 0.5)), min(width, round((area * ratio) ** 0.5))
     top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
-    return resized(photo[top : top + h, left : left + w], size, size)
+    return resize(photo[top : top + h, left : left + w], size, size)
 
 
 def centre_crop(photo: np.ndarray, size: int, share: float = 0.95) -> Tensor:
@@ -119,17 +119,17 @@ def centre_crop(photo: np.ndarray, size: int, share: float = 0.95) -> Tensor:
     height, width = photo.shape[:2]
     side = round(min(height, width) * share)
     top, left = (height - side) // 2, (width - side) // 2
-    return resized(photo[top : top + side, left : left + side], size, size)
+    return resize(photo[top : top + side, left : left + side], size, size)
 
 
-def normalised(images: Tensor) -> Tensor:
+def normalise(images: Tensor) -> Tensor:
     """Turn uint8 or [0, 1] float (image, 3, h, w) into what the model takes: ImageNet's mean 0 and deviation 1."""
     images = images.float() / 255 if images.dtype == torch.uint8 else images
     mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (MEAN, STD))
     return (images - mean) / std
 
 
-def jittered(images: Tensor, colour: float, grey: float, rng: np.random.Generator) -> Tensor:
+def jitter(images: Tensor, colour: float, grey: float, rng: np.random.Generator) -> Tensor:
     """Change brightness, contrast and saturation of each [0, 1] float image by its own random factors."""
     count = len(images)
     light, contrast, saturation = torch.from_numpy(rng.uniform(1 - colour, 1 + colour, (3, count, 1, 1, 1))).float()
@@ -142,7 +142,7 @@ def jittered(images: Tensor, colour: float, grey: float, rng: np.random.Generato
     return (middle + (images - middle) * contrast).clamp(0, 1)
 
 
-def mixed(images: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
+def mix(images: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
     """Blend (mixup) or patch (cutmix) the batch with its own reverse order, or leave it."""
     draw, size = rng.random(), images.shape[-1]
     if draw < settings.mixup:
@@ -162,4 +162,4 @@ def training_batch(
     crops = torch.stack([random_crop(store.photo(i), size, settings.min_scale, rng) for i in numbers])
     flips = torch.from_numpy(rng.random(len(crops)) < 0.5).view(-1, 1, 1, 1)
     images = torch.where(flips, crops.flip(-1), crops).float() / 255
-    return normalised(mixed(jittered(images, settings.colour, settings.grey, rng), settings, rng))
+    return normalise(mix(jitter(images, settings.colour, settings.grey, rng), settings, rng))

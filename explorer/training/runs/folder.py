@@ -217,7 +217,7 @@ def write_config(folder: RunFolder, options: Options, plan: Plan) -> None:
 
 def read_config(folder: RunFolder) -> tuple[Options, Plan]:
     """What a run was started with; raises TrainingError where that isn't recorded."""
-    config = _filled(read_json(folder.config))
+    config = _fill_in(read_json(folder.config))
     if not fits(config, _OPTIONS | {"plan": {}}):
         raise TrainingError(f"config.json of the run {folder.name!r} is damaged: it holds no options.")
     source = ModelSource(**{key: config["model"][key] for key in _SOURCE})
@@ -225,7 +225,7 @@ def read_config(folder: RunFolder) -> tuple[Options, Plan]:
     return Options(**{**options, "model": source}), Plan.from_dict(config["plan"])
 
 
-def _filled(config: Any) -> Any:
+def _fill_in(config: Any) -> Any:
     """The same with what earlier releases left out; up to 0.1.0 the model's settings stood beside "model"."""
     if not isinstance(config, dict):
         return config

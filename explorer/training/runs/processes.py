@@ -78,7 +78,7 @@ class MachineQueue:
         ticket = self._take_ticket(run)
         lock = FileLock(self.folder / "running.lock")
         try:
-            while not (ticket == next(iter(self._line()), ticket) and _acquired(lock)):
+            while not (ticket == next(iter(self._line()), ticket) and _try_lock(lock)):
                 waiting(max(1, self.place(run) or 1))
                 time.sleep(POLL)
             yield
@@ -128,7 +128,7 @@ def _run_of(ticket: Path) -> Path | None:
     return Path(holder["run"])
 
 
-def _acquired(lock: FileLock) -> bool:
+def _try_lock(lock: FileLock) -> bool:
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -70,7 +70,7 @@ def _which(model: Model) -> tuple:
     return model.source.source, model.num_heads, model.source.grid
 
 
-def alone(now: Current) -> None:
+def show_first_alone(now: Current) -> None:
     """The first model's picture, where nothing can stand beside it."""
     layer = default_layer(now.recording)
     words = f"{now.model.name}: layer {layer}, mean of heads"

@@ -170,12 +170,12 @@ def _cost(model: Model, dataset: Dataset, plan: Plan) -> Estimate:
     """Measured anew only when something changes that costs time, or when another run has ended."""
     costly = (plan.train, plan.augmentation, plan.image_size, plan.images_per_class, plan.val_fraction, plan.seed)
     ended = tuple(run.name for run in list_runs(paths.runs()) if run.state.status == "finished")
-    measured = _measured((cached.model_number(model), str(dataset.path), *costly, ended), model, dataset, plan)
+    measured = _measure((cached.model_number(model), str(dataset.path), *costly, ended), model, dataset, plan)
     return replace(measured, epochs=plan.epochs)
 
 
 @st.cache_data(show_spinner="Timing a few images", max_entries=50)
-def _measured(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estimate:
+def _measure(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estimate:
     examples = Examples.of(assign_splits(_dataset.report, _plan.val_fraction, _plan.seed), _plan)
     names, images = _dataset.report.class_names, (len(examples.train_images), len(examples.val_images))
     measured = estimate(_model, _plan, names, examples.train_images, images[1], str(_model.device))
