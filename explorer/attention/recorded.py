@@ -170,8 +170,8 @@ class RecordedPass:
             raise QueryError(f"This model has {known}; {head!r} is none of them.")
         return int(head)
 
-    def fused(self, heads: Tensor, head: Head) -> Tensor:
-        """ "head ..." -> "..." one head by its index, or all by their mean, max or min."""
+    def fused(self, heads: Float[Tensor, "head ..."], head: Head) -> Float[Tensor, "..."]:
+        """One head by its index, or all by their mean, max or min."""
         return weights.fuse(heads, head) if isinstance(head, str) else heads[self._head_index(head)]
 
     def head_rows(self, layer: int, query: Query | None) -> Float[Tensor, "head token"]:

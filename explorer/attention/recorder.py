@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -60,8 +61,8 @@ class Call:
             )
         return replace(self, q=q, k=k, bias=None if self.bias is None else self.bias.half())
 
-    def _bias_of(self, block: Tensor | slice) -> Tensor | None:
-        """ "head query key" float32 with axes of 1 where heads or queries share it, or None."""
+    def _bias_of(self, block: Tensor | slice) -> Float[Tensor, "#head #query key"] | None:
+        """What is added before softmax, with axes of 1 where heads or queries share it, or None."""
         if self.bias is None:
             return None
         return (self.bias if self.bias.shape[1] == 1 else self.bias[:, block]).float()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -144,8 +145,8 @@ class Trace:
     balanced: BalancedMode | None = None
 
     @property
-    def stream(self) -> list[Tensor]:
-        """ "1 token width": x as it enters each layer, and after the last. Raises QueryError where there's no one x."""
+    def stream(self) -> list[Float[Tensor, "1 token width"]]:
+        """x as it enters each layer, and after the last one. Raises QueryError where there's no one x."""
         entering = {}
         for layer, x, _ in self.watch.stream.sums:
             entering.setdefault(layer, x)

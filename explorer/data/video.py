@@ -16,6 +16,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
 from av.stream import Disposition
+from jaxtyping import Shaped
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from explorer.data.images import open_image
@@ -244,7 +245,7 @@ def _as_shown(frame: av.VideoFrame, size: tuple[int, int]) -> Image.Image:
     return turn(picture, np.frombuffer(matrix, np.int32)) if matrix else picture
 
 
-def turn(picture: Image.Image, matrix: np.ndarray) -> Image.Image:
+def turn(picture: Image.Image, matrix: Shaped[np.ndarray, "9"]) -> Image.Image:
     """The picture under a display matrix (a, b, u, c, d, v, …): a point goes to x' = ax + cy, y' = bx + dy.
 
     Angles between the right ones are taken to the nearest, as browsers do.

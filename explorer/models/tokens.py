@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
@@ -121,8 +122,8 @@ def patch_vectors(model: Model, pixels: Tensor) -> Tensor:
     return F.conv2d(pixels, kernel, bias, stride=model.patch_size)[0].flatten(1).T
 
 
-def _flat(patches: Tensor) -> Tensor:
-    """ "1 row col width" or "1 patch width" -> "1 patch width"."""
+def _flat(patches: Float[Tensor, "1 ... width"]) -> Float[Tensor, "1 patch width"]:
+    """Patches that lie in rows and columns, or in a row already, in a row."""
     return patches.flatten(1, 2) if patches.ndim == 4 else patches
 
 

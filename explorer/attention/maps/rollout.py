@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from explorer.attention import weights
@@ -47,8 +48,10 @@ def rollout(
     return r
 
 
-def _step(call: Call, r: Tensor, fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
-    """ "token" -> r A'."""
+def _step(
+    call: Call, r: Float[Tensor, " token"], fusion: str, discard_ratio: float, cls: int | None
+) -> Float[Tensor, " token"]:
+    """The row r one layer further down: r A'."""
     kept = _discard(call, fusion, discard_ratio, cls) if discard_ratio else None
     out = torch.zeros_like(r)
     for block in r.nonzero()[:, 0].split(weights.BLOCK):
