@@ -38,7 +38,7 @@ for settings in ({}, {"global_pool": "avg", "reg_tokens": 1}, {"class_token": Fa
     shown = view_of(layer=1, mass=0.5, scale="shared", hide_artefacts=True)
     view.save_npz(shown, rec), view.png(shown.with_map("gradient"), rec), overlay.overlay(photo(), rec.attention(0))
     comparison.comparison_picture(shown, rec, second), patches.marked_map(rec.attention(0), (1, 2))
-    patches.token_lines(rec.tokens.numpy(), 1, 2.0, 3)
+    patches.token_lines(rec.tokens, 1, 2.0, 3)
     assert rec.ledger().heads.shape == (3, 4, len(rec.tokens)) and rec.ledger(similar_to=second).error < 1e-4
 
 logits = np.random.default_rng(0).normal(size=(40, 3))

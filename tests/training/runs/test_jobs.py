@@ -23,21 +23,11 @@ from explorer.training.runs import jobs
 from explorer.training.runs.folder import RunFolder, State, read_config
 from explorer.training.runs.json_files import read_json, write_json
 from explorer.training.runs.processes import MachineQueue, is_alive, process_start
-from tests.training_help import make_base, make_dataset
+from tests.training_help import make_dataset
 
 pytestmark = pytest.mark.slow
 
 PATIENCE = 240  # seconds for a process to get somewhere on a busy machine
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return make_base(tmp_path_factory.mktemp("base"))
 
 
 def wait_for(condition, what: str):
