@@ -101,7 +101,7 @@ def localisation(model: Model | None, data: Path) -> Localisation:
         rows = list(csv.DictReader(file))
     scores = []
     for row in rows:
-        mask = fit_mask(data / "masks" / row["mask"], 224, fit="squash")
+        mask = fit_mask(data / "masks" / row["mask"], 224, 16, "squash")
         counts = patch_mask(mask, (14, 14))
         if model is None:
             heatmaps = [centre_prior((14, 14))]

@@ -29,7 +29,7 @@ def photos_and_masks(folder: Path, patch_size: int) -> Iterator[tuple[Path, Patc
     side = SIZE // patch_size
     with (folder / "manifest.csv").open(newline="") as file:
         for row in csv.DictReader(file):
-            pixels = fit_mask(folder / row["mask"], SIZE, fit="squash")
+            pixels = fit_mask(folder / row["mask"], SIZE, 16, "squash")
             yield folder / row["image"], patch_mask(pixels, (side, side))
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from beartype import beartype
 
 from tests.conftest import REPOSITORY
@@ -37,7 +38,7 @@ for settings in ({}, {"global_pool": "avg", "reg_tokens": 1}, {"class_token": Fa
     rec.relevance(1), rec.rows(0), rec.heads(0), rec.matrix(0), rec.token_norms(0), rec.mass_mask(0), rec.probabilities
     shown = view_of(layer=1, mass=0.5, scale="shared", hide_artefacts=True)
     view.save_npz(shown, rec), view.png(shown.with_map("gradient"), rec), overlay.overlay(photo(), rec.attention(0))
-    comparison.comparison_picture(shown, rec, second), patches.marked_map(rec.attention(0), (1, 2))
+    comparison.comparison_picture(shown, rec, rec), patches.marked_map(rec.attention(0), (1, 2))
     patches.token_lines(rec.tokens, 1, 2.0, 3)
     assert rec.ledger().heads.shape == (3, 4, len(rec.tokens)) and rec.ledger(similar_to=second).error < 1e-4
 
@@ -52,6 +53,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_what_the_core_takes_and_returns_has_the_shapes_of_its_signatures():
     code = CHECKED.replace("CHECKER", f"{beartype.__module__.partition('.')[0]}.{beartype.__name__}")
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)

@@ -86,6 +86,7 @@ def buttons(app: AppTest) -> list[str]:
     return [button.label for button in app.button]
 
 
+@pytest.mark.slow
 def test_a_queued_run_tells_its_place_and_can_be_stopped(runs):
     folder = make_run(runs, "queued", status="queued", place=2)
     app = show("queued")
@@ -95,6 +96,7 @@ def test_a_queued_run_tells_its_place_and_can_be_stopped(runs):
     assert buttons(app) == ["Stopping"]
 
 
+@pytest.mark.slow
 def test_what_is_redrawn_alone_has_a_place_of_its_own_in_the_live_view(runs):
     make_run(runs, "queued", status="queued", place=2)
     live = show("queued").container(key="live")
@@ -104,6 +106,7 @@ def test_what_is_redrawn_alone_has_a_place_of_its_own_in_the_live_view(runs):
         assert isinstance(fragment, Block)
 
 
+@pytest.mark.slow
 def test_a_run_whose_process_is_gone_is_interrupted_and_can_be_resumed(runs):
     make_run(runs, "gone", status="running", phase="training", epoch=3, pid=2**22 + 1)
     app = show("gone")
@@ -111,6 +114,7 @@ def test_a_run_whose_process_is_gone_is_interrupted_and_can_be_resumed(runs):
     assert buttons(app) == ["Resume"]
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_why_in_one_sentence(runs):
     make_run(runs, "failed", status="failed", error="The disk is full; free some space, then resume the run.")
     app = show("failed")
@@ -118,6 +122,7 @@ def test_a_failed_run_says_why_in_one_sentence(runs):
     assert buttons(app) == ["Resume"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_no_longer_there_is_named_and_the_newest_shown(runs):
     make_run(runs, "left", status="queued", place=1)
     app = show("deleted")

@@ -30,6 +30,7 @@ def test_a_number_of_the_wrong_kind_reads_as_none():
     assert number(float, 0, 1)("nan") is None
 
 
+@pytest.mark.slow
 def test_the_address_names_models_and_fit_by_key(checkpoints):
     save_weights(checkpoints, "other.safetensors", seed=1)
     app = open_app("compare", fit="Squash")  # the label, as older links have it
@@ -39,11 +40,13 @@ def test_the_address_names_models_and_fit_by_key(checkpoints):
     assert app.query_params["with"] == "checkpoints/other.safetensors"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [TINY, "tiny.safetensors"])
 def test_a_link_may_name_a_model_by_key_or_label(checkpoints, text):
     assert open_app(model=text).session_state["choice"].model.source.source == TINY
 
 
+@pytest.mark.slow
 def test_a_link_with_a_label_that_is_no_more_says_so(checkpoints):
     app = open_app(model="DINO of Old")
     assert not app.exception
@@ -51,6 +54,7 @@ def test_a_link_with_a_label_that_is_no_more_says_so(checkpoints):
     assert app.session_state["choice"].model.source.source == registry.default_source()
 
 
+@pytest.mark.slow
 def test_the_second_photo_of_a_link_is_a_samples_name(checkpoints):
     app = open_app("features", second="rocket")
     assert app.selectbox(key="second").value == "sample:rocket"
@@ -62,6 +66,7 @@ def test_the_second_photo_of_a_link_is_a_samples_name(checkpoints):
     assert [s for s in sentences(open_app("features", second="unicorn")) if "second “unicorn”" in s]
 
 
+@pytest.mark.slow
 def test_the_second_model_takes_architecture_and_heads(checkpoints):
     near = {name: tensor + 1e-4 for name, tensor in tiny_model().module.state_dict().items()}
     save_file(near, checkpoints / "bare.safetensors")  # as if trained from it: only then do heads have pairs

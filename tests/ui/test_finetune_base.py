@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from explorer.models.source import ModelSource
@@ -48,6 +49,7 @@ def trains(app: AppTest) -> str:
     return words(app.markdown).replace("\\", "").removeprefix("trains ")
 
 
+@pytest.mark.slow
 def test_the_base_of_the_last_run_stays_and_the_step_asks(tmp_path, monkeypatch):
     base, result, data = make_runs(tmp_path, monkeypatch)
     assert last_base(data) == ModelSource(str(base)) and last_base(tmp_path) is None

@@ -35,6 +35,7 @@ def upload(name: str, content: bytes, **fields) -> AppTest:
     return app
 
 
+@pytest.mark.slow
 def test_a_model_is_kept_and_shown(checkpoints, tmp_path_factory):
     content = save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes()
     app = upload("../my model!.safetensors", content, heads=8)
@@ -45,6 +46,7 @@ def test_a_model_is_kept_and_shown(checkpoints, tmp_path_factory):
     assert (checkpoints / "my-model-.safetensors").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_second_file_of_the_same_name_gets_a_name_of_its_own(checkpoints, tmp_path_factory):
     before = (checkpoints / "tiny.safetensors").read_bytes()
     app = upload("tiny.safetensors", save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes())
@@ -56,6 +58,7 @@ def assumed(app: AppTest) -> list[str]:
     return [caption.value.replace("\\", "") for caption in app.sidebar.caption if "heads" in caption.value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["home", "attention", "patches"])
 def test_heads_that_were_assumed_are_told_below_the_picker_of_every_page(checkpoints, page):
     app = open_app(page)
@@ -66,6 +69,7 @@ def test_heads_that_were_assumed_are_told_below_the_picker_of_every_page(checkpo
     assert app.session_state["choice"].model.num_heads == 4
 
 
+@pytest.mark.slow
 def test_the_heads_of_a_file_are_there_again_after_another_model_and_the_link_has_them_only_with_the_file(checkpoints):
     app = open_app(heads="4")
     assert app.session_state["choice"].model.num_heads == 4 and app.query_params["heads"] == "4"
@@ -79,6 +83,7 @@ def test_the_heads_of_a_file_are_there_again_after_another_model_and_the_link_ha
     assert app.session_state["choice"].model.num_heads == 4 and app.query_params["heads"] == "4"
 
 
+@pytest.mark.slow
 def test_the_fields_of_an_upload_are_those_of_the_sidebar(checkpoints):
     app = open_app()
     for fields in (app.number_input, app.text_input):
@@ -100,6 +105,7 @@ def other_zip(folder: Path) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [pickle_bomb, other_zip, lambda folder: b"", lambda folder: b"\xff" * 64])
 def test_anything_else_is_explained_and_leaves_no_trace(checkpoints, tmp_path_factory, make):
     outside = tmp_path_factory.mktemp("outside")
@@ -126,6 +132,7 @@ def test_names_lose_folders_dots_in_front_and_odd_characters(given, kept):
     assert safe_name(given) == kept
 
 
+@pytest.mark.slow
 def test_above_the_limit_the_oldest_uploads_go_but_nothing_else(checkpoints, tmp_path_factory, monkeypatch):
     content = save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes()
     own = checkpoints / "tiny.safetensors"
