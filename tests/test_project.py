@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -59,8 +60,13 @@ def imported(*folders: str) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules.add(node.module.partition(".")[0])
     ours = {"explorer", "pages", "tests", "benchmarks"}
-    providers = packages_distributions()
-    return {canonicalize_name(providers[module][0]) for module in modules - ours - sys.stdlib_module_names}
+    return {canonicalize_name(providers()[module][0]) for module in modules - ours - sys.stdlib_module_names}
+
+
+@cache
+def providers() -> Mapping[str, list[str]]:
+    """The distributions that have each module."""
+    return packages_distributions()
 
 
 OPTIONAL = {"onnxscript"}  # for one option, which says what to install
