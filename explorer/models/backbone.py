@@ -37,7 +37,7 @@ class Model:
     """A Vision Transformer in eval mode, ready to be recorded; shared between threads, so never changed."""
 
     name: str
-    source: str
+    source: ModelSource  # what load_model takes to load the same model again
     module: nn.Module
     adapter: Adapter
     patch_size: int
@@ -53,12 +53,6 @@ class Model:
     geometry: Geometry | None = None  # how its own library fits photos; None: nobody says, so the centre square
     outputs: Outputs = "classes"  # of which one is right; labels, each by itself; or a number
     notes: Sequence[str] = field(default_factory=tuple)  # what the loader assumed or left out, one sentence each
-    given: ModelSource | None = None  # what load_model was given; None for a model that was made by hand
-
-    @property
-    def loaded_from(self) -> ModelSource:
-        """What load_model takes to load the same model again."""
-        return self.given or ModelSource(self.source)
 
     @property
     def device(self) -> torch.device:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Integer, Shaped, UInt8
 from torch import Tensor
 
 from explorer.data.images import ImageSource
@@ -19,7 +20,7 @@ from explorer.errors import TrainingError
 from explorer.models.backbone import Model
 from explorer.models.device_memory import in_fitting_batches
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import read_json, write_json
+from explorer.training.runs.json_files import read_json, write_json
 from explorer.training.split import Split
 
 HALF_ABOVE = 10**9  # bytes: below, float32 costs nothing that matters; above, halving it does
@@ -70,8 +71,10 @@ class PrefixCache:
     def __len__(self) -> int:
         return self.layout.images
 
-    def rows(self, images: np.ndarray, views: np.ndarray | int = 0) -> Tensor:
-        """Rows for these images and views, "row …", in the dtype of the file."""
+    def rows(
+        self, images: Integer[np.ndarray, " row"], views: Integer[np.ndarray, " row"] | int = 0
+    ) -> Shaped[Tensor, "row ..."]:
+        """Rows for these images and views in the dtype of the file."""
         rows = torch.from_numpy(self._rows[images, views])
         self._read += rows.nbytes
         if self._read > RESIDENT:
@@ -140,10 +143,12 @@ def cache_key(weights: str, plan: Plan, images: Sequence[ImageSource]) -> str:
     return digest.hexdigest()
 
 
-def decode(model: Model, images: Sequence[ImageSource], size: int) -> Iterator[np.ndarray]:
-    """Chunks of fitted images, uint8 "image height width channel", decoded in threads while the last chunk is used."""
+def decode(
+    model: Model, images: Sequence[ImageSource], size: int
+) -> Iterator[UInt8[np.ndarray, "image height width 3"]]:
+    """Chunks of fitted images, decoded in threads while the last chunk is used."""
 
-    def fit(image: ImageSource) -> np.ndarray:
+    def fit(image: ImageSource) -> UInt8[np.ndarray, "height width 3"]:
         return np.array(model.fit(image, size, "crop"))  # as checkpoints say of themselves
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
