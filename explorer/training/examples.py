@@ -81,7 +81,7 @@ def read_examples(
         return
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder.images, ignore_errors=True)
-        report = _handed_over(folder, data, given) or _read(folder, data, plan, progress)
+        report = _take_over(folder, data, given) or _read(folder, data, plan, progress)
         report = assign_splits(report, plan.val_fraction, plan.seed)
         partial = folder.dataset.with_suffix(".partial")
         partial.write_text(report.to_json(), encoding="utf-8")
@@ -89,7 +89,7 @@ def read_examples(
         undo.pop_all()
 
 
-def _handed_over(folder: RunFolder, data: str, given: DatasetReport | Path | None) -> DatasetReport | None:
+def _take_over(folder: RunFolder, data: str, given: DatasetReport | Path | None) -> DatasetReport | None:
     if given is None:
         return None
     stored = isinstance(given, Path)

@@ -27,8 +27,8 @@ from explorer.training.examples import Examples, check_disk, read_examples
 from explorer.training.loop import Stopped, Trainer
 from explorer.training.plan import ACCELERATE_NAMES, CACHE_PRECISIONS, Plan
 from explorer.training.runs.events import epochs_of, read_events
-from explorer.training.runs.folder import RunFolder, write_json
-from explorer.training.runs.options import Options
+from explorer.training.runs.folder import Options, RunFolder
+from explorer.training.runs.json_files import write_json
 from explorer.training.runs.reporter import Reporter
 from explorer.training.runs.snapshots import (
     Saved,

@@ -12,8 +12,7 @@ from explorer.models.backbone import Model
 from explorer.ui import cached
 from explorer.ui.model_picker import pick_next
 from explorer.ui.navigation import page_named
-from explorer.ui.photo_picker import pick_photo_next
-from explorer.ui.photos import add_photo
+from explorer.ui.photos import add_photo, pick_photo_next
 from explorer.ui.sidebar import pick_view_next
 from explorer.ui.view_settings import DEFAULTS, change_settings, default_layer
 

@@ -33,7 +33,7 @@ def total(metrics: Mapping[str, Any]) -> int:
     return int(np.sum(metrics["confusion_matrix"]))
 
 
-def occurring(metrics: Mapping[str, Any]) -> list[int]:
+def classes_present(metrics: Mapping[str, Any]) -> list[int]:
     """Indices of the classes that occur, as truth or as prediction."""
     counts = np.array(metrics["confusion_matrix"])
     return [int(index) for index in np.flatnonzero(counts.sum(0) + counts.sum(1))]
@@ -43,7 +43,7 @@ def show_confusion(
     metrics: Mapping[str, Any], key: str, title: str = "", width: int | Literal["stretch"] = "stretch"
 ) -> None:
     """The confusion matrix; of more classes than it has room for, the pairs that were confused most."""
-    if len(occurring(metrics)) <= MATRIX:
+    if len(classes_present(metrics)) <= MATRIX:
         figure = confusion_figure(metrics, title)
         st.plotly_chart(figure, key=key, config=PLAIN, width=width, alt=title or "Confusion matrix")
         return
@@ -68,11 +68,11 @@ def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
 
     metrics: a mapping with confusion_matrix (actual x predicted) and class_names, as metrics.json has.
     """
-    shown = occurring(metrics)
+    shown = classes_present(metrics)
     counts = np.array(metrics["confusion_matrix"])[np.ix_(shown, shown)]
     names = [escape(metrics["class_names"][index]) for index in shown]  # Plotly would take <b> for bold
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ink = written()
+    ink = axis_font()
     figure = go.Figure(
         go.Heatmap(
             z=shares, x=names, y=names, text=counts, customdata=counts, zmin=0, zmax=1, showscale=False, xgap=2, ygap=2,
@@ -106,14 +106,14 @@ def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
     return figure
 
 
-def written() -> dict[str, Any]:
+def axis_font() -> dict[str, Any]:
     """The font of an axis: Streamlit's own grey is faint on a light page."""
     return {"size": 13, "color": INK.get(st.context.theme.type or "light")}
 
 
 def per_class_table(metrics: Mapping[str, Any]) -> None:
     """Precision, recall, F1 and the number of images of each class that occurs."""
-    rows = [metrics["per_class"][index] for index in occurring(metrics)]
+    rows = [metrics["per_class"][index] for index in classes_present(metrics)]
     percent: dict[str, Any] = {"format": "%.1f%%"}
     st.dataframe(
         [{**row, **{key: 100 * row[key] for key in ("precision", "recall", "f1")}} for row in rows],

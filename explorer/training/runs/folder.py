@@ -1,24 +1,35 @@
-"""A run's folder, the one channel between a trainer and whoever watches it."""
+"""A run's folder, the one channel between a trainer and whoever watches it: what it holds, and how one is made.
 
-import json
+config.json keeps the options and the plan, all that the run's process is given; state.json says where the run stands.
+"""
+
 import os
+import shutil
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from explorer import paths
 from explorer.errors import TrainingError
-from explorer.training.runs.process import is_alive, process_start
-from explorer.training.runs.records import NUMBER, PROCESS, fits
+from explorer.models import registry
+from explorer.models.source import ModelSource
+from explorer.training.plan import Plan
+from explorer.training.runs.json_files import NUMBER, fits, read_json, write_json
+from explorer.training.runs.processes import PROCESS, is_alive, process_start
 
 ACTIVE = ("starting", "queued", "running")
 ENDED = ("finished", "stopped", "failed", "interrupted")
 CHECKS = ("", "reading", "loading")  # phases in which data, model and plan are checked, and nothing is learnt yet
-LARGEST_FILE = 2**26  # bytes of a JSON file of a run; one of 100,000 predictions has a quarter of it
 STATE = {
     "status": str, "phase": str, "place": (int, None), "progress": NUMBER, "epoch": int, "epochs": int,
     "images_per_second": (*NUMBER, None), "seconds_left": (*NUMBER, None), "error": (str, None),
     "checkpoint": (PurePath, None), "updated": NUMBER,
+}  # fmt: skip
+_SOURCE = {"source": PurePath, "arch": (str, None), "num_heads": (int, None), "grid": (str, None)}
+_OPTIONS = {
+    "data": PurePath, "model": _SOURCE, "checkpoint": PurePath, "onnx": bool, "tensorboard": bool,
+    "stored": (PurePath, None),
 }  # fmt: skip
 
 
@@ -47,6 +58,21 @@ class State:
     @property
     def active(self) -> bool:
         return self.status in ACTIVE
+
+
+@dataclass(frozen=True)
+class Options:
+    """data and model as finetune takes them; checkpoint: the folder to make; onnx and tensorboard: also write these.
+
+    stored: the folder that holds the data as read already (see explorer.data.store), where there is one.
+    """
+
+    data: str
+    model: ModelSource
+    checkpoint: str
+    onnx: bool = False
+    tensorboard: bool = False
+    stored: str | None = None
 
 
 class RunFolder:
@@ -133,25 +159,78 @@ def as_state(value: Any) -> State | None:
     return state if fits(asdict(state), STATE) and 0 <= state.progress <= 1 else None
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+def default_checkpoint(run_dir: Path) -> Path:
+    """Among the models on offer for a run in the runs folder; else checkpoints/<name> beside a folder "runs" that holds
+    the run, or a folder inside the run.
+    """
+    run_dir = run_dir.resolve()
+    if run_dir.parent == paths.runs():
+        return paths.checkpoints() / run_dir.name
+    if run_dir.parent.name == "runs":
+        return run_dir.parent.parent / "checkpoints" / run_dir.name
+    return run_dir / "checkpoint"
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file of a run; raises TrainingError for one that is missing, damaged or too large."""
-    where = f"{path.name} of the run {path.parent.name!r}"
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise TrainingError(f"{where} is too large to be what a run writes.")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainingError(f"{where} can't be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:  # no text, no JSON, or nested without end
-        raise TrainingError(f"{where} is damaged: it holds no JSON.") from error
+def new_options(
+    folder: RunFolder,
+    data: str | Path,
+    model: ModelSource,
+    *,
+    checkpoint: str | Path | None = None,
+    stored: Path | None = None,
+    onnx: bool = False,
+    tensorboard: bool = False,
+) -> Options:
+    """The options of a new run. Paths become absolute: its process may start, or go on, in another folder."""
+    path = Path(data)
+    target = checkpoint or default_checkpoint(folder.path)
+    known = None if stored is None else str(stored)
+    return Options(
+        str(path.resolve() if path.exists() else data), registry.lasting(model), str(target), onnx, tensorboard, known
+    )
+
+
+def create_run(folder: RunFolder, options: Options, plan: Plan) -> None:
+    """Make the folder of a new run with its state and config.json; a run that was refused gives up its name.
+
+    The state comes first, so that a folder without one is never a run whose process was killed just then. Raises
+    TrainingError for a name that a run or checkpoint has, and for a folder that holds other files.
+    """
+    if folder.refused:
+        shutil.rmtree(folder.path)
+    if folder.state.is_file():
+        raise TrainingError(f"There is already a run named {folder.name!r}; choose another name or resume it.")
+    there = folder.path.exists()
+    if there and any(not path.name.startswith(".state.json.") for path in folder.path.iterdir()):
+        raise TrainingError(f"The folder {folder.path} holds other files: name a new folder for the run.")
+    target = Path(options.checkpoint)
+    if target.exists():  # training must not end by overwriting one
+        raise TrainingError(f"There is already a checkpoint named {target.name!r}; choose another name or delete it.")
+    folder.path.mkdir(parents=True, exist_ok=there)
+    folder.write_state(State("starting", epochs=plan.epochs))
+    write_config(folder, options, plan)
+
+
+def write_config(folder: RunFolder, options: Options, plan: Plan) -> None:
+    write_json(folder.config, {**asdict(options), "plan": plan.to_dict()})
+
+
+def read_config(folder: RunFolder) -> tuple[Options, Plan]:
+    """What a run was started with; raises TrainingError where that isn't recorded."""
+    config = _fill_in(read_json(folder.config))
+    if not fits(config, _OPTIONS | {"plan": {}}):
+        raise TrainingError(f"config.json of the run {folder.name!r} is damaged: it holds no options.")
+    source = ModelSource(**{key: config["model"][key] for key in _SOURCE})
+    options = {key: config[key] for key in _OPTIONS}
+    return Options(**{**options, "model": source}), Plan.from_dict(config["plan"])
+
+
+def _fill_in(config: Any) -> Any:
+    """The same with what earlier releases left out; up to 0.1.0 the model's settings stood beside "model"."""
+    if not isinstance(config, dict):
+        return config
+    config = {"onnx": False, "tensorboard": False, "stored": None, **config}
+    if isinstance(config.get("model"), str):
+        beside = {name: config.get(name) for name in ("arch", "num_heads", "grid")}
+        config["model"] = {"source": config["model"], **beside}
+    return config

@@ -7,19 +7,28 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from explorer import paths
 from explorer.errors import ExplorerError, TrainingError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
-from explorer.training.runs.events import read_events
-from explorer.training.runs.folder import RunFolder, State, read_json, write_json
-from explorer.training.runs.options import Options, create_run, default_checkpoint, new_options, read_config
-from explorer.training.runs.process import process_start
-from explorer.training.runs.queue import refuse_live
-from explorer.training.runs.records import PREDICTIONS, fits, is_metrics
+from explorer.training.runs.events import REPORT, is_report, read_events
+from explorer.training.runs.folder import (
+    Options,
+    RunFolder,
+    State,
+    create_run,
+    default_checkpoint,
+    new_options,
+    read_config,
+)
+from explorer.training.runs.json_files import NUMBER, fits, read_json, write_json
+from explorer.training.runs.processes import process_start, refuse_live
+
+_METRICS = {**REPORT, "baseline": REPORT, "best_epoch": int, "knn_accuracy": NUMBER}
+_PREDICTIONS = [{"image": PurePath, "name": str, "actual": str, "predicted": str, "probability": NUMBER}]
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Run:
     def predictions(self) -> list[dict[str, Any]]:
         """What predictions.json holds; TrainingError where it is missing or damaged."""
         rows = read_json(self.folder.predictions)
-        if not fits(rows, PREDICTIONS):
+        if not fits(rows, _PREDICTIONS):
             raise TrainingError(f"predictions.json of the run {self.name!r} is damaged: it holds no predictions.")
         return rows
 
@@ -87,7 +96,7 @@ def resume(name: str, runs: Path | None = None) -> RunFolder:
     run = read_run(name, runs)
     if run.state.active or run.state.status == "finished":
         raise TrainingError(f"The run {name!r} is {run.state.status}; only one that stopped early can be resumed.")
-    refuse_live(run.folder)
+    refuse_live(run.folder.path)
     if run.options is None and run.damage:
         raise TrainingError(f"The run {name!r} can't be resumed: {run.damage}")
     try:
@@ -109,7 +118,7 @@ def delete(name: str, runs: Path | None = None) -> None:
     run = _read(RunFolder(run_path(name, runs)))
     if run.state.active:
         raise TrainingError(f"The run {name!r} is {run.state.status}; stop it before deleting it.")
-    refuse_live(run.folder)
+    refuse_live(run.folder.path)
     while run.folder.path.is_dir():
         with suppress(FileNotFoundError):  # its process, which has just ended, may be taking its last file away
             shutil.rmtree(run.folder.path)
@@ -153,7 +162,7 @@ def _read(folder: RunFolder) -> Run:
 
 def _read_metrics(folder: RunFolder) -> dict[str, Any]:
     metrics = read_json(folder.metrics)
-    if not is_metrics(metrics):
+    if not (fits(metrics, _METRICS) and is_report(metrics) and is_report(metrics["baseline"])):
         raise TrainingError(f"metrics.json of the run {folder.name!r} is damaged: it holds no scores.")
     return metrics
 
@@ -196,7 +205,7 @@ def _launch(folder: RunFolder, state: State) -> None:
     with folder.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "explorer", "finetune", "--resume", "--name", folder.name, "--runs", str(runs)],
-            cwd=paths.PROJECT,
+            cwd=paths.project(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

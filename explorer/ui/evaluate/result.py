@@ -9,11 +9,10 @@ import streamlit as st
 from explorer.data.report import DatasetReport
 from explorer.evaluation.predict import Evaluation
 from explorer.models.backbone import Model
-from explorer.training.seen import read_seen
+from explorer.training.checkpoints import read_seen
 from explorer.ui.attention_pictures import attention_picture, open_in_attention
-from explorer.ui.dataset_report import show_left_out, show_passed_over, thumbnail
-from explorer.ui.evaluate.data import as_csv, checkpoints_with_classes
-from explorer.ui.evaluate.uploads import Given
+from explorer.ui.datasets import show_left_out, show_passed_over, thumbnail
+from explorer.ui.evaluate.data import Given, as_csv, checkpoints_with_classes
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.scores import per_class_table, show_confusion, show_scores
 from explorer.ui.view_settings import default_layer
@@ -32,7 +31,7 @@ def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: 
     for note in report.notes if report else ():
         st.info(plain(note))
     st.caption(counts_line(evaluation, report))
-    seen = seen_line(model.source, evaluation, report)
+    seen = seen_line(model.source.source, evaluation, report)
     if seen:
         st.warning(seen, icon=":material/visibility:")
     if evaluation.metrics:

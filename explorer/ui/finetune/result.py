@@ -10,9 +10,8 @@ from explorer.errors import TrainingError
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import State
+from explorer.training.runs.folder import Options, State
 from explorer.training.runs.jobs import Run
-from explorer.training.runs.options import Options
 from explorer.ui import cached
 from explorer.ui.attention_pictures import attention_picture, open_in_attention, plain_picture
 from explorer.ui.datasets import data_title
@@ -112,10 +111,10 @@ def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -
         with place, show_errors():
             st.image(attention_picture(trained, row["image"], size), alt=f"{row['name']} with its attention")
             _verdict(row)
-            if trained.source.startswith("checkpoints/") and st.button(
+            if trained.source.source.startswith("checkpoints/") and st.button(
                 "Open", icon=":material/my_location:", type="tertiary", key=f"mistake_{row['name']}"
             ):
-                open_in_attention(trained.source, row["image"], row["name"], size)
+                open_in_attention(trained.source.source, row["image"], row["name"], size)
 
 
 def _places(count: int, width: int) -> list[Any]:

@@ -12,7 +12,7 @@ from explorer.ui.address import keep_in_address
 from explorer.ui.datasets import data_title
 from explorer.ui.finetune.steps import RUN
 from explorer.ui.messages import plain
-from explorer.ui.scores import SCORES, written
+from explorer.ui.scores import SCORES, axis_font
 
 COLUMNS = {title: st.column_config.NumberColumn(format="%.1f%%") for title in SCORES.values()}
 AT_FIRST = 4  # runs that are compared before a person chooses
@@ -62,7 +62,7 @@ def _compare(runs: list[Run]) -> None:
     if events and by:
         figure = compare_figure(events, by)
         for update in (figure.update_xaxes, figure.update_yaxes):
-            update(tickfont=written(), title_font=written())
+            update(tickfont=axis_font(), title_font=axis_font())
         st.plotly_chart(figure, key="compared_chart", config=CONFIG, alt=f"Runs by {COMPARED[by]}")
 
 
