@@ -61,6 +61,7 @@ class Watched(nn.Module):
     def __init__(self, model: Model, module: nn.Module, tokens: int):
         super().__init__()
         self.model, self.module, self.tokens = model, module, tokens
+        self.eval()
         self.scales: tuple[float, ...] = ()
         self.dim = 0
 
@@ -87,7 +88,8 @@ def export(model: Model, half: bool = True) -> Exported:
     watched = Watched(model, module, len(model.prefix_tokens) + rows * cols)
     example = torch.zeros(1, 3, *model.input_shape)
     with visible_attention(module), torch.no_grad():
-        names = ["q", "k"] if model.adapter.forward(module, example)[1] is None else ["logits", "q", "k"]
+        names = ["logits", "q", "k"][-len(watched(example)) :]
+        scales, dim = watched.scales, watched.dim
         program = torch.onnx.export(
             watched, (example,), input_names=["pixels"], output_names=names, dynamo=True, verbose=False
         )
@@ -97,7 +99,7 @@ def export(model: Model, half: bool = True) -> Exported:
         _halve(proto)
     file = io.BytesIO()
     onnx.save(proto, file)
-    return Exported(file.getvalue(), watched.scales, watched.dim)
+    return Exported(file.getvalue(), scales, dim)
 
 
 def _halve(proto: Any) -> None:
