@@ -156,14 +156,18 @@ def footer(model: Model, exported: Exported, about: About) -> str:
 
 
 def worker_script() -> str:
-    """The worker as one module: the runtime, the names that worker.js uses of it, and its own code."""
+    """The worker as one plain script: the runtime, `ort` with the names that worker.js uses of it, and its own code.
+
+    No module, as the runtime is one in its file: browsers refuse workers that are modules to a page on a disk.
+    """
     runtime = (RUNTIME / "ort.mjs").read_text("utf-8").partition("//# sourceMappingURL")[0]
     exports = re.search(r"export\{([^}]*)\}", runtime)
     assert exports, "the runtime exports nothing"
     names = dict(reversed(pair.split(" as ")) for pair in exports[1].split(",") if " as " in pair)
     wanted = ", ".join(f"{name}: {names[name]}" for name in ("InferenceSession", "Tensor", "env"))
+    plain = runtime.replace(exports[0], f"const ort = {{ {wanted} }}").replace("import.meta.url", "self.location.href")
     own = [without_imports((HERE / name).read_text("utf-8")) for name in ("pixels.js", "worker.js")]
-    return "\n".join([runtime, f"const ort = {{ {wanted} }};", *own])
+    return "\n".join([plain, *(re.sub(r"^export ", "", text, flags=re.M) for text in own)])
 
 
 def _answers(model: Model) -> str:

@@ -40,11 +40,11 @@ async function unpacked(bytes) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
-const worker = new Worker(URL.createObjectURL(new Blob([textOf("worker")], { type: "text/javascript" })), { type: "module" });
+const worker = new Worker(URL.createObjectURL(new Blob([textOf("worker")], { type: "text/javascript" })));
 /** @type {((answer: any) => void)[]} */
 const waiting = [];
 worker.onmessage = ({ data }) => waiting.shift()?.(data);
-worker.onerror = () => fail("This browser can't run the model: it needs modules in workers and WebAssembly.");
+worker.onerror = () => fail("This browser can't run the model: it needs workers and WebAssembly.");
 
 /** Ask the worker; it answers in order. */
 const ask = (message, transfer = []) =>
@@ -57,9 +57,12 @@ const view = new LiveView(document, (change) => (kept = { ...kept, ...change }))
 /** @type {any} what a person chose on the canvas, for the next photo */
 let kept = { layer: about.depth - 1, head: "mean", query: about.default_query };
 const tables = bytesOf(about.tables);
-/** @type {Promise<any>} */
-const ready = load();
-let newest = 0;
+let newest = 0; // the photo that was asked for last
+const loaded = load();
+loaded.then(async (works) => {
+  if (works && about.sample && !newest) await show(await (await fetch(about.sample)).blob());
+  if (works) document.documentElement.dataset.ready = "true";
+});
 
 async function load() {
   try {
@@ -76,8 +79,6 @@ async function load() {
     if (answer.error) throw new Error(answer.error);
     part("progress").hidden = true;
     say("Ready.");
-    if (about.sample && !newest) await show(await (await fetch(about.sample)).blob());
-    document.documentElement.dataset.ready = "true";
     return true;
   } catch (error) {
     fail(`The model can't be loaded: ${error instanceof Error ? error.message : error}`);
@@ -105,7 +106,7 @@ async function show(source) {
   } catch {
     return fail("This file is no photo that a browser can read: JPEG, PNG, WebP, GIF, BMP and AVIF files work.");
   }
-  if (!(await Promise.race([ready, document.documentElement.dataset.ready ?? ready]))) return undefined;
+  if (!(await loaded)) return undefined;
   const answer = await ask({ bitmap, id }, [bitmap]);
   if (id !== newest) return undefined;
   if (answer.error) return fail(`This photo can't be shown: ${answer.error}`);
