@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import streamlit as st
-from PIL import Image, ImageOps
+from PIL import Image
 
 import explorer
-from explorer.data.images import open_image
 from explorer.errors import ImageError
+from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.ui import cached
 from explorer.ui.model_picker import pick_next
@@ -16,7 +16,7 @@ from explorer.ui.photos import add_photo, pick_photo_next
 from explorer.ui.sidebar import pick_view_next
 from explorer.ui.view_settings import DEFAULTS, change_settings, default_layer
 
-PLAIN_SIDE = 224
+ENLARGED = 2  # times the side that the model sees
 EARLIER = "layer", "head", "tab", "map"  # of the Attention page; Streamlit keeps such values between pages
 
 
@@ -29,9 +29,27 @@ def attention_picture(model: Model, image: str, size: int | None = None, layer: 
     return _picture(cached.model_number(model), model, image, size, layer)
 
 
-def plain_picture(image: str) -> Image.Image:
-    """The middle of the image, at the size of the pictures above; ImageError where it can't be read."""
-    return ImageOps.fit(open_image(image), (PLAIN_SIDE, PLAIN_SIDE))
+def seen_picture(model: Model, image: str, size: int | None = None) -> Image.Image:
+    """What the model sees of the image, enlarged; ImageError where it can't be read."""
+    return _enlarged(model.fit(image, size))
+
+
+def class_picture(model: Model, image: str, target: int, size: int | None = None) -> Image.Image:
+    """The same with its relevance for a class by index: where the model found what speaks for it.
+
+    Raises ExplorerError where the image can't be read, or the model can't be explained.
+    """
+    return _class_picture(cached.model_number(model), model, image, target, size)
+
+
+@st.cache_data(max_entries=300, show_spinner=False)
+def _class_picture(number: int, _model: Model, image: str, target: int, size: int | None) -> Image.Image:
+    recording = explorer.record(_model, image, size=size)
+    return explorer.overlay(_enlarged(recording.image), recording.map("relevance", target=target))
+
+
+def _enlarged(image: Image.Image) -> Image.Image:
+    return image.resize((ENLARGED * image.width, ENLARGED * image.height), Image.Resampling.BICUBIC)
 
 
 @st.cache_data(max_entries=300, show_spinner=False)
@@ -39,6 +57,22 @@ def _picture(number: int, _model: Model, image: str, size: int | None, layer: in
     # Not through the shared cache of recordings: a page of these would push out the one on the other pages.
     recording = explorer.record(_model, image, size=size)
     return explorer.overlay(recording.image, recording.attention(layer))
+
+
+def can_compare(first: Model, second: Model) -> bool:
+    """Whether Compare's boxes can name both models."""
+    return all(registry.find(model.source) and model.loaded_from.arch is None for model in (first, second))
+
+
+def open_in_compare(before: Model, after: Model, image: str, name: str, size: int | None = None) -> None:
+    """Go to the Compare page with that photo and both models, the one before on the left, at the last layer."""
+    _pick(image, name)
+    pick_next(after.source)
+    pick_view_next(size)
+    before_key = registry.find(before.source)
+    st.session_state.update(side="model", head="mean", layer=after.depth - 1)
+    st.session_state["with"] = before_key.key if before_key else before.source
+    st.switch_page(page_named("compare"), query_params={})
 
 
 def open_in_attention(
@@ -50,11 +84,7 @@ def open_in_attention(
     do the sidebar's size and fit.
     """
     if image:
-        try:
-            with open(image, "rb") as file:
-                pick_photo_next(add_photo(file, name or Path(image).name))
-        except OSError as error:
-            raise ImageError(f"'{name or Path(image).name}' is no longer on the server ({error.strerror}).") from error
+        _pick(image, name or Path(image).name)
     if model:
         pick_next(model)
     pick_view_next(size)
@@ -63,3 +93,12 @@ def open_in_attention(
         st.session_state.pop(key, None)
     # Without query_params Streamlit would refuse, since it may not clear those that are bound to widgets.
     st.switch_page(page_named("attention"), query_params={})
+
+
+def _pick(image: str, name: str) -> None:
+    """Have the sidebar show that file from the next run on; ImageError where it is gone."""
+    try:
+        with open(image, "rb") as file:
+            pick_photo_next(add_photo(file, name))
+    except OSError as error:
+        raise ImageError(f"'{name}' is no longer on the server ({error.strerror}).") from error
