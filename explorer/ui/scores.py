@@ -115,7 +115,7 @@ def confusion_figure(metrics: Mapping[str, Any], picked: Cell = ("", "")) -> go.
     figure.add_scatter(
         x=[names[index] for index in predicted], y=[names[index] for index in actual], mode="markers",
         marker={"size": 30, "symbol": "square", "opacity": 0}, showlegend=False,
-        customdata=np.stack([counts.ravel(), shares.ravel()], axis=1),
+        customdata=list(zip(counts.ravel().tolist(), shares.ravel().tolist(), strict=True)),
         hovertemplate="%{customdata[0]} of %{y} predicted as %{x} (%{customdata[1]:.1%})<extra></extra>",
     )  # fmt: skip
     _frame(figure, [metrics["class_names"][index] for index in shown], picked, ink["color"])
