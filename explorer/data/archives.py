@@ -110,7 +110,7 @@ def open_archive(path: str | PathLike[str], limits: Limits | None = None) -> Ite
         try:
             archive = zipfile.ZipFile(file)
         except (*_DAMAGE, UnicodeDecodeError) as error:
-            message = f"'{path.name}' is no zip file, or is cut short ({error}); make the zip again and send it whole."
+            message = f"'{path.name}' isn't a zip file, or is cut short ({error}); make it again and send it whole."
             raise DataError(message) from error
         with archive:
             yield SafeZip(archive, size, limits or Limits())

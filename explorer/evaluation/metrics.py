@@ -34,7 +34,7 @@ def scores_of_confusion(confusion: np.ndarray) -> dict[str, Any]:
 
 
 def scores_of_counts(right: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-    """The same from each class's images told rightly, in truth and as predicted, all "… class"."""
+    """The same from each class's images classified correctly, in truth and as predicted, all "… class"."""
     f1 = 2 * right / np.maximum(true + predicted, 1)
     occurs, total = (true + predicted) > 0, true.sum(-1)
     return {

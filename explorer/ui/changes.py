@@ -11,9 +11,10 @@ from explorer.data.changes import NO_CHANGES, Change, Changes, read_changes, wri
 from explorer.data.store import changes_file
 from explorer.errors import DataError
 from explorer.ui.datasets import data_title, uploads_folder
-from explorer.ui.messages import plain, say, sentence_of
+from explorer.ui.messages import plain, sentence_of
 
 LISTED = 50  # changes that are shown with a button each
+_FAILED = "changes_failed"  # why the newest change could not be kept
 ANOTHER = "Give it another class"
 
 
@@ -25,6 +26,8 @@ def kept_changes(data: Path) -> Changes:
 
 def show_changes(data: Path, key: str) -> Changes:
     """All changes of the data set as a list, each with Undo; returns them. key: begins the keys of the buttons."""
+    if _FAILED in st.session_state:
+        st.error(st.session_state.pop(_FAILED), icon=":material/error:")
     changes = kept_changes(data)
     if not changes.entries:
         return changes
@@ -95,7 +98,7 @@ def _change(data: Path, new: Callable[[Changes], Changes]) -> None:
     try:
         write_changes(changes_file(data, uploads_folder()), new(kept_changes(data)))
     except DataError as error:
-        say(sentence_of(error))
+        st.session_state[_FAILED] = sentence_of(error)
 
 
 @st.cache_data(show_spinner=False, max_entries=5000)

@@ -155,7 +155,7 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
             help="The share of all steps in which the learning rate rises, before it falls along a cosine.",
         ),
         "keep_epochs": next(cells).number_input(
-            "Keep one epoch in", 1, None, None, placeholder="none", key="plan_keep_epochs", **KEPT,
+            "Keep every so many epochs", 1, None, None, placeholder="none", key="plan_keep_epochs", **KEPT,
             help="Keep the weights of every so many epochs, to see on the Compare page how the attention changed.",
         ),
         "label_smoothing": next(cells).slider("Label smoothing", 0.0, 0.5, 0.0, key="plan_label_smoothing", **KEPT),
