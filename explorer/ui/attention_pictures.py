@@ -16,6 +16,7 @@ from explorer.ui.photos import add_photo, pick_photo_next
 from explorer.ui.sidebar import pick_view_next
 from explorer.ui.view_settings import DEFAULTS, change_settings, default_layer
 
+ClassOrTwo = int | tuple[int, int]
 ENLARGED = 2  # times the side that the model sees
 EARLIER = "layer", "head", "tab", "map"  # of the Attention page; Streamlit keeps such values between pages
 
@@ -34,8 +35,8 @@ def seen_picture(model: Model, image: str, size: int | None = None) -> Image.Ima
     return _enlarged(model.fit(image, size))
 
 
-def class_picture(model: Model, image: str, target: int, size: int | None = None) -> Image.Image:
-    """The same with its relevance for a class by index: where the model found what speaks for it.
+def class_picture(model: Model, image: str, target: ClassOrTwo, size: int | None = None) -> Image.Image:
+    """The same with its relevance for a class by index, or for the first of two rather than the second.
 
     Raises ExplorerError where the image can't be read, or the model can't be explained.
     """
@@ -43,7 +44,7 @@ def class_picture(model: Model, image: str, target: int, size: int | None = None
 
 
 @st.cache_data(max_entries=300, show_spinner=False)
-def _class_picture(number: int, _model: Model, image: str, target: int, size: int | None) -> Image.Image:
+def _class_picture(number: int, _model: Model, image: str, target: ClassOrTwo, size: int | None) -> Image.Image:
     recording = explorer.record(_model, image, size=size)
     return explorer.overlay(_enlarged(recording.image), recording.map("relevance", target=target))
 
@@ -61,17 +62,22 @@ def _picture(number: int, _model: Model, image: str, size: int | None, layer: in
 
 def can_compare(first: Model, second: Model) -> bool:
     """Whether Compare's boxes can name both models."""
-    return all(registry.find(model.source) and model.loaded_from.arch is None for model in (first, second))
+    return all(_key(model) and model.loaded_from.arch is None for model in (first, second))
+
+
+def _key(model: Model) -> str | None:
+    """The registry key of a model; None where it isn't on offer."""
+    entry = registry.find(registry.lasting(model.source))
+    return entry.key if entry else None
 
 
 def open_in_compare(before: Model, after: Model, image: str, name: str, size: int | None = None) -> None:
-    """Go to the Compare page with that photo and both models, the one before on the left, at the last layer."""
+    """Go to Compare with that photo and both models, which can_compare: the one before on the left, the last layer."""
     _pick(image, name)
-    pick_next(after.source)
+    pick_next(_key(after) or after.source)
     pick_view_next(size)
-    before_key = registry.find(before.source)
     st.session_state.update(side="model", head="mean", layer=after.depth - 1)
-    st.session_state["with"] = before_key.key if before_key else before.source
+    st.session_state["with"] = _key(before)
     st.switch_page(page_named("compare"), query_params={})
 
 

@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
+from explorer import paths
 from explorer.data.changes import NO_CHANGES, Change, Changes, read_changes, write_changes
 from explorer.data.store import changes_file
 from explorer.errors import DataError
-from explorer.ui.datasets import data_title, uploads_folder
+from explorer.ui.datasets import UPLOADS, data_title, uploads_folder
 from explorer.ui.messages import plain, sentence_of
 
 LISTED = 50  # changes that are shown with a button each
@@ -20,15 +21,23 @@ ANOTHER = "Give it another class"
 
 def kept_changes(data: Path) -> Changes:
     """The changes of the data set at that path; DataError where their file is damaged."""
-    file = changes_file(data, uploads_folder())
+    file = changes_file(data, paths.runs() / UPLOADS)
     return read_changes(file) if file.is_file() else NO_CHANGES
 
 
 def show_changes(data: Path, key: str) -> Changes:
-    """All changes of the data set as a list, each with Undo; returns them. key: begins the keys of the buttons."""
+    """All changes of the data set as a list, each with Undo; returns them, none where their file is damaged.
+
+    key: begins the keys of the buttons.
+    """
     if _FAILED in st.session_state:
         st.error(st.session_state.pop(_FAILED), icon=":material/error:")
-    changes = kept_changes(data)
+    try:
+        changes = kept_changes(data)
+    except DataError as error:
+        st.error(sentence_of(error), icon=":material/error:")
+        st.button("Forget the changes", key=f"{key}_forget", on_click=_write, args=(data, NO_CHANGES))
+        return NO_CHANGES
     if not changes.entries:
         return changes
     title = f"Changes for the next training on {plain(data_title(str(data)))}: {changes.words()}"
@@ -83,20 +92,16 @@ def _give_class(data: Path, photo: Change, box: str) -> None:
 
 
 def _add(data: Path, change: Change) -> None:
-    _change(data, lambda changes: changes.add(change))
+    _write(data, kept_changes(data).add(change))
 
 
 def _undo(data: Path, sha: str) -> None:
-    _change(data, lambda changes: changes.undo(sha))
+    _write(data, kept_changes(data).undo(sha))
 
 
 def _write(data: Path, changes: Changes) -> None:
-    _change(data, lambda _: changes)
-
-
-def _change(data: Path, new: Callable[[Changes], Changes]) -> None:
     try:
-        write_changes(changes_file(data, uploads_folder()), new(kept_changes(data)))
+        write_changes(changes_file(data, uploads_folder()), changes)
     except DataError as error:
         st.session_state[_FAILED] = sentence_of(error)
 

@@ -28,6 +28,7 @@ from explorer.ui.widgets import facts
 
 # Of the names that keep_data and write_builtin give; nothing else, and no path, is ever taken from an address.
 DATA_SET = re.compile(rf"[0-9a-f]{{16}}-(?P<zip>[\w.-]+\.zip)|(?P<builtin>({'|'.join(BUILTIN)})-\d+)")
+UPLOADS = ".uploads"  # folder among the runs
 KEPT_REPORTS = 8
 LARGEST = 2000  # MB of one upload
 LIMIT = 8 * 2**30  # bytes of uploads on disk, of all sessions
@@ -47,7 +48,7 @@ SIDES: dict[Split, str] = {"train": "Train", "val": "Validation"}
 
 def uploads_folder() -> Path:
     """Where uploads, and the images read out of them, lie."""
-    folder = paths.runs() / ".uploads"
+    folder = paths.runs() / UPLOADS
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

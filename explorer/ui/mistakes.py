@@ -1,6 +1,7 @@
 """Photos behind the numbers: a confusion cell or a class opens them, with a map of what spoke for each class."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import exp
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 import streamlit as st
 
 from explorer.data.changes import Change
+from explorer.errors import DataError
 from explorer.models.backbone import Model
-from explorer.ui.attention_pictures import class_picture, open_in_attention, seen_picture
+from explorer.ui.attention_pictures import ClassOrTwo, class_picture, open_in_attention, seen_picture
 from explorer.ui.changes import change_photo, kept_changes, sha_of, show_changes
 from explorer.ui.components.photo_strip import photo_strip
 from explorer.ui.datasets import small_jpeg
@@ -65,8 +67,7 @@ def explore(photos: Photos) -> None:
     else:
         st.caption("No photo is like that.")
     if photos.data:
-        with show_errors():
-            show_changes(photos.data, photos.key)
+        show_changes(photos.data, photos.key)
 
 
 def _begin(photos: Photos) -> None:
@@ -119,8 +120,7 @@ def _strip(photos: Photos, found: list[dict[str, Any]]) -> None:
     at = min(st.session_state[f"{photos.key}_at"], len(found) - 1)
     st.session_state[f"{photos.key}_at"] = at
     start = at // STRIP * STRIP
-    out = {entry.sha for entry in kept_changes(photos.data).entries if entry.class_name is None} if photos.data else {}
-    small, faded = {}, []
+    out, small, faded = _left_out(photos), {}, []
     for place, row in enumerate(found[start : start + STRIP], start):
         jpeg = small_jpeg(row["image"], SIDE)
         if jpeg:
@@ -130,6 +130,14 @@ def _strip(photos: Photos, found: list[dict[str, Any]]) -> None:
     key = f"{photos.key}_strip"
     with st.container(key=f"{photos.key}_photos"):
         photo_strip(small, str(at), key, lambda: _take(photos.key), SIDE, faded)
+
+
+def _left_out(photos: Photos) -> set[str]:
+    """Hashes of the photos that the next training goes without."""
+    with suppress(DataError):  # said once, below
+        if photos.data:
+            return {entry.sha for entry in kept_changes(photos.data).entries if entry.class_name is None}
+    return set()
 
 
 def _take(key: str) -> None:
@@ -172,24 +180,29 @@ def _pictures(photos: Photos, row: dict[str, Any]) -> None:
     places = st.columns(3, gap="medium")
     places[0].image(seen_picture(photos.model, row["image"], photos.size), caption=plain(_file(row)), width="stretch")
     names = photos.metrics["class_names"]
-    wanted = {"actual": row["actual"], "predicted": row["predicted"]} if _is_wrong(row) else {"": row["actual"]}
-    for place, (what, name) in zip(places[1:], wanted.items(), strict=False):
-        caption = f"What speaks for {plain(name)}{f', the {what} class' if what else ''}"
+    actual, predicted = (names.index(row[key]) for key in ("actual", "predicted"))
+    wanted: dict[str, ClassOrTwo] = {f"What speaks for {names[actual]}": actual}
+    if actual != predicted:  # of two classes alike the maps are, too: what decides is the difference of their scores
+        pairs = (actual, predicted), (predicted, actual)
+        wanted = {f"What speaks for {names[one]} rather than {names[other]}": (one, other) for one, other in pairs}
+    for place, (caption, target) in zip(places[1:], wanted.items(), strict=False):
         with place:
-            picture = class_picture(photos.model, row["image"], names.index(name), photos.size)
-            st.image(picture, caption=caption, width="stretch")
+            picture = class_picture(photos.model, row["image"], target, photos.size)
+            st.image(picture, caption=plain(caption), width="stretch")
 
 
 def _what_to_do(photos: Photos, row: dict[str, Any]) -> None:
     if photos.data:
         photo = Change(_sha(row), row["name"], photos.folders.get(row["name"], row["actual"]))
-        change_photo(photos.data, photo, photos.class_names, photos.key)
+        with suppress(DataError):  # said once, below
+            change_photo(photos.data, photo, photos.class_names, photos.key)
     offered = photos.model is not None and photos.opens != ""
-    if offered and st.button("Open in Attention", icon=":material/my_location:", key=f"{photos.key}_open"):
+    if offered and st.button("Open photo in Attention", icon=":material/my_location:", key=f"{photos.key}_open"):
         open_in_attention(photos.opens, row["image"], _file(row), photos.size)
 
 
 def _sha(row: dict[str, Any]) -> str:
+    """sha256 of a photo's file, which rows of earlier releases don't hold."""
     return row.get("sha") or sha_of(row["image"])
 
 

@@ -55,7 +55,8 @@ def show_result(run: Run) -> None:
 def show_gain(metrics: Mapping[str, Any], plan: Plan) -> None:
     """Accuracy untrained, by neighbours and now, each with its interval, and whether the training was worth it."""
     images, baseline = total(metrics), metrics["baseline"]
-    knn = metrics["knn_accuracy"]
+    knn, gain = metrics["knn_accuracy"], gain_of(metrics)
+    noise = gain is None or gain.within_noise
     rows = {
         "Untrained classifier": (baseline["accuracy"], baseline["intervals"]["accuracy"], None, UNTRAINED),
         "Nearest neighbours": (knn, wilson(round(knn * images), images), None, NEIGHBOURS),
@@ -64,14 +65,16 @@ def show_gain(metrics: Mapping[str, Any], plan: Plan) -> None:
     with st.container(horizontal=True):
         for title, (value, (low, high), change, help) in rows.items():
             delta = None if change is None else f"{100 * change:+.1f} points over neighbours"
-            st.metric(f"{title} ({low:.1%} to {high:.1%})", f"{value:.1%}", delta, help=help, border=True)
+            st.metric(
+                f"{title} ({low:.1%} to {high:.1%})", f"{value:.1%}", delta, "off" if noise else "normal", help=help,
+                border=True, height="stretch",
+            )  # fmt: skip
     others = " · ".join(
         f"{SCORES[key]} {metrics[key]:.1%} ({low:.1%} to {high:.1%})"
         for key, (low, high) in metrics["intervals"].items()
         if key != "accuracy"
     )
     st.caption(f"Accuracy on {images:,} validation photos; in brackets 95% intervals. {others}.")
-    gain = gain_of(metrics)
     if gain:
         (st.success if gain.share > 0 and not gain.within_noise else st.info)(gain_sentence(gain, plan))
 
@@ -86,17 +89,22 @@ def gain_of(metrics: Mapping[str, Any]) -> Gain | None:
 
 def gain_sentence(gain: Gain, plan: Plan) -> str:
     """ "Training the last block gained 0.6 points over the nearest neighbours …: within the noise of 153 photos."."""
-    what = f"Training {'' if plan.train == 'all' else 'the '}{trained_words(plan.train)}"
+    trained = "the classifier" if plan.train == "head" else trained_words(plan.train)
+    what = f"Training {'the ' if trained.startswith('last') else ''}{trained}"
     if not gain.won + gain.lost:
         return f"{what} changed nothing over the nearest neighbours: both have the same photos right."
     did = "gained" if gain.share > 0 else "lost" if gain.share < 0 else "changed"
     low, high = gain.interval
     noise = f"within the noise of {gain.images:,} photos" if gain.within_noise else "more than chance would give"
     return (
-        f"{what} {did} {100 * abs(gain.share):.1f} points over the nearest neighbours (95% interval "
-        f"{100 * low:+.1f} to {100 * high:+.1f}): {noise}. {gain.won:,} photos only the training has right, "
-        f"{gain.lost:,} only the neighbours (McNemar's exact test, p = {gain.chance:.2g})."
+        f"{what} {did} {100 * abs(gain.share):.1f} points over the nearest neighbours: {noise} (95% interval "
+        f"{100 * low:+.1f} to {100 * high:+.1f}; p = {gain.chance:.2g}, McNemar's exact test). "
+        f"Only the training has {_photo_count(gain.won)} right, only the neighbours {gain.lost:,}."
     )
+
+
+def _photo_count(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count:,} photos"
 
 
 def _photos(run: Run, options: Options, plan: Plan, key: str | None) -> None:
