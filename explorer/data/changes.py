@@ -1,6 +1,7 @@
 """What a person changed of a data set without touching its files: photos left out, photos given another class."""
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from explorer.data.report import DatasetReport, Item, duplicate_group
 from explorer.errors import DataError, DiskError
 
 LARGEST_FILE = 2**24  # bytes: a hundred thousand changes
+_SHA = re.compile("[0-9a-f]{64}")
+_HALVES = re.compile("[\ud800-\udfff]")  # halves of characters, which no page and no file takes
 _FIELDS = {"sha": str, "name": str, "before": str, "class_name": (str, type(None))}
 
 
@@ -125,7 +128,10 @@ def read_changes(path: Path) -> Changes:
 
 
 def _is_change(photo: object) -> bool:
-    return isinstance(photo, dict) and all(isinstance(photo.get(key), kind) for key, kind in _FIELDS.items())
+    if not isinstance(photo, dict) or not all(isinstance(photo.get(key), kind) for key, kind in _FIELDS.items()):
+        return False
+    texts = "".join(photo[key] or "" for key in _FIELDS)
+    return bool(_SHA.fullmatch(photo["sha"])) and not _HALVES.search(texts)
 
 
 def _change(photo: dict[str, str]) -> Change:

@@ -193,7 +193,8 @@ def _pictures(photos: Photos, row: dict[str, Any]) -> None:
 
 def _what_to_do(photos: Photos, row: dict[str, Any]) -> None:
     if photos.data:
-        photo = Change(_sha(row), row["name"], photos.folders.get(row["name"], row["actual"]))
+        name = row["name"].encode(errors="backslashreplace").decode()  # of a file whose name is no text
+        photo = Change(_sha(row), name, photos.folders.get(row["name"], row["actual"]))
         with suppress(DataError):  # said once, below
             change_photo(photos.data, photo, photos.class_names, photos.key)
     offered = photos.model is not None and photos.opens != ""

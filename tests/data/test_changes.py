@@ -1,6 +1,7 @@
 """Changes of a data set: photos left out or given another class, kept beside it, never made to its files."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -86,7 +87,17 @@ def test_the_file_keeps_them_and_goes_with_the_last(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"photos": [1]}', '{"photos": [{"sha": "a", "name": "b"}]}', "[" * 100_000, "\udcff"]
+    "content",
+    [
+        "",
+        "[]",
+        '{"photos": [1]}',
+        '{"photos": [{"sha": "a", "name": "b"}]}',
+        "[" * 100_000,
+        "\udcff",
+        json.dumps({"photos": [{**asdict(OUT), "sha": "../up"}]}),
+        json.dumps({"photos": [{**asdict(OUT), "class_name": "\ud800"}]}),
+    ],
 )
 def test_a_damaged_file_is_one_sentence(tmp_path, content):
     (tmp_path / "bad.json").write_bytes(content.encode(errors="surrogateescape"))
