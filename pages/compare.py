@@ -40,7 +40,7 @@ def compare(now: Current) -> None:
         else:
             second = compare_view.pick_second(now)
             if second is None:
-                compare_view.alone(now)
+                compare_view.show_first_alone(now)
                 return
             pair = compare_view.in_order(now, second)
         # Training changes the last layer first; two models are compared where both mark the object.

@@ -68,7 +68,7 @@ def show_predictions(rows: list[dict[str, Any]]) -> None:
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """Scores with their intervals, one line a class that occurs, and, of a few classes, the confusion matrix."""
+    """Scores with their intervals, one line per class that occurs and, for a few classes, the confusion matrix."""
     lines = []
     for key in ("accuracy", "f1_macro", "f1_weighted", "loss"):
         interval = metrics["intervals"].get(key)

@@ -82,7 +82,7 @@ def read_examples(
         return
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder.images, ignore_errors=True)
-        report = _handed_over(folder, data, given) or _read(folder, data, plan, progress)
+        report = _take_over(folder, data, given) or _read(folder, data, plan, progress)
         report = assign_splits(report, plan.val_fraction, plan.seed)
         if folder.changes.is_file():  # after the split, so that the same photos validate with and without them
             report = read_changes(folder.changes).apply(report)
@@ -93,7 +93,7 @@ def read_examples(
         undo.pop_all()
 
 
-def _handed_over(folder: RunFolder, data: str, given: DatasetReport | Path | None) -> DatasetReport | None:
+def _take_over(folder: RunFolder, data: str, given: DatasetReport | Path | None) -> DatasetReport | None:
     if given is None:
         return None
     stored = isinstance(given, Path)

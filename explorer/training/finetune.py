@@ -99,7 +99,7 @@ def finetune(
         options, plan = read_config(folder)
     else:
         plan = (plan or Plan()).resolved()
-        model = source.loaded_from if isinstance(source, Model) else ModelSource.of(source, arch, num_heads, grid)
+        model = source.source if isinstance(source, Model) else ModelSource.of(source, arch, num_heads, grid)
         data = path.source if isinstance(path, DatasetReport) else path
         options = new_options(folder, data, model, checkpoint=checkpoint, onnx=onnx, tensorboard=tensorboard)
         if main:

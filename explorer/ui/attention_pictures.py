@@ -62,19 +62,19 @@ def _picture(number: int, _model: Model, image: str, size: int | None, layer: in
 
 def can_compare(first: Model, second: Model) -> bool:
     """Whether Compare's boxes can name both models."""
-    return all(_key(model) and model.loaded_from.arch is None for model in (first, second))
+    return all(_key(model) and model.source.arch is None for model in (first, second))
 
 
 def _key(model: Model) -> str | None:
     """The registry key of a model; None where it isn't on offer."""
-    entry = registry.find(registry.lasting(model.source))
+    entry = registry.find(registry.lasting(model.source).source)
     return entry.key if entry else None
 
 
 def open_in_compare(before: Model, after: Model, image: str, name: str, size: int | None = None) -> None:
     """Go to Compare with that photo and both models, which can_compare: the one before on the left, the last layer."""
     _pick(image, name)
-    pick_next(_key(after) or after.source)
+    pick_next(_key(after) or after.source.source)
     pick_view_next(size)
     st.session_state.update(side="model", head="mean", layer=after.depth - 1)
     st.session_state["with"] = _key(before)

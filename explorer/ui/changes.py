@@ -55,7 +55,10 @@ def show_changes(data: Path, key: str) -> Changes:
                 "application/json", on_click="ignore", icon=":material/download:", key=f"{key}_changes_file",
                 help="For the command line: finetune … --changes changes.json",
             )  # fmt: skip
-        st.caption("The photos themselves stay as they are.")
+        st.caption(
+            "The photos themselves stay as they are. Those shown here measure the model: leave out what doesn't belong, "
+            "not what is hard, or its scores will look better than it is."
+        )
     return changes
 
 
@@ -68,7 +71,7 @@ def _became(entry: Change) -> str:
 def change_photo(data: Path, photo: Change, class_names: Sequence[str], key: str) -> None:
     """Buttons to leave one photo out or to give it another class, or what was changed of it and Undo."""
     made = kept_changes(data).of(photo.sha)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         if made:
             st.markdown(f":material/edit: Next training: {_became(made)}")
             st.button("Undo", key=f"{key}_undo_this", on_click=_undo, args=(data, photo.sha))

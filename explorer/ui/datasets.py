@@ -102,21 +102,21 @@ def read_data(path: Path, title: str, to_train: bool = True) -> DatasetReport:
     folder = data_place(path, title)
     known = folder.is_dir()
     try:
-        return _report(path, folder, to_train)
+        return _report(path, folder, title, to_train)
     except DiskError:
         raise
-    except DataError as error:
+    except DataError:
         if not known:
             forget_upload(path)
-        raise DataError(_as_known(str(error), path, title)) from error
+        raise
 
 
-def _report(path: Path, folder: Path, to_train: bool) -> DatasetReport:
+def _report(path: Path, folder: Path, title: str, to_train: bool) -> DatasetReport:
     reports = _reports()
     if folder in reports and (folder / REPORT).is_file():
-        (check_trainable if to_train else check_evaluable)(reports[folder])
+        (check_trainable if to_train else check_evaluable)(reports[folder], title)
     else:
-        reports[folder] = _read_with_progress(path, folder, to_train)
+        reports[folder] = _read_with_progress(path, folder, title, to_train)
         while len(reports) > KEPT_REPORTS:
             reports.popitem(last=False)
     return reports[folder]
@@ -136,23 +136,14 @@ def _stored_folder(path: Path, changed: float, store: Path) -> Path:
     return stored_folder(path, store)
 
 
-def _as_known(sentence: str, path: Path, title: str) -> str:
-    """The sentence about the data set by the name that the person knows: another one may stand on the page as well."""
-    sentence = sentence.replace(f"'{path.name}'", f"'{title}'")
-    for words in ("The data set ", "The zip "):
-        if sentence.startswith(words):
-            return f"'{title}' {sentence.removeprefix(words)}"
-    return sentence if f"'{title}'" in sentence else f"In '{title}': {sentence}"
-
-
-def _read_with_progress(path: Path, folder: Path, to_train: bool) -> DatasetReport:
+def _read_with_progress(path: Path, folder: Path, title: str, to_train: bool) -> DatasetReport:
     bar = st.progress(0.0, "Reading the images")
 
     def show(done: int, total: int) -> None:
         bar.progress(done / total, f"Reading the images: {done:,} of {total:,}")
 
     try:
-        return read_once(path, folder, show, to_train)
+        return read_once(path, folder, show, to_train, title)
     finally:
         bar.empty()
 
@@ -289,7 +280,7 @@ def _copies(report: DatasetReport) -> None:
             st.caption(_group_line(group))
             _pictures([report.items[index] for index in group.items[:8]], report)
         if len(report.duplicates) > GROUPS:
-            st.caption(f"And {_counted(len(report.duplicates) - GROUPS, 'more group')}.")
+            st.caption(f"And {_in_words(len(report.duplicates) - GROUPS, 'more group')}.")
 
 
 def copies_line(report: DatasetReport) -> str:
@@ -323,5 +314,5 @@ def _pictures(items: list[Item], report: DatasetReport) -> None:
             st.image(picture, width=120, caption=plain(" · ".join(where)))
 
 
-def _counted(count: int, what: str) -> str:
+def _in_words(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"

@@ -17,7 +17,7 @@ from explorer.ui.changes import change_photo, kept_changes, sha_of, show_changes
 from explorer.ui.components.photo_strip import photo_strip
 from explorer.ui.datasets import small_jpeg
 from explorer.ui.messages import plain, show_errors
-from explorer.ui.scores import Cell, occurring, per_class_table, pick_confusion
+from explorer.ui.scores import Cell, classes_present, per_class_table, pick_confusion
 
 ANY = ""  # no class in particular
 STRIP = 24  # photos that are shown as small pictures at a time
@@ -50,7 +50,7 @@ class Photos:
 @st.fragment
 def explore(photos: Photos) -> None:
     """Confusion and classes to click, the photos behind what was clicked, and what was changed of them."""
-    shown = [photos.metrics["class_names"][index] for index in occurring(photos.metrics)]
+    shown = [photos.metrics["class_names"][index] for index in classes_present(photos.metrics)]
     _begin(photos)
     left, right = st.columns(2, gap="large", vertical_alignment="center")
     with left:

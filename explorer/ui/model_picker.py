@@ -151,12 +151,12 @@ def _keep_model_in_use(error: ExplorerError, wanted: str) -> Model:
         st.error(sentence_of(error), icon=":material/error:")
         st.stop()
     say(sentence_of(error))
-    if in_use and in_use.source == wanted:  # its file is gone, but it is still in memory
+    if in_use and in_use.source.source == wanted:  # its file is gone, but it is still in memory
         return in_use
-    told = any(st.session_state.get(key) for key in ("arch", "heads", GRID))
-    if wanted.endswith(WEIGHT_SUFFIXES) and (told or isinstance(error, UntoldError)):
+    given = any(st.session_state.get(key) for key in ("arch", "heads", GRID))
+    if wanted.endswith(WEIGHT_SUFFIXES) and (given or isinstance(error, UntoldError)):
         return in_use or load_picked(default)  # the fields below the picker stay: there the person can say it
-    st.session_state[_NEXT] = _settings(in_use.loaded_from) if in_use else {"model": default}
+    st.session_state[_NEXT] = _settings(in_use.source) if in_use else {"model": default}
     st.rerun()
 
 

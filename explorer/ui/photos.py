@@ -48,12 +48,12 @@ class Photo:
     @property
     def image(self) -> Image.Image:
         """The whole photo, RGB and upright; ImageError where its file is gone."""
-        return _open(self.key)
+        return _open(self.key, self.title)
 
     @property
     def thumbnail(self) -> bytes:
         """A small JPEG of it."""
-        return _thumbnail(self.key)
+        return _thumbnail(self.key, self.title)
 
 
 def samples() -> list[Photo]:
@@ -74,10 +74,10 @@ def add_photo(file: IO[bytes], name: str) -> Photo:
     digest, path = copy_to_disk(file)
     photo = Photo(digest, Path(name).name, Path(name).name)
     try:
-        _open(digest)
-    except ImageError as error:
+        _open(digest, photo.title)
+    except ImageError:
         path.unlink(missing_ok=True)
-        raise ImageError(str(error).replace(f"'{digest}'", f"'{photo.title}'", 1)) from error
+        raise
     mine = my_photos()
     st.session_state[_MINE] = [*(old for old in mine if old.key != digest), photo]
     return photo
@@ -100,18 +100,18 @@ def copy_to_disk(file: IO[bytes]) -> tuple[str, Path]:
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _open(key: str) -> Image.Image:
+def _open(key: str, _title: str) -> Image.Image:
     if key.startswith("sample:"):
         return sample_photo(key.removeprefix("sample:"))
     path = Path(_folder().name) / key
     if not path.is_file():
         raise ImageError("This photo is no longer on the server; drop it in again.")
-    return open_image(path)
+    return open_image(path, _title)
 
 
 @st.cache_data(show_spinner=False, max_entries=300)
-def _thumbnail(key: str) -> bytes:
-    image = _open(key)
+def _thumbnail(key: str, _title: str) -> bytes:
+    image = _open(key, _title)
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     small = image.resize((THUMBNAIL, THUMBNAIL), box=(left, top, left + side, top + side))

@@ -34,7 +34,7 @@ def total(metrics: Mapping[str, Any]) -> int:
     return int(np.sum(metrics["confusion_matrix"]))
 
 
-def occurring(metrics: Mapping[str, Any]) -> list[int]:
+def classes_present(metrics: Mapping[str, Any]) -> list[int]:
     """Indices of the classes that occur, as truth or as prediction."""
     counts = np.array(metrics["confusion_matrix"])
     return [int(index) for index in np.flatnonzero(counts.sum(0) + counts.sum(1))]
@@ -42,7 +42,7 @@ def occurring(metrics: Mapping[str, Any]) -> list[int]:
 
 def show_confusion(metrics: Mapping[str, Any], key: str, width: int | Literal["stretch"] = "stretch") -> None:
     """The confusion matrix; of more classes than it has room for, the pairs that were confused most."""
-    if len(occurring(metrics)) <= MATRIX:
+    if len(classes_present(metrics)) <= MATRIX:
         st.plotly_chart(confusion_figure(metrics), key=key, config=PLAIN, width=width, alt="Confusion matrix")
         return
     st.markdown("**Confused most**")
@@ -51,7 +51,7 @@ def show_confusion(metrics: Mapping[str, Any], key: str, width: int | Literal["s
 
 def pick_confusion(metrics: Mapping[str, Any], key: str, picked: Cell, on_pick: Callable[[Cell], None]) -> None:
     """The same to click: on_pick gets the cell that was hit; `picked` is framed, "" in it stands for all classes."""
-    names = [metrics["class_names"][index] for index in occurring(metrics)]
+    names = [metrics["class_names"][index] for index in classes_present(metrics)]
     rows = most_confused(metrics) if len(names) > MATRIX else []
 
     def take() -> None:
@@ -97,11 +97,11 @@ def confusion_figure(metrics: Mapping[str, Any], picked: Cell = ("", "")) -> go.
     metrics: a mapping with confusion_matrix (actual x predicted) and class_names, as metrics.json has. picked: a cell,
     row or column to frame.
     """
-    shown = occurring(metrics)
+    shown = classes_present(metrics)
     counts = np.array(metrics["confusion_matrix"])[np.ix_(shown, shown)]
     names = [escape(metrics["class_names"][index]) for index in shown]  # Plotly would take <b> for bold
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ink = written()
+    ink = axis_font()
     figure = go.Figure(
         go.Heatmap(
             z=shares, x=names, y=names, text=counts, zmin=0, zmax=1, showscale=False, xgap=2, ygap=2,
@@ -155,7 +155,7 @@ def _frame(figure: go.Figure, names: Sequence[str], picked: Cell, colour: str) -
     figure.add_shape(type="rect", line={"color": colour, "width": 2.5}, **sides)
 
 
-def written() -> dict[str, Any]:
+def axis_font() -> dict[str, Any]:
     """The font of an axis: Streamlit's own grey is faint on a light page."""
     return {"size": 13, "color": INK.get(st.context.theme.type or "light")}
 
@@ -164,7 +164,7 @@ def per_class_table(
     metrics: Mapping[str, Any], key: str | None = None, on_pick: Callable[[str], None] | None = None
 ) -> None:
     """Precision, recall, F1 and the number of images of each class that occurs; on_pick gets one that is clicked."""
-    rows = [metrics["per_class"][index] for index in occurring(metrics)]
+    rows = [metrics["per_class"][index] for index in classes_present(metrics)]
     percent: dict[str, Any] = {"format": "%.1f%%"}
 
     def take() -> None:

@@ -7,7 +7,6 @@ import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -39,13 +38,13 @@ def runs(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def decoded(monkeypatch) -> Counter:
     """How often each picture, known by its size, was decoded by the one function that decodes files."""
-    sizes, decode = Counter(), images._decode
+    sizes, decode = Counter(), images.decode_rgb
 
-    def counting(image: Image.Image, *rest: Any) -> Any:
+    def counting(image: Image.Image) -> Image.Image:
         sizes[image.size] += 1
-        return decode(image, *rest)
+        return decode(image)
 
-    monkeypatch.setattr(images, "_decode", counting)
+    monkeypatch.setattr(images, "decode_rgb", counting)
     return sizes
 
 
@@ -167,7 +166,7 @@ def test_of_refused_data_nothing_stays(tmp_path):
     bad = write_zip(tmp_path / "bad.zip", {**pictures({"a": 3}), "b/1.png": b"no image", "b/2.png": b"none"})
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
-    with pytest.raises(DataError, match="Class 'b' has no image"):
+    with pytest.raises(DataError, match=r"Class 'b' of '.*' has no image"):
         read_examples(run, str(bad), PLAN, lambda *_: None)
     assert not list(run.path.iterdir())
     with pytest.raises(DataError):

@@ -29,7 +29,7 @@ from explorer.ui.finetune.downloads import model_zip
 from explorer.ui.finetune.plan import cost_line
 from explorer.ui.finetune.result import gain_of, gain_sentence
 from explorer.ui.finetune.runs import trained_words
-from explorer.ui.finetune.train import progress_line, starting_line, thinned
+from explorer.ui.finetune.train import progress_line, starting_line, thin_steps
 from explorer.ui.scores import confusion_figure, most_confused
 from tests.digits import digit_files
 from tests.training.runs.test_jobs import wait_for
@@ -90,6 +90,7 @@ def buttons(app: AppTest) -> list[str]:
     return [button.label for button in app.button]
 
 
+@pytest.mark.slow
 def test_a_queued_run_tells_its_place_and_can_be_stopped(runs):
     folder = make_run(runs, "queued", status="queued", place=2)
     app = show("queued")
@@ -99,6 +100,7 @@ def test_a_queued_run_tells_its_place_and_can_be_stopped(runs):
     assert buttons(app) == ["Stopping"]
 
 
+@pytest.mark.slow
 def test_what_is_redrawn_alone_has_a_place_of_its_own_in_the_live_view(runs):
     make_run(runs, "queued", status="queued", place=2)
     live = show("queued").container(key="live")
@@ -108,6 +110,7 @@ def test_what_is_redrawn_alone_has_a_place_of_its_own_in_the_live_view(runs):
         assert isinstance(fragment, Block)
 
 
+@pytest.mark.slow
 def test_a_run_whose_process_is_gone_is_interrupted_and_can_be_resumed(runs):
     make_run(runs, "gone", status="running", phase="training", epoch=3, pid=2**22 + 1)
     app = show("gone")
@@ -115,6 +118,7 @@ def test_a_run_whose_process_is_gone_is_interrupted_and_can_be_resumed(runs):
     assert buttons(app) == ["Resume"]
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_why_in_one_sentence(runs):
     make_run(runs, "failed", status="failed", error="The disk is full; free some space, then resume the run.")
     app = show("failed")
@@ -122,6 +126,7 @@ def test_a_failed_run_says_why_in_one_sentence(runs):
     assert buttons(app) == ["Resume"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_no_longer_there_is_named_and_the_newest_shown(runs):
     make_run(runs, "left", status="queued", place=1)
     app = show("deleted")
@@ -309,10 +314,10 @@ def test_what_was_trained_is_said_in_words(train, text):
 
 def test_thinned_keeps_every_epoch_and_the_newest_step():
     events = [{"type": "step", "step": number} for number in range(1, 1001)] + [{"type": "epoch", "epoch": 1}]
-    kept = thinned(events, most=100)
+    kept = thin_steps(events, most=100)
     steps = [event["step"] for event in kept if event["type"] == "step"]
     assert len(steps) <= 101 and steps[-1] == 1000 and kept[-1] == {"type": "epoch", "epoch": 1}
-    assert thinned(events, most=5000) == events
+    assert thin_steps(events, most=5000) == events
 
 
 def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():

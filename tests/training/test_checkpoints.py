@@ -169,6 +169,7 @@ def saved(model, tmp_path, data):
     return finetune(data, model, Plan(epochs=1), tmp_path / "run").checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"reg_tokens": 4, "no_embed_class": True, "init_values": 0.5}, {"global_pool": "avg", "qk_norm": True}]
 )

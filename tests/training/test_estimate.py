@@ -67,7 +67,7 @@ def test_a_launched_process_logs_how_long_it_took_to_start(tmp_path):
     data = make_dataset(tmp_path / "data", 6)
     model = make_model(tmp_path / "base")
     folder = RunFolder(tmp_path / "runs" / "mine")
-    create_run(folder, Options(str(data), model.loaded_from, str(tmp_path / "made")), Plan(epochs=1).resolved())
+    create_run(folder, Options(str(data), model.source, str(tmp_path / "made")), Plan(epochs=1).resolved())
     state = json.loads(folder.state.read_text())
     folder.state.write_text(json.dumps({**state, "updated": state["updated"] - 20}))
     finetune(data, model, run_dir=folder.path, resume=True, progress=False)

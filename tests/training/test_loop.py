@@ -23,20 +23,9 @@ from explorer.training.plan import Plan
 from explorer.training.runs.events import EventLog, EventReader, epochs_of, read_events, rewind
 from explorer.training.runs.folder import RunFolder
 from explorer.training.split import split_model
-from tests.training_help import make_dataset, make_model
 
 NAMES = ["blue", "green", "red"]
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("base"))
 
 
 def labelled(data):

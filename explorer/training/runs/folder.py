@@ -205,9 +205,10 @@ def new_options(
     """The options of a new run. Paths become absolute: its process may start, or go on, in another folder."""
     path = Path(data)
     target = checkpoint or default_checkpoint(folder.path)
-    model = replace(model, source=registry.lasting(model.source))
     known = None if stored is None else str(stored)
-    return Options(str(path.resolve() if path.exists() else data), model, str(target), onnx, tensorboard, known)
+    return Options(
+        str(path.resolve() if path.exists() else data), registry.lasting(model), str(target), onnx, tensorboard, known
+    )
 
 
 def create_run(folder: RunFolder, options: Options, plan: Plan, changes: Changes = NO_CHANGES) -> None:
@@ -241,7 +242,7 @@ def write_config(folder: RunFolder, options: Options, plan: Plan) -> None:
 
 def read_config(folder: RunFolder) -> tuple[Options, Plan]:
     """What a run was started with; raises TrainingError where that isn't recorded."""
-    config = _filled(read_json(folder.config))
+    config = _fill_in(read_json(folder.config))
     if not fits(config, _OPTIONS | {"plan": {}}):
         raise TrainingError(f"config.json of the run {folder.name!r} is damaged: it holds no options.")
     source = ModelSource(**{key: config["model"][key] for key in _SOURCE})
@@ -249,7 +250,7 @@ def read_config(folder: RunFolder) -> tuple[Options, Plan]:
     return Options(**{**options, "model": source}), Plan.from_dict(config["plan"])
 
 
-def _filled(config: Any) -> Any:
+def _fill_in(config: Any) -> Any:
     """The same with what earlier releases left out; up to 0.1.0 the model's settings stood beside "model"."""
     if not isinstance(config, dict):
         return config

@@ -226,7 +226,7 @@ def _launch(folder: RunFolder, state: State) -> None:
     with folder.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "explorer", "finetune", "--resume", "--name", folder.name, "--runs", str(runs)],
-            cwd=paths.PROJECT,
+            cwd=paths.project(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -21,7 +21,7 @@ from explorer.training.runs.json_files import fits, read_json, write_json
 POLL = 0.3  # seconds
 MOST_DIGITS = 10  # of a pid on any system
 _PROC = Path("/proc")
-_BOOT_ID = _PROC / "sys/kernel/random/boot_id"
+BOOT_ID = _PROC / "sys/kernel/random/boot_id"
 _STATE, _START_TICKS = 0, 19  # fields of /proc/PID/stat, counted after the name
 PROCESS = {"pid": int, "process_started": str}
 _TICKET = {"run": PurePath, **PROCESS}
@@ -33,7 +33,7 @@ def process_start(pid: int) -> str | None:
     It is the same whoever asks, and whatever happens to the clock: on Linux the boot and the ticks from that to the
     process's start. psutil's create_time() would move with every step of the clock.
     """
-    if _BOOT_ID.is_file():
+    if BOOT_ID.is_file():
         return _linux_start(pid)
     try:
         process = psutil.Process(pid)
@@ -51,7 +51,7 @@ def _linux_start(pid: int) -> str | None:
     fields = stat.rpartition(")")[2].split()  # the name before them may hold spaces and parentheses
     if fields[_STATE] in "ZX":
         return None
-    return f"{_BOOT_ID.read_text().strip()} {fields[_START_TICKS]}"
+    return f"{BOOT_ID.read_text().strip()} {fields[_START_TICKS]}"
 
 
 def is_alive(pid: Any, started: Any) -> bool:
@@ -78,7 +78,7 @@ class MachineQueue:
         ticket = self._take_ticket(run)
         lock = FileLock(self.folder / "running.lock")
         try:
-            while not (ticket == next(iter(self._line()), ticket) and _acquired(lock)):
+            while not (ticket == next(iter(self._line()), ticket) and _try_lock(lock)):
                 waiting(max(1, self.place(run) or 1))
                 time.sleep(POLL)
             yield
@@ -128,7 +128,7 @@ def _run_of(ticket: Path) -> Path | None:
     return Path(holder["run"])
 
 
-def _acquired(lock: FileLock) -> bool:
+def _try_lock(lock: FileLock) -> bool:
     try:
         lock.acquire(blocking=False)
     except Timeout:

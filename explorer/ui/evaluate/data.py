@@ -62,7 +62,7 @@ class Given:
     @property
     def name(self) -> str:
         """What an address calls it: the same for the same files under the same names."""
-        return hashlib.sha256(_listed(self).encode()).hexdigest()[:16]
+        return hashlib.sha256(_to_json(self).encode()).hexdigest()[:16]
 
 
 def choose_images() -> Given | None:
@@ -164,9 +164,9 @@ def evaluated(model: Model, given: Given) -> tuple[Evaluation, DatasetReport | N
     """What the model says of the images, and what was found in the zip; DataError where a zip can't be used."""
     key = (cached.model_number(model), given)
     if given.zip is None:
-        return _predicted(key, model, given), None
+        return _predict(key, model, given), None
     report = read_data(given.zip[1], given.zip[0], to_train=False)
-    return _scored(key, model, report), report
+    return _score(key, model, report), report
 
 
 def checkpoints_with_classes(folders: Iterable[str]) -> list[str]:
@@ -191,7 +191,7 @@ def as_csv(evaluation: Evaluation) -> bytes:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Classifying the images")
-def _predicted(key: tuple, _model: Model, _given: Given) -> Evaluation:
+def _predict(key: tuple, _model: Model, _given: Given) -> Evaluation:
     paths = dict(_given.images)
     found = predict(_model, list(paths.values()), list(paths))
     tops = [(name, found.top(index, 1)[0]) for index, name in enumerate(found.images)]
@@ -206,7 +206,7 @@ def _predicted(key: tuple, _model: Model, _given: Given) -> Evaluation:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Classifying the images")
-def _scored(key: tuple, _model: Model, _report: DatasetReport) -> Evaluation:
+def _score(key: tuple, _model: Model, _report: DatasetReport) -> Evaluation:
     return evaluate(_model, _report)
 
 
@@ -226,7 +226,7 @@ def remember(given: Given) -> None:
     """Note which uploads belong together, so that recall(given.name) finds them; DataError where the disk is full."""
     path = uploads_folder() / f"{given.name}{LIST}"
     try:
-        path.write_text(_listed(given), encoding="utf-8")
+        path.write_text(_to_json(given), encoding="utf-8")
     except OSError as error:
         path.unlink(missing_ok=True)
         raise DataError(f"The upload can't be kept on disk ({error.strerror}): free some space there.") from error
@@ -254,7 +254,7 @@ def zips_before() -> dict[str, str]:
     return {name: title for name, title in used_before().items() if name.endswith(".zip")}
 
 
-def _listed(given: Given) -> str:
+def _to_json(given: Given) -> str:
     files = [(title, path.name) for title, path in given.files]
     return json.dumps({"zip": given.zip is not None, "files": files}, ensure_ascii=False)
 

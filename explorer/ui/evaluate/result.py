@@ -44,7 +44,7 @@ def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: 
     for note in report.notes if report else ():
         st.info(plain(note))
     st.caption(counts_line(evaluation, report))
-    seen = seen_line(model.source, evaluation, report)
+    seen = seen_line(model.source.source, evaluation, report)
     if seen:
         st.warning(seen, icon=":material/visibility:")
     if evaluation.metrics:

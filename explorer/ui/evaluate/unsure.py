@@ -9,7 +9,7 @@ import streamlit as st
 from explorer.evaluation.predict import Evaluation
 from explorer.evaluation.selective import Answered, RiskCoverage, answered, answered_line, risk_coverage
 from explorer.ui.messages import check_link
-from explorer.ui.scores import written
+from explorer.ui.scores import axis_font
 from explorer.ui.widgets import PLAIN
 
 UNSURE = "unsure_below"  # percent; in the address
@@ -49,7 +49,7 @@ def risk_coverage_figure(curve: RiskCoverage, at: Answered) -> go.Figure:
     if at.risk is not None:
         marker = {"size": 13, "color": DOT}
         figure.add_scatter(x=[at.coverage], y=[at.risk], mode="markers", marker=marker, hoverinfo="skip")
-    axis: dict[str, Any] = {"tickformat": ".0%", "tickfont": written(), "title_font": written(), "fixedrange": True}
+    axis: dict[str, Any] = {"tickformat": ".0%", "tickfont": axis_font(), "title_font": axis_font(), "fixedrange": True}
     figure.update_xaxes(title="photos that get an answer", range=[0, 1.03], **axis)
     figure.update_yaxes(title="wrong answers", rangemode="tozero", **axis)
     figure.update_layout(

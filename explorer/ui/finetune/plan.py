@@ -42,7 +42,7 @@ KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another s
 
 def choose_plan(choice: Choice, dataset: Dataset) -> None:
     """The form, what it costs, and the button that starts a run as a process of its own."""
-    model = _base(choice.model, dataset)
+    model = pick_base(choice.model, dataset)
     st.markdown(f"Train **{plain(model.name)}** on **{plain(dataset.title)}**.")
     plan = _plan(model, dataset)
     changes = _pick_changes(dataset)
@@ -54,7 +54,7 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
         with st.spinner("Starting the training process …"):
             folder = start(
-                dataset.path, model.loaded_from, plan, (name or "").strip(), paths.runs(),
+                dataset.path, model.source, plan, (name or "").strip(), paths.runs(),
                 onnx=onnx, stored=dataset.stored, changes=changes,
             )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
@@ -68,16 +68,16 @@ def _pick_changes(dataset: Dataset) -> Changes:
     return changes if used else NO_CHANGES
 
 
-def _base(shown: Model, dataset: Dataset) -> Model:
+def pick_base(shown: Model, dataset: Dataset) -> Model:
     """The model to start from: the sidebar's, or what these data's last run started from where that is another.
 
     Opening a mistake in Attention puts the run's result into the sidebar; the next run is still to start from its base.
     """
     before = last_base(dataset.path)
-    if before is None or before == replace(shown.loaded_from, source=registry.lasting(shown.source)):
+    if before is None or before == registry.lasting(shown.source):
         return shown
     options = {"last": f"{model_title(before.source)}, as the last run", "sidebar": f"{shown.name}, in the sidebar"}
-    key = f"plan_base_{dataset.path}_{before}_{shown.loaded_from}"  # another model in the sidebar is another question
+    key = f"plan_base_{dataset.path}_{before}_{shown.source}"  # another model in the sidebar is another question
     picked = st.radio("Start from", list(options), format_func=options.__getitem__, key=key, horizontal=True, **KEPT)
     return cached.load_model(before) if picked == "last" else shown
 
@@ -181,16 +181,16 @@ def _cost(model: Model, dataset: Dataset, plan: Plan) -> Estimate:
     """Measured anew only when something changes that costs time, or when another run has ended."""
     costly = (plan.train, plan.augmentation, plan.image_size, plan.images_per_class, plan.val_fraction, plan.seed)
     ended = tuple(run.name for run in list_runs(paths.runs()) if run.state.status == "finished")
-    measured = _measured((cached.model_number(model), str(dataset.path), *costly, ended), model, dataset, plan)
+    measured = _measure((cached.model_number(model), str(dataset.path), *costly, ended), model, dataset, plan)
     return replace(measured, epochs=plan.epochs)
 
 
 @st.cache_data(show_spinner="Timing a few images", max_entries=50)
-def _measured(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estimate:
+def _measure(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estimate:
     examples = Examples.of(assign_splits(_dataset.report, _plan.val_fraction, _plan.seed), _plan)
     names, images = _dataset.report.class_names, (len(examples.train_images), len(examples.val_images))
     measured = estimate(_model, _plan, names, examples.train_images, images[1], str(_model.device))
-    source = replace(_model.loaded_from, source=registry.lasting(_model.source))
+    source = registry.lasting(_model.source)
     return measured.learned_from(list_runs(paths.runs()), kind_of(source, _plan), images)
 
 

@@ -16,7 +16,7 @@ from explorer.ui.address import keep_in_address
 from explorer.ui.datasets import data_title
 from explorer.ui.finetune.steps import RUN, open_next
 from explorer.ui.messages import plain
-from explorer.ui.scores import SCORES, written
+from explorer.ui.scores import SCORES, axis_font
 from explorer.words import duration_in_words
 
 COLUMNS: dict[str, Any] = {
@@ -109,7 +109,7 @@ def _compare(runs: list[Run]) -> None:
     if events and by:
         figure = compare_figure(events, by)
         for update in (figure.update_xaxes, figure.update_yaxes):
-            update(tickfont=written(), title_font=written())
+            update(tickfont=axis_font(), title_font=axis_font())
         st.plotly_chart(figure, key="compared_chart", config=CONFIG, alt=f"Runs by {COMPARED[by]}")
 
 

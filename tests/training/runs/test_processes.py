@@ -54,7 +54,7 @@ def test_what_a_process_is_known_by_is_the_same_in_another_process():
 
 
 def test_where_there_is_no_proc_psutil_tells_processes_apart(monkeypatch, tmp_path):
-    monkeypatch.setattr("explorer.training.runs.processes._BOOT_ID", tmp_path / "none")
+    monkeypatch.setattr("explorer.training.runs.processes.BOOT_ID", tmp_path / "none")
     started = process_start(os.getpid())
     assert started and is_alive(os.getpid(), started) and not is_alive(os.getppid(), started)
     child = subprocess.Popen([sys.executable, "-c", ""])
