@@ -56,8 +56,8 @@ def show_changes(data: Path, key: str) -> Changes:
                 help="For the command line: finetune … --changes changes.json",
             )  # fmt: skip
         st.caption(
-            "The photos themselves stay as they are. Those shown here measure the model: leave out what doesn't belong, "
-            "not what is hard, or its scores will look better than it is."
+            "The photos themselves stay as they are. Validation photos measure the model: leave out what doesn't "
+            "belong, not what is hard, or its scores look better than it is."
         )
     return changes
 
