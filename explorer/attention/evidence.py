@@ -1,22 +1,18 @@
 """Does the class depend on what a map marks? Deletion and insertion curves (Petsiuk et al. 2018, RISE), on patches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-import cv2
 import numpy as np
-import torch
-from PIL import Image
 
+from explorer.attention.maps.kind import Progress
 from explorer.attention.recorded import RecordedPass
+from explorer.attention.removal import Fill, batch_size, filled_image, logits_of, replaced
 from explorer.errors import QueryError
 
 Game = Literal["deletion", "insertion"]
-Fill = Literal["mean", "blur"]
-Progress = Callable[[int, int], None]  # images done, images in all; raise from it to stop
-BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -70,8 +66,9 @@ def evidence(
     """Remove (deletion) or reveal (insertion) patches from the map's highest to its lowest and follow the class.
 
     heatmap: (rows, cols); target: as for relevance; fill: what stands for a removed patch, the image's "mean" colour or
-    a strong "blur" of it; random_orders: how many are averaged. A random order backwards is a random order too, so the
-    images of its deletion serve its insertion. Raises QueryError for bad settings or a model without classes.
+    a strong "blur" of it; random_orders: how many are averaged; progress: called with the images done and in all. A
+    random order backwards is a random order too, so the images of its deletion serve its insertion. Raises QueryError
+    for bad settings or a model without classes.
     """
     _check(recording, heatmap, steps, random_orders)
     count = heatmap.size
@@ -133,26 +130,12 @@ class _Follower:
         rank[order] = np.arange(len(order))
         return [(rank >= len(order) - count).reshape(self.recording.grid) for count in kept]
 
-    @torch.no_grad()
     def _run(self, masks: Iterator[np.ndarray]) -> Iterator[float]:
-        model, patch = self.recording.model, self.recording.patch_size
-        while batch := list(islice(masks, BATCH)):
-            keep = torch.from_numpy(np.kron(np.stack(batch), np.ones((1, patch, patch), bool))).to(model.device)[
-                :, None
-            ]
-            _, logits = model.forward(torch.where(keep, self.pixels, self.filled))
-            assert logits is not None  # the recording had logits
+        """The value for each mask of patches that remain."""
+        model = self.recording.model
+        while batch := list(islice(masks, batch_size(self.recording))):
+            logits = logits_of(model, replaced(self.pixels, self.filled, ~np.stack(batch)))
             yield from model.probabilities(logits.double())[:, self.target].cpu().numpy()
             self.done += len(batch)
             if self.progress:
                 self.progress(self.done, self.total)
-
-
-def filled_image(image: Image.Image, fill: Fill, patch_size: int) -> Image.Image:
-    """What a removed patch shows: the image's mean colour, or a Gaussian blur of it two patches wide."""
-    pixels = np.array(image)
-    if fill == "mean":
-        return Image.new("RGB", image.size, tuple(round(c) for c in pixels.mean(axis=(0, 1))))
-    if fill == "blur":
-        return Image.fromarray(cv2.GaussianBlur(pixels, (0, 0), sigmaX=2 * patch_size))
-    raise QueryError(f"fill must be mean or blur, not {fill!r}.")

@@ -11,6 +11,7 @@ from torch import Tensor
 from explorer.attention import weights
 from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.ledger import Ledger, ledger
+from explorer.attention.maps.kind import Progress
 from explorer.attention.maps.table import MAP_KINDS, map_kind
 from explorer.attention.own_blocks import Follower, has_own_blocks
 from explorer.attention.photo_part import photo_part
@@ -35,13 +36,15 @@ class Recording(RecordedPass):
         """The kinds of map that can be asked of it, for map()."""
         return tuple(name for name, kind in MAP_KINDS.items() if kind.fits(self))
 
-    def map(self, kind: str, **settings: Any) -> Float[np.ndarray, "row col"]:
+    def map(self, kind: str, progress: Progress | None = None, **settings: Any) -> Float[np.ndarray, "row col"]:
         """A map of any kind in explorer.attention.maps.table, float32; settings left out have defaults.
 
-        Raises QueryError for an unknown kind or setting, and for a value that this recording can't take.
+        progress: called by the kinds that take long, with how much is done and how much there is. Raises QueryError for
+        an unknown kind or setting, and for a value that this recording can't take.
         """
         row = map_kind(kind)
-        return row.compute(self, **row.checked(settings, self))
+        full = row.checked(settings, self)
+        return row.compute(self, **full, progress=progress) if row.long else row.compute(self, **full)
 
     def attention(self, layer: int, head: Head = "mean", query: Query | None = None) -> Float[np.ndarray, "row col"]:
         """Where one query looks in one layer: (rows, cols) float32 softmax weights on the patches, not renormalised.

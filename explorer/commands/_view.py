@@ -94,12 +94,12 @@ def likened(args: argparse.Namespace) -> str | None:
     return args.similar_to if isinstance(args.similar_to, str) else None
 
 
-def open_model(args: argparse.Namespace) -> "Model":
+def open_model(args: argparse.Namespace, device: str = "auto") -> "Model":
     """The model of --model, --arch, --num-heads and --grid."""
     from explorer import load_model, malloc
 
     malloc.settle()
-    return load_model(args.model, arch=args.arch, num_heads=args.num_heads, grid=args.grid)
+    return load_model(args.model, device, arch=args.arch, num_heads=args.num_heads, grid=args.grid)
 
 
 def recorded(args: argparse.Namespace, model: "Model", image: Path | str) -> "Recording":

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from explorer.attention.artefacts import artefact_mask, without_artefacts
-from explorer.attention.maps.kind import MapKind
+from explorer.attention.maps.kind import MapKind, Progress
 from explorer.attention.maps.settings import HeadOrFusion, Likeness
 from explorer.attention.maps.table import DEFAULT, map_kind
 from explorer.attention.recording import record
@@ -176,15 +176,18 @@ def second_recording(view: View, model: "Model") -> "Recording | None":
     return None if image is None else record(model, photo_of(image), view.photo.size, view.photo.fit)
 
 
-def shown_map(view: View, recording: "Recording", second: "Recording | None" = None) -> np.ndarray:
+def shown_map(
+    view: View, recording: "Recording", second: "Recording | None" = None, progress: Progress | None = None
+) -> np.ndarray:
     """The map that the view names, (rows, cols) float32.
 
-    second: the recording of the other image of a likeness, where there is one already; else it is made.
+    second: the recording of the other image of a likeness, where there is one already; else it is made. progress:
+    called with how much is done and how much there is of a map that takes long.
     """
     settings, likeness = dict(view.map.settings), view.map.row.needs(Likeness)
     if likeness and view.map.other_image is not None:
         settings[likeness.name] = second or second_recording(view, recording.model)
-    return cleaned(view.look, recording, recording.map(view.map.kind, **settings))
+    return cleaned(view.look, recording, recording.map(view.map.kind, progress, **settings))
 
 
 def shown_heads(view: View, recording: "Recording") -> np.ndarray:
@@ -240,13 +243,14 @@ def picture(
     zoom: int = 1,
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
+    progress: Progress | None = None,
 ) -> Image.Image:
     """The view as an image: over the photo at its own resolution, up to 2048 pixels, or look.width pixels wide.
 
     photo: what the recording was made of; without it the picture is drawn over what the model saw. zoom: at least that
-    many times the size that the model saw; second as in shown_map.
+    many times the size that the model saw; second, progress: as in shown_map.
     """
-    heatmap = shown_map(view, recording, second)
+    heatmap = shown_map(view, recording, second, progress)
     image = backdrop(recording.image, photo, recording.part.geometry, view.look.width, zoom)
     return paint(view.drawn_look, image, heatmap, *limits(view, recording, heatmap), shown_mask(view.look, heatmap))
 

@@ -14,22 +14,25 @@ from explorer.attention.queries import head_name
 from explorer.attention.recording import Recording
 from explorer.rendering.charts import evidence_figure
 from explorer.rendering.view import View, shown_map, shown_mask
+from explorer.ui.attention.bench import bench_section
 from explorer.ui.map_picker import on_canvas, pick_class, pick_map
 from explorer.ui.view_settings import layer_words
-from explorer.ui.widgets import PLAIN, progress_bar
+from explorer.ui.widgets import PLAIN, map_progress, progress_bar
 
 MASKS = ("Rectangle", "Brightest patches", "Upload")
 KEPT = "evidence_kept"
 
 
 def evidence_tab(rec: Recording, view: View) -> None:
-    """Curves on demand where the model classifies, and the ranking of all heads against a mask."""
+    """Curves on demand where the model classifies, the ranking of all heads against a mask, and the bench of maps."""
     if rec.logits is not None:
         st.markdown("**Does the class depend on these patches?**")
         _curves(rec, view)
         st.divider()
     st.markdown("**Which head found it?**")
     _ranking(rec, view)
+    st.divider()
+    bench_section(rec, view)
 
 
 def _curves(rec: Recording, view: View) -> None:
@@ -48,8 +51,10 @@ def _curves(rec: Recording, view: View) -> None:
     asked = (rec.model_name, shown.view, target, fill, steps)
     if st.button("Run", key="evidence_run", icon=":material/play_arrow:"):
         # Clicking anything else stops it: Streamlit ends the run at the next progress.
+        with map_progress(shown.view.map.row) as progress:
+            heatmap = shown_map(shown.view, rec, shown.second, progress)
         with progress_bar("Removing and revealing patches") as progress:
-            result = evidence(rec, shown_map(shown.view, rec), target, steps, fill, progress=progress)
+            result = evidence(rec, heatmap, target, steps, fill, progress=progress)
         st.session_state[KEPT] = (asked, result)
     kept: tuple[tuple, Evidence] | None = st.session_state.get(KEPT)
     if kept is None or kept[0] != asked:
