@@ -1,6 +1,7 @@
 """Models that become random from the top, stage by stage."""
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def test_layers_become_random_from_the_top_and_the_model_itself_stays():
         "head", "head and 2 layers", "head and 3 layers", "head and 4 layers", "head and 5 layers", "everything",
     ]  # fmt: skip
     assert seen[0][1] == {"head.weight"}  # norms of ones and biases of zeros have no deviation, so they stay
-    for (_, less), (_, more) in zip(seen, seen[1:], strict=False):
+    for (_, less), (_, more) in pairwise(seen):
         assert less < more
     assert any(name.startswith("blocks.4.") for name in seen[1][1])
     assert not any(name.startswith("blocks.2.") for name in seen[1][1])
