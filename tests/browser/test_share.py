@@ -50,7 +50,7 @@ def open_tab(page, app, name):
 
 def test_relevance_is_shown_beside_rollout_and_raw_attention(page, app):
     open_tab(page, app, "Relevance")
-    expect(page.get_by_text("Relevance for class")).to_be_visible()
+    expect(page.get_by_text("Gradient for class")).to_be_visible()
     expect(page.get_by_text("Rollout from cls", exact=True)).to_be_visible()
 
 

@@ -1,10 +1,12 @@
 """Noisy linear imputation (ROAD, Rong et al., ICML 2022): a removed pixel becomes the mean of its neighbours.
 
 x = sum over its eight neighbours of w * x_neighbour, w = 1/6 beside it and 1/12 across, the weights of neighbours
-outside the picture left out, plus noise; known pixels stay. The equations are solved by cascadic multigrid (Bornemann
-and Deuflhard 1996): exactly on the grid of patches, each of which is known or removed, then by a few steps of conjugate
-gradients on finer and finer grids, so that a photo's hundred pictures take a second and not a minute.
+outside the picture left out, plus noise; known pixels stay. The equations are solved by full multigrid (Briggs, Henson
+and McCormick 2000) and not by a factorisation for each picture: from a grid of patches, each of which is known or
+removed, to finer and finer ones.
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +14,28 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 NOISE = 0.01  # standard deviation, in the model's normalised colours, as in the paper's code
-STEPS = {1: 100, 2: 40, 4: 24, 8: 12}  # of conjugate gradients, where so many cells make a patch's side
-LAST_STEPS = 6  # where a cell is a pixel
+SMOOTHINGS, DAMPING = 2, 0.8  # Jacobi steps before and after a coarser grid has helped
+CYCLES = 2  # on the finest grid: leaves an error of less than 0.01 of the colours' deviation
+COARSEST = 60  # steps of conjugate gradients on the grid of patches
+AT_ONCE = 4  # pictures: more don't fit the processor's cache
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One of the grids: `cells` on a patch's side, which are missing (1, else 0), and each one's weight in its equation.
+
+    On a coarse grid what is known begins nearer than a cell's length away, at the pixel beside the last missing one: a
+    known neighbour counts `nearness` times.
+    """
+
+    cells: int
+    nearness: float
+    missing: Float[Tensor, "image 1 row col"]
+    weight: Float[Tensor, "image 1 row col"]
+
+    def left(self, x: Tensor, right: Tensor) -> Tensor:
+        """What the equations lack: right - (weight * x - neighbours(x)), where cells are missing."""
+        return (right - self.weight * x + neighbours(x)) * self.missing
 
 
 def impute(
@@ -23,35 +45,70 @@ def impute(
     noise: float = NOISE,
 ) -> Float[Tensor, "image channel height width"]:
     """Pictures in which the patches that are gone are filled from what is around them; a picture must keep one."""
-    rows, cols = gone.shape[1:]
-    side = pixels.shape[-1] // cols
-    solution = pixels.new_zeros(len(gone), pixels.shape[1], rows, cols)
-    for cells in [*(cells for cells in STEPS if cells < side), side]:
-        size = (rows * cells, cols * cells)
-        known = F.adaptive_avg_pool2d(pixels, size)
-        missing = gone.repeat_interleave(cells, 1).repeat_interleave(cells, 2)[:, None].to(pixels.dtype)
-        start = F.interpolate(solution, size, mode="bilinear", align_corners=False)
-        solution = solved(known, missing, start, STEPS[cells] if cells < side else LAST_STEPS)
+    filled = torch.cat([_solve(pixels, some) for some in gone.split(AT_ONCE)])
     if noise:
-        drawn = torch.randn(solution.shape, generator=generator, dtype=pixels.dtype).to(pixels.device)
-        solution = solution + noise * missing * drawn
-    return solution
+        side = pixels.shape[-1] // gone.shape[2]
+        missing = _enlarged(gone, side, pixels.dtype)
+        drawn = torch.randn(filled.shape, generator=generator, dtype=pixels.dtype).to(pixels.device)
+        filled += noise * missing * drawn
+    return filled
 
 
-def solved(known: Tensor, missing: Tensor, start: Tensor, steps: int) -> Tensor:
-    """Conjugate gradients from `start` for the cells that are missing (1, else 0); the others are as known."""
-    share = neighbours(torch.ones_like(known[:1, :1]))
-    x = start * missing
-    residual = (neighbours(known * (1 - missing)) - share * x + neighbours(x)) * missing
+def _solve(pixels: Tensor, gone: Bool[Tensor, "image row col"]) -> Tensor:
+    side = pixels.shape[-1] // gone.shape[2]
+    cells = [side, *(2**k for k in reversed(range(10)) if 2**k < side)]
+    grids = [_grid(gone, each, side, pixels.dtype) for each in cells]
+    x = pixels.new_zeros(1, 1, 1, 1)
+    for place in reversed(range(len(grids))):
+        grid = grids[place]
+        size = grid.missing.shape[-2:]
+        known = F.adaptive_avg_pool2d(pixels, size) * (1 - grid.missing)
+        x = F.interpolate(x, size, mode="bilinear") * grid.missing
+        for _ in range(CYCLES if place == 0 else 1):
+            x = _cycle(x, grid.nearness * neighbours(known), grids[place:])
+        x = x + known
+    return x
+
+
+def _grid(gone: Bool[Tensor, "image row col"], cells: int, side: int, dtype: torch.dtype) -> Grid:
+    missing = _enlarged(gone, cells, dtype)
+    nearness = 2 * side / (side + cells)
+    weight = neighbours(torch.ones_like(missing)) + (nearness - 1) * neighbours(1 - missing)
+    return Grid(cells, nearness, missing, weight)
+
+
+def _enlarged(gone: Bool[Tensor, "image row col"], cells: int, dtype: torch.dtype) -> Tensor:
+    return gone.repeat_interleave(cells, 1).repeat_interleave(cells, 2)[:, None].to(dtype)
+
+
+def _cycle(x: Tensor, right: Tensor, grids: list[Grid]) -> Tensor:
+    """One V-cycle: smooth, have the coarser grids correct what is smooth by now, smooth again."""
+    grid, *coarser = grids
+    if not coarser:
+        return _conjugate_gradients(x, right, grid)
+    for _ in range(SMOOTHINGS):
+        x = x + DAMPING * grid.left(x, right) / grid.weight
+    size = coarser[0].missing.shape[-2:]
+    scale = (grid.cells / coarser[0].cells) ** 2  # the equations are those of a second derivative
+    pooled = scale * F.adaptive_avg_pool2d(grid.left(x, right), size)
+    correction = _cycle(torch.zeros_like(pooled), pooled, coarser)
+    x = x + F.interpolate(correction, grid.missing.shape[-2:], mode="bilinear") * grid.missing
+    for _ in range(SMOOTHINGS):
+        x = x + DAMPING * grid.left(x, right) / grid.weight
+    return x
+
+
+def _conjugate_gradients(x: Tensor, right: Tensor, grid: Grid) -> Tensor:
+    residual = grid.left(x, right)
+    x = x.expand_as(residual)
     direction, size = residual, residual.square().sum((2, 3), keepdim=True)
-    for _ in range(steps):
-        image = (share * direction - neighbours(direction)) * missing
+    for _ in range(COARSEST):
+        image = -grid.left(direction, torch.zeros_like(direction))
         length = size / (direction * image).sum((2, 3), keepdim=True).clamp_min(1e-30)
-        x = x + length * direction
-        residual = residual - length * image
+        x, residual = x + length * direction, residual - length * image
         size, before = residual.square().sum((2, 3), keepdim=True), size
         direction = residual + size / before.clamp_min(1e-30) * direction
-    return x + known * (1 - missing)
+    return x
 
 
 def neighbours(x: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image channel height width"]:

@@ -12,7 +12,7 @@ from explorer.errors import DataError, ExplorerError, ModelError
 from explorer.evaluation.bench.contenders import Entrant
 from explorer.evaluation.bench.measures import Faithfulness, mask_scores
 from explorer.evaluation.bench.photos import BenchPhoto
-from explorer.evaluation.bench.sanity import STAGES, similarity, stages
+from explorer.evaluation.bench.sanity import similarity, stage_count, stages
 from explorer.evaluation.bench.ways import WAYS
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
@@ -42,7 +42,7 @@ class Plan:
         """About how many forward passes a photo takes, and its sanity check."""
         drawn = sum(entrant.passes(recording) for entrant in self.entrants)
         steps = sum(2 * len(WAYS[way].shares) for way in self.ways) if recording.logits is not None else 0
-        return drawn + steps * len(self.entrants), drawn * (STAGES + 3)
+        return drawn + steps * len(self.entrants), drawn * (stage_count(recording.model) + 1)
 
     def in_words(self) -> dict[str, Any]:
         """As JSON, to tell one bench from another."""
@@ -146,7 +146,11 @@ def _sanity_lines(
 
     A stage is made once for all photos, so that one copy of the model is enough.
     """
-    whole = {index: _maps(model, photos[index], index, plan, {}) for index in indices}
+    part = meter.each[1] / (stage_count(model) + 1)
+    whole = {}
+    for index in indices:
+        whole[index] = _maps(model, photos[index], index, plan, {})
+        meter.did(part)
     targets = {index: target for index, (_, target) in whole.items()}
     found: dict[int, dict[str, dict[str, float]]] = {index: {} for index in indices}
     for stage in stages(model, plan.seed) if indices else ():
@@ -154,7 +158,7 @@ def _sanity_lines(
             maps, _ = _maps(stage.model, photos[index], index, plan, targets)
             before = whole[index][0]
             found[index][stage.name] = {name: similarity(maps[name], before[name]) for name in maps.keys() & before}
-            meter.did(meter.each[1] / (STAGES + 2))
+            meter.did(part)
     for index, similar in found.items():
         yield {"photo": index, "name": photos[index].name, "sanity": similar}
 

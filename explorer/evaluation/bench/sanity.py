@@ -11,7 +11,7 @@ from torch import nn
 
 from explorer.models.backbone import Model
 
-STAGES = 4  # parts into which the blocks are made random, one after the other
+PARTS = 4  # into which the blocks are made random, one after the other
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,18 @@ def stages(model: Model, seed: int = 0) -> Iterator[Stage]:
     randomise(above, generator)
     yield Stage("head", part)
     done = 0
-    for some in np.array_split(np.arange(model.depth)[::-1], min(STAGES, model.depth)):
+    for some in np.array_split(np.arange(model.depth)[::-1], min(PARTS, model.depth)):
         for index in some:
             randomise(blocks[index], generator)
         done += len(some)
         yield Stage(f"head and {done} layer{'s' if done > 1 else ''}", part)
     randomise(below, generator)
     yield Stage("everything", part)
+
+
+def stage_count(model: Model) -> int:
+    """How many stages a model has."""
+    return min(PARTS, model.depth) + 2
 
 
 def layers_of(module: nn.Module, depth: int) -> tuple[list[nn.Parameter], list[list[nn.Parameter]], list[nn.Parameter]]:

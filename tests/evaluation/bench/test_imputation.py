@@ -50,7 +50,7 @@ def test_removed_patches_solve_the_equations(pixels, gone):
     for picture, missing in zip(found, large, strict=True):
         for channel in range(3):
             expected = solved(pixels[0, channel].double().numpy(), missing)
-            np.testing.assert_allclose(picture[channel], expected, atol=0.02)  # the colours' deviation is about 1
+            np.testing.assert_allclose(picture[channel], expected, atol=0.03)  # the colours' deviation is about 1
             np.testing.assert_array_equal(picture[channel][~missing], pixels[0, channel].numpy()[~missing])
 
 
@@ -68,4 +68,4 @@ def test_imputation_equals_pytorch_grad_cams(pixels, gone):
     imputer = road.NoisyLinearImputer(noise=0)
     for missing, found in zip(gone, impute(pixels, torch.from_numpy(gone), noise=0), strict=True):
         kept = torch.from_numpy(1.0 - np.kron(missing, np.ones((8, 8))))
-        np.testing.assert_allclose(found.numpy(), imputer(pixels[0], kept).numpy(), atol=0.02)
+        np.testing.assert_allclose(found.numpy(), imputer(pixels[0], kept).numpy(), atol=0.03)

@@ -10,7 +10,7 @@ from PIL import Image
 import explorer
 from explorer.attention.removal import filled_image
 from explorer.errors import QueryError
-from explorer.evaluation.bench.contenders import entrants
+from explorer.evaluation.bench.contenders import CONTROLS, entrants
 from explorer.evaluation.bench.measures import MEASURES, Faithfulness, mask_scores, segmentation_scores
 from explorer.evaluation.bench.ways import WAYS
 from tests.tiny import photo, tiny_model
@@ -102,34 +102,35 @@ def test_road_fills_from_the_neighbours(recording):
 
 @dataclass(frozen=True)
 class SpotAdapter:
-    """Class 1's logit is the brightness of patch (2, 3) against grey, class 0's is 0."""
+    """Class 1's logit is the brightness of patch (7, 0) against grey, class 0's is 3."""
 
     def forward(self, module, pixels):
-        spot = pixels[:, :, 16:24, 24:32].mean(dim=(1, 2, 3))
-        return torch.zeros(len(pixels), 65, 64), torch.stack([0.1 - torch.zeros_like(spot), 10 * spot], dim=1)
+        spot = pixels[:, :, 56:, :8].mean(dim=(1, 2, 3))
+        return torch.zeros(len(pixels), 65, 64), torch.stack([torch.full_like(spot, 3), 10 * spot], dim=1)
 
 
 @pytest.fixture(scope="module")
 def planted(recording):
-    """A recording by a model that looks at patch (2, 3) alone, which is white on grey."""
+    """A recording by a model that looks at patch (7, 0) alone, which is white on grey."""
     pixels = np.full((64, 64, 3), 128, np.uint8)
-    pixels[16:24, 24:32] = 255
+    pixels[56:, :8] = 255
     model = replace(recording.model, adapter=SpotAdapter())
-    return replace(recording, model=model, image=Image.fromarray(pixels), logits=np.array([0.1, 10.0], np.float32))
+    return replace(recording, model=model, image=Image.fromarray(pixels), logits=np.array([3.0, 10.0], np.float32))
 
 
 @pytest.mark.parametrize("way", ["grey", "blur", "road"])
 def test_the_map_that_finds_the_planted_patch_scores_highest(planted, way):
     found = np.zeros((8, 8), np.float32)
-    found[2, 3] = 1
-    others = {"beside": np.roll(found, 1, axis=1), "against": -found}
-    others |= {each.name: each.draw(planted, 1, 0) for each in entrants(["attention"]) if each.name != "attention"}
+    found[7, 0] = 1
+    centre, random = CONTROLS
+    others = [np.roll(found, 1, axis=1), -found, centre.draw(planted, 1, 0)]
     faithful = Faithfulness(planted, (way,), 1, seed=0)
     best = faithful.scores(found)
-    for name, heatmap in others.items():
-        scores = faithful.scores(heatmap)
-        assert best[f"srg_p_{way}"] > scores[f"srg_p_{way}"], name
-        assert best[f"srg_{way}"] > scores[f"srg_{way}"], name
+    scores = [faithful.scores(heatmap) for heatmap in others]
+    chance = [faithful.scores(random.draw(planted, 1, seed)) for seed in range(6)]
+    for measure in (f"srg_{way}", f"srg_p_{way}"):
+        assert best[measure] > max(each[measure] for each in scores)
+        assert best[measure] > np.mean([each[measure] for each in chance]) + 0.5
     if way == "grey":
         assert (best["mif_grey"], best["lif_grey"]) == (1, 1) and faithful.scores(-found)["mif_grey"] == 0
 

@@ -1,6 +1,7 @@
 """Models that become random from the top, stage by stage."""
 
 import copy
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -46,9 +47,8 @@ def test_the_blocks_of_transformers_are_found_too():
     below, blocks, above = layers_of(module, module.config.num_hidden_layers)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     assert all("embeddings" in names[id(parameter)] for parameter in below)
-    assert [names[id(block[0])].split("layer.")[-1].split(".")[0] for block in blocks] == [
-        str(index) for index in range(len(blocks))
-    ]
+    numbers = [re.findall(r"\.(\d+)\.", names[id(block[0])])[0] for block in blocks]
+    assert numbers == [str(index) for index in range(module.config.num_hidden_layers)]
     assert len(below) + sum(map(len, blocks)) + len(above) == len(names)
 
 
