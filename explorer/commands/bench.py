@@ -28,8 +28,8 @@ def add_parser(subparsers: Any) -> None:
                         "(default: all; without a word none, for masks alone)")  # fmt: skip
     parser.add_argument("--photos", type=int, default=100, metavar="N", help="the first so many (default: 100)")
     parser.add_argument("--skip", type=int, default=0, metavar="N", help="pass over so many photos first")
-    parser.add_argument("--sanity", type=int, default=8, metavar="N",
-                        help="photos that models with random layers see, too; 0: none (default: 8)")  # fmt: skip
+    parser.add_argument("--sanity", type=int, default=4, metavar="N",
+                        help="photos that models with random layers see, too; 0: none (default: 4)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables and the report")
     _view.add_model_options(parser)

@@ -63,17 +63,17 @@ def test_legrad_of_a_likeness(recording, model):
 
 @pytest.mark.parametrize("layer", [-1, 1])
 def test_gradcam_equals_pytorch_grad_cam(recording, model, layer):
-    library = pytest.importorskip("pytorch_grad_cam")
-    targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
+    from pytorch_grad_cam import GradCAM  # slow to import
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     def reshape(tokens):
         return tokens[:, 1:].unflatten(1, (8, 8)).permute(0, 3, 1, 2)
 
     where = blocks_of(model)[layer].norm1
-    with library.GradCAM(model.module, [where], reshape_transform=reshape) as cam:
+    with GradCAM(model.module, [where], reshape_transform=reshape) as cam:
         cam.activations_and_grads(model.pixels(recording.image).requires_grad_())
         scores = cam.activations_and_grads(model.pixels(recording.image).requires_grad_())
-        targets.ClassifierOutputTarget(3)(scores[0]).backward()
+        ClassifierOutputTarget(3)(scores[0]).backward()
         activations, gradients = (
             found[0].detach().cpu().numpy()
             for found in (cam.activations_and_grads.activations, cam.activations_and_grads.gradients)
@@ -112,10 +112,11 @@ def test_gradcam_reads_the_stream_where_a_layer_begins_without_a_norm():
 
 @pytest.mark.parametrize("baseline", ["grey", "black", "mean"])
 def test_integrated_gradients_equal_captums(recording, model, baseline):
-    captum = pytest.importorskip("captum.attr")
+    from captum.attr import IntegratedGradients  # slow to import
+
     pixels = model.pixels(recording.image)
     start = integrated_gradients.baseline_pixels(recording, pixels, baseline)
-    parts = captum.IntegratedGradients(model.module).attribute(pixels, start, target=3, n_steps=20)
+    parts = IntegratedGradients(model.module).attribute(pixels, start, target=3, n_steps=20)
     expected = parts[0].sum(0).unflatten(0, (8, 8)).unflatten(2, (8, 8)).sum((1, 3)).detach().numpy()
     got = integrated_gradients.compute(recording, 3, steps=20, baseline=baseline)
     np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())

@@ -22,7 +22,7 @@ AT_ONCE = 4  # pictures: more don't fit the processor's cache
 
 @dataclass(frozen=True)
 class Grid:
-    """One of the grids: `cells` on a patch's side, which are missing (1, else 0), and each one's weight in its equation.
+    """A grid: `cells` on a patch's side, which are missing (1, else 0), and each one's weight in its equation.
 
     On a coarse grid what is known begins nearer than a cell's length away, at the pixel beside the last missing one: a
     known neighbour counts `nearness` times.

@@ -17,7 +17,7 @@ from explorer.evaluation.bench.ways import WAYS
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
 
-SANITY_PHOTOS = 8
+SANITY_PHOTOS = 4
 Line = dict[str, Any]
 Progress = Callable[[float, float], None]  # passes done, and in all
 

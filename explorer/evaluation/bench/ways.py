@@ -15,7 +15,7 @@ from explorer.evaluation.bench.imputation import impute
 
 Without = Callable[[Gone], Float[Tensor, "image class"]]  # the logits of pictures that lack those patches
 TENTHS = tuple(step / 10 for step in range(1, 10))
-QUARTERS = (0.25, 0.5, 0.75)
+THIRDS = (1 / 3, 2 / 3)
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ WAYS: dict[str, Way] = {
     way.name: way
     for way in (
         Way("grey", "grey", "A removed patch shows the mean colour of the model's training photos.", TENTHS, _grey),
-        Way("blur", "blur", "A removed patch shows a Gaussian blur of the photo, two patches wide.", QUARTERS, _blur),
+        Way("blur", "blur", "A removed patch shows a Gaussian blur of the photo, two patches wide.", THIRDS, _blur),
         Way("dropped", "dropped", "A removed patch is taken out of the list of tokens: no attention sees it and no "
-            "mean counts it.", QUARTERS, _dropped),
+            "mean counts it.", THIRDS, _dropped),
         Way("road", "ROAD", "A removed patch is filled from its neighbours, pixel by pixel, so that its outline tells "
-            "the model nothing (noisy linear imputation, Rong et al. 2022).", QUARTERS, _imputed),
+            "the model nothing (noisy linear imputation, Rong et al. 2022).", THIRDS, _imputed),
     )
 }  # fmt: skip
 

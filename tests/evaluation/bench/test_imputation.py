@@ -64,8 +64,9 @@ def test_noise_is_seeded_and_on_what_was_removed_alone(pixels, gone):
 
 
 def test_imputation_equals_pytorch_grad_cams(pixels, gone):
-    road = pytest.importorskip("pytorch_grad_cam.metrics.road")
-    imputer = road.NoisyLinearImputer(noise=0)
+    from pytorch_grad_cam.metrics.road import NoisyLinearImputer  # slow to import
+
+    imputer = NoisyLinearImputer(noise=0)
     for missing, found in zip(gone, impute(pixels, torch.from_numpy(gone), noise=0), strict=True):
         kept = torch.from_numpy(1.0 - np.kron(missing, np.ones((8, 8))))
         np.testing.assert_allclose(found.numpy(), imputer(pixels[0], kept).numpy(), atol=0.03)
