@@ -1,11 +1,13 @@
 """Record once, then ask: q and k of every layer of one forward pass, and every map that follows from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from PIL import Image
 from torch import Tensor
 
 from explorer.attention import weights
@@ -22,6 +24,11 @@ from explorer.data.images import ImageSource, open_image
 from explorer.errors import ExplorerError, RecordingError
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
+
+if TYPE_CHECKING:
+    from explorer.attention.interventions.edits import Edit
+    from explorer.attention.interventions.effect import Effect
+    from explorer.attention.interventions.heads import HeadEffects, Progress
 
 BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
 
@@ -80,6 +87,31 @@ class Recording(RecordedPass):
         follows the last layer isn't affine.
         """
         return ledger(self, target, similar_to)
+
+    def what_if(
+        self,
+        edits: "Sequence[Edit]",
+        target: Target = None,
+        similar_to: Likened = None,
+        photos: Sequence[Image.Image] = (),
+        second: Image.Image | None = None,
+    ) -> "Effect":
+        """The model's answer with some edits (explorer.attention.interventions.edits) beside its own.
+
+        target, similar_to: as for relevance(); photos: those that edits to "mean" are over; second: where PutToken
+        takes its tokens from; both as the model takes them (Model.fit). Raises QueryError for what can't be edited.
+        """
+        from explorer.attention.interventions.effect import what_if
+
+        return what_if(self, edits, target, similar_to, photos, second)
+
+    def measure_heads(
+        self, target: Target = None, similar_to: Likened = None, progress: "Progress | None" = None
+    ) -> "HeadEffects":
+        """What every head does to a class, the difference of two or a likeness: each is switched off once."""
+        from explorer.attention.interventions.heads import measure_heads  # statistics, slow to import
+
+        return measure_heads(self, target, similar_to, progress)
 
     def mass_mask(
         self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None
