@@ -3,10 +3,9 @@
 import argparse
 import json
 import sys
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from explorer.attention.interventions.edits import FORMS, edit_text, in_words
 from explorer.attention.maps.table import EXPLAINED
@@ -89,16 +88,16 @@ def table(effect: "Effect") -> str:
         width = max(len(one.name) for one in effect.top)
         lines.append(f"{'class':<{width}}  logit before   after  change  probability before   after")
     for one in effect.top:
-        logits, shares = one.logits, one.probabilities
-        change = logits[1] - logits[0]
-        lines.append(
-            f"{one.name:<{width}}  {logits[0]:12.3f} {logits[1]:7.3f} {change:+7.3f}  {shares[0]:18.4f} {shares[1]:7.4f}"
-        )
+        before, after = one.logits
+        logits = f"{before:12.3f} {after:7.3f} {after - before:+7.3f}"
+        lines.append(f"{one.name:<{width}}  {logits}  {one.probabilities[0]:18.4f} {one.probabilities[1]:7.4f}")
     return "\n".join(lines)
 
 
 def strongest(heads: "HeadEffects") -> str:
     """The heads that change the score most, and the rank correlations."""
+    import numpy as np
+
     order = np.argsort(-np.abs(heads.effects).ravel(), kind="stable")[:STRONGEST]
     lines = ["layer head  effect   ledger  divergence (bits)"]
     for place in order:
@@ -122,5 +121,5 @@ def heads_as_dict(heads: "HeadEffects") -> dict[str, Any]:
         "effects": heads.effects.tolist(),
         "ledger": None if shares is None else shares.tolist(),
         "divergence": heads.divergence.tolist(),
-        "rank_correlation": {name: value if np.isfinite(value) else None for name, value in ranks.items()},
+        "rank_correlation": {name: value if isfinite(value) else None for name, value in ranks.items()},
     }
