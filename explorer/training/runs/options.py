@@ -60,7 +60,7 @@ def new_options(
     """The options of a new run. Paths become absolute: its process may start, or go on, in another folder."""
     path = Path(data)
     target = checkpoint or default_checkpoint(folder.path)
-    model = replace(model, source=registry.lasting(model.source))
+    model = replace(model, source=registry.lasting(model.source), prompts=())  # a run has classes of its own
     known = None if stored is None else str(stored)
     return Options(str(path.resolve() if path.exists() else data), model, str(target), onnx, tensorboard, known)
 
