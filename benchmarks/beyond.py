@@ -1,4 +1,4 @@
-"""Time and memory of relevance, evidence, comparison, features, video and sharing: python -m benchmarks.beyond
+"""Time and memory of relevance, evidence, what-if, comparison, video and sharing: python -m benchmarks.beyond
 
 ViT-S/8 with random weights at 224 pixels (785 tokens), two threads. Peak memory is what each line adds above the model
 and its recording, read from the system every 10 ms (Linux).
@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from explorer.attention.artefacts import artefact_mask
 from explorer.attention.divergence import divergence, epoch_divergence
 from explorer.attention.evidence import evidence
 from explorer.attention.features import pca_colours, similarity
+from explorer.attention.interventions.edits import DropPatches, SetHead
 from explorer.attention.localization import rank_heads
 from explorer.data.samples import sample_photo
 from explorer.data.video import pan
@@ -80,7 +80,7 @@ def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
     mask = np.zeros(recording.grid, dtype=bool)
     mask[recording.grid[0] // 4 : -recording.grid[0] // 4, recording.grid[1] // 4 : -recording.grid[1] // 4] = True
     view = View(ModelSource(model.source), PhotoInput("sample:cat"), MapChoice("attention", layer=9))
-    hidden = replace(view, hide_artefacts=True)
+    hidden = view.with_look(hide_artefacts=True)
     heatmap = recording.attention(9)
     clip = pan(photo, frames=8)
     film = record_clip(model, clip, view)
@@ -93,6 +93,8 @@ def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
         "rollout": lambda: recording.rollout(),
         "evidence, 10 steps (65 images)": lambda: evidence(recording, heatmap, steps=10),
         "rank all heads against a mask": lambda: rank_heads(recording, mask),
+        "what if: a head off, a patch dropped": lambda: recording.what_if([SetHead(9, 2), DropPatches(((3, 4),))]),
+        "what if: all heads once": lambda: recording.measure_heads(),
         "artefact tokens: which they are": lambda: artefact_mask(recording),
         "all heads without them": lambda: shown_heads(hidden, recording),
         "compare: divergence of all heads": lambda: divergence(recording, second),
@@ -101,7 +103,7 @@ def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
         "PCA colours, one image": lambda: pca_colours([recording]),
         "similarity of a patch": lambda: similarity(recording, (0, 0)),
         "video, 8 frames looked at": lambda: record_clip(model, clip, view),
-        "video, 8 frames by relevance": lambda: record_clip(model, clip, replace(view, kind="relevance")),
+        "video, 8 frames by relevance": lambda: record_clip(model, clip, view.with_map("relevance")),
         "video, 8 frames to MP4": lambda: mp4(frames, 8),
         "video, 8 frames to GIF": lambda: gif(frames, 8),
         "PNG": lambda: png(view, recording),
@@ -109,7 +111,7 @@ def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
         "figure of all heads, SVG": lambda: figure(view, recording).svg(),
         "figure of all heads, PDF": lambda: figure(view, recording).pdf(),
         "GIF through the layers": lambda: layers_gif(view, recording),
-        "relevance as NPZ": lambda: save_npz(replace(view, kind="relevance"), recording),
+        "relevance as NPZ": lambda: save_npz(view.with_map("relevance"), recording),
         "Python script": lambda: python_script(view),
         "live page": lambda: live_page(view, recording),
     }
@@ -122,6 +124,7 @@ def main() -> None:
     )
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", default="", help="lines whose name begins so")
     args = parser.parse_args()
     torch.set_num_threads(2)
     torch.manual_seed(0)
@@ -143,6 +146,8 @@ def table(model: explorer.Model, args: argparse.Namespace) -> None:
     print("| what | seconds | MB above | file |\n| --- | --- | --- | --- |")
     with torch.no_grad():
         for name, work in lines(model, args.size).items():
+            if not name.startswith(args.only):
+                continue
             seconds, megabytes, result = measure(work, args.repeats)
             print(f"| {name} | {seconds:.3f} | {megabytes:.0f} | {note(result)} |", flush=True)
 

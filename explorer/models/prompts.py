@@ -1,8 +1,8 @@
 """Text prompts as classes, for CLIP and SigLIP: a logit is the scaled likeness of the image to a text.
 
-CLIP: scale * cos(W_v cls, W_t text); SigLIP: scale * cos(pooled, text) + bias, where attention from a learned probe pools
-the tokens (Radford et al. 2021; Zhai et al. 2023). The texts are read once; what is kept of them is a matrix, so that
-maps, ledgers and edits of a prompt's logit go the way of any class.
+CLIP: scale * cos(W_v cls, W_t text); SigLIP: scale * cos(pooled, text) + bias, where attention from a learned probe
+pools the tokens (Radford et al. 2021; Zhai et al. 2023). The texts are read once; what is kept of them is a matrix, so
+that maps, ledgers and edits of a prompt's logit go the way of any class.
 """
 
 from collections.abc import Sequence

@@ -76,6 +76,7 @@ def family_of(model_type: str) -> Family:
 
 
 def library() -> Any:
+    """transformers itself."""
     import transformers  # seconds of import: only where such a model is asked for
 
     transformers.utils.logging.disable_progress_bar()
@@ -106,12 +107,11 @@ def load_transformers(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
     channels = _to_rgb(tensors, [settings, *([vision] if isinstance(vision, dict) else [])], folder.name)
     labels, gaps = _take_labels(settings, tensors, folder.name)
     config = read_settings(settings, folder.name)
-    library = library()
     architectures = [name for name in config.architectures or [] if "ForImageClassification" in name]
-    name = architectures[0] if architectures and hasattr(library, architectures[0]) else family.features
+    name = architectures[0] if architectures and hasattr(library(), architectures[0]) else family.features
     if name == family.features:
         config = getattr(config, "vision_config", config)
-    module, left_out = fill(getattr(library, name), config, tensors, folder.name)
+    module, left_out = fill(getattr(library(), name), config, tensors, folder.name)
     own: Any = module
     own.class_names = labels
     return module, (*merged, *channels, *gaps, *left_out)
@@ -160,6 +160,7 @@ def _take_labels(
 
 
 def fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple[nn.Module, tuple[str, ...]]:
+    """A module of that class with these weights, and notes on those left out; CheckpointError where they don't fit."""
     for key, tensor in tensors.items():
         check_finite(tensor, key, file)
     try:

@@ -12,6 +12,7 @@ from explorer.data.images import ImageSource
 from explorer.errors import QueryError
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import colorize
+from explorer.rendering.provenance import with_provenance
 from explorer.rendering.vector import Drawing, Picture, Text
 from explorer.rendering.view import (
     View,
@@ -118,7 +119,7 @@ def _lay_out(
         items.append(Text(tile.label, x + side / 2, y + height + label * 1.2, label, "middle"))
     bottom = top + math.ceil(len(tiles) / columns) * step
     items += _scale(view, limits, width, bottom)
-    return Drawing(width, bottom + 2 * LABEL, tuple(items), text, view.to_json())
+    return Drawing(width, bottom + 2 * LABEL, tuple(items), text, with_provenance(view, recording))
 
 
 def _tile_photo(view: View, recording: "Recording", photo: ImageSource | None, side: float) -> Image.Image:

@@ -25,6 +25,7 @@ from explorer.models.source import ModelSource
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import DIVERGING, colorize
 from explorer.rendering.overlay import blend, enlarge, normalize
+from explorer.rendering.provenance import with_provenance
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -258,9 +259,9 @@ def png(
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
 ) -> bytes:
-    """What picture() draws as a PNG file, with every setting in its text entry "explorer"."""
+    """What picture() draws as a PNG file, with every setting and where it comes from in its text entry "explorer"."""
     settings = PngInfo()
-    settings.add_itxt("explorer", view.to_json())
+    settings.add_itxt("explorer", with_provenance(view, recording))
     file = io.BytesIO()
     picture(view, recording, zoom, second, photo).save(file, "PNG", pnginfo=settings, compress_level=COMPRESSION)
     return file.getvalue()
@@ -272,13 +273,13 @@ def save_npz(view: View, recording: "Recording", second: "Recording | None" = No
     map (rows, cols) float32; heads (head, rows, cols) where the kind has them; mask (rows, cols) bool where mass is
     set; artefacts (rows, cols) bool where they are hidden, in map and heads; logits (class) where the model classifies;
     image (height, width, 3) uint8, what the model saw; model_name, prefix_tokens, precision, verified; settings:
-    View.to_json(); second as in shown_map.
+    View.to_json() with where the file comes from, see explorer.rendering.provenance; second as in shown_map.
     """
     heatmap = shown_map(view, recording, second)
     arrays: dict[str, Any] = {
         "map": heatmap,
         "image": np.array(recording.image),
-        "settings": np.array(view.to_json()),
+        "settings": np.array(with_provenance(view, recording)),
         "model_name": np.array(recording.model_name),
         "prefix_tokens": np.array(recording.prefix_tokens, dtype=np.str_),
         "precision": np.array(recording.precision),
