@@ -27,7 +27,8 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verify")
     model = explorer.load_model(save_tiny(folder / "model"))
     photo(96, 80).save(folder / "photo.png")
-    view = View(ModelSource(str(folder / "model")), PhotoInput(str(folder / "photo.png"))).with_map("attention", layer=1)
+    view = View(ModelSource(str(folder / "model")), PhotoInput(str(folder / "photo.png")))
+    view = view.with_map("attention", layer=1)
     return folder, view, explorer.record(model, folder / "photo.png", view.photo.size, view.photo.fit)
 
 
@@ -40,7 +41,8 @@ def test_digests_are_plain_sha256(made):
         expected.update(state[name].numpy().tobytes())
     assert weights_digest(recording.model.module) == expected.hexdigest()
     image = recording.image
-    assert image_digest(image) == hashlib.sha256(f"{image.width}x{image.height}\n".encode() + image.tobytes()).hexdigest()
+    plain = f"{image.width}x{image.height}\n".encode() + image.tobytes()
+    assert image_digest(image) == hashlib.sha256(plain).hexdigest()
     assert weights_digest(tiny_model(seed=1).module) != weights_digest(tiny_model(seed=2).module)
 
 
@@ -52,14 +54,15 @@ def test_every_file_names_versions_weights_and_image(made):
     assert drawing.settings == picture == arrays
     found = read_provenance(arrays)
     assert found is not None and found["explorer"] == explorer.__version__
-    assert found["libraries"]["torch"] == torch.__version__.split("+")[0] or found["libraries"]["torch"] == torch.__version__
+    assert found["libraries"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert set(found["libraries"]) == set(LIBRARIES) and found["image_sha256"] == image_digest(recording.image)
     assert b"weights_sha256" in drawing.svg() and View.from_json(arrays) == view
 
 
 def test_what_was_written_agrees(made):
     folder, view, recording = made
-    for name, data in (("a.npz", save_npz(view, recording)), ("a.png", png(view, recording, photo=folder / "photo.png"))):
+    picture = png(view, recording, photo=folder / "photo.png")
+    for name, data in (("a.npz", save_npz(view, recording)), ("a.png", picture)):
         (folder / name).write_bytes(data)
         findings = verify(folder / name)
         assert all(finding.agrees for finding in findings), findings
@@ -78,7 +81,7 @@ def test_a_changed_map_is_found_and_an_npz_needs_no_photo(made, tmp_path):
 
 
 def test_another_model_and_another_picture_are_found(made, tmp_path, capsys):
-    folder, view, recording = made
+    folder, view, _ = made
     other = explorer.load_model(save_tiny(tmp_path / "other", seed=3))
     strange = explorer.record(other, folder / "photo.png", view.photo.size, view.photo.fit)
     (folder / "c.npz").write_bytes(save_npz(view, strange))  # by other weights than its settings name
