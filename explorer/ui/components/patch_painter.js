@@ -67,9 +67,9 @@ class Painter {
   }
 
   move(event) {
-    const patch = this.under(event);
-    if (this.taking === null) this.point(patch);
-    else this.paint(patch);
+    if (this.taking === null) return this.point(this.under(event));
+    const passed = event.getCoalescedEvents?.() ?? []; // a quick stroke passes several patches between two events
+    for (const each of passed.length ? passed : [event]) this.paint(this.under(each));
   }
 
   end() {
