@@ -13,8 +13,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("--out", type=Path, required=True, help=f"a file ending in {', '.join(KINDS)}")
     parser.add_argument("--all-layers", action="store_true", help="SVG and PDF: every layer x head, not one layer")
-    parser.add_argument("--name", dest="names", action="append", default=[], metavar="9.3=NAME",
-                        help="SVG and PDF: what to call a head, by layer.head, or a class (may be repeated)")  # fmt: skip
+    parser.add_argument(
+        "--name", dest="names", action="append", default=[], metavar="9.3=NAME",
+        help="SVG and PDF: what to call a head, by layer.head, or a class (may be repeated)",
+    )  # fmt: skip
     _view.add_model_options(parser)
     _view.add_view_options(parser)
     parser.set_defaults(run=run)

@@ -56,12 +56,11 @@ def figure(
     """of "heads": the photo, every head of the view's layer and their mean; "layers": every layer x head.
 
     A map without layers and heads gives the photo and that one map; second as in shown_map; photo: what the recording
-    was made of, for sharp tiles; names: of heads and classes, as parse_names() reads them. Raises QueryError as the maps
-    do.
+    was made of, for sharp tiles; names: of heads and classes, as parse_names() reads them. QueryError as the maps do.
     """
     if of not in ("heads", "layers"):
         raise QueryError(f"A figure shows heads or layers, not {of!r}.")
-    row, recording = view.map.row, with_class_names(recording, names)
+    row, text = view.map.row, with_class_names(title(view, recording, of), recording, names)
     layer = row.needs(Layer)
     if not row.has_layers_and_heads or layer is None:
         tiles = [Tile("image", None), Tile(row.title.lower(), shown_map(view, recording, second))]
@@ -76,7 +75,7 @@ def figure(
             for tile in head_tiles(view.with_map(**{layer.name: index}), recording, names)
         ]
         columns = recording.num_heads + 1
-    return _lay_out(view, recording, tiles, columns, title(view, recording, of), photo)
+    return _lay_out(view, recording, tiles, columns, text, photo)
 
 
 def head_tiles(view: View, recording: "Recording", names: Names = NO_NAMES) -> list[Tile]:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from explorer.errors import QueryError
@@ -37,13 +36,9 @@ def head_label(names: Names, layer: int, head: int, default: str) -> str:
     return names.get(f"{layer}.{head}", default)
 
 
-def with_class_names(recording: "Recording", names: Names) -> "Recording":
-    """The recording with classes called as the person calls them; QueryError for a class that there isn't."""
-    classes = {what: name for what, name in names.items() if not _HEAD.fullmatch(what)}
-    if not classes:
-        return recording
-    count = 0 if recording.logits is None else len(recording.logits)
-    called = [recording.model.class_name(index) for index in range(count)]
-    for what, name in classes.items():
-        called[recording.class_index(what)] = name
-    return replace(recording, model=replace(recording.model, class_names=called))
+def with_class_names(title: str, recording: "Recording", names: Names) -> str:
+    """A title with classes called as the person calls them; QueryError for a class that there isn't."""
+    for what, name in names.items():
+        if not _HEAD.fullmatch(what):
+            title = title.replace(recording.model.class_name(recording.class_index(what)), name)
+    return title
