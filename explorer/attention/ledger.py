@@ -102,7 +102,8 @@ def head_gradient(
 ) -> Float[Tensor, "head query dim"]:
     """Of the last stream's gradient: what a layer's heads, softmax(q k^T) v, add to the score by the direct path."""
     out = trace.watch.attention[layer].out
-    return torch.autograd.grad(branches_of(trace, layer)[0], out, gradient, retain_graph=True)[0][0]
+    branch = branches_of(trace, layer)[0]
+    return torch.autograd.grad(branch, out, gradient, retain_graph=True, materialize_grads=True)[0][0]
 
 
 def head_shares(attended: Attended, gradient: Float[Tensor, "head query dim"]) -> Float[Tensor, "head token"]:

@@ -1,6 +1,6 @@
-"""One forward pass with gradients, and what the rules of attribution need of it: the stream, attention, the end."""
+"""One forward pass with gradients, and what the rules of attribution need of it: the stream, attention, the tail."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from explorer.attention.balanced import BalancedMode, Completeness
+from explorer.attention.balanced import BalancedMode, Completeness, tensors_in
 from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.memory import MEMORY_BUDGET, check_memory
 from explorer.attention.recorded import RecordedPass
@@ -21,6 +21,42 @@ from explorer.attention.sdpa import Arguments, arguments
 from explorer.errors import QueryError, RecordingError
 
 NORMS = {"layer_norm", "rms_norm"}
+
+
+class Tail:
+    """The functions of a pass in their order, from the last attention on: run again, they show what others give."""
+
+    def __init__(self):
+        self._steps: list[tuple[Callable, Any, Any, Any]] = []  # function, arguments, keywords, result
+
+    def add(self, func: Callable, args: Any, kwargs: Any, out: Any) -> None:
+        if any(True for _ in tensors_in(out)):
+            self._steps.append((func, args, kwargs, out))
+
+    def place(self, tensor: Tensor) -> int | None:
+        """After how many functions the tensor was there; None where none of them made it."""
+        return next((i + 1 for i, step in enumerate(self._steps) if step[3] is tensor), None)
+
+    def made(self, place: int) -> Tensor:
+        """The tensor after that many functions, as place() counts them."""
+        return self._steps[place - 1][3]
+
+    def run(self, old: Tensor, new: Tensor, *wanted: Tensor | None) -> list[Any]:
+        """What stands for the wanted tensors where `new` stands for `old`, of the same shape."""
+        stand_ins = {id(old): new}
+        for func, args, kwargs, out in self._steps[self.place(old) or 0 :]:
+            if any(id(tensor) in stand_ins for tensor in tensors_in((args, kwargs))):
+                again = func(*_replaced(args, stand_ins), **_replaced(kwargs, stand_ins))
+                stand_ins.update((id(a), b) for a, b in zip(tensors_in(out), tensors_in(again), strict=True))
+        return [stand_ins.get(id(tensor), tensor) for tensor in wanted]
+
+
+def _replaced(values: Any, stand_ins: dict[int, Tensor]) -> Any:
+    if isinstance(values, Tensor):
+        return stand_ins.get(id(values), values)
+    if type(values) in (list, tuple):
+        return type(values)(_replaced(value, stand_ins) for value in values)
+    return {k: _replaced(v, stand_ins) for k, v in values.items()} if isinstance(values, dict) else values
 
 
 class KeptStream(ResidualStream):
@@ -59,8 +95,9 @@ class Watch(TorchFunctionMode):
         self.attention: list[Attended] = []  # one a layer
         self.pooling: list[Attended] = []  # calls from other tokens, to these or to the patches alone
         self.entering: list[Tensor] = []  # "1 token width": what each layer's q, k and v are made of
-        self.calls = 0
-        self._made: list[tuple[int, str, Tensor]] = []  # number, name and result of the last attention and what follows
+        self.tail = Tail()
+        self._calls = 0
+        self._made: list[tuple[int, str, Tensor]] = []  # number, name and result of the calls in the tail
         self._latest: Tensor | None = None  # the tokens after the last norm or sum
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -75,9 +112,11 @@ class Watch(TorchFunctionMode):
             self._attend(out, arguments(*args, **kwargs))
         elif self._is_tokens(out) and (func.__name__ in NORMS or func.__name__.startswith("add")):
             self._latest = out
-        if len(self.attention) == self.depth and isinstance(out, Tensor):
-            self._made.append((self.calls, func.__name__, out))
-        self.calls += 1
+        if len(self.attention) == self.depth:
+            self.tail.add(func, args, kwargs, out)
+            if isinstance(out, Tensor):
+                self._made.append((self._calls, func.__name__, out))
+        self._calls += 1
         return out
 
     def maker_of(self, tensor: Tensor) -> tuple[int, str] | None:

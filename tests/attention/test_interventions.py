@@ -149,7 +149,8 @@ def transformers_vit() -> explorer.Model:
     torch.manual_seed(0)
     config = transformers.ViTConfig(**{**SMALL, "patch_size": 8, "num_labels": 5})
     module = transformers.ViTForImageClassification._from_config(config, attn_implementation="sdpa")
-    sharpen(module)
+    with torch.no_grad():
+        sharpen(module)
     return wrap_transformers(module, "vit")
 
 
@@ -222,7 +223,7 @@ def test_edits_equal_those_of_the_model_by_hand(both, name):
     np.testing.assert_allclose(effect.after, expected, rtol=1e-5, atol=1e-5)
     assert effect.score == pytest.approx((float(recording.logits[1]), float(expected[1])), rel=1e-5)
     changed = np.abs(effect.after - recording.logits).max()
-    assert changed == 0 if name == "nothing" else changed > 1e-4
+    assert (changed > 0) == (name != "nothing")
 
 
 @pytest.mark.slow

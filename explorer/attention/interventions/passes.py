@@ -116,9 +116,10 @@ class _Scout(TorchFunctionMode):
 @torch.no_grad()
 def find_places(recording: RecordedPass) -> Places:
     """Run the recording's image through its model once more, and note where its layers add to the residual stream."""
-    scout = _Scout(len(recording.tokens))
-    with visible_attention(recording.model.module), scout:
-        recording.model.forward(recording.model.pixels(recording.image))
+    scout, model = _Scout(len(recording.tokens)), recording.model
+    pixels = model.pixels(recording.image)
+    with visible_attention(model.module), scout:
+        model.forward(pixels)
     return scout.places()
 
 
@@ -224,7 +225,8 @@ def mean_parts(
                 f"and {cols} columns: fit all photos by crop or squash at one size."
             )
         keeper = _Keeper(places, len(recording.tokens), rows * cols, wanted)
+        pixels = model.pixels(photo)
         with visible_attention(model.module), keeper:
-            model.forward(model.pixels(photo))
+            model.forward(pixels)
         total = {part: total[part] + value if total else value for part, value in keeper.parts.items()}
     return {part: value / len(photos) for part, value in total.items()}
