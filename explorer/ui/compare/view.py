@@ -16,6 +16,7 @@ from explorer.models.descent import same_descent, trained_from
 from explorer.rendering.charts import divergence_figure
 from explorer.rendering.comparison import EQUAL, difference_map, paint_difference, second_view
 from explorer.rendering.comparison_figure import comparison_figure
+from explorer.rendering.vector import Drawing
 from explorer.rendering.view import View, picture
 from explorer.ui import cached
 from explorer.ui.address import write
@@ -203,14 +204,18 @@ def differences(view: View, pair: Pair) -> None:
 def _downloads(view: View, pair: Pair, result: Divergence) -> None:
     """Figure and numbers, made only when clicked."""
     photo, name = shown_photo().image, f"{download_name(pair.first, view)}-compared"
+
+    def drawing() -> Drawing:
+        return comparison_figure(view, pair.first, pair.second, photo)
+
     files: list[tuple[str, str, str, Callable[[], bytes | str]]] = [
         (
             "Figure (PDF)",
             "pdf",
             "application/pdf",
-            lambda: comparison_figure(view, pair.first, pair.second, photo).pdf(),
+            lambda: drawing().pdf(),
         ),
-        ("Figure (SVG)", "svg", "image/svg+xml", lambda: comparison_figure(view, pair.first, pair.second, photo).svg()),
+        ("Figure (SVG)", "svg", "image/svg+xml", lambda: drawing().svg()),
         ("Numbers (CSV)", "csv", "text/csv", lambda: "\n".join(map(",".join, result.rows())) + "\n"),
     ]
     for place, (label, ending, mime, make) in zip(st.columns(4), files, strict=False):
