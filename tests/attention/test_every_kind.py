@@ -92,7 +92,7 @@ def test_in_a_link_the_picker_and_the_evidence_tab(kind):
     app.select_slider(key="evidence_steps").set_value(5).run()
     app.button(key="evidence_run").click().run()
     assert not app.exception and not sentences(app)
-    assert app.session_state["evidence_kept"][0][1].map.kind == kind
+    assert app.session_state["evidence_kept"].asked[1].map.kind == kind
 
 
 @pytest.mark.slow
