@@ -16,13 +16,13 @@ EXAMPLE = "example: python -m explorer evidence photos/*.jpg --maps attention ro
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """evidence PHOTO… --maps attention relevance [--steps 10] [--fill mean] [--csv FILE] [--out FILE]"""
+    """evidence PHOTO… --maps attention relevance [--removals 10] [--fill mean] [--csv FILE] [--out FILE]"""
     parser = subparsers.add_parser(
         "evidence", help="does the class depend on what maps mark? curves over one photo or many", epilog=EXAMPLE
     )
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
     parser.add_argument("--maps", nargs="+", choices=tuple(MAP_KINDS), default=["attention"], help="kinds of map")
-    parser.add_argument("--steps", type=int, default=10, help="in which patches are removed (default: 10)")
+    parser.add_argument("--removals", type=int, default=10, help="steps in which patches are removed (default: 10)")
     parser.add_argument("--fill", choices=("mean", "blur"), default="mean", help="what a removed patch shows")
     parser.add_argument("--csv", type=Path, help="write every step of every curve to this file")
     parser.add_argument("--out", type=Path, help="draw the curves as SVG or PDF: mean and standard deviation")
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     def work(pair: tuple[Path, str]) -> None:
         photo, name = pair
         recording = _view.recorded(args, model, photo)
-        found[name] = evidence(recording, _maps(args, recording), args.target, args.steps, args.fill)
+        found[name] = evidence(recording, _maps(args, recording), args.target, args.removals, args.fill)
 
     names = _outputs.unique_stems(args.photos)
     code = _outputs.each(zip(args.photos, names, strict=True), work, lambda pair: pair[0].name)

@@ -103,7 +103,7 @@ def test_the_command_writes_table_csv_and_figure(tmp_path, capsys):
         photo(seed=seed).save(tmp_path / f"{seed}.png")
     photos = [str(tmp_path / f"{seed}.png") for seed in (0, 1)]
     files = [str(tmp_path / name) for name in ("curves.csv", "curves.pdf")]
-    options = ["--model", model, "--maps", "attention", "rollout", "--layer", "1", "--steps", "4"]
+    options = ["--model", model, "--maps", "attention", "rollout", "--layer", "1", "--removals", "4"]
     assert main(["evidence", *photos, *options, "--csv", files[0], "--out", files[1]]) == 0
     recordings = [explorer.record(explorer.load_model(model), path) for path in photos]
     areas = [evidence(one, one.attention(1), steps=4).curve("map", "deletion").area for one in recordings]
