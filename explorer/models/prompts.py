@@ -68,7 +68,7 @@ def with_prompts(model: Model, folder: Path, prompts: Sequence[str]) -> Model:
             f"{model.name} has no text half with a tokenizer, so it takes no text prompts: give a folder of CLIP or "
             "SigLIP that transformers saved whole."
         )
-    tensors, _ = read_model_folder(folder)
+    tensors, _ = read_model_folder(folder, folder.name)
     texts = embedded(folder, tensors, checked_prompts(prompts))
     own = {field.name: getattr(model.adapter, field.name) for field in fields(TransformersAdapter)}
     is_clip = read_config(folder)["model_type"] == "clip"

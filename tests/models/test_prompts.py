@@ -75,7 +75,7 @@ def test_logits_are_those_of_transformers(folder):
     recording = explorer.record(model, photo())
     np.testing.assert_allclose(recording.logits, transformers_logits(folder, photo(), model), rtol=1e-4, atol=1e-5)
     assert model.class_names == list(PROMPTS) and model.outputs in ("classes", "labels")
-    assert model.loaded_from == ModelSource(folder, prompts=PROMPTS)
+    assert model.source == ModelSource(folder, prompts=PROMPTS)
 
 
 def test_everything_is_asked_of_a_prompt(folder):
