@@ -108,7 +108,8 @@ class Recording(RecordedPass):
         """
         from explorer.attention.interventions.effect import what_if
 
-        return what_if(self, edits, target, similar_to, photos, second)
+        with enough_memory(f"run {self.model_name} once more", SMALLER):
+            return what_if(self, edits, target, similar_to, photos, second)
 
     def measure_heads(
         self, target: Target = None, similar_to: Likened = None, progress: "Progress | None" = None
@@ -116,7 +117,8 @@ class Recording(RecordedPass):
         """What every head does to a class, the difference of two or a likeness: each is switched off once."""
         from explorer.attention.interventions.heads import measure_heads  # statistics, slow to import
 
-        return measure_heads(self, target, similar_to, progress)
+        with enough_memory(f"run {self.model_name} without its heads", SMALLER):
+            return measure_heads(self, target, similar_to, progress)
 
     def mass_mask(
         self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None
