@@ -1,11 +1,13 @@
 """Record once, then ask: q and k of every layer of one forward pass, and every map that follows from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from PIL import Image
 from torch import Tensor
 
 from explorer.attention import weights
@@ -22,9 +24,16 @@ from explorer.attention.scores import Likened, Target
 from explorer.data.images import ImageSource, open_image
 from explorer.errors import ExplorerError, RecordingError
 from explorer.models.backbone import Model
+from explorer.models.device_memory import enough_memory
 from explorer.models.preprocess import Fit
 
+if TYPE_CHECKING:
+    from explorer.attention.interventions.edits import Edit
+    from explorer.attention.interventions.effect import Effect
+    from explorer.attention.interventions.heads import HeadEffects, Progress
+
 BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
+SMALLER = "record the image at a smaller size"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +52,11 @@ class Recording(RecordedPass):
         an unknown kind or setting, and for a value that this recording can't take.
         """
         row = map_kind(kind)
-        full = row.checked(settings, self)
-        return row.compute(self, **full, progress=progress) if row.long else row.compute(self, **full)
+        checked = row.checked(settings, self)
+        if row.long:
+            checked["progress"] = progress
+        with enough_memory(f"compute {row.title} for {self.model_name}", SMALLER):
+            return row.compute(self, **checked)
 
     def attention(self, layer: int, head: Head = "mean", query: Query | None = None) -> Float[np.ndarray, "row col"]:
         """Where one query looks in one layer: (rows, cols) float32 softmax weights on the patches, not renormalised.
@@ -82,7 +94,35 @@ class Recording(RecordedPass):
         Raises QueryError where the model's layers don't add to one residual stream, UnsupportedModelError where what
         follows the last layer isn't affine.
         """
-        return ledger(self, target, similar_to)
+        with enough_memory(f"compute the account of {self.model_name}", SMALLER):
+            return ledger(self, target, similar_to)
+
+    def what_if(
+        self,
+        edits: "Sequence[Edit]",
+        target: Target = None,
+        similar_to: Likened = None,
+        photos: Sequence[Image.Image] = (),
+        second: Image.Image | None = None,
+    ) -> "Effect":
+        """The model's answer with some edits (explorer.attention.interventions.edits) beside its own.
+
+        target, similar_to: as for relevance(); photos: those that edits to "mean" are over; second: where PutToken
+        takes its tokens from; both as the model takes them (Model.fit). Raises QueryError for what can't be edited.
+        """
+        from explorer.attention.interventions.effect import what_if
+
+        with enough_memory(f"run {self.model_name} once more", SMALLER):
+            return what_if(self, edits, target, similar_to, photos, second)
+
+    def measure_heads(
+        self, target: Target = None, similar_to: Likened = None, progress: "Progress | None" = None
+    ) -> "HeadEffects":
+        """What every head does to a class, the difference of two or a likeness: each is switched off once."""
+        from explorer.attention.interventions.heads import measure_heads  # statistics, slow to import
+
+        with enough_memory(f"run {self.model_name} without its heads", SMALLER):
+            return measure_heads(self, target, similar_to, progress)
 
     def mass_mask(
         self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None
@@ -131,8 +171,9 @@ def record(
 
 def _forward(model: Model, pixels: Tensor, recorder: AttentionRecorder) -> tuple[Tensor, Tensor | None]:
     """The model's forward pass under the recorder; what the model itself refuses becomes a RecordingError."""
+    smaller = enough_memory(f"record {model.name} on {pixels.shape[3]}x{pixels.shape[2]} pixels", SMALLER)
     try:
-        with visible_attention(model.module), recorder:
+        with smaller, visible_attention(model.module), recorder:
             return model.forward(pixels)
     except (AssertionError, RuntimeError, ValueError) as error:
         if isinstance(error, ExplorerError):

@@ -8,8 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from explorer.attention.interventions.editing import NO_VALUES, Editor, find_readout, run
+from explorer.attention.interventions.edits import DropPatches
+from explorer.attention.interventions.passes import NO_PLACES
 from explorer.attention.recording import Recording
-from explorer.attention.removal import Gone, dropping, filled_image, logits_of, replaced
+from explorer.attention.removal import Gone, filled_image, logits_of, replaced
 from explorer.attention.scores import score_of
 from explorer.evaluation.bench.imputation import impute
 
@@ -41,25 +44,26 @@ def _blur(recording: Recording, target: int, seed: int) -> Without:
 
 
 def _dropped(recording: Recording, target: int, seed: int) -> Without:
-    without = dropping(recording, score_of(recording, target))
+    readout = find_readout(recording, score_of(recording, target))
 
-    def run(gone: Gone) -> Tensor:
-        _, logits = without.forward(gone.reshape(len(gone), -1))
+    def without(gone: Gone) -> Tensor:
+        edits = [[DropPatches(tuple((int(row), int(col)) for row, col in np.argwhere(each)))] for each in gone]
+        _, logits = run(Editor(recording, NO_PLACES, edits, NO_VALUES, readout))
         assert logits is not None
         return logits
 
-    return run
+    return without
 
 
 def _imputed(recording: Recording, target: int, seed: int) -> Without:
     pixels = recording.model.pixels(recording.image)
     generator = torch.Generator().manual_seed(seed)
 
-    def run(gone: Gone) -> Tensor:
+    def without(gone: Gone) -> Tensor:
         removed = torch.from_numpy(gone).to(pixels.device)
         return logits_of(recording.model, impute(pixels, removed, generator))
 
-    return run
+    return without
 
 
 WAYS: dict[str, Way] = {
