@@ -31,8 +31,7 @@ from explorer.ui.address import keep_in_address, write
 from explorer.ui.components.patch_painter import patch_painter
 from explorer.ui.map_picker import pick_class
 from explorer.ui.messages import check_link, sentence_of, show_errors
-from explorer.ui.photo_picker import pick_second_photo
-from explorer.ui.photos import my_photos, samples
+from explorer.ui.photos import my_photos, pick_second_photo, samples
 from explorer.ui.view_settings import default_layer
 from explorer.ui.widgets import PLAIN, progress_bar
 
