@@ -273,7 +273,7 @@ def png(
 ) -> bytes:
     """What picture() draws as a PNG file, with every setting and where it comes from in its text entry "explorer"."""
     settings = PngInfo()
-    settings.add_itxt("explorer", with_provenance(view, recording))
+    settings.add_itxt("explorer", with_provenance(view.to_json(), recording))
     file = io.BytesIO()
     picture(view, recording, zoom, second, photo).save(file, "PNG", pnginfo=settings, compress_level=COMPRESSION)
     return file.getvalue()
@@ -291,7 +291,7 @@ def save_npz(view: View, recording: "Recording", second: "Recording | None" = No
     arrays: dict[str, Any] = {
         "map": heatmap,
         "image": np.array(recording.image),
-        "settings": np.array(with_provenance(view, recording)),
+        "settings": np.array(with_provenance(view.to_json(), recording)),
         "model_name": np.array(recording.model_name),
         "prefix_tokens": np.array(recording.prefix_tokens, dtype=np.str_),
         "precision": np.array(recording.precision),

@@ -125,7 +125,7 @@ def _show(rec: Recording, view: View, kept: Kept, is_old: bool) -> None:
     name = f"{download_name(rec, view)}-evidence"
 
     def drawing():
-        return evidence_drawing(bands, kept.words, with_provenance(view, rec))
+        return evidence_drawing(bands, kept.words, with_provenance(view.to_json(), rec))
 
     for place, label, ending, mime, make in zip(
         st.columns(4), ("Curves (PDF)", "Curves (SVG)", "Numbers (CSV)"), ("pdf", "svg", "csv"),
