@@ -23,7 +23,7 @@ def pick_side(trained: dict[str, str]) -> str:
     if side == "epochs" and not trained:
         st.info(
             "No training kept its epochs yet. On the Fine-tune page, in the step Plan, open **More settings**, set "
-            "**Keep one epoch in** to 1, and train."
+            "**Keep every so many epochs** to 1, and train."
         )
         st.stop()
     return str(side)

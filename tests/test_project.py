@@ -24,7 +24,7 @@ RUN = "pip install -r requirements.txt && streamlit run explorer/Home.py"
 TEST = "pip install -r requirements-dev.txt && pytest"
 CORE = [
     "attention", "commands", "data", "evaluation", "models", "rendering", "training", "web", "cli", "errors", "malloc",
-    "paths", "words",
+    "paths", "version", "words",
 ]  # fmt: skip
 
 

@@ -97,6 +97,8 @@ class Watch(TorchFunctionMode):
         self.pooling: list[Attended] = []  # calls from other tokens, to these or to the patches alone
         self.entering: list[Tensor] = []  # "1 token width": what each layer's q, k and v are made of
         self.tail = Tail()
+        self._calls = 0
+        self._made: list[tuple[int, str, Tensor]] = []  # number, name and result of the calls in the tail
         self._latest: Tensor | None = None  # the tokens after the last norm or sum
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -113,7 +115,14 @@ class Watch(TorchFunctionMode):
             self._latest = out
         if len(self.attention) == self.depth:
             self.tail.add(func, args, kwargs, out)
+            if isinstance(out, Tensor):
+                self._made.append((self._calls, func.__name__, out))
+        self._calls += 1
         return out
+
+    def maker_of(self, tensor: Tensor) -> tuple[int, str] | None:
+        """Which of the pass's calls, counted from 0, made the tensor, and its name; None before the last attention."""
+        return next(((number, name) for number, name, made in self._made if made is tensor), None)
 
     def _is_tokens(self, out: Any) -> bool:
         return isinstance(out, Tensor) and out.ndim == 3 and out.shape[:2] == (1, self.tokens)

@@ -118,7 +118,7 @@ def open_archive(
         try:
             archive = zipfile.ZipFile(file)
         except (*_DAMAGE, UnicodeDecodeError) as error:
-            message = f"'{title}' is no zip file, or is cut short ({error}); make the zip again and send it whole."
+            message = f"'{title}' isn't a zip file, or is cut short ({error}); make the zip again and send it whole."
             raise DataError(message) from error
         with archive:
             yield SafeZip(archive, size, limits or Limits(), title)

@@ -16,6 +16,7 @@ from explorer.data.report import DatasetReport, Item
 from explorer.errors import DataError, DiskError
 
 ENDING = ".data"  # of the folders of data sets
+CHANGES = ".changes"  # of the files of what a person changed of them
 REPORT, IMAGES, THUMBNAILS = "report.json", "images", "thumbnails"
 DIGEST = 16  # hex digits of a file's or a listing's sha256 that name it
 _UPLOAD = re.compile(rf"[0-9a-f]{{{DIGEST}}}(?=-)")
@@ -45,6 +46,17 @@ def _files(path: Path) -> Iterator[Path]:
     for folder, below, files in os.walk(path.resolve()):
         below.sort()
         yield from (Path(folder) / name for name in sorted(files))
+
+
+def changes_file(path: Path, store: Path) -> Path:
+    """Where in `store` changes of the data set at `path` are kept: by the content of what lies there, else by the path.
+
+    They know each photo by its content, so they still fit a folder that has grown since.
+    """
+    path = path.resolve()
+    if path.parent == store:
+        return stored_folder(path, store).with_suffix(CHANGES)
+    return store / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:DIGEST]}{CHANGES}"
 
 
 def read_once(

@@ -141,15 +141,12 @@ def _members(index: np.ndarray, classes: int) -> csr_array:
     return csr_array((np.ones(len(index)), (np.arange(len(index)), index)), shape=(len(index), classes))
 
 
-def knn_accuracy(
-    train: Float[np.ndarray, "train width"],
-    train_labels: Int[np.ndarray, " train"],
-    val: Float[np.ndarray, "val width"],
-    val_labels: Int[np.ndarray, " val"],
-) -> float:
-    """Accuracy of the nearest neighbours by cosine on frozen features: what the model knows untrained."""
+def neighbours_vote(
+    train: Float[np.ndarray, "image width"], labels: Int[np.ndarray, " image"], val: Float[np.ndarray, "other width"]
+) -> Int[np.ndarray, " other"]:
+    """Classes by the nearest neighbours, by cosine of frozen features: what a model knows before any training."""
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(train)), metric="cosine", weights="distance")
-    return float(neighbours.fit(train, train_labels).score(val, val_labels))
+    return neighbours.fit(train, labels).predict(val)
 
 
 def predictions(
@@ -159,7 +156,10 @@ def predictions(
     class_names: Sequence[str],
     outputs: Outputs = "classes",
 ) -> list[dict[str, Any]]:
-    """One row per image, the worst mistakes (highest loss) first: image, name, actual, predicted, probability, loss."""
+    """One row per image, the worst mistakes (highest loss) first.
+
+    Each has image, name, sha, actual, predicted, probability (of that) and loss.
+    """
     probability = np.exp(log_probabilities(logits, outputs))
     loss, predicted = losses(logits, labels, outputs), logits.argmax(1)
     worst_first = [int(i) for i in np.argsort(-loss, kind="stable")]
@@ -167,6 +167,7 @@ def predictions(
         {
             "image": items[i].path,
             "name": items[i].name,
+            "sha": items[i].sha,
             "actual": class_names[int(labels[i])],
             "predicted": class_names[int(predicted[i])],
             "probability": float(probability[i, predicted[i]]),

@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from explorer.evaluation.metrics import knn_accuracy, report
+from explorer.evaluation.metrics import neighbours_vote, report
 from explorer.models.backbone import Model
 from explorer.training.batches import AugmentedInputs, CachedInputs, in_order
 from explorer.training.cache import decode
@@ -55,11 +55,10 @@ def frozen_features(
 
 def measure_baseline(
     logits: Float[np.ndarray, "image class"], examples: Examples, features: Features
-) -> tuple[dict[str, Any], float]:
-    """(metrics of the untrained head on the validation images, accuracy of neighbours on frozen features)."""
-    labels = examples.val_labels
-    metrics = {**report(logits, labels, examples.report.class_names), "best_epoch": 0}
-    return metrics, knn_accuracy(features.train, features.train_labels, features.val, labels)
+) -> tuple[dict[str, Any], Int[np.ndarray, " image"]]:
+    """(metrics of the untrained head on the validation images, their classes by neighbours on frozen features)."""
+    metrics = {**report(logits, examples.val_labels, examples.report.class_names), "best_epoch": 0}
+    return metrics, neighbours_vote(features.train, features.train_labels, features.val)
 
 
 @torch.no_grad()

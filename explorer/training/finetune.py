@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
+from explorer.data.changes import NO_CHANGES, Changes, read_changes
 from explorer.data.report import DatasetReport
 from explorer.errors import ExplorerError, PlanError, TrainingError
 from explorer.models.backbone import Model
@@ -70,6 +71,7 @@ def finetune(
     arch: str | None = None,
     num_heads: int | None = None,
     grid: str | None = None,
+    changes: Changes | str | Path | None = None,
     progress: Progress | bool = True,
 ) -> Result:
     """Fine-tune a Vision Transformer on a zip or folder of class folders, or on what read_dataset found in one.
@@ -78,8 +80,10 @@ def finetune(
     or with resume=True one that was stopped, interrupted or failed. checkpoint: the folder to make; by default
     checkpoints/<name> beside the folder "runs" that holds run_dir, else run_dir/checkpoint. Result.checkpoint is its
     path, and explorer.load_model(result.checkpoint) opens it. stop_after: stop, as if asked to, after so many epochs.
-    progress: True shows a bar on stderr, or lines where that is no terminal; False nothing; a function is called with
-    the State as it changes. Waits while another job runs on this machine.
+    changes: photos to leave out or to give another class, or the file that keeps them (see explorer.data.changes); the
+    run keeps a copy, and the data stay as they are. progress: True shows a bar on stderr, or lines where that is no
+    terminal; False nothing; a function is called with the State as it changes. Waits while another job runs on this
+    machine.
     Raises DataError, ModelError or PlanError for bad input, which leave no run behind; TrainingError for a full disk or
     lost memory.
     """
@@ -88,6 +92,8 @@ def finetune(
     given = path if isinstance(path, DatasetReport) else None
     launched = None
     if resume:
+        if changes:
+            raise TrainingError("A run that goes on keeps the changes of its data that it was started with.")
         if main:
             launched = _reopen(folder)
         options, plan = read_config(folder)
@@ -97,7 +103,8 @@ def finetune(
         data = path.source if isinstance(path, DatasetReport) else path
         options = new_options(folder, data, model, checkpoint=checkpoint, onnx=onnx, tensorboard=tensorboard)
         if main:
-            create_run(folder, options, plan)
+            wanted = read_changes(Path(changes)) if isinstance(changes, (str, Path)) else changes
+            create_run(folder, options, plan, wanted or NO_CHANGES)
     with recorded_failures(folder, main, new=not resume), ExitStack() as stack:
         show = stack.enter_context(progress_display(folder.name, progress)) if main else None
         if main:

@@ -19,7 +19,7 @@ from explorer.data.builtin import BUILTIN
 from explorer.data.datasets import check_evaluable, check_trainable
 from explorer.data.images import open_image
 from explorer.data.report import DatasetReport, DuplicateGroup, Item, Split
-from explorer.data.store import REPORT, read_once, stored_folder, stored_thumbnail
+from explorer.data.store import CHANGES, REPORT, read_once, stored_folder, stored_thumbnail
 from explorer.errors import DataError, DiskError, ImageError
 from explorer.training.runs.jobs import list_runs
 from explorer.ui.messages import plain
@@ -28,6 +28,7 @@ from explorer.ui.widgets import facts
 
 # Of the names that keep_data and write_builtin give; nothing else, and no path, is ever taken from an address.
 DATA_SET = re.compile(rf"[0-9a-f]{{16}}-(?P<zip>[\w.-]+\.zip)|(?P<builtin>({'|'.join(BUILTIN)})-\d+)")
+UPLOADS = ".uploads"  # folder among the runs
 KEPT_REPORTS = 8
 LARGEST = 2000  # MB of one upload
 LIMIT = 8 * 2**30  # bytes of uploads on disk, of all sessions
@@ -47,7 +48,7 @@ SIDES: dict[Split, str] = {"train": "Train", "val": "Validation"}
 
 def uploads_folder() -> Path:
     """Where uploads, and the images read out of them, lie."""
-    folder = paths.runs() / ".uploads"
+    folder = paths.runs() / UPLOADS
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -84,6 +85,7 @@ def keep_data(file: IO[bytes], suffix: str) -> Path:
     """The upload on disk, named by its content; the oldest that no run under way still reads make room for it."""
     runs = [run.options for run in list_runs(paths.runs()) if run.options and run.state.active]
     in_use = {Path(name).name for options in runs for name in (options.data, options.stored) if name}
+    in_use |= {path.name for path in uploads_folder().glob(f"*{CHANGES}")}  # a person's own work, and small
     return keep_upload(file, uploads_folder(), suffix, LIMIT, in_use)
 
 
@@ -168,7 +170,7 @@ def _numbers(report: DatasetReport) -> dict[str, str]:
     return {
         "Images": f"{len(report.items):,}",
         "Classes": f"{len(report.class_names):,}",
-        "Left out": f"{len(report.rejected):,}",
+        "Unreadable": f"{len(report.rejected):,}",
         "Exact copies": _groups(copies["exact"]),
         "Near copies": _groups(copies["near"]),
     }
@@ -192,7 +194,14 @@ def _classes(report: DatasetReport) -> None:
         "Images": st.column_config.ProgressColumn(min_value=0, max_value=most, format="%d", width="medium"),
         **{f"sample {place}": st.column_config.ImageColumn("" if place else "Samples") for place in range(SAMPLES)},
     }
-    st.dataframe(_class_rows(report), hide_index=True, row_height=72, column_config=columns, alt="Images of each class")
+    st.dataframe(
+        _class_rows(report),
+        hide_index=True,
+        row_height=72,
+        column_config=columns,
+        placeholder="",
+        alt="Images of each class",
+    )
 
 
 def _class_rows(report: DatasetReport) -> list[dict[str, Any]]:
@@ -208,9 +217,15 @@ def _class_rows(report: DatasetReport) -> list[dict[str, Any]]:
     return rows
 
 
-@st.cache_data(show_spinner=False, max_entries=3000)
 def thumbnail(path: str, side: int = 144) -> str | None:
     """The middle of the image as a small JPEG in a data URL; None where its file is gone."""
+    jpeg = small_jpeg(path, side)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" if jpeg else None
+
+
+@st.cache_data(show_spinner=False, max_entries=3000)
+def small_jpeg(path: str, side: int = 144) -> bytes | None:
+    """The middle of the image as a small JPEG; None where its file is gone."""
     try:
         picture = open_image(stored_thumbnail(Path(path)) or path)
     except ImageError:
@@ -218,7 +233,7 @@ def thumbnail(path: str, side: int = 144) -> str | None:
     picture = ImageOps.fit(picture, (side, side))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return file.getvalue()
 
 
 def _left_out(report: DatasetReport) -> None:
@@ -233,12 +248,12 @@ def show_passed_over(report: DatasetReport) -> None:
         f"{count:,} {ONE.get(what, what) if count == 1 else what}" for what, count in report.passed_over.items()
     )
     if passed_over:
-        st.caption(f"Passed over: {passed_over}.")
+        st.caption(f"Other files: {passed_over}.")
 
 
 def show_left_out(files: Sequence[tuple[str, str]], expanded: bool = False) -> None:
     """Each file that could not be used, and why."""
-    with st.expander(f"Left out: {_in_words(len(files), 'file')}", expanded=expanded):
+    with st.expander(f"Unreadable photos: {len(files):,}", expanded=expanded):
         lines = [f"- {left_out_line(name, reason)}" for name, reason in files[:LISTED]]
         if len(files) > LISTED:
             lines.append(f"- and {len(files) - LISTED:,} more")
@@ -256,7 +271,9 @@ def left_out_line(name: str, reason: str) -> str:
 def _copies(report: DatasetReport) -> None:
     if not report.duplicates:
         return
-    with st.expander(copies_line(report)):
+    # Open where it matters: a copy in another class is wrong in one of them, one across the split is seen twice.
+    serious = any(group.across_classes or group.across_splits for group in report.duplicates)
+    with st.expander(copies_line(report), expanded=serious):
         if not report.has_split:
             st.caption("Copies always fall on the same side of the split.")
         for group in sorted(report.duplicates, key=_worst_first)[:GROUPS]:

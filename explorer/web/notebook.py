@@ -29,7 +29,7 @@ def recording_html(recording: "Recording") -> str:
     from explorer.rendering.view import PhotoInput, View
     from explorer.web.live_page import live_page
 
-    view = View(recording.model.loaded_from, PhotoInput("photo"))
+    view = View(recording.model.source, PhotoInput("photo"))
     return frame(live_page(view, recording), 760, f"Attention of {recording.model_name}, live")
 
 

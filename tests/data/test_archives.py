@@ -150,7 +150,7 @@ def test_directory_of_absurd_size_is_not_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "data,words", [(b"", "is empty"), (b"just text", "is no zip file"), (b"PK\x03\x04", "is no zip")]
+    "data,words", [(b"", "is empty"), (b"just text", "isn't a zip file"), (b"PK\x03\x04", "isn't a zip")]
 )
 def test_files_that_are_no_zip(tmp_path, data, words):
     (tmp_path / "x.zip").write_bytes(data)

@@ -192,7 +192,7 @@ def test_missing_unreadable_and_unwritable_places(tmp_path):
     with pytest.raises(DataError, match=r"no zip or folder at .*nowhere\.zip"):
         read_dataset(tmp_path / "nowhere.zip")
     (tmp_path / "text.zip").write_text("hello")
-    with pytest.raises(DataError, match="is no zip file"):
+    with pytest.raises(DataError, match="isn't a zip file"):
         read_dataset(tmp_path / "text.zip")
     path = write_zip(tmp_path / "data.zip", pictures({"cats": 2, "dogs": 2}))
     (tmp_path / "file").write_text("in the way")

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from explorer import paths
+from explorer.data.changes import NO_CHANGES, Changes
 from explorer.errors import TrainingError
 from explorer.models import registry
 from explorer.models.source import ModelSource
@@ -75,6 +76,14 @@ class Options:
     stored: str | None = None
 
 
+@dataclass(frozen=True)
+class About:
+    """What a person calls a run, and noted about it; its folder and its checkpoint keep their name."""
+
+    title: str = ""
+    note: str = ""
+
+
 class RunFolder:
     """The files of one run; every write of JSON is atomic, so a reader never sees half a file."""
 
@@ -84,6 +93,8 @@ class RunFolder:
 
     config = property(lambda self: self.path / "config.json")
     dataset = property(lambda self: self.path / "dataset.json")
+    changes = property(lambda self: self.path / "changes.json")
+    about = property(lambda self: self.path / "about.json")
     events = property(lambda self: self.path / "events.jsonl")
     state = property(lambda self: self.path / "state.json")
     metrics = property(lambda self: self.path / "metrics.json")
@@ -105,6 +116,16 @@ class RunFolder:
             return False
         state = self.read_state()
         return state.status in ("failed", "interrupted") and state.phase in CHECKS
+
+    def read_about(self) -> About:
+        """What about.json holds; nothing where it is absent or damaged."""
+        if not self.about.is_file():
+            return About()
+        try:
+            found = read_json(self.about)
+        except TrainingError:
+            return About()
+        return About(found["title"], found["note"]) if fits(found, {"title": str, "note": str}) else About()
 
     def write_state(self, state: State) -> State:
         """Write state.json, stamped with this process and the time; returns what was written."""
@@ -185,13 +206,14 @@ def new_options(
     path = Path(data)
     target = checkpoint or default_checkpoint(folder.path)
     known = None if stored is None else str(stored)
-    return Options(
-        str(path.resolve() if path.exists() else data), registry.lasting(model), str(target), onnx, tensorboard, known
-    )
+    source = replace(registry.lasting(model), prompts=())  # a run has classes of its own
+    return Options(str(path.resolve() if path.exists() else data), source, str(target), onnx, tensorboard, known)
 
 
-def create_run(folder: RunFolder, options: Options, plan: Plan) -> None:
-    """Make the folder of a new run with its state and config.json; a run that was refused gives up its name.
+def create_run(folder: RunFolder, options: Options, plan: Plan, changes: Changes = NO_CHANGES) -> None:
+    """Make the folder of a new run with its state, config.json and what to change of the data, if anything.
+
+    A run that was refused gives up its name.
 
     The state comes first, so that a folder without one is never a run whose process was killed just then. Raises
     TrainingError for a name that a run or checkpoint has, and for a folder that holds other files.
@@ -208,6 +230,8 @@ def create_run(folder: RunFolder, options: Options, plan: Plan) -> None:
         raise TrainingError(f"There is already a checkpoint named {target.name!r}; choose another name or delete it.")
     folder.path.mkdir(parents=True, exist_ok=there)
     folder.write_state(State("starting", epochs=plan.epochs))
+    if changes.entries:
+        write_json(folder.changes, changes.to_dict())
     write_config(folder, options, plan)
 
 

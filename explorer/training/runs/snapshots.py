@@ -4,7 +4,7 @@ import os
 import pickle
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ class Saved:
     best_loss: float = float("inf")
     baseline: Mapping[str, Any] = field(default_factory=dict)
     knn_accuracy: float = 0.0
+    neighbours: Sequence[int] = ()  # class of each validation image by its nearest neighbours; none in older runs
 
     def after(self, epoch: int, val_loss: float) -> "Saved":
         """The same after one more epoch; a lower validation loss makes it the best."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.class_folders import SUFFIXES
 from explorer.data.report import DatasetReport
+from explorer.data.samples import SAMPLES, sample_file
 from explorer.errors import CheckpointError, DataError
 from explorer.evaluation.class_match import match_classes
 from explorer.evaluation.predict import Evaluation, class_names_of, evaluate, predict, write_predictions
@@ -33,7 +35,8 @@ _GIVEN = "evaluate_given"
 _REFUSED = "evaluate_refused"  # why the newest uploads, or those of the address, can't be used
 _UPLOADS = "evaluate_uploads"  # number of the uploader's newest generation: a new key empties it
 IMAGES = "images"  # names what is evaluated in the address, so that a reload finds it again
-UPLOAD, BEFORE = "Upload", "Zip used before"
+_SHOTS = "evaluate_shots"  # photos taken so far
+UPLOAD, CAMERA, BEFORE = "Upload", "Camera", "Zip used before"
 LIST = ".given"  # ends the files that tell which uploads belong together, and what people call them
 NAME = re.compile(r"[0-9a-f]{16}")  # nothing else, and no path, is ever taken from an address
 GONE = "The images of this address are no longer on the server: drop them here again."
@@ -66,16 +69,19 @@ def choose_images() -> Given | None:
     """The chooser; what was chosen last, kept on disk and named by the address."""
     _restore()
     before = zips_before()
-    kind: str | None = UPLOAD
-    if before:
-        kind = st.segmented_control(
-            "Images from", [UPLOAD, BEFORE], default=UPLOAD, key="evaluate_source", required=True,
-            persist_state="session",
-        )  # fmt: skip
+    kind = st.segmented_control(
+        "Images from", [UPLOAD, CAMERA, *([BEFORE] if before else [])], default=UPLOAD, key="evaluate_source",
+        required=True, persist_state="session",
+    )  # fmt: skip
     if kind == BEFORE:
         _used_before(before)
+    elif kind == CAMERA:
+        _camera()
     else:
         _upload()
+        if _GIVEN not in st.session_state and st.button("Try it on the sample photos", key="evaluate_samples"):
+            _use(sample_images)
+            st.rerun()
     with show_errors():
         if _REFUSED in st.session_state:
             raise DataError(st.session_state[_REFUSED])
@@ -106,6 +112,22 @@ def _upload() -> None:
         _use(lambda: keep(files))
         let_go(files)
         st.rerun()
+
+
+def _camera() -> None:
+    shots = st.session_state.setdefault(_SHOTS, 0)
+    taken = st.camera_input("Take a photo", key=f"evaluate_camera_{shots}", resolution="720p", width=480)
+    if taken:
+        st.session_state[_SHOTS] = shots + 1  # another key leaves the camera ready for the next
+        _use(lambda: Given(images=((f"camera-{shots + 1}.jpg", keep_data(taken, ".jpg")),)))
+        let_go([taken])
+        st.rerun()
+
+
+def sample_images() -> Given:
+    """The photos that come along."""
+    files = [sample_file(name) for name in SAMPLES]
+    return Given(images=tuple((name, keep_data(BytesIO(content), _suffix(name))) for name, content in files))
 
 
 def _used_before(titles: dict[str, str]) -> None:

@@ -25,7 +25,7 @@ STARTING = "Starting the training process, which loads PyTorch first"
 PHASES = {
     "reading": "Reading the images",
     "loading": "Loading the model",
-    "caching": "Running the frozen blocks, once per image",
+    "caching": "Preparing photos: the part that isn't trained runs once",
     "baseline": "Measuring the untrained classifier",
     "training": "Training",
     "saving": "Saving",
