@@ -25,9 +25,11 @@ async function asset(name, size, progress) {
   if (inside) return unpacked(bytesOf(inside.textContent));
   const answer = await fetch(name);
   if (!answer.ok || !answer.body) throw new Error(`${name} is missing beside this page`);
-  const [chunks, reader] = [[], answer.body.getReader()];
+  /** @type {BlobPart[]} */
+  const chunks = [];
+  const reader = answer.body.getReader();
   let come = 0;
-  for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
+  for (let { value } = await reader.read(); value; { value } = await reader.read()) {
     chunks.push(value);
     progress((come += value.length) / size);
   }
