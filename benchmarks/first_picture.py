@@ -14,7 +14,7 @@ def make() -> bytes:
     model, photo = load_model("bundled", device="cpu"), SAMPLE + next(iter(SAMPLES))
     recording = record(model, photo_of(photo), model.input_size, model.own_fit)
     layer = default_layer(model)
-    view = View(model.loaded_from, PhotoInput(photo, model.input_size, model.own_fit)).with_map(layer=layer)
+    view = View(model.source, PhotoInput(photo, model.input_size, model.own_fit)).with_map(layer=layer)
     return pack(canvas_payload(recording, view), model.facts, photo, recording.grid, layer)
 
 

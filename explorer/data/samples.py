@@ -33,9 +33,15 @@ SAMPLES: dict[str, str] = {name: sample.title for name, sample in _TABLE.items()
 
 def sample_photo(name: str) -> Image.Image:
     """The sample photo of that name (a key of SAMPLES) as PIL RGB; ImageError names the choices for any other."""
+    return open_image(sample_file(name)[1])
+
+
+def sample_file(name: str) -> tuple[str, bytes]:
+    """(file name, content) of a sample photo; ImageError as for sample_photo."""
     if name not in _TABLE:
         raise ImageError(f"There is no sample photo '{name}'; choose one of {', '.join(_TABLE)}.")
-    return open_image(_file(_TABLE[name]).read_bytes())
+    file = _file(_TABLE[name])
+    return file.name, file.read_bytes()
 
 
 def _file(sample: _Sample) -> Path:
