@@ -12,10 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from explorer.ui.navigation import FOLDER, entries, path
+from explorer.ui.navigation import entries, path
 
 HEAVY = ("torch", "timm", "transformers", "sklearn", "scipy", "pandas", "av")  # Plotly comes with Streamlit
-HOME = FOLDER.parent / "explorer" / "Home.py"
+ROOT = Path(__file__).resolve().parents[1]
+HOME = ROOT / "explorer" / "Home.py"
 MEASURE = """
 import importlib, json, sys, time
 begin = time.perf_counter()
@@ -36,14 +37,14 @@ def imports_of(*files: Path) -> list[str]:
 
 
 def _is_module(node: ast.ImportFrom, alias: ast.alias) -> bool:
-    place = FOLDER.parent.joinpath(*str(node.module).split("."), alias.name)
+    place = ROOT.joinpath(*str(node.module).split("."), alias.name)
     return place.is_dir() or place.with_suffix(".py").is_file()
 
 
 def measure(names: list[str]) -> tuple[float, list[str]]:
     """Seconds that a fresh interpreter takes to import them, and which of HEAVY it holds then."""
     code = MEASURE.format(names=names, heavy=HEAVY)
-    done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     seconds, heavy = json.loads(done.stdout.splitlines()[-1])
     return seconds, heavy
 

@@ -43,7 +43,7 @@ WRONG = {
     "what-if gone.png --drop 1,1": "gone.png",
     "verify gone.npz": "gone.npz",
     "verify photo.png": "no NPZ or PNG",
-    "site gone": "no model that the explorer knows",
+    "site --model gone --out x": "no model that the explorer knows",
     "video gone.mp4 --out x.mp4": "gone.mp4",
     "score gone masks": "not both there",
     "score photo.png broken.png --model gone": "no model that the explorer knows",
