@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from explorer.data.datasets import read_images
     from explorer.evaluation.predict import evaluate, find_source, write_predictions
     from explorer.models.loading import load_model
+    from explorer.training.seen import read_seen
 
     if args.csv:
         _outputs.writable(args.csv, inputs=[args.data])
@@ -37,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
         made = evaluate(model, data)
     side = "validation side of the data" if len(made.rows) < len(data.items) else "all images"
     print(f"{model.name} on {len(made.rows)} images ({side}), {len(data.rejected)} files left out")
-    for note in (*data.notes, *made.notes):
+    hashes = {item.name: item.sha for item in data.items}
+    known = read_seen(model.source).warning([hashes[row["name"]] for row in made.rows])
+    for note in (*data.notes, *made.notes, *([known] if known else [])):
         print(note)
     if made.metrics is None:
         show_predictions(made.rows)

@@ -19,6 +19,7 @@ from explorer.attention.recording import Recording
 from explorer.errors import ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
+from explorer.models.formats.trial import tried_first
 from explorer.models.preprocess import Fit
 from explorer.models.source import ModelSource
 from explorer.ui.photos import Photo
@@ -134,7 +135,8 @@ class _Job:
     def run(self) -> None:
         """Load it: what the thread does."""
         try:
-            model = explorer.load_model(self.source, progress=self.progress)
+            with tried_first():
+                model = explorer.load_model(self.source, progress=self.progress)
             malloc.give_back()
         except BaseException as error:  # reaches the person who asked for the model
             self.finish(None, error)

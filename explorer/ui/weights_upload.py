@@ -12,6 +12,7 @@ import explorer
 from explorer import paths
 from explorer.errors import ExplorerError
 from explorer.models.formats.config import WEIGHT_SUFFIXES
+from explorer.models.formats.trial import tried_first
 from explorer.models.source import ModelSource
 from explorer.training.runs.jobs import list_runs
 from explorer.ui.address import number, take, write
@@ -86,7 +87,8 @@ def _add(file: UploadedFile, settings: ModelSource) -> ModelSource:
     with TemporaryDirectory(dir=folder, prefix=".upload-") as private:
         path = Path(private) / safe_name(file.name)
         keep_upload(file, path.parent, "", LIMIT).rename(path)
-        explorer.load_model(replace(settings, source=str(path)), device="cpu")
+        with tried_first():
+            explorer.load_model(replace(settings, source=str(path)), device="cpu")
         name = _free_name(path)
         path.rename(folder / name)
     _drop_oldest(folder, name)

@@ -95,6 +95,15 @@ def test_the_script_finds_a_checkpoint_of_a_folder_that_only_the_app_was_told_of
     assert f"explorer.load_model({str(tmp_path / 'models' / 'mine')!r})" in text
 
 
+def test_for_another_machine_no_folder_of_this_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path / "models"))
+    save_tiny(tmp_path / "models" / "mine")
+    text = python_script(view_of("checkpoints/mine", "photo.png"), elsewhere=True)
+    assert str(REPOSITORY) not in text and str(tmp_path) not in text and "sys.path" not in text
+    assert "load_model(view.source.source)" in text and "here / view.photo.image" in text
+    compile(text, "view.py", "exec")
+
+
 def test_the_script_names_only_what_differs():
     text = python_script(VIEW)
     assert "explorer.MapChoice('attention', layer=1, head=2, query=(1, 3))" in text and "opacity" not in text
