@@ -100,7 +100,8 @@ class Model:
             return self._own_geometry(self.geometry, size)
         fit = "crop" if fit == "own" else fit
         if fit != "keep" and self.input_shape != (size, size) and size == self.input_size:
-            check_patches(*reversed(self.input_shape), self.patch_size)
+            height, width = self.input_shape
+            check_patches(width, height, self.patch_size)
             return Geometry.whole(self.input_shape, squash=fit == "squash")
         return usual_geometry(photo_size, size, self.patch_size, fit)
 
