@@ -101,25 +101,39 @@ def hover_times(page: Page, moves: int) -> list[float]:
     return canvas.evaluate("(root) => root.times")
 
 
+def pick_photo(page: Page, name: str) -> None:
+    """Click a sample photo's thumbnail and wait until the canvas has its every layer."""
+    before = page.locator(".live[data-layer]").evaluate(FIRST_WEIGHTS)
+    page.locator(f'.strip button[aria-label="{name}"]').click()
+    wait_for_other(page, before, "root.dataset.complete === 'true'")
+
+
+def wait_for_other(page: Page, before: str, and_also: str = "true") -> None:
+    """Until the canvas shows other weights than before."""
+    page.wait_for_function(
+        "(before) => [...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')]"
+        ".map((host) => host.shadowRoot.querySelector('.live')).filter(Boolean)"
+        f".some((root) => ({FIRST_WEIGHTS})(root) !== before && {and_also})",
+        arg=before,
+    )
+
+
 def streaming(page: Page) -> float:
     """The longest that the main thread was busy at once, in ms, while another photo's layers came; 0: below 50."""
     page.evaluate(LONG_TASKS)
-    photo = page.locator('.strip button[aria-label="Coffee"]')
-    page.locator(COMPLETE).evaluate("(root) => delete root.dataset.complete")
-    photo.click()
-    page.locator(COMPLETE).wait_for()
+    pick_photo(page, "Coffee")
     page.wait_for_timeout(500)
     return page.evaluate("window.longest")
 
 
 def second_visit(page: Page) -> tuple[float, float]:
-    """Megabytes of photo and layers that a visit fetched, and those that a reload fetches again."""
+    """Megabytes of photo and layers that a visit fetched, and those that coming back and a reload fetched again."""
     fetched: list[float] = []
     page.on("requestfinished", lambda request: _add_size(fetched, request))
-    page.locator('.strip button[aria-label="Rocket"]').click()
-    page.locator(".live[data-layer]").evaluate("(root) => delete root.dataset.complete")
-    page.locator(COMPLETE).wait_for()
+    pick_photo(page, "Rocket")
     first = sum(fetched)
+    pick_photo(page, "Coffee")
+    pick_photo(page, "Rocket")
     page.reload()
     page.locator(COMPLETE).wait_for()
     return first, sum(fetched) - first
@@ -144,12 +158,7 @@ def drop_photos(page: Page, server: Server, count: int, folder: Path) -> list[fl
         Image.fromarray(noise).resize((1200, 900), Image.Resampling.BICUBIC).save(photo)
         before = canvas.evaluate(FIRST_WEIGHTS)
         page.locator("input[type=file]").first.set_input_files(photo)
-        page.wait_for_function(
-            "(before) => [...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')]"
-            ".map((host) => host.shadowRoot.querySelector('.live')).filter(Boolean)"
-            f".some((root) => ({FIRST_WEIGHTS})(root) !== before)",
-            arg=before,
-        )
+        wait_for_other(page, before)
         page.wait_for_timeout(300)
         sizes.append(memory(server))
     return sizes
