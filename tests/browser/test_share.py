@@ -39,6 +39,13 @@ def test_the_live_page_follows_the_mouse_offline(new_window, tmp_path, scheme):
     np.testing.assert_allclose(drawn_weights(root), recording.attention(1, 2, (2, 5)).ravel(), atol=1e-6)
     page.keyboard.press("]")
     page.locator('.live[data-layer="2"]').wait_for()
+    page.get_by_role("radio", name="max of heads").click()
+    page.get_by_role("radio", name="rollout").click()
+    page.locator('.live[data-shows="rollout"]').wait_for()
+    np.testing.assert_allclose(drawn_weights(root), recording.rollout("cls", "max", start_layer=2).ravel(), atol=1e-6)
+    page.get_by_role("radio", name="head 2", exact=True).click()
+    page.mouse.move(box["x"] + 5.5 / 8 * box["width"], box["y"] + 2.5 / 8 * box["height"])
+    page.locator('.live[data-query="2,5"][data-head="2"]').wait_for()
     np.testing.assert_allclose(drawn_weights(root), recording.attention(2, 2, (2, 5)).ravel(), atol=1e-6)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(23, 20, 18)"}[scheme]

@@ -5,7 +5,7 @@ import streamlit as st
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, png, save_npz
 from explorer.ui import view_settings as settings
-from explorer.ui.components.live_canvas import live_canvas, streamed_payload
+from explorer.ui.components.live_canvas import has_all_layers, live_canvas, streamed_payload
 from explorer.ui.state import shown_photo
 
 
@@ -18,7 +18,7 @@ def canvas(rec: Recording, base: View) -> tuple[View, View]:
         if sentence:
             st.warning(sentence)
     view = settings.current_view(base, rec, layer, head, query)
-    shown = settings.shown_view(view)
+    shown = settings.shown_view(view) if has_all_layers(rec) else view
     kept = settings.settings()
     payload = streamed_payload(
         rec, shown, grid_lines=kept["grid"], mosaic=kept["mosaic"], seq=kept["seq"], classes=True

@@ -35,12 +35,21 @@ def streamed_payload(rec: Recording, view: View, **settings: Any) -> bytes:
 
     Call it in every run that shows the canvas: the server forgets files that the newest run didn't name.
     """
-    files = _files.get(rec) or _files.setdefault(rec, recording_files(rec))
+    files = _files_of(rec)
     urls = {
         "photo": _served(files.photo, "photo"),
         "layers": [_served(layer, f"layer {index}") for index, layer in enumerate(files.layers)],
     }
     return canvas_payload(rec, view, files=files, urls=urls, steps=True, **settings)
+
+
+def has_all_layers(rec: Recording) -> bool:
+    """Whether the canvas gets every layer, so that it can compute a rollout."""
+    return bool(_files_of(rec).layers)
+
+
+def _files_of(rec: Recording) -> RecordingFiles:
+    return _files.get(rec) or _files.setdefault(rec, recording_files(rec))
 
 
 def _served(content: bytes, place: str) -> str:

@@ -92,7 +92,7 @@ function answerQuestions() {
 
 const PARTS = [softmax, addBias, attentionRows, fuse, mixing, push, meanRows];
 
-/** The worker of one recording. It starts at the first question; of several that wait, only the newest is answered. */
+/** The worker of one recording. It starts at the first question; while it is busy, one question waits. */
 export class Background {
   /**
    * @param {(Layer | null)[]} layers
@@ -110,7 +110,7 @@ export class Background {
     /** @type {string | null} */
     this.busy = null; // with this question
     /** @type {string | null} */
-    this.next = null; // the newest that waits
+    this.next = null; // the one that waits
   }
 
   /**
@@ -122,7 +122,7 @@ export class Background {
     const question = JSON.stringify(asked);
     const answer = this.answers.get(question);
     if (!answer && question !== this.busy) {
-      this.next = question;
+      this.next ??= question;
       this.work();
     }
     return answer ?? null;

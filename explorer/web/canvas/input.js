@@ -50,7 +50,9 @@ export function listen(view) {
     view.set({ query: step ? moved(view, step) : view.data.default_query }, "soon");
   };
   const steer = (event) => {
-    if (!view.data?.steps || event.altKey || event.ctrlKey || event.metaKey || !isMeant(view, event)) return;
+    if (!view.data?.steps || event.metaKey || !isMeant(view, event)) return;
+    const bracket = event.key === "[" || event.key === "]"; // typed with Alt or AltGr on many keyboards
+    if (bracket ? event.ctrlKey && !event.altKey : event.altKey || event.ctrlKey) return;
     const change = steered(view, event.key);
     if (change) view.pick(change, "soon");
   };

@@ -13,25 +13,26 @@ export class Player {
     return this.timer !== 0;
   }
 
+  /** Begin, or stay at the layer that is shown and tell Python of it. */
   toggle() {
-    if (this.running) return this.stop();
-    this.timer = setInterval(() => this.step(), A_LAYER);
-    this.step();
+    if (this.running) {
+      this.stop();
+      this.view.report();
+    } else {
+      this.timer = setInterval(() => this.step(), A_LAYER);
+      this.step();
+    }
   }
 
   step() {
     const { view } = this;
-    if (!view.root.isConnected) return this.stop();
     view.touch();
     view.set({ layer: (view.state.layer + 1) % view.data.depth }, false);
   }
 
-  /** Stay at the layer that is shown, and tell Python of it. */
   stop() {
-    if (!this.running) return;
     clearInterval(this.timer);
     this.timer = 0;
-    this.view.report();
     this.view.schedule();
   }
 }

@@ -127,6 +127,11 @@ export class Recording {
     return this.background.ask({ what: "rollout", tokens: this.tokens(query), fusion, start });
   }
 
+  /** From here on, what was asked before and hasn't been begun is no longer wanted. */
+  newFrame() {
+    this.background.next = null;
+  }
+
   end() {
     this.background.end();
   }

@@ -114,6 +114,7 @@ export class LiveView {
     const { files, layer, colormaps } = settings;
     const fetchFile = /** @type {(name: string) => Promise<Uint8Array>} */ (this.fetchFile);
     const newest = () => this.opening?.settings === settings;
+    this.trouble = "";
     const missing = [];
     if (!recording.image) {
       const taken = (bytes) => takePhoto(recording, colormaps, parseSafetensors(bytes).tensors);
@@ -136,16 +137,17 @@ export class LiveView {
   async stream(recording, names, fetchFile) {
     if (recording.streams) return;
     recording.streams = true;
+    const wanted = () => this.opening?.recording === recording;
     const missing = () => names.map((_, layer) => layer).filter((layer) => !recording.layers[layer]);
     try {
-      for (let left = missing(); left.length && recording === this.recording; left = missing()) {
+      for (let left = missing(); left.length && wanted(); left = missing()) {
         const distance = (layer) => Math.abs(layer - this.state.layer);
         const next = left.reduce((best, layer) => (distance(layer) < distance(best) ? layer : best));
         takeLayer(recording, await fetchFile(names[next]));
-        if (recording === this.recording) this.schedule();
+        if (wanted()) this.schedule();
       }
     } catch {
-      if (recording === this.recording) this.complain();
+      if (wanted()) this.complain();
     }
     recording.streams = false;
   }
@@ -173,7 +175,7 @@ export class LiveView {
     if (settings.seq >= this.seq || !alike) {
       const { shows, layer, head, query, look } = settings;
       this.state = { shows, layer, head, query, look };
-      [this.hover, this.previewed, this.trouble] = [alike ? this.hover : null, null, ""];
+      [this.hover, this.previewed] = [alike ? this.hover : null, null];
     }
     this.controls.build(settings);
     this.schedule();
@@ -189,6 +191,7 @@ export class LiveView {
   }
 
   destroy() {
+    this.opening = null;
     this.player.stop();
     this.recording?.end();
     this.resize.disconnect();
@@ -340,6 +343,7 @@ export class LiveView {
   draw() {
     const started = performance.now();
     const asked = this.asked();
+    this.recording.newFrame();
     this.controls.show(this.state);
     if (!this.root.clientWidth) return; // hidden: drawn as soon as it has a size
     const rows = this.rowsOf(asked.layer, asked.query);
