@@ -14,10 +14,10 @@ from safetensors.numpy import save
 from explorer.attention.artefacts import artefact_mask
 from explorer.attention.queries import Query
 from explorer.rendering.colormaps import COLORMAPS, lookup_table
-from explorer.rendering.view import View
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time this module needs no torch: the app mounts the canvas before it is there
     from explorer.attention.recording import Recording
+    from explorer.rendering.view import View
 
 BYTE_LIMIT = 16 * 2**20  # q, k and bias of the shown layer alone; above it they stay on the server
 ALL_LIMIT = 32 * 2**20  # those of all layers together; above it only the shown layer is sent
@@ -73,7 +73,7 @@ def _digest(*arrays: np.ndarray) -> str:
 
 def canvas_payload(
     rec: "Recording",
-    view: View,
+    view: "View",
     *,
     grid_lines: bool = False,
     mosaic: bool = False,
@@ -116,6 +116,7 @@ def canvas_payload(
         "depth": rec.depth,
         "heads": rec.num_heads,
         "default_query": rec.default_query,
+        "scale": rec.scale(layer),
         "colormaps": COLORMAPS,
         "note": _note(rec, streamed or precision),
         "seq": seq,
@@ -127,7 +128,7 @@ def canvas_payload(
         settings |= {"key": files.key, "files": urls}
     stacked = {"rows": np.stack(list(rows.values()))} if rows else {}
     tensors = {**({} if urls else _photo(rec)), **stacked, **sent}
-    return save(tensors, metadata={"canvas": json.dumps(settings), "scale": repr(rec.scale(layer))})
+    return save(tensors, metadata={"canvas": json.dumps(settings)})
 
 
 def _photo(rec: "Recording") -> dict[str, np.ndarray]:

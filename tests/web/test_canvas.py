@@ -48,6 +48,7 @@ def test_payload_says_what_is_shown_and_how(recording):
     assert (settings["layer"], settings["head"], settings["query"], settings["seq"]) == (2, 2, [3, 4], 7)
     assert settings["grid"] == [8, 12]
     assert settings["prefix"] == ["cls", "reg1", "reg2"]
+    assert settings["scale"] == recording.scale(2)
     assert (settings["shows"], settings["depth"], settings["heads"]) == ("attention", 3, 4)
     assert settings["look"] == {
         "colormap": "inferno", "opacity": 0.4, "resample": "nearest", "scale": "shared", "mass": 0.6,
@@ -57,8 +58,7 @@ def test_payload_says_what_is_shown_and_how(recording):
 
 def test_attention_from_the_payload_is_the_recordings(recording):
     tensors = load(canvas_payload(recording, VIEW))
-    scale = float(metadata_of(canvas_payload(recording, VIEW))["scale"])
-    scores = tensors["q"] @ tensors["k"].swapaxes(1, 2) * scale
+    scores = tensors["q"] @ tensors["k"].swapaxes(1, 2) * recording.scale(1)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     prefix = len(recording.prefix_tokens)

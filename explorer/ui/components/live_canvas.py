@@ -1,16 +1,18 @@
 """The live canvas: a Streamlit component that computes and draws attention in the browser, under the mouse."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from streamlit.components.v2 import component
 from streamlit.runtime import get_instance
 
-from explorer.attention.recording import Recording
-from explorer.rendering.view import View
 from explorer.ui.components import asset, script
 from explorer.web.payload import RecordingFiles, canvas_markup, canvas_payload, canvas_script, recording_files
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+    from explorer.rendering.view import View
 
 CANVAS_SCRIPT = script(canvas_script(), asset("store.js"), asset("live_canvas.js"))
 # Of this type files travel as they are; of most others Streamlit's server makes gzip of them, slowly, and numbers like
@@ -18,7 +20,7 @@ CANVAS_SCRIPT = script(canvas_script(), asset("store.js"), asset("live_canvas.js
 UNCOMPRESSED = "application/zip"
 _html, _css = canvas_markup()
 _component = component("vit_live_canvas", html=_html, css=_css, js=CANVAS_SCRIPT)
-_files: WeakKeyDictionary[Recording, RecordingFiles] = WeakKeyDictionary()
+_files: "WeakKeyDictionary[Recording, RecordingFiles]" = WeakKeyDictionary()
 
 
 def live_canvas(payload: bytes, key: str, on_change: Callable[[], None]) -> dict[str, Any] | None:
@@ -30,7 +32,7 @@ def live_canvas(payload: bytes, key: str, on_change: Callable[[], None]) -> dict
     return _component(key=key, data=payload, on_view_change=on_change).get("view")
 
 
-def streamed_payload(rec: Recording, view: View, **settings: Any) -> bytes:
+def streamed_payload(rec: "Recording", view: "View", **settings: Any) -> bytes:
     """canvas_payload() of settings alone: photo and layers are files, each sent once to a browser and kept there.
 
     Call it in every run that shows the canvas: the server forgets files that the newest run didn't name.
@@ -43,12 +45,12 @@ def streamed_payload(rec: Recording, view: View, **settings: Any) -> bytes:
     return canvas_payload(rec, view, files=files, urls=urls, steps=True, **settings)
 
 
-def has_all_layers(rec: Recording) -> bool:
+def has_all_layers(rec: "Recording") -> bool:
     """Whether the canvas gets every layer, so that it can compute a rollout."""
     return bool(_files_of(rec).layers)
 
 
-def _files_of(rec: Recording) -> RecordingFiles:
+def _files_of(rec: "Recording") -> RecordingFiles:
     return _files.get(rec) or _files.setdefault(rec, recording_files(rec))
 
 

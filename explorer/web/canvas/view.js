@@ -30,10 +30,10 @@ const PATIENCE = 400; // ms without an answer until the readout says so
  *   "rollout", of which layer is the first and head the fusion
  *
  * @typedef {{
- *   key?: string, grid: Patch, prefix: string[], depth: number, heads: number, default_query: Query,
+ *   key?: string, grid: Patch, prefix: string[], depth: number, heads: number, default_query: Query, scale: number,
  *   colormaps: string[], note: string, seq: number, steps: boolean,
  *   rows?: number[], files?: { photo: string, layers: string[] }, classes?: [string, string, number | null][],
- * } & State} Settings key: of the recording's content; steps: whether layers and heads are chosen here;
+ * } & State} Settings key: of the recording's content; scale: of q k^T in the layer that is sent along; steps: whether layers and heads are chosen here;
  *   rows: of which layers the query's rows go along; files: where the
  *   photo and each layer can be fetched, layers empty where only the shown one is sent; classes: name, text, share
  *
@@ -102,7 +102,7 @@ export class LiveView {
     const { q, k, bias, rows } = tensors;
     if (tensors.image) takePhoto(recording, settings.colormaps, tensors);
     if (q && !settings.files?.layers.length) recording.dropLayers();
-    if (q) recording.setLayer(settings.layer, { q, k, bias, scale: Number(metadata.scale) });
+    if (q) recording.setLayer(settings.layer, { q, k, bias, scale: settings.scale });
     if (rows) takeRows(recording, settings, rows);
     this.opening = { recording, settings };
     if (settings.files) this.open(recording, settings);
