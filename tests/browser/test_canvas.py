@@ -464,3 +464,15 @@ def test_sharp_on_a_dense_display(new_window, recording):
     open_canvas(tab, canvas_payload(recording, VIEW))
     box = tab.locator("[data-part=picture]").bounding_box()
     assert abs(tab.evaluate("view.picture.width") - 2 * box["width"]) <= 2
+
+
+def test_tiles_of_the_mosaic_are_as_large_as_a_finger(new_window, recording):
+    tab = new_window(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    open_canvas(tab)
+    stream(tab, recording, VIEW, mosaic=True)
+    wide, high = tab.evaluate("view.mosaic.tile")
+    assert min(wide, high) >= 40
+    box = tab.locator("[data-part=mosaic]").bounding_box()
+    assert box
+    tab.touchscreen.tap(box["x"] + 20 + 2.5 * wide, box["y"] + 20 + 1.5 * high)
+    tab.wait_for_function("view.state.layer === 2 && view.state.head === 1")

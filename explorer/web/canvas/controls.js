@@ -15,7 +15,7 @@ const SCALES = [
   ["shared", "the layer's highest", "One scale for all heads of this layer, so that they compare"],
   ["raw", "weight 1", "The weights themselves, from 0 to 1: nearly always black, since weights are small"],
 ];
-const SHOWN = [
+const KINDS = [
   ["attention", "attention", "The softmax weights of this layer and head"],
   ["rollout", "rollout", "Attention followed down through the layers, from the last to this one (Abnar & Zuidema 2020)"],
 ];
@@ -37,7 +37,7 @@ export class Controls {
     const groups = {
       resample: [EDGES, look("resample")],
       scale: [SCALES, look("scale")],
-      shows: [SHOWN, (shows) => view.set({ shows })],
+      shows: [KINDS, (shows) => view.set({ shows })],
       "mosaic-switch": [MAPS, (mosaic) => view.setLook({ mosaic: mosaic === "true" })],
     };
     for (const [part, [choices, pick]] of Object.entries(groups)) {

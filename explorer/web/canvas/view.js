@@ -33,9 +33,9 @@ const PATIENCE = 400; // ms without an answer until the readout says so
  *   key?: string, grid: Patch, prefix: string[], depth: number, heads: number, default_query: Query, scale: number,
  *   colormaps: string[], note: string, seq: number, steps: boolean,
  *   rows?: number[], files?: { photo: string, layers: string[] }, classes?: [string, string, number | null][],
- * } & State} Settings key: of the recording's content; scale: of q k^T in the layer that is sent along; steps: whether layers and heads are chosen here;
- *   rows: of which layers the query's rows go along; files: where the
- *   photo and each layer can be fetched, layers empty where only the shown one is sent; classes: name, text, share
+ * } & State} Settings key: of the recording's content; scale: of q k^T in the layer that is sent along; steps: whether
+ *   layers and heads are chosen here; rows: of which layers the query's rows go along; files: names of the photo and of
+ *   each layer, none of layers where only the shown one is sent; classes: name, text, share
  *
  * @typedef {{
  *   shows: string, layer: number, head: Head, query: Query, row: Float32Array, weights: Float32Array, ms: number,
