@@ -330,8 +330,7 @@ def test_keys_and_sliders_choose_layer_and_head_and_python_hears_when_the_hand_r
         settle(streamed)
         assert streamed.evaluate("[view.shown.layer, view.shown.head]") == [layer, head]
         np.testing.assert_allclose(shown(streamed), recording.attention(layer, head, "cls").ravel(), atol=1e-6)
-    streamed.wait_for_function("reports.length")
-    assert streamed.evaluate("reports.map(({ layer, head }) => [layer, head])")[-1] == [0, 3]
+    streamed.wait_for_function("reports.at(-1)?.layer === 0 && reports.at(-1).head === 3")
     for slider, key in (("Layer", "End"), ("Head", "Home")):
         streamed.get_by_role("slider", name=slider, exact=True).press(key)
     settle(streamed)
@@ -428,7 +427,7 @@ def test_play_runs_through_the_layers_and_reports_where_it_stopped(streamed):
 
 
 def test_where_all_layers_are_too_large_python_sends_one_and_the_rows_of_the_mosaic(page, recording):
-    files = recording_files(recording, limit=0)
+    files = recording_files(recording, 0, 0)
     assert files.layers == ()
     open_canvas(page, canvas_payload(recording, VIEW))
     page.evaluate("(photo) => (view.fetchFile = async () => Uint8Array.from(atob(photo), (c) => c.charCodeAt(0)))",

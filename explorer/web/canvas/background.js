@@ -85,7 +85,7 @@ function answerQuestions() {
     return row;
   };
   self.onmessage = ({ data }) => {
-    if (data.layer) layers[data.index] = data.layer;
+    if (data.given) layers[data.index] = data.given;
     else self.postMessage(answer(data));
   };
 }
@@ -132,7 +132,7 @@ export class Background {
     if (this.busy || !this.next) return;
     this.worker ??= this.start();
     for (const [index, layer] of this.layers.entries()) {
-      if (layer && !this.given.has(index)) this.worker.postMessage({ index, layer });
+      if (layer && !this.given.has(index)) this.worker.postMessage({ index, given: layer });
       if (layer) this.given.add(index);
     }
     [this.busy, this.next] = [this.next, null];

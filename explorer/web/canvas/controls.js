@@ -34,6 +34,7 @@ export class Controls {
     this.heads = []; // in the order of the head slider
     this.built = "";
     const look = (name) => (value) => view.setLook({ [name]: value });
+    /** @type {Record<string, [choices: string[][], pick: (value: any) => void]>} */
     const groups = {
       resample: [EDGES, look("resample")],
       scale: [SCALES, look("scale")],

@@ -33,7 +33,7 @@ export class Recording {
     this.streams = false; // whether its layers are being fetched
     /** @type {Record<string, Uint32Array>} */
     this.luts = {}; // colour maps, 256 packed RGBA numbers each
-    /** @type {ArrayLike<number> | null} */
+    /** @type {Uint8Array | null} */
     this.outlying = null; // 1 where a patch's token norm is an outlier; null: not known
     /** @type {Map<string, Float32Array>} */
     this.rows = new Map();
@@ -51,7 +51,7 @@ export class Recording {
    * Set the photo and the colour maps.
    * @param {ImageData} image
    * @param {Record<string, Uint32Array>} luts
-   * @param {ArrayLike<number> | null} outlying
+   * @param {Uint8Array | null} outlying
    */
   setPhoto(image, luts, outlying = null) {
     this.image = toCanvas(image);
@@ -149,7 +149,7 @@ export function takePhoto(recording, colormaps, tensors) {
   new Uint32Array(image.data.buffer).set(packRgb(tensors.image.data));
   const lut = (i) => packRgb(tensors.colormaps.data.subarray(i * 768, (i + 1) * 768));
   const luts = Object.fromEntries(colormaps.map((name, i) => [name, lut(i)]));
-  recording.setPhoto(image, luts, tensors.artefacts?.data);
+  recording.setPhoto(image, luts, /** @type {Uint8Array | undefined} */ (tensors.artefacts?.data));
 }
 
 /**

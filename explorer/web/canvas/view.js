@@ -71,7 +71,8 @@ export class LiveView {
     this.hover = null; // under the mouse
     /** @type {Partial<State> | null} */
     this.previewed = null; // the small map under the mouse
-    this.alone = false;
+    this.alone = false; // without the tools
+    [this.accent, this.ink] = ["", ""]; // colours
     this.reading = false; // Shift held: keep the map, read single weights
     this.seq = 0; // of the newest change made here: settings that Python sent before it saw that are out of date
     this.frame = 0;
@@ -169,7 +170,8 @@ export class LiveView {
     recording.onAnswer = () => this.schedule();
     this.data = settings;
     const style = getComputedStyle(this.root);
-    [this.accent, this.ink] = ["--accent", "--ink"].map((name) => style.getPropertyValue(name).trim());
+    this.accent = style.getPropertyValue("--accent").trim();
+    this.ink = style.getPropertyValue("--ink").trim();
     this.alone = getComputedStyle(this.part("tools")).display === "none"; // on pages with tools of their own
     const alike = before && ["depth", "heads", "grid", "prefix"].every((fact) => String(before[fact]) === String(settings[fact]));
     if (settings.seq >= this.seq || !alike) {
