@@ -6,9 +6,10 @@ import {
 } from "./paint.js";
 
 const SMOOTH_SIDE = 448; // bicubic enlarging goes up to this many pixels a side; the browser does the rest
-const ABOVE = 330; // pixels of a window that the page needs above the picture and below it
+const AROUND = 352; // pixels of a window that the page needs above the picture, and the classes below it
 const NARROW = 640; // where the tools lie below the picture
-const TOOLS = 330; // pixels that the tools need beside it, at least
+const TOOLS = 330; // pixels that the tools get beside it, at least
+const TOOLS_AND_MOSAIC = 470;
 
 export class Painter {
   /** @param {import("./view.js").LiveView} view */
@@ -27,8 +28,8 @@ export class Painter {
     const room = root.clientWidth;
     const narrow = room < NARROW || alone;
     root.classList.toggle("narrow", narrow);
-    const beside = narrow ? room : room - TOOLS;
-    const tallest = Math.max(280, Math.min(760, window.innerHeight - ABOVE));
+    const beside = narrow ? room : room - (root.classList.contains("all-layers") ? TOOLS_AND_MOSAIC : TOOLS);
+    const tallest = Math.max(280, Math.min(760, window.innerHeight - AROUND));
     const shownWidth = Math.floor(Math.min(beside, (tallest * width) / height));
     const shownHeight = Math.max(1, Math.round((shownWidth * height) / width));
     root.style.setProperty("--picture-width", `${shownWidth}px`);

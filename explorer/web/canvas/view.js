@@ -131,7 +131,10 @@ export class LiveView {
     }
     if (!newest() || !recording.image) return;
     this.show(recording, settings);
-    if (!recording.complete) this.root.addEventListener("drawn", () => this.stream(recording, files.layers, fetchFile), { once: true });
+    if (recording.complete) return;
+    const others = () => this.stream(recording, files.layers, fetchFile);
+    if (this.state.shows === "rollout") others(); // which needs them all
+    else this.root.addEventListener("drawn", others, { once: true });
   }
 
   /** Fetch the other layers, those next to the shown one first. */
