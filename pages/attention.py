@@ -6,7 +6,8 @@ from explorer.attention.recording import Recording
 from explorer.rendering.view import View
 from explorer.ui.attention.live import canvas, downloads
 from explorer.ui.attention.tabs import TABS, tabs
-from explorer.ui.map_picker import check_map, on_canvas
+from explorer.ui.attention.what_if import check_edits
+from explorer.ui.map_picker import WHY, check_map, explaining, on_canvas
 from explorer.ui.messages import check_link, show_errors
 from explorer.ui.state import current
 from explorer.ui.view_settings import check_layer_and_head, check_look, check_query, head_options, heads_and_query
@@ -27,7 +28,9 @@ def check_address(recording: Recording, base: View) -> None:
     check_query(recording)
     check_look()
     check_link("tab", TABS.__contains__, f"one of {', '.join(TABS)}")
+    check_edits(recording)
     check_map(on_canvas(recording, base))
+    check_map(explaining(recording, base), WHY)
 
 
 st.title("Where every token looks", anchor=False)

@@ -6,7 +6,7 @@ from explorer.attention.recording import Recording
 from explorer.ui import cached
 from explorer.ui.features import view
 from explorer.ui.messages import show_errors
-from explorer.ui.photo_picker import pick_second_photo
+from explorer.ui.photos import pick_second_photo
 from explorer.ui.state import Current, current
 
 

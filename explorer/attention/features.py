@@ -121,5 +121,5 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 def _check_same_width(recordings: Sequence[RecordedPass]) -> None:
     widths = {recording.model_name: recording.tokens.shape[1] for recording in recordings}
     if len({(recording.model_name, recording.tokens.shape[1]) for recording in recordings}) > 1:
-        names = " and ".join(f"{name} ({width} numbers a token)" for name, width in widths.items())
+        names = " and ".join(f"{name} ({width} numbers per token)" for name, width in widths.items())
         raise QueryError(f"Tokens of {names} can't be compared: record all images with one model.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -46,17 +47,17 @@ class Tail:
         stand_ins = {id(old): new}
         for func, args, kwargs, out in self._steps[self.place(old) or 0 :]:
             if any(id(tensor) in stand_ins for tensor in tensors_in((args, kwargs))):
-                again = func(*_replaced(args, stand_ins), **_replaced(kwargs, stand_ins))
+                again = func(*_replace(args, stand_ins), **_replace(kwargs, stand_ins))
                 stand_ins.update((id(a), b) for a, b in zip(tensors_in(out), tensors_in(again), strict=True))
         return [stand_ins.get(id(tensor), tensor) for tensor in wanted]
 
 
-def _replaced(values: Any, stand_ins: dict[int, Tensor]) -> Any:
+def _replace(values: Any, stand_ins: dict[int, Tensor]) -> Any:
     if isinstance(values, Tensor):
         return stand_ins.get(id(values), values)
     if type(values) in (list, tuple):
-        return type(values)(_replaced(value, stand_ins) for value in values)
-    return {k: _replaced(v, stand_ins) for k, v in values.items()} if isinstance(values, dict) else values
+        return type(values)(_replace(value, stand_ins) for value in values)
+    return {k: _replace(v, stand_ins) for k, v in values.items()} if isinstance(values, dict) else values
 
 
 class KeptStream(ResidualStream):
@@ -92,10 +93,12 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.tokens, self.patches, self.depth = tokens, patches, depth
         self.stream = KeptStream(tokens)
-        self.attention: list[Attended] = []  # one a layer
+        self.attention: list[Attended] = []  # one per layer
         self.pooling: list[Attended] = []  # calls from other tokens, to these or to the patches alone
         self.entering: list[Tensor] = []  # "1 token width": what each layer's q, k and v are made of
         self.tail = Tail()
+        self._calls = 0
+        self._made: list[tuple[int, str, Tensor]] = []  # number, name and result of the calls in the tail
         self._latest: Tensor | None = None  # the tokens after the last norm or sum
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -112,7 +115,14 @@ class Watch(TorchFunctionMode):
             self._latest = out
         if len(self.attention) == self.depth:
             self.tail.add(func, args, kwargs, out)
+            if isinstance(out, Tensor):
+                self._made.append((self._calls, func.__name__, out))
+        self._calls += 1
         return out
+
+    def maker_of(self, tensor: Tensor) -> tuple[int, str] | None:
+        """Which of the pass's calls, counted from 0, made the tensor, and its name; None before the last attention."""
+        return next(((number, name) for number, name, made in self._made if made is tensor), None)
 
     def _is_tokens(self, out: Any) -> bool:
         return isinstance(out, Tensor) and out.ndim == 3 and out.shape[:2] == (1, self.tokens)
@@ -144,8 +154,8 @@ class Trace:
     balanced: BalancedMode | None = None
 
     @property
-    def stream(self) -> list[Tensor]:
-        """ "1 token width": x as it enters each layer, and after the last. Raises QueryError where there's no one x."""
+    def stream(self) -> list[Float[Tensor, "1 token width"]]:
+        """x as it enters each layer, and after the last one. Raises QueryError where there's no one x."""
         entering = {}
         for layer, x, _ in self.watch.stream.sums:
             entering.setdefault(layer, x)

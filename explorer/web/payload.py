@@ -192,10 +192,10 @@ def _classes(rec: "Recording") -> list[tuple[str, str, float | None]]:
 def canvas_script() -> str:
     """The canvas as one JavaScript module that defines LiveView."""
     parts = [(ASSETS / name).read_text("utf-8") for name in MODULES]
-    return "\n".join(_without_imports(part) for part in parts)
+    return "\n".join(without_imports(part) for part in parts)
 
 
-def _without_imports(module: str) -> str:
+def without_imports(module: str) -> str:
     """The module's text without its import statements, which start at a line's start and end with a semicolon."""
     kept, inside = [], False
     for line in module.splitlines():

@@ -60,7 +60,7 @@ def open_tab(page, app, name):
 
 def test_relevance_is_shown_beside_rollout_and_raw_attention(page, app):
     open_tab(page, app, "Relevance")
-    expect(page.get_by_text("Relevance for class")).to_be_visible()
+    expect(page.get_by_text("Gradient for class")).to_be_visible()
     expect(page.get_by_text("Rollout from cls", exact=True)).to_be_visible()
 
 
@@ -68,7 +68,7 @@ def test_evidence_runs_on_demand_and_ranks_heads(page, app):
     open_tab(page, app, "Evidence")
     expect(page.get_by_text("Best: layer")).to_be_visible()
     page.get_by_role("button", name="Run").click()
-    expect(page.get_by_text("this map: area").first).to_be_visible()
+    expect(page.get_by_text("attention: area").first).to_be_visible()
 
 
 def test_artefact_tokens_say_how_many(page, app):

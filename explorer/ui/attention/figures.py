@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from explorer.rendering.colormaps import lookup_table
 
-LARGEST_MATRIX = 800  # cells a side; larger matrices are shown in blocks
+LARGEST_MATRIX = 800  # cells per side; larger matrices are shown in blocks
 
 
 def in_blocks(matrix: np.ndarray, largest: int = LARGEST_MATRIX) -> tuple[np.ndarray, int]:

@@ -11,6 +11,7 @@ from explorer.ui.attention.evidence import evidence_tab
 from explorer.ui.attention.figures import in_blocks, matrix_figure
 from explorer.ui.attention.relevance import relevance_tab
 from explorer.ui.attention.share import share_tab
+from explorer.ui.attention.what_if import what_if_tab
 from explorer.ui.map_picker import on_canvas, pick_settings
 from explorer.ui.view_settings import asked_from, layer_words
 from explorer.ui.widgets import PLAIN
@@ -96,6 +97,7 @@ def _numbers(rec: Recording, view: View) -> None:
 TABS = {
     "Rollout": _rollout,
     "Relevance": relevance_tab,
+    "What if": what_if_tab,
     "Evidence": evidence_tab,
     "Artefact tokens": artefacts_tab,
     "Matrix": _matrix,

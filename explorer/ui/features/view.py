@@ -24,7 +24,7 @@ def colours(first: Recording, second: Recording) -> None:
     together_at, foreground_at = st.columns(2)
     foreground = foreground_at.toggle("Foreground only", True, key="foreground", bind="query-params")
     together = together_at.toggle("One set of colours for both photos", False, key="together", bind="query-params")
-    found = coloured((first, second), together, foreground)
+    found = colours_of((first, second), together, foreground)
     columns = st.columns(4)
     for index, (rec, colouring) in enumerate(zip((first, second), found, strict=True)):
         which = ("Photo", "Second photo")[index]
@@ -49,7 +49,7 @@ def colours(first: Recording, second: Recording) -> None:
     st.caption(f"{drawn} Of all that differs between the {patches} of {photos}, each colour shows a share: {shares}.")
 
 
-def coloured(recordings: Sequence[Recording], together: bool, foreground: bool) -> list[Colours]:
+def colours_of(recordings: Sequence[Recording], together: bool, foreground: bool) -> list[Colours]:
     """One PCA for all recordings, or one each."""
     if together:
         return pca_colours(recordings, foreground)
@@ -70,16 +70,16 @@ def likeness(first: Recording, second: Recording) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         words = f"Likeness to patch {patch} of this photo"
-        clickable_picture(painted(first, here, low), here, PICTURE, words, patch, _keep_patch)
+        clickable_picture(paint_similarity(first, here, low), here, PICTURE, words, patch, _keep_patch)
         st.caption(f"Patch {patch} is picked; pick another.")
     with right:
         words = f"Likeness to patch {patch} of the first photo"
-        clickable_picture(painted(second, there, low), there, "similarity_second", words)
+        clickable_picture(paint_similarity(second, there, low), there, "similarity_second", words)
         row, col = np.unravel_index(int(there.argmax()), there.shape)
         st.caption(f"Most alike here: patch ({row}, {col}) with a cosine of {there.max():.3f}.")
 
 
-def painted(rec: Recording, values: np.ndarray, low: float) -> Image.Image:
+def paint_similarity(rec: Recording, values: np.ndarray, low: float) -> Image.Image:
     """The similarities over the photo at twice its size, from the lowest of both photos to 1."""
     image = rec.image.resize((rec.image.width * 2, rec.image.height * 2), Image.Resampling.BICUBIC)
     return paint(LOOK, image, values, low, 1.0)

@@ -5,7 +5,7 @@ import {
   colorize, contextOf, enlarge, gridLines, maskOutline, normalize, patchBox, shadeCanvas, strokeOnGrid, toCanvas,
 } from "./paint.js";
 
-const SMOOTH_SIDE = 448; // bicubic enlarging goes up to this many pixels a side; the browser does the rest
+const SMOOTH_SIDE = 448; // bicubic enlarging goes up to this many pixels per side; the browser does the rest
 const AROUND = 352; // pixels of a window that the page needs above the picture, and the classes below it
 const NARROW = 640; // where the tools lie below the picture
 const TOOLS = 330; // pixels that the tools get beside it, at least

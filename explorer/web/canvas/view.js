@@ -1,4 +1,4 @@
-// The live picture: what is shown now, of which recording, and drawing it once a frame.
+// The live picture: what is shown now, of which recording, and drawing it once per frame.
 //
 // Without Streamlit or Python, a page of its own feeds it so:
 //   const recording = new Recording({ grid, prefix, depth, heads });
