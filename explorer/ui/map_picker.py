@@ -35,7 +35,7 @@ from explorer.ui import cached
 from explorer.ui.address import Read, by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link
 from explorer.ui.photos import pick_second_photo
-from explorer.ui.view_settings import default_layer, head_options
+from explorer.ui.view_settings import default_layer, head_options, take_head, take_layer
 
 LIKE = {"patch": "Clicked patch", "photo": "Another photo"}
 PREDICTED = "predicted"
@@ -232,16 +232,17 @@ def _draw_first_layer(setting: FirstLayer, place: Place) -> Picked:
 
 
 def _draw_layer(setting: Layer, place: Place) -> Picked:
-    model = place.model
-    value = st.slider(setting.title, 0, model.depth - 1, default_layer(model), key=setting.key, bind="query-params")
+    take_layer(place.model)
+    value = st.slider(setting.title, 0, place.model.depth - 1, key=setting.key, **SAVED)
+    write_unless(setting.key, default_layer(place.model))
     return Picked(value)
 
 
 def _draw_head(setting: HeadOrFusion, place: Place) -> Picked:
     options = head_options(place.model)
-    if st.session_state.get(setting.key) not in (None, *options):
-        st.session_state[setting.key] = setting.default
-    value = st.select_slider(setting.title, options, setting.default, key=setting.key, bind="query-params")
+    take_head(options)
+    value = st.select_slider(setting.title, options, key=setting.key, **SAVED)
+    write_unless(setting.key, setting.default)
     return Picked(parse_head(str(value)))
 
 
