@@ -69,16 +69,17 @@ for (const layer of document.querySelectorAll("script[data-file]")) {
 """)
 
 
-def live_page(view: View, recording: "Recording") -> str:
+def live_page(view: View, recording: "Recording", limit: int = ALL) -> str:
     """The view as a page of its own, which asks no server for anything: all layers where they are small enough.
 
-    q and k of all layers are kept where they take at most 16 MB in float16; above that those of the view's layer, in
-    a page below 5 MB where float16 allows it. Raises QueryError for a kind of map that the canvas doesn't begin with.
+    q and k of all layers are kept where they take at most `limit` bytes in float16; above that those of the view's
+    layer, in a page below 5 MB where float16 allows it. Raises QueryError for a kind of map that the canvas doesn't
+    begin with.
     """
     if not view.map.row.live:
         live = " and ".join(name for name, kind in MAP_KINDS.items() if kind.live)
         raise QueryError(f"The live page shows {live}, not {view.map.kind}: save a PNG, NPZ or figure of it.")
-    files = recording_files(recording, exact_limit=SMALL, limit=ALL)
+    files = recording_files(recording, min(SMALL, limit), limit)
     sent: dict[str, Any] = {"files": files, "steps": files.precision is not None, "classes": True}
     payload = canvas_payload(recording, view, limit=SMALL, **sent)
     if "k" not in load(payload):

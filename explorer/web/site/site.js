@@ -57,7 +57,7 @@ const ask = (message, transfer = []) =>
 
 const view = new LiveView(document, (change) => (kept = { ...kept, ...change }));
 /** @type {any} what a person chose on the canvas, for the next photo */
-let kept = { layer: about.depth - 1, head: "mean", query: about.default_query };
+let kept = { layer: about.depth - 1, shows: "attention", head: "mean", query: about.default_query };
 const tables = bytesOf(about.tables);
 let newest = 0; // the photo that was asked for last
 const loaded = load();
@@ -115,6 +115,7 @@ async function show(source) {
   say(`${Math.round(answer.ms)} ms in this browser.`);
   classify(answer.logits);
   view.update(payload(answer));
+  giveLayers(answer);
   document.documentElement.dataset.shown = String(id);
   window.dispatchEvent(new CustomEvent("looked", { detail: answer }));
   return undefined;
@@ -155,24 +156,34 @@ function probabilities(logits) {
 
 /** The canvas' own form of what the worker found: see explorer/web/payload.py. */
 function payload({ rgb, q, k }) {
-  const size = about.heads * (q.length / about.depth / about.heads);
-  const layer = kept.layer;
-  const shape = [about.heads, q.length / about.depth / about.heads / about.dim, about.dim];
+  const { layer, shows } = kept;
   const [height, width] = about.preparation.input;
   const settings = {
-    ...{ layer, head: kept.head, query: kept.query, look: kept.look ?? LOOK, grid: about.grid, prefix: about.prefix },
-    ...{ default_query: about.default_query, heads: about.heads, scale: about.scales[layer] },
-    ...{ colormaps: about.colormaps, note: "", seq: Number.MAX_SAFE_INTEGER },
+    ...{ layer, shows, head: kept.head, query: kept.query, look: kept.look ?? LOOK, grid: about.grid, prefix: about.prefix },
+    ...{ default_query: about.default_query, heads: about.heads, depth: about.depth, scale: about.scales[layer] },
+    ...{ colormaps: about.colormaps, note: "", seq: Number.MAX_SAFE_INTEGER, steps: true },
   };
   return safetensors({ canvas: JSON.stringify(settings) }, {
     image: ["U8", [height, width, 3], rgb],
     colormaps: ["U8", [about.colormaps.length, 256, 3], tables],
-    q: ["F32", shape, q.subarray(layer * size, (layer + 1) * size)],
-    k: ["F32", shape, k.subarray(layer * size, (layer + 1) * size)],
+    q: ["F32", shapeOf(q), ofLayer(q, layer)],
+    k: ["F32", shapeOf(k), ofLayer(k, layer)],
   });
 }
 
-const LOOK = { colormap: "inferno", opacity: 0.6, resample: "bicubic", scale: "map", mass: null, hide_artefacts: false, grid: false };
+/** "head token dim" of a layer of q or k. */
+const shapeOf = (all) => [about.heads, all.length / about.depth / about.heads / about.dim, about.dim];
+const ofLayer = (all, layer) => all.subarray((layer * all.length) / about.depth, ((layer + 1) * all.length) / about.depth);
+
+/** Give the canvas every layer, for its sliders, its mosaic and rollout. */
+function giveLayers({ q, k }) {
+  for (let layer = 0; layer < about.depth; layer++) {
+    const [asks, answers] = [q, k].map((all) => ({ shape: shapeOf(all), data: ofLayer(all, layer) }));
+    view.recording.setLayer(layer, { q: asks, k: answers, scale: about.scales[layer] });
+  }
+}
+
+const LOOK = { colormap: "inferno", opacity: 0.6, resample: "bicubic", scale: "map", mass: null, hide_artefacts: false, grid: false, mosaic: false };
 
 /**
  * @param {Record<string, string>} metadata
