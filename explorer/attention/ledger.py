@@ -77,7 +77,7 @@ def ledger(recording: RecordedPass, target: Target = None, similar_to: Likened =
 def _layer(trace: Trace, layer: int, gradient: Tensor) -> tuple[Tensor, float, float]:
     """One layer's shares: of its heads "head token", its MLP and its attention's biases."""
     assert trace.balanced is not None
-    branches = [branch for made, _, branch in trace.watch.stream.sums if made == layer]
+    branches = trace.branches(layer)
     attended = trace.watch.attention[layer]
     (out_gradient,) = torch.autograd.grad(branches[0], attended.out, gradient, retain_graph=True)
     bias = trace.balanced.biases()
