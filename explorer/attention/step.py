@@ -105,9 +105,8 @@ def token_index(recording: RecordedPass, query: Query | None) -> int:
     """Of one token. Raises QueryError for "mean", and as query_indices() does."""
     indices = recording.query_indices(query)
     if len(indices) > 1:
-        raise QueryError(
-            f"A step follows one token: ask for {' or '.join([*recording.prefix_tokens, 'a patch (row, col)'])}."
-        )
+        known = " or ".join([*recording.prefix_tokens, "a patch (row, col)"])
+        raise QueryError(f"A step follows one token: ask for {known}.")
     return indices[0]
 
 

@@ -1,5 +1,6 @@
 """The lens: the model's own norm and classifier, called by hand on tokens that are all alike."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,11 +55,11 @@ def test_a_cls_token_says_what_its_image_says():
 
 
 def test_labels_have_a_probability_each():
-    from dataclasses import replace
-
     model = replace(tiny_model(), outputs="labels")
-    got = explorer.record(model, photo()).lens(2)
-    assert (got.image.sum(axis=1) != pytest.approx(1)) and 0 <= got.followed.min() and got.followed.max() <= 1
+    recording = explorer.record(model, photo())
+    got = recording.lens(2)
+    np.testing.assert_allclose(got.image[-1], recording.probabilities, atol=1e-5)
+    assert got.image.sum(axis=1) != pytest.approx(1)
 
 
 def test_a_model_without_classes_is_refused():

@@ -78,10 +78,9 @@ def test_a_vit_of_timm(settings, layer, query):
         for block in module.blocks[: got.layer]:
             x = block(x)
         assert_step(got, x[0], timm_parts(module.blocks[got.layer], x[0]), 4)
-        said = [
-            module.head(module.norm(token)) for token in torch.from_numpy(np.stack([got.before, got.after])).double()
-        ]
-    np.testing.assert_allclose(got.said, torch.stack(said), rtol=1e-5, atol=1e-5)
+        tokens = torch.from_numpy(np.stack([got.before, got.after])).double()
+        said = module.head(module.norm(tokens))
+    np.testing.assert_allclose(got.said, said, rtol=1e-5, atol=1e-5)
     assert got.pattern.sum(axis=1) == pytest.approx(1, abs=1e-5)
     prefix = len(model.prefix_tokens)
     assert got.token == (0 if query == "cls" else prefix + 8 * query[0] + query[1])
@@ -173,5 +172,5 @@ def test_layers_whose_parts_do_not_add_up_are_refused(monkeypatch):
 
     monkeypatch.setattr(block, "forward", in_place)
     recording = explorer.record(model, photo())
-    with pytest.raises(QueryError, match="add up|its own"):
+    with pytest.raises(QueryError, match=r"add up|its own"):
         recording.step(0)

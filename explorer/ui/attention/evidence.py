@@ -38,11 +38,13 @@ def _curves(rec: Recording, view: View) -> None:
         "is followed. A map that matters drops it faster, and brings it back sooner, than random order or the centre."
     )
     shown = pick_map(on_canvas(rec, view))
-    assert shown is not None  # relevance waits for a click only where there are no classes
+    if shown is None:
+        return
     fill_at, steps_at, class_at = st.columns([1.5, 1.5, 3])
     with class_at:
         explained = shown.view.map.row.needs(TargetClass)
         target = shown.view.map[explained.name] if explained else pick_class(rec)
+        target = target[0] if isinstance(target, tuple) else target  # of two, the class that is explained
     fill: Any = fill_at.selectbox("Removed patches show", ["mean", "blur"], key="evidence_fill")
     steps = steps_at.select_slider("Steps", [5, 10, 20, 40], 10, key="evidence_steps")
     asked = (rec.model_name, shown.view, target, fill, steps)
