@@ -29,10 +29,15 @@ def heads_figure(account: Ledger, chosen: tuple[int, int], accent: str) -> go.Fi
     heat = go.Heatmap(
         z=table, x=list(range(depth)), y=list(range(count + 1)), colorscale=SCALE, zmin=-limit, zmax=limit,
         xgap=1, ygap=1, colorbar={"thickness": 12, "title": "adds"},
-        customdata=np.repeat(np.array(parts)[:, None], depth, axis=1),
-        hovertemplate="layer %{x} · %{customdata}: %{z:+.3f}<extra></extra>",
+        hoverinfo="skip",
     )  # fmt: skip
-    figure = go.Figure(heat)
+    x, y = (axis.ravel() for axis in np.meshgrid(range(depth), range(count + 1)))
+    cells = go.Scatter(  # a heatmap's cells can't be clicked
+        x=x, y=y, mode="markers", marker={"size": 24, "symbol": "square", "opacity": 0}, showlegend=False,
+        customdata=[[parts[row], table[row, layer]] for layer, row in zip(x, y, strict=True)],
+        hovertemplate="layer %{x} · %{customdata[0]}: %{customdata[1]:+.3f}<extra></extra>",
+    )  # fmt: skip
+    figure = go.Figure([heat, cells])
     layer, head = chosen
     figure.add_shape(
         type="rect", x0=layer - 0.5, x1=layer + 0.5, y0=head - 0.5, y1=head + 0.5, line={"color": accent, "width": 2.5}

@@ -7,7 +7,6 @@ import numpy as np
 import streamlit as st
 
 from explorer.attention.ledger import Ledger
-from explorer.attention.maps.settings import TargetClass
 from explorer.attention.maps.table import GRADIENT
 from explorer.attention.queries import query_name
 from explorer.attention.recording import Recording
@@ -97,16 +96,13 @@ def _map_of_head(rec: Recording, view: View, account: Ledger, chosen: tuple[int,
 
 def _list(rec: Recording, account: Ledger) -> None:
     """The largest shares of heads and MLPs, for or against."""
-    shares = [(float(share), layer, head) for (layer, head), share in np.ndenumerate(layer_shares(account))]
-    parts = [
-        (share, f"layer {layer}, head {head}", _patches(rec, account, layer, head)) for share, layer, head in shares
-    ]
-    parts += [(float(share), f"layer {layer}, MLP", "") for layer, share in enumerate(account.mlps)]
-    parts.sort(key=lambda part: -abs(part[0]))
+    shares = [(float(share), *place) for place, share in np.ndenumerate(layer_shares(account))]
+    shares += [(float(share), layer, None) for layer, share in enumerate(account.mlps)]
+    largest = sorted(shares, key=lambda share: -abs(share[0]))[:LISTED]
     table = {
-        "Part": [part for _, part, _ in parts[:LISTED]],
-        "Adds": [signed(share) for share, _, _ in parts[:LISTED]],
-        "Most of it from": [patches for _, _, patches in parts[:LISTED]],
+        "Part": [f"layer {layer}, {'MLP' if head is None else f'head {head}'}" for _, layer, head in largest],
+        "Adds": [signed(share) for share, _, _ in largest],
+        "Most of it from": ["" if head is None else _patches(rec, account, layer, head) for _, layer, head in largest],
     }
     st.dataframe(table, hide_index=True, width="stretch")
 
