@@ -21,6 +21,7 @@ GONE = "The photo of this address is no longer here: photos go with the window t
 TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "ppm"]
 LARGEST = 100  # MB
 _PICKED = "photo_key"
+_ALIKE = "alike"  # names the photo that a page adds to the choices of a second one
 _DROPS = "photo_drops"  # number of the drop zone's newest generation: a new key empties it
 _SHOTS = "photo_shots"  # photos taken so far; the camera's key has it, so that each photo leaves the camera ready again
 
@@ -43,21 +44,26 @@ def pick_photo_next(photo: Photo) -> None:
     st.session_state[_PICKED] = photo.key
 
 
-def pick_second_photo(label: str, key: str, first: str) -> Photo:
-    """One of the session's photos and the samples, at first another than the one of source `first`."""
+def pick_second_photo(label: str, key: str, first: str, alike: Photo | None = None) -> Photo:
+    """One of the session's photos and the samples, at first another than the one of source `first`.
+
+    alike: another photo that is on offer, too, and chosen at first.
+    """
     photos = {photo.key: photo for photo in (*my_photos(), *samples())}
+    default = next((name for name, photo in photos.items() if photo.source != first), next(iter(photos)))
+    if alike:
+        default, photos = _ALIKE, {_ALIKE: alike, **photos}
     counts = Counter(photo.title for photo in photos.values())
     labels = {
         name: photo.title if counts[photo.title] == 1 else f"{photo.title} ({name[:6]})"
         for name, photo in photos.items()
     }
-    default = next((name for name, photo in photos.items() if photo.source != first), next(iter(photos)))
     check_link(key, lambda text: _read_second(labels, text) is not None, f"one of {', '.join(SAMPLES)}")
     take(key, lambda text: _read_second(labels, text), default)
-    photo = photos[st.selectbox(label, list(photos), key=key, format_func=labels.__getitem__, persist_state="session")]
-    sample = photo.source.removeprefix("sample:")
-    write(key, sample if sample in SAMPLES and photo.key != default else None)
-    return photo
+    name = st.selectbox(label, list(photos), key=key, format_func=labels.__getitem__, persist_state="session")
+    sample = photos[name].source.removeprefix("sample:")
+    write(key, sample if sample in SAMPLES and name != default else None)
+    return photos[name]
 
 
 def _read_second(labels: dict[str, str], text: str) -> str | None:

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 import streamlit as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from explorer.data.images import open_image
 from explorer.data.samples import SAMPLES, sample_photo
@@ -16,6 +16,8 @@ from explorer.ui.uploads import keep_upload
 
 FOLDER_LIMIT = 2 * 2**30  # bytes of dropped photos and clips on disk, over all sessions; the oldest go first
 THUMBNAIL = 112  # pixels
+MIRRORED = "mirrored:"  # begins the key of such a copy
+CLOSER = 0.8  # of the sides
 _MINE = "my_photos"
 
 
@@ -41,6 +43,11 @@ class Photo:
 def samples() -> list[Photo]:
     """The photos that come along."""
     return [Photo(f"sample:{name}", f"sample:{name}", title) for name, title in SAMPLES.items()]
+
+
+def mirrored(photo: Photo) -> Photo:
+    """The photo from closer by and turned left to right: other pixels of the same thing."""
+    return Photo(f"{MIRRORED}{photo.key}", photo.source, f"{photo.title}, mirrored and closer")
 
 
 def my_photos() -> list[Photo]:
@@ -83,12 +90,20 @@ def copy_to_disk(file: IO[bytes]) -> tuple[str, Path]:
 
 @st.cache_resource(show_spinner=False, max_entries=2)
 def _open(key: str) -> Image.Image:
+    if key.startswith(MIRRORED):
+        return _mirror(_open(key.removeprefix(MIRRORED)))
     if key.startswith("sample:"):
         return sample_photo(key.removeprefix("sample:"))
     path = Path(_folder().name) / key
     if not path.is_file():
         raise ImageError("This photo is no longer on the server; drop it in again.")
     return open_image(path)
+
+
+def _mirror(image: Image.Image) -> Image.Image:
+    width, height = (max(1, round(CLOSER * side)) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return ImageOps.mirror(image.crop((left, top, left + width, top + height)))
 
 
 @st.cache_data(show_spinner=False, max_entries=300)

@@ -32,7 +32,8 @@ class MapKind:
     head of a layer, (recording, **settings but the head) -> (head, rows, cols), None where the map has no layers and
     heads; describe: (recording, **settings) -> what a figure's title calls it; sweep: how it is shown layer after
     layer, None where it can't be; live: whether the live canvas computes it in the browser; signed: whether values
-    above 0 speak for what is explained and those below 0 against it, which a diverging colour map shows.
+    above 0 speak for what is explained and those below 0 against it, which a diverging colour map shows; slow: whether
+    it takes many passes, so that pages wait to be asked.
     """
 
     name: str
@@ -45,6 +46,7 @@ class MapKind:
     sweep: Sweep | None = None
     live: bool = False
     signed: bool = False
+    slow: bool = False
 
     @property
     def has_layers_and_heads(self) -> bool:

@@ -155,6 +155,7 @@ INTEGRATED_GRADIENTS = MapKind(
     compute=_from("integrated_gradients", "compute"),
     describe=_explaining("integrated gradients for"),
     signed=True,
+    slow=True,
 )  # fmt: skip
 
 OCCLUSION = MapKind(
@@ -165,6 +166,7 @@ OCCLUSION = MapKind(
     compute=_from("occlusion", "compute"),
     describe=_explaining("occlusion for"),
     signed=True,
+    slow=True,
 )
 
 MAP_KINDS: dict[str, MapKind] = {
