@@ -40,9 +40,8 @@ def test_scores_are_those_of_the_library():
     rec = app.session_state["last_good"].recording
     scores = rec.step(1, "cls").scores[2]
     said = words(app)
-    assert (
-        f"Fits best: **{token_names(rec)[scores.argmax()]}**, score **{scores.max():+.2f}**".replace("-", "−") in said
-    )
+    best = f"Fits best: **{token_names(rec)[scores.argmax()]}**, score **{scores.max():+.2f}**"
+    assert best.replace("-", "−") in said
     assert "Followed: **cls**" in said
 
 
