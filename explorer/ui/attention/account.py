@@ -1,8 +1,5 @@
 """The Account tab: what every head, patch and MLP adds to a class's logit; all of it adds up to the logit."""
 
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
 import streamlit as st
 
@@ -18,9 +15,9 @@ from explorer.ui import cached
 from explorer.ui.map_picker import on_canvas, pick_settings
 from explorer.ui.widgets import PLAIN, colour_bar, signed
 
-KEPT = 4  # accounts
 LISTED, NAMED = 12, 3  # shares in the list; patches named for each
 CHOSEN, FIGURE = "account_head", "account_heads"
+_ACCOUNTS: cached.KeptWith[Ledger] = cached.KeptWith(4)
 WIDE = 2  # times the size that the model saw
 
 
@@ -34,7 +31,7 @@ def account_tab(rec: Recording, view: View) -> None:
     if shown is None:
         return
     target, likened = (shown.view.map[name] for name in ("target", "similar_to"))
-    account = kept_account(rec, target, shown.second or likened)
+    account = _ACCOUNTS.get(rec, shown.view.map, lambda: rec.ledger(target, shown.second or likened))
     st.markdown(f"**Score for {shown.title}: {signed(account.score)}**, all shares together: {signed(account.total)}")
     chosen = _chosen_head(account)
     heads_at, map_at = st.columns([3, 2], gap="large")
@@ -44,16 +41,7 @@ def account_tab(rec: Recording, view: View) -> None:
         _map_of_head(rec, view, account, chosen)
     _list(rec, account)
     st.plotly_chart(waterfall_figure(account), key="account_waterfall", width="stretch", config=PLAIN)
-    st.caption(
-        "A share counts the direct path only: what a head changes in later layers is in their shares. A share of one "
-        "head in the first layers is therefore mostly small."
-    )
-
-
-@lru_cache(KEPT)
-def kept_account(rec: Recording, target: Any, similar_to: Any) -> Ledger:
-    """rec.ledger(), kept while heads are looked at."""
-    return cached.in_recording_thread(lambda: rec.ledger(target, similar_to))
+    st.caption("A share counts the direct path only: what a head changes in later layers is in their shares.")
 
 
 def _chosen_head(account: Ledger) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from explorer.ui.view_settings import change_settings, check_query, checked_quer
 LAYER, STAGE, HEAD = "inside_layer", "inside_step", "inside_head"  # in the address, too
 PICTURE = "inside_picture"  # key of the clickable picture
 SAVED: Any = {"persist_state": "session"}
-KEPT = 2  # layers of recordings
+_LENSES: cached.KeptWith[Lens] = cached.KeptWith(2)
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,17 @@ class Followed:
         return self.query if isinstance(self.query, tuple) else None
 
 
-@lru_cache(KEPT)
+@lru_cache(1)  # it holds its recording
 def kept_pass(rec: Recording, layer: int) -> LayerPass:
     """layer_pass(), kept while tokens and steps change."""
     return cached.in_recording_thread(lambda: layer_pass(rec, layer))
 
 
-@lru_cache(KEPT)
 def kept_lens(rec: Recording, target: int | None = None) -> Lens:
-    """rec.lens(), kept likewise."""
-    return cached.in_recording_thread(lambda: rec.lens(target))
+    """rec.lens(), kept with the recording."""
+    return _LENSES.get(rec, target, lambda: rec.lens(target))
 
 
-@lru_cache(8)
 def token_names(rec: Recording) -> Sequence[str]:
     """Every token in words, prefix tokens first."""
     rows, cols = rec.grid
