@@ -87,8 +87,8 @@ def test_families_of_timm(family):
     module = small_timm(name)
     if not getattr(module, "num_classes", 0):
         module.reset_classifier(5)  # pyright: ignore
-    sharpen(module)
     model = wrap_timm(module, name)
+    sharpen(module)
     check(model, small_size(model))
 
 
