@@ -56,9 +56,8 @@ def show_picture(now: token.Followed, painted: Painted) -> None:
     picture = paint(look, image, painted.values, painted.low, painted.high)
     words = f"{painted.words}, for {now.name}"
     clickable_picture(picture, painted.values, token.PICTURE, words, now.patch, token.follow_patch)
-    low, high = (f"{value:.3g}".replace("-", "−") for value in (painted.low, painted.high))
     st.caption(f"{painted.words}. Followed: **{now.name}**; click a patch to follow another.")
-    colour_bar(painted.colormap, low, high)
+    colour_bar(painted.colormap, painted.number(painted.low), painted.number(painted.high))
     with st.container(horizontal=True):
         for name in rec.prefix_tokens:
             chosen = now.query == name

@@ -47,7 +47,8 @@ def pca_colours(recordings: Sequence[RecordedPass], foreground: bool = True, cut
     chosen = np.ones(len(tokens), dtype=bool)
     if foreground:
         border = np.concatenate([_border(recording.grid).ravel() for recording in recordings])
-        side = foreground_side(components(tokens, 1)[0][:, 0], border, cut)
+        scores = _on_grids(recordings, components(tokens, 1)[0][:, 0])
+        side = foreground_side(np.concatenate([_soft(part).ravel() for part in scores]), border, cut)
         side = np.concatenate([smoothed(part).ravel() for part in _on_grids(recordings, side)])
         chosen = side if side.sum() >= FEWEST else chosen
     values, explained = components(tokens[chosen], 3)
@@ -83,6 +84,11 @@ def foreground_side(scores: np.ndarray, border: np.ndarray, cut: float = 0.0) ->
         scores, threshold, high = -scores, -threshold, ~high
     mean = scores[high].mean() if cut > 0 else scores[~high].mean()
     return scores > threshold + abs(cut) * (mean - threshold) if cut else high
+
+
+def _soft(scores: np.ndarray) -> np.ndarray:
+    """Scores (rows, cols), each with a little of its neighbours': single patches that differ don't count."""
+    return cv2.GaussianBlur(scores, (3, 3), 0, borderType=cv2.BORDER_REPLICATE)
 
 
 def smoothed(mask: np.ndarray) -> np.ndarray:

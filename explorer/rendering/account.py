@@ -42,9 +42,11 @@ def heads_figure(account: Ledger, chosen: tuple[int, int], accent: str) -> go.Fi
     figure.add_shape(
         type="rect", x0=layer - 0.5, x1=layer + 0.5, y0=head - 0.5, y1=head + 0.5, line={"color": accent, "width": 2.5}
     )
-    figure.update_xaxes(title="layer", dtick=1, fixedrange=True, showgrid=False, zeroline=False)
+    figure.update_xaxes(
+        title="layer", dtick=1, range=[-0.5, depth - 0.5], fixedrange=True, showgrid=False, zeroline=False
+    )
     figure.update_yaxes(
-        title="head", tickvals=list(range(count + 1)), ticktext=names, autorange="reversed", fixedrange=True,
+        title="head", tickvals=list(range(count + 1)), ticktext=names, range=[count + 0.5, -0.5], fixedrange=True,
         showgrid=False, zeroline=False,
     )  # fmt: skip
     return figure.update_layout(height=110 + 26 * max(4, count + 1), margin=MARGIN, dragmode=False)

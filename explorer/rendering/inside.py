@@ -6,6 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
+from explorer.words import percent
+
 BAR = 24  # pixels a bar takes
 COLOUR, REST = "#ea580c", "#a8a29e"
 MARGIN = {"l": 8, "r": 48, "t": 8, "b": 8}
@@ -24,7 +26,7 @@ def share_figure(shares: Float[np.ndarray, " key"], names: Sequence[str], count:
         labels.append(f"all {len(shares) - count} others")
         values.append(float(shares.sum()) - sum(values))
     colours = [COLOUR] * len(first) + [REST] * (len(labels) - len(first))
-    return _bars(labels, values, [f"{value:.1%}" for value in values], colours, "share of 100 %").update_xaxes(
+    return _bars(labels, values, [percent(value) for value in values], colours, "share of 100 %").update_xaxes(
         tickformat=".0%"
     )
 

@@ -237,7 +237,11 @@ def _check_class(setting: TargetClass, place: Place) -> None:
 
 def _draw_class(setting: TargetClass, place: Place) -> Picked | None:
     rec = place.recording()
-    target, other = pick_class(rec), pick_instead_of(rec)
+    one_at, other_at = st.columns(2)
+    with one_at:
+        target = pick_class(rec)
+    with other_at:
+        other = pick_instead_of(rec)
     predicted = target is None and not place.has_canvas
     title = "each frame's predicted class" if predicted else rec.model.class_name(rec.class_index(target))
     if other is None:

@@ -62,11 +62,6 @@ def legend(colours: Mapping[str, tuple[int, int, int]]) -> None:
     st.html(f'<div class="legend">{"".join(entries)}</div>')
 
 
-def signed(value: float, digits: int = 2) -> str:
-    """ "+1.80" or "−0.25": with its sign, which is a minus and no hyphen."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
 @contextmanager
 def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
     """A bar that the block feeds, gone after it. Any click of the person ends the work at its next report."""

@@ -4,6 +4,7 @@ from playwright.sync_api import expect
 
 import explorer
 from explorer.data.samples import sample_photo
+from explorer.words import percent
 from tests.browser.conftest import TINY, settled_box
 
 LINK = f"/inside?model=checkpoints%2F{TINY}&photo=cat&inside_layer=1&inside_head=2"
@@ -21,9 +22,9 @@ def test_a_clicked_patch_is_followed_through_the_steps(page, app, tiny):
     expect(page.get_by_text(best).first).to_be_visible()
     page.get_by_role("button", name="Next").click()
     expect(page.get_by_role("heading", name="Softmax")).to_be_visible()
-    share = f"{step.pattern[2].max():.1%}"
+    share = percent(float(step.pattern[2].max()))
     expect(page.locator(".js-plotly-plot .bartext", has_text=share).first).to_be_visible()
     page.get_by_role("button", name="Follow cls").click()
     page.wait_for_url("**query=cls**")
-    share = f"{recording.step(1, 'cls').pattern[2].max():.1%}"
+    share = percent(float(recording.step(1, "cls").pattern[2].max()))
     expect(page.locator(".js-plotly-plot .bartext", has_text=share).first).to_be_visible()

@@ -31,7 +31,7 @@ def test_shares_are_drawn_largest_first_and_add_up_to_the_whole(recording):
     assert list(bars.customdata[:4]) == [names[index] for index in np.argsort(-shares)[:4]]
     assert bars.customdata[4] == "all 61 others" and len(bars.x) == 5
     few: Any = share_figure(np.array([0.25, 0.75], np.float32), ["a", "b"], count=4).data[0]
-    assert list(few.customdata) == ["b", "a"] and list(few.text) == ["75.0%", "25.0%"]
+    assert list(few.customdata) == ["b", "a"] and list(few.text) == ["75.0 %", "25.0 %"]
 
 
 def test_lengths_keep_their_order():

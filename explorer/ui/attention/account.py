@@ -13,9 +13,10 @@ from explorer.rendering.colormaps import DIVERGING
 from explorer.rendering.view import View, paint
 from explorer.ui import cached
 from explorer.ui.map_picker import on_canvas, pick_settings
-from explorer.ui.widgets import PLAIN, colour_bar, signed
+from explorer.ui.widgets import PLAIN, colour_bar
+from explorer.words import signed
 
-LISTED, NAMED = 12, 3  # shares in the list; patches named for each
+LISTED, NAMED = 10, 3  # shares in the list; patches named for each
 CHOSEN, FIGURE = "account_head", "account_heads"
 _ACCOUNTS: cached.KeptWith[Ledger] = cached.KeptWith(4)
 WIDE = 2  # times the size that the model saw
@@ -37,9 +38,9 @@ def account_tab(rec: Recording, view: View) -> None:
     heads_at, map_at = st.columns([3, 2], gap="large")
     with heads_at:
         _heads(account, chosen)
+        _list(rec, account)
     with map_at:
         _map_of_head(rec, view, account, chosen)
-    _list(rec, account)
     st.plotly_chart(waterfall_figure(account), key="account_waterfall", width="stretch", config=PLAIN)
     st.caption("A share counts the direct path only: what a head changes in later layers is in their shares.")
 
@@ -92,7 +93,7 @@ def _list(rec: Recording, account: Ledger) -> None:
         "Adds": [signed(share) for share, _, _ in largest],
         "Most of it from": ["" if head is None else _patches(rec, account, layer, head) for _, layer, head in largest],
     }
-    st.dataframe(table, hide_index=True, width="stretch")
+    st.dataframe(table, hide_index=True, width="stretch", height="content")
 
 
 def _patches(rec: Recording, account: Ledger, layer: int, head: int) -> str:

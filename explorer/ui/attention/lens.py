@@ -13,6 +13,7 @@ from explorer.ui.inside.token import kept_lens
 from explorer.ui.map_picker import pick_class
 from explorer.ui.messages import plain
 from explorer.ui.widgets import PLAIN, colour_bar, legend
+from explorer.words import percent
 
 LINES, WIDE = 5, 2
 
@@ -47,7 +48,7 @@ def _followed(rec: Recording, view: View, found: Lens, place: int, words: str) -
     values = found.followed[place, prefix:].reshape(rec.grid)
     image = backdrop(rec.image, None, rec.part.geometry, None, WIDE)
     st.image(paint(view.look, image, values, 0.0, high), caption=words, alt=words, width="stretch")
-    colour_bar(view.look.colormap, "0 %", f"{high:.1%}, the highest of all layers")
+    colour_bar(view.look.colormap, "0 %", f"{percent(high)}, the highest of all layers")
 
 
 def _first_guesses(rec: Recording, found: Lens, place: int, layer: int) -> None:

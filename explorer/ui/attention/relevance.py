@@ -13,7 +13,8 @@ from explorer.ui.address import by_key, take, write_unless
 from explorer.ui.map_picker import Shown, on_canvas, pick_settings
 from explorer.ui.messages import check_link
 from explorer.ui.view_settings import asked_from, layer_words
-from explorer.ui.widgets import colour_bar, signed
+from explorer.ui.widgets import colour_bar
+from explorer.words import signed
 
 KIND, KEPT = "explain", "explained"  # in the address; the newest slow map of the session
 LIKENESS = "This model has no classes. Shown is what makes this photo like the clicked patch, or like another photo."

@@ -48,4 +48,4 @@ def _guesses(lens: Lens, rec: Recording, now: Followed) -> None:
         "Probability": 100 * lens.probabilities[:, token, 0].astype(np.float64),
     }
     bars = st.column_config.ProgressColumn("Probability", format="%.1f %%", min_value=0, max_value=100)
-    st.dataframe(table, column_config={"Probability": bars}, hide_index=True, width="stretch")
+    st.dataframe(table, column_config={"Probability": bars}, hide_index=True, width="stretch", height="content")

@@ -13,7 +13,8 @@ from explorer.rendering.inside import largest, length_figure, share_figure
 from explorer.ui.inside.pictures import Line, small_maps, vectors
 from explorer.ui.inside.result import draw_result
 from explorer.ui.inside.token import Followed, token_names
-from explorer.ui.widgets import PLAIN, signed
+from explorer.ui.widgets import PLAIN
+from explorer.words import percent, signed
 
 SHOWN_VALUES = 5
 
@@ -27,6 +28,7 @@ class Painted:
     low: float
     high: float
     words: str
+    number: Callable[[float], str] = lambda value: f"{value:.3g}".replace("-", "−")  # a value in words
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,12 @@ def _paint_scores(now: Followed) -> Painted:
 
 def _paint_shares(now: Followed) -> Painted:
     values = patches_of(now.recording, now.step.pattern[now.head])
-    return Painted(values, "inferno", 0.0, float(values.max()), f"Shares of head {now.head}")
+    return Painted(values, "inferno", 0.0, float(values.max()), f"Shares of head {now.head}", percent)
 
 
 def _paint_heads(now: Followed) -> Painted:
     values = patches_of(now.recording, now.step.pattern.mean(axis=0))
-    return Painted(values, "inferno", 0.0, float(values.max()), "Shares, mean of all heads")
+    return Painted(values, "inferno", 0.0, float(values.max()), "Shares, mean of all heads", percent)
 
 
 def _paint_mlp(now: Followed) -> Painted:
@@ -98,7 +100,7 @@ def _draw_shares(now: Followed) -> None:
         config=PLAIN,
     )  # fmt: skip
     even = 1 / now.step.pattern.shape[1]
-    st.caption(f"All bars together are 100 %. Spread evenly, every token would get {even:.2%}.")
+    st.caption(f"All bars together are 100 %. Spread evenly, every token would get {percent(even, 2)}.")
 
 
 def _draw_values(now: Followed) -> None:
@@ -107,7 +109,7 @@ def _draw_values(now: Followed) -> None:
     first = largest(shares, SHOWN_VALUES)
     rest = "" if len(shares) <= SHOWN_VALUES else f" The other {len(shares) - SHOWN_VALUES} are mixed in likewise."
     lines = [
-        Line(names[index], step.values[head, index], f"{shares[index]:.1%}", thumbnail(now.recording, index))
+        Line(names[index], step.values[head, index], percent(shares[index]), thumbnail(now.recording, index))
         for index in first
     ]
     vectors([*lines, Line(f"The mixture: what head {head} found", step.heads[head], f"{step.heads.shape[1]} numbers")])
@@ -163,8 +165,8 @@ STAGES = (
     ),
     Stage(
         "Softmax", "Softmax: scores become shares of 100 %",
-        "Every score is raised to e^score and divided by the sum of all: a score that is 1 higher gets 2.7 times the "
-        "share. These shares are what is called attention.",
+        "e (2.718 …) to the power of each score, divided by the sum of all of these: a score that is 1 higher gets 2.7 "
+        "times the share. These shares are what is called attention.",
         _paint_shares, _draw_shares,
     ),
     Stage(
