@@ -82,13 +82,11 @@ def lens(recording: RecordedPass, target: int | str | None = None, top: int = TO
     """
     followed, made = recording.class_index(target), watched(recording)
     readout, probabilities = Readout(made), recording.model.probabilities
-    classes, shares, ours, image = [], [], [], []
+    places: dict[str, list[Tensor]] = {"classes": [], "probabilities": [], "followed": [], "image": []}
     for stream in made.stream:
         said = probabilities(readout(stream[0]))
         best = said.topk(min(top, said.shape[1]))
-        classes.append(best.indices)
-        shares.append(best.values)
-        ours.append(said[:, followed])
-        image.append(probabilities(readout.image(stream)))
-    stacked = (torch.stack(parts).cpu().numpy() for parts in (classes, shares))
-    return Lens(*stacked, followed, *(torch.stack(parts).cpu().numpy() for parts in (ours, image)))
+        image = probabilities(readout.image(stream))
+        for place, found in zip(places.values(), (best.indices, best.values, said[:, followed], image), strict=True):
+            place.append(found)
+    return Lens(target=followed, **{name: torch.stack(parts).cpu().numpy() for name, parts in places.items()})

@@ -6,7 +6,8 @@ With q, k and v of a head, x the token as it enters the layer and t any token:
 Norms lie where the model has them, before each part or after it; a layer scale belongs to what its part adds.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class Step:
     attention: Float[np.ndarray, " width"]  # what the joined heads add to the token
     mlp: Float[np.ndarray, " width"]  # what the MLP adds
     after: Float[np.ndarray, " width"]  # the token as it leaves the layer
-    said: Float[np.ndarray, "2 class"] | None = field(repr=False)  # the classifier's logits for before and after
+    said: Float[np.ndarray, "2 class"] | None = None  # the classifier's logits for before and after
 
     @property
     def joined(self) -> Float[np.ndarray, " head*dim"]:
@@ -94,11 +95,15 @@ class LayerPass:
             pattern = scores.softmax(dim=-1)
             heads = torch.bmm(pattern, v)
         self_check(heads, self.attended.out[0, :, row])
-        said = self.readout and self.readout(torch.stack([self.before[index], self.after[index]]))
-        tokens = (part[index] for part in (self.attention, self.mlp, self.after))
-        parts = (self.before[index], q, k, scores[:, 0], pattern[:, 0], v, heads[:, 0], *tokens)
-        before, q, k, *others = (part.float().cpu().numpy() for part in parts)
-        return Step(self.layer, index, before, q, k, call.scale, *others, None if said is None else said.cpu().numpy())
+        parts = {
+            "before": self.before[index], "q": q, "k": k, "scores": scores[:, 0], "pattern": pattern[:, 0],
+            "values": v, "heads": heads[:, 0], "attention": self.attention[index], "mlp": self.mlp[index],
+            "after": self.after[index],
+        }  # fmt: skip
+        if self.readout is not None:
+            parts["said"] = self.readout(torch.stack([self.before[index], self.after[index]]))
+        numbers: dict[str, Any] = {name: part.float().cpu().numpy() for name, part in parts.items()}
+        return Step(layer=self.layer, token=index, scale=call.scale, **numbers)
 
 
 def token_index(recording: RecordedPass, query: Query | None) -> int:

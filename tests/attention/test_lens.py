@@ -44,7 +44,7 @@ def test_every_token_is_read_as_if_all_were_it(settings):
             image = module.forward_head(module.norm(x)).softmax(-1)[0]
             np.testing.assert_allclose(got.image[place], image, atol=1e-5)
     assert got.target == 1
-    np.testing.assert_allclose(got.image[-1], recording.probabilities, atol=1e-5)
+    np.testing.assert_allclose(got.image[-1], np.array(recording.probabilities), atol=1e-5)
 
 
 def test_a_cls_token_says_what_its_image_says():
@@ -58,7 +58,7 @@ def test_labels_have_a_probability_each():
     model = replace(tiny_model(), outputs="labels")
     recording = explorer.record(model, photo())
     got = recording.lens(2)
-    np.testing.assert_allclose(got.image[-1], recording.probabilities, atol=1e-5)
+    np.testing.assert_allclose(got.image[-1], np.array(recording.probabilities), atol=1e-5)
     assert got.image.sum(axis=1) != pytest.approx(1)
 
 
@@ -73,7 +73,7 @@ def check(model: Model, size: int | None) -> None:
     recording = explorer.record(with_biases(model), photo(), size)
     made = watched(recording)
     readout = Readout(made)
-    np.testing.assert_allclose(readout.image(made.stream[-1]), recording.logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(readout.image(made.stream[-1]), np.array(recording.logits), rtol=1e-4, atol=1e-4)
     tokens = made.stream[-1][0, -3:]
     for token, logits in zip(tokens, readout(tokens), strict=True):
         alike = readout.image(token.expand_as(made.stream[-1]))

@@ -80,7 +80,7 @@ def test_a_vit_of_timm(settings, layer, query):
         assert_step(got, x[0], timm_parts(module.blocks[got.layer], x[0]), 4)
         tokens = torch.from_numpy(np.stack([got.before, got.after])).double()
         said = module.head(module.norm(tokens))
-    np.testing.assert_allclose(got.said, said, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(np.array(got.said), said, rtol=1e-5, atol=1e-5)
     assert got.pattern.sum(axis=1) == pytest.approx(1, abs=1e-5)
     prefix = len(model.prefix_tokens)
     assert got.token == (0 if query == "cls" else prefix + 8 * query[0] + query[1])

@@ -51,7 +51,7 @@ def test_every_head_and_mlp_has_a_cell_and_the_chosen_one_a_frame(account):
 
 
 def test_the_waterfall_ends_at_the_score(account):
-    (steps,) = waterfall_figure(account).data
+    steps: Any = waterfall_figure(account).data[0]
     assert list(steps.measure) == ["relative"] * 8 + ["total"]
     assert [sum(steps.y[:-1]), steps.y[-1]] == pytest.approx([account.score] * 2, abs=1e-4)
     assert steps.y[2] == pytest.approx(layer_shares(account)[0].sum(), abs=1e-5)

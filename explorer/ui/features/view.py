@@ -16,7 +16,7 @@ from explorer.ui.widgets import colour_bar, legend
 
 RGB = (220, 40, 40), (40, 160, 60), (50, 80, 220)  # what the three components look like where they are high
 CUT = -0.3  # a little more foreground than Otsu's threshold gives: heads of people, cheeks of cats
-BACKGROUND = 26  # of 255, a dark grey
+BACKGROUND = 26, 26, 26  # a dark grey
 PATCH, PICTURE = "patch", "similarity_picture"
 LOOK = Look(opacity=0.75, colormap="viridis", resample="nearest")
 
@@ -69,7 +69,7 @@ def _settings() -> tuple[bool, bool, float]:
 def _legend(colouring: Colours, foreground: bool) -> None:
     names = zip(RGB, colouring.explained, strict=False)
     entries = {f"component {place}: {share:.0%}": colour for place, (colour, share) in enumerate(names, start=1)}
-    legend(entries | ({"background": (BACKGROUND,) * 3} if foreground else {}))
+    legend(entries | ({"background": BACKGROUND} if foreground else {}))
 
 
 def coloured(recordings: Sequence[Recording], together: bool, foreground: bool, cut: float = 0.0) -> list[Colours]:
@@ -81,7 +81,7 @@ def coloured(recordings: Sequence[Recording], together: bool, foreground: bool, 
 
 def colour_picture(colouring: Colours, size: tuple[int, int]) -> Image.Image:
     """The colours at the photo's size, the background dark grey."""
-    rgb = np.where(colouring.foreground[..., None], colouring.rgb, BACKGROUND / 255)
+    rgb = np.where(colouring.foreground[..., None], colouring.rgb, np.array(BACKGROUND) / 255)
     return Image.fromarray((rgb * 255).round().astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
 
 
