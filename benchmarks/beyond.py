@@ -28,7 +28,6 @@ from explorer.attention.features import pca_colours, similarity
 from explorer.attention.localization import rank_heads
 from explorer.data.samples import sample_photo
 from explorer.data.video import pan
-from explorer.models.source import ModelSource
 from explorer.rendering.comparison import difference_map
 from explorer.rendering.figures import figure
 from explorer.rendering.gif import layers_gif
@@ -79,7 +78,7 @@ def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
     recording, second = explorer.record(model, photo, size), explorer.record(model, other, size)
     mask = np.zeros(recording.grid, dtype=bool)
     mask[recording.grid[0] // 4 : -recording.grid[0] // 4, recording.grid[1] // 4 : -recording.grid[1] // 4] = True
-    view = View(ModelSource(model.source), PhotoInput("sample:cat"), MapChoice("attention", layer=9))
+    view = View(model.source, PhotoInput("sample:cat"), MapChoice("attention", layer=9))
     hidden = replace(view, hide_artefacts=True)
     heatmap = recording.attention(9)
     clip = pan(photo, frames=8)

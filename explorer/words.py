@@ -21,6 +21,6 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{share:.{digits}%}".replace("%", " %")
 
 
-def signed(value: float, digits: int = 2) -> str:
+def with_sign(value: float, digits: int = 2) -> str:
     """ "+1.80" or "−0.25": with its sign, which is a minus and no hyphen."""
     return f"{value:+.{digits}f}".replace("-", "−")

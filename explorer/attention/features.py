@@ -49,7 +49,7 @@ def pca_colours(recordings: Sequence[RecordedPass], foreground: bool = True, cut
         border = np.concatenate([_border(recording.grid).ravel() for recording in recordings])
         scores = _on_grids(recordings, components(tokens, 1)[0][:, 0])
         side = foreground_side(np.concatenate([_soft(part).ravel() for part in scores]), border, cut)
-        side = np.concatenate([smoothed(part).ravel() for part in _on_grids(recordings, side)])
+        side = np.concatenate([without_specks(part).ravel() for part in _on_grids(recordings, side)])
         chosen = side if side.sum() >= FEWEST else chosen
     values, explained = components(tokens[chosen], 3)
     low, high = values.min(axis=0), values.max(axis=0)
@@ -91,7 +91,7 @@ def _soft(scores: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(scores, (3, 3), 0, borderType=cv2.BORDER_REPLICATE)
 
 
-def smoothed(mask: np.ndarray) -> np.ndarray:
+def without_specks(mask: np.ndarray) -> np.ndarray:
     """A bool (rows, cols) without specks, and without holes, of less than SPECK of its patches."""
     for value in (False, True):  # holes first, or a ring would count as a speck
         count, parts, stats, _ = cv2.connectedComponentsWithStats((mask == value).astype(np.uint8), connectivity=4)
@@ -156,5 +156,5 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 def _check_same_width(recordings: Sequence[RecordedPass]) -> None:
     widths = {recording.model_name: recording.tokens.shape[1] for recording in recordings}
     if len({(recording.model_name, recording.tokens.shape[1]) for recording in recordings}) > 1:
-        names = " and ".join(f"{name} ({width} numbers a token)" for name, width in widths.items())
+        names = " and ".join(f"{name} ({width} numbers per token)" for name, width in widths.items())
         raise QueryError(f"Tokens of {names} can't be compared: record all images with one model.")

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from explorer.attention.recorded import RecordedPass
-from explorer.attention.trace import Pass, watched
+from explorer.attention.trace import Pass, look_inside
 from explorer.errors import QueryError
 
 TOP = 3  # classes kept of every token
@@ -80,7 +80,7 @@ def lens(recording: RecordedPass, target: int | str | None = None, top: int = TO
 
     Raises QueryError for a model without classes or without one residual stream, and for an unknown class.
     """
-    followed, made = recording.class_index(target), watched(recording)
+    followed, made = recording.class_index(target), look_inside(recording)
     readout, probabilities = Readout(made), recording.model.probabilities
     places: dict[str, list[Tensor]] = {"classes": [], "probabilities": [], "followed": [], "image": []}
     for stream in made.stream:

@@ -23,9 +23,11 @@ from explorer.attention.step import Step, layer_pass
 from explorer.data.images import ImageSource, open_image
 from explorer.errors import ExplorerError, RecordingError
 from explorer.models.backbone import Model
+from explorer.models.device_memory import enough_memory
 from explorer.models.preprocess import Fit
 
 BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
+SMALLER = "record the image at a smaller size"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,9 @@ class Recording(RecordedPass):
         Raises QueryError for an unknown kind or setting, and for a value that this recording can't take.
         """
         row = map_kind(kind)
-        return row.compute(self, **row.checked(settings, self))
+        checked = row.checked(settings, self)
+        with enough_memory(f"compute {row.title} for {self.model_name}", SMALLER):
+            return row.compute(self, **checked)
 
     def attention(self, layer: int, head: Head = "mean", query: Query | None = None) -> Float[np.ndarray, "row col"]:
         """Where one query looks in one layer: (rows, cols) float32 softmax weights on the patches, not renormalised.
@@ -81,7 +85,8 @@ class Recording(RecordedPass):
         Raises QueryError where the model's layers don't add to one residual stream, UnsupportedModelError where what
         follows the last layer isn't affine.
         """
-        return ledger(self, target, similar_to)
+        with enough_memory(f"compute the account of {self.model_name}", SMALLER):
+            return ledger(self, target, similar_to)
 
     def step(self, layer: int, query: Query | None = None) -> Step:
         """One token through one layer in numbers: scores, pattern, values, heads, MLP, the token after it.
@@ -147,8 +152,9 @@ def record(
 
 def _forward(model: Model, pixels: Tensor, recorder: AttentionRecorder) -> tuple[Tensor, Tensor | None]:
     """The model's forward pass under the recorder; what the model itself refuses becomes a RecordingError."""
+    smaller = enough_memory(f"record {model.name} on {pixels.shape[3]}x{pixels.shape[2]} pixels", SMALLER)
     try:
-        with visible_attention(model.module), recorder:
+        with smaller, visible_attention(model.module), recorder:
             return model.forward(pixels)
     except (AssertionError, RuntimeError, ValueError) as error:
         if isinstance(error, ExplorerError):

@@ -7,7 +7,6 @@ Norms lie where the model has them, before each part or after it; a layer scale 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from explorer.attention.lens import Readout
 from explorer.attention.queries import Query
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.recorder import self_check
-from explorer.attention.trace import Attended, Pass, watched
+from explorer.attention.trace import Attended, Pass, look_inside
 from explorer.errors import QueryError
 
 GAP = 1e-4  # of the stream's largest number: how far the parts may miss it
@@ -95,15 +94,17 @@ class LayerPass:
             pattern = scores.softmax(dim=-1)
             heads = torch.bmm(pattern, v)
         self_check(heads, self.attended.out[0, :, row])
-        parts = {
-            "before": self.before[index], "q": q, "k": k, "scores": scores[:, 0], "pattern": pattern[:, 0],
-            "values": v, "heads": heads[:, 0], "attention": self.attention[index], "mlp": self.mlp[index],
-            "after": self.after[index],
-        }  # fmt: skip
-        if self.readout is not None:
-            parts["said"] = self.readout(torch.stack([self.before[index], self.after[index]]))
-        numbers: dict[str, Any] = {name: part.float().cpu().numpy() for name, part in parts.items()}
-        return Step(layer=self.layer, token=index, scale=call.scale, **numbers)
+        said = self.readout and self.readout(torch.stack([self.before[index], self.after[index]]))
+        return Step(
+            layer=self.layer, token=index, scale=call.scale, said=None if said is None else _array(said),
+            before=_array(self.before[index]), q=_array(q), k=_array(k), scores=_array(scores[:, 0]),
+            pattern=_array(pattern[:, 0]), values=_array(v), heads=_array(heads[:, 0]),
+            attention=_array(self.attention[index]), mlp=_array(self.mlp[index]), after=_array(self.after[index]),
+        )  # fmt: skip
+
+
+def _array(numbers: Tensor) -> np.ndarray:
+    return numbers.float().cpu().numpy()
 
 
 def token_index(recording: RecordedPass, query: Query | None) -> int:
@@ -128,7 +129,7 @@ def layer_pass(recording: RecordedPass, layer: int) -> LayerPass:
             f"The blocks of {recording.model_name} are its own, and what they do with their attention isn't known: "
             "its steps can't be told apart."
         )
-    made = watched(recording)
+    made = look_inside(recording)
     attention, mlp = _parts(made, layer)
     before, after = made.stream[layer][0], made.stream[layer + 1][0]
     gap = (before + attention + mlp - after).abs().max() / after.abs().max()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -46,17 +47,17 @@ class Tail:
         stand_ins = {id(old): new}
         for func, args, kwargs, out in self._steps[self.place(old) or 0 :]:
             if any(id(tensor) in stand_ins for tensor in tensors_in((args, kwargs))):
-                again = func(*_replaced(args, stand_ins), **_replaced(kwargs, stand_ins))
+                again = func(*_replace(args, stand_ins), **_replace(kwargs, stand_ins))
                 stand_ins.update((id(a), b) for a, b in zip(tensors_in(out), tensors_in(again), strict=True))
         return [stand_ins.get(id(tensor), tensor) for tensor in wanted]
 
 
-def _replaced(values: Any, stand_ins: dict[int, Tensor]) -> Any:
+def _replace(values: Any, stand_ins: dict[int, Tensor]) -> Any:
     if isinstance(values, Tensor):
         return stand_ins.get(id(values), values)
     if type(values) in (list, tuple):
-        return type(values)(_replaced(value, stand_ins) for value in values)
-    return {k: _replaced(v, stand_ins) for k, v in values.items()} if isinstance(values, dict) else values
+        return type(values)(_replace(value, stand_ins) for value in values)
+    return {k: _replace(v, stand_ins) for k, v in values.items()} if isinstance(values, dict) else values
 
 
 class KeptStream(ResidualStream):
@@ -93,7 +94,7 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.tokens, self.patches, self.depth = tokens, patches, depth
         self.stream = KeptStream(tokens)
-        self.attention: list[Attended] = []  # one a layer
+        self.attention: list[Attended] = []  # one per layer
         self.pooling: list[Attended] = []  # calls from other tokens, to these or to the patches alone
         self.entering: list[Tensor] = []  # "1 token width": what each layer's q, k and v are made of
         self.tail = Tail()
@@ -142,8 +143,8 @@ class Pass:
     logits: Tensor | None
 
     @property
-    def stream(self) -> list[Tensor]:
-        """ "1 token width": x as it enters each layer, and after the last. Raises QueryError where there's no one x."""
+    def stream(self) -> list[Float[Tensor, "1 token width"]]:
+        """x as it enters each layer, and after the last one. Raises QueryError where there's no one x."""
         entering = {}
         for layer, x, _ in self.watch.stream.sums:
             entering.setdefault(layer, x)
@@ -205,7 +206,7 @@ def traced(
         yield Trace(recording, watch, tokens, logits, pixels, number, rules)
 
 
-def watched(recording: RecordedPass, budget: int = MEMORY_BUDGET) -> Pass:
+def look_inside(recording: RecordedPass, budget: int = MEMORY_BUDGET) -> Pass:
     """Run the recording's image through its model again, without gradients, and keep what enters and leaves its layers.
 
     Raises QueryError where that would take more than `budget` bytes.

@@ -52,9 +52,9 @@ def load_model(
     target = _device(device)
     model = _load(entry.source if entry else given.source, pretrained, hints, progress)
     if entry:
-        model = replace(model, name=entry.title, source=entry.key)
+        model = replace(model, name=entry.title)
     model.module.to(target)
-    return replace(model, given=replace(given, source=model.source))
+    return replace(model, source=replace(given, source=entry.key if entry else model.source.source))
 
 
 def _device(device: str) -> str:
@@ -90,18 +90,15 @@ def _load_hub(source: str, repo_id: str, pretrained: bool, hints: Hints, progres
         entry = registry.find(source)
         module = create_transformers(entry.model_type if entry else repo_id)
         return wrap_transformers(module, source, repo_id, prefix_tokens=hints.prefix_tokens)
-    folder = fetch(repo_id, progress).parent
-    try:
-        return replace(_load_folder(folder, hints), source=source, name=repo_id)
-    except CheckpointError as error:  # the cache names folders by commit, which says nothing to a person
-        raise CheckpointError(str(error).replace(folder.name, repo_id)) from error
+    folder = fetch(repo_id, progress).parent  # named by its commit, which says nothing to a person
+    return replace(_load_folder(folder, repo_id, hints), source=ModelSource(source), name=repo_id)
 
 
 def _load_path(source: str, hints: Hints) -> Model:
     source, copy = registry.split_copy(source)
     path = registry.resolve(source)
     if source and path.is_dir():
-        return _load_folder(path, hints)
+        return _load_folder(path, path.name, hints)
     if source == registry.BUNDLED:
         raise ModelError("The bundled model is missing from checkpoints/bundled: get the project's files again.")
     if not source or (path.suffix not in WEIGHT_SUFFIXES and not path.exists()):
@@ -121,31 +118,35 @@ def _load_file(path: Path, hints: Hints, copy: str | None) -> Model:
     return wrap_timm(checkpoint.module, source, path.stem, checkpoint.notes, hints.prefix_tokens)
 
 
-def _load_folder(folder: Path, hints: Hints) -> Model:
-    """The model of a folder; whatever its settings break is said in one sentence about it, so that lists go on."""
+def _load_folder(folder: Path, name: str, hints: Hints) -> Model:
+    """The model of a folder; whatever its settings break is said in one sentence about it, so that lists go on.
+
+    name: what errors call the folder.
+    """
     try:
-        return _open_folder(folder, hints)
+        return _open_folder(folder, name, hints)
     except ExplorerError:
         raise
     except Exception as error:  # settings that people write are wrong in more ways than anyone can list
         raise CheckpointError(
-            f"The folder {folder.name} can't be opened as a model ({type(error).__name__}: {first_line(error)}): "
+            f"The folder {name} can't be opened as a model ({type(error).__name__}: {first_line(error)}): "
             "save it again."
         ) from error
 
 
-def _open_folder(folder: Path, hints: Hints) -> Model:
-    config, name = read_config(folder), Path(registry.title(folder)).name
+def _open_folder(folder: Path, name: str, hints: Hints) -> Model:
+    config, title = read_config(folder, name), Path(registry.title(folder)).name
     if "architecture" in config:
         from explorer.models.timm_folder import load_timm_folder
         from explorer.models.timm_models import wrap_timm
 
-        module, notes = load_timm_folder(folder)
-        return wrap_timm(module, str(folder), name, notes, hints.prefix_tokens)
+        module, notes = load_timm_folder(folder, name)
+        return wrap_timm(module, str(folder), title, notes, hints.prefix_tokens)
     if "model_type" in config:
         from explorer.models.processor import read_processor
         from explorer.models.transformers_models import load_transformers, wrap_transformers
 
-        module, notes = load_transformers(folder)
-        return wrap_transformers(module, str(folder), name, notes, read_processor(folder), hints.prefix_tokens)
-    raise CheckpointError(f"config.json in {folder.name} names no model: give a folder saved by timm or transformers.")
+        module, notes = load_transformers(folder, name)
+        processor = read_processor(folder, name)
+        return wrap_transformers(module, str(folder), title, notes, processor, hints.prefix_tokens)
+    raise CheckpointError(f"config.json in {name} names no model: give a folder saved by timm or transformers.")

@@ -25,6 +25,7 @@ from explorer.models.formats.reading import first_line, read_model_folder
 from explorer.models.geometry import Geometry
 from explorer.models.limits import check_numbers, measure
 from explorer.models.processor import NO_PROCESSOR, Processor
+from explorer.models.source import ModelSource
 
 # Keys that a backbone computes with; text models, decoders and projections beside it don't matter.
 BACKBONE_KEY = re.compile(
@@ -90,28 +91,30 @@ def create_transformers(model_type: str, **settings: Any) -> nn.Module:
     return cls._from_config(getattr(config, "vision_config", config), attn_implementation="sdpa")
 
 
-def load_transformers(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
+def load_transformers(folder: Path, name: str | None = None) -> tuple[nn.Module, tuple[str, ...]]:
     """The module of a folder that save_pretrained wrote, and notes on its tensors and classes.
 
     Raises CheckpointError that names a missing or misshapen tensor, where transformers would start it at random, and
     one that changes what the model computes but has no place in it.
+    name: what errors call the folder; by default its own.
     """
-    settings = read_config(folder)
+    name = name or folder.name
+    settings = read_config(folder, name)
     family = family_of(str(settings.get("model_type")))
     if settings.get("quantization_config"):
-        raise CheckpointError(f"{folder.name} holds quantised weights by its config.json: save them dequantised.")
-    tensors, merged = merge_adapters(*read_model_folder(folder), folder.name)
-    check_quantised(tensors, folder.name)
+        raise CheckpointError(f"{name} holds quantised weights by its config.json: save them dequantised.")
+    tensors, merged = merge_adapters(*read_model_folder(folder, name), name)
+    check_quantised(tensors, name)
     vision = settings.get("vision_config")
-    channels = _to_rgb(tensors, [settings, *([vision] if isinstance(vision, dict) else [])], folder.name)
-    labels, gaps = _take_labels(settings, tensors, folder.name)
-    config = _config_of(settings, folder.name)
+    channels = _to_rgb(tensors, [settings, *([vision] if isinstance(vision, dict) else [])], name)
+    labels, gaps = _take_labels(settings, tensors, name)
+    config = _config_of(settings, name)
     library = _library()
-    architectures = [name for name in config.architectures or [] if "ForImageClassification" in name]
-    name = architectures[0] if architectures and hasattr(library, architectures[0]) else family.features
-    if name == family.features:
+    classifiers = [one for one in config.architectures or [] if "ForImageClassification" in one]
+    cls = classifiers[0] if classifiers and hasattr(library, classifiers[0]) else family.features
+    if cls == family.features:
         config = getattr(config, "vision_config", config)
-    module, left_out = _fill(getattr(library, name), config, tensors, folder.name)
+    module, left_out = _fill(getattr(library, cls), config, tensors, name)
     own: Any = module
     own.class_names = labels
     return module, (*merged, *channels, *gaps, *left_out)
@@ -233,7 +236,7 @@ def wrap_transformers(
     geometry = _geometry(config, processor, oblong)
     return Model(
         name=name or source.removeprefix("hf:"),
-        source=source,
+        source=ModelSource(source),
         module=module,
         adapter=adapter,
         patch_size=token_layout.patch_side(config.patch_size),

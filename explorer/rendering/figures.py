@@ -1,4 +1,4 @@
-"""A figure ready for a paper: the photo and the maps of all heads, labelled, at about 300 dots an inch."""
+"""A figure ready for a paper: the photo and the maps of all heads, labelled, at about 300 dots per inch."""
 
 import math
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ MARGIN, GAP = 6.0, 5.0
 TITLE, LABEL = 10.0, 7.5  # font sizes
 SMALLEST = 6.0  # of a title that is too long for its line, which is cut then; the file's own title is whole
 DPI = 300
-LARGEST, LARGEST_OF_MANY = 130.0, 60.0  # points a picture's width: of one layer's heads, of every layer's
+LARGEST, LARGEST_OF_MANY = 130.0, 60.0  # width of a picture in points: of one layer's heads, of every layer's
 COLUMNS = 7  # pictures in a row at most, where it isn't one column per head
 
 
@@ -122,7 +122,7 @@ def _lay_out(
 
 
 def _tile_photo(view: View, recording: "Recording", photo: ImageSource | None, side: float) -> Image.Image:
-    """What the tiles are painted on, at about 300 dots an inch and no smaller than what the model saw."""
+    """What the tiles are painted on, at about 300 dots per inch and no smaller than what the model saw."""
     dots, seen = side / 72 * DPI, recording.image
     width = seen.width * max(1, round(dots / seen.width)) if photo is None else max(seen.width, round(dots))
     return backdrop(seen, photo, recording.part.geometry, width)

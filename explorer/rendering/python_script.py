@@ -29,7 +29,7 @@ def python_script(view: View, folder: Path | None = None) -> str:
         "import sys",
         "from pathlib import Path",
         "",
-        f"sys.path.append({str(paths.PROJECT)!r})  # the explorer's folder; an installed explorer comes first",
+        f"sys.path.append({str(paths.PACKAGE.parent)!r})  # the explorer's folder; an installed explorer comes first",
         "",
         "import explorer",
         *_imports(view),
@@ -68,7 +68,7 @@ def _source_arguments(view: View) -> str:
     source = view.source
     path, entry = Path(source.source), find(source.source)
     first = "view.source.source"
-    if entry and source.source.startswith("checkpoints/") and paths.checkpoints() != paths.PROJECT / "checkpoints":
+    if entry and source.source.startswith("checkpoints/") and paths.checkpoints() != paths.project() / "checkpoints":
         first = repr(entry.source)
     elif entry is None and path.exists() and not path.is_absolute():
         first = repr(str(path.resolve()))

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from PIL import Image, ImageFont
 
-from explorer.rendering.letters import outlines, spelled
+from explorer.rendering.letters import outlines, spell_in_ascii
 
 FIRST, LAST = 32, 126  # characters that the embedded font has; others are drawn as outlines
 ANCHORS = {"start": 0.0, "middle": 0.5, "end": 1.0}
@@ -115,15 +115,15 @@ def _font() -> ImageFont.FreeTypeFont:
     return font
 
 
-def _known(text: str) -> bool:
+def _in_font(text: str) -> bool:
     return all(FIRST <= ord(c) <= LAST for c in text)
 
 
 def _pdf_text(item: Text, page_height: float) -> str:
     """The line in the embedded font; with other letters as outlines, or spelled, and its text to search and copy."""
-    if _known(item.text):
+    if _in_font(item.text):
         return _pdf_line(item, item.text, page_height)
-    shape, words = outlines(item.text), spelled(item.text)
+    shape, words = outlines(item.text), spell_in_ascii(item.text)
     if shape is None:
         drawn = _pdf_line(item, words, page_height)
     else:
@@ -148,7 +148,7 @@ def _pdf_line(item: Text, text: str, page_height: float, mode: str = "") -> str:
 
 def _pdf_string(text: str) -> str:
     """A PDF text string: ASCII as it is, anything else in UTF-16 with its byte order mark (ISO 32000, 7.9.2.2)."""
-    if not _known(text):
+    if not _in_font(text):
         return f"<FEFF{text.encode('utf-16-be', 'surrogatepass').hex().upper()}>"
     escaped = text.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
     return f"({escaped})"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -138,10 +139,10 @@ class View:
             parts = parts if "source" in parts else _from_flat(parts)
             settings = {name: _with_tuples(value) for name, value in parts["map"]["settings"].items()}
             return cls(
-                _known(ModelSource, parts["source"]),
-                _known(PhotoInput, parts["photo"]),
+                _from_known(ModelSource, parts["source"]),
+                _from_known(PhotoInput, parts["photo"]),
                 MapChoice(parts["map"]["kind"], **settings),
-                _known(Look, parts["look"]),
+                _from_known(Look, parts["look"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise QueryError(f"These are not the settings of a view ({error}).") from error
@@ -155,7 +156,7 @@ def _from_flat(flat: Mapping[str, Any]) -> dict[str, Any]:
     return {"source": source, "photo": flat, "map": {"kind": row.name, "settings": settings}, "look": flat}
 
 
-def _known(part: type[Part], settings: Mapping[str, Any]) -> Part:
+def _from_known(part: type[Part], settings: Mapping[str, Any]) -> Part:
     names: list[str] = [each.name for each in fields(part)]  # pyright: ignore[reportArgumentType]
     return part(**{name: settings[name] for name in names if name in settings})
 
@@ -176,8 +177,8 @@ def second_recording(view: View, model: "Model") -> "Recording | None":
     return None if image is None else record(model, photo_of(image), view.photo.size, view.photo.fit)
 
 
-def shown_map(view: View, recording: "Recording", second: "Recording | None" = None) -> np.ndarray:
-    """The map that the view names, (rows, cols) float32.
+def shown_map(view: View, recording: "Recording", second: "Recording | None" = None) -> Float[np.ndarray, "row col"]:
+    """The map that the view names.
 
     second: the recording of the other image of a likeness, where there is one already; else it is made.
     """
@@ -187,8 +188,8 @@ def shown_map(view: View, recording: "Recording", second: "Recording | None" = N
     return cleaned(view.look, recording, recording.map(view.map.kind, **settings))
 
 
-def shown_heads(view: View, recording: "Recording") -> np.ndarray:
-    """Every head of the view's layer, (head, rows, cols) float32, as shown_map shows one; for kinds that have heads."""
+def shown_heads(view: View, recording: "Recording") -> Float[np.ndarray, "head row col"]:
+    """Every head of the view's layer, as shown_map shows one; for kinds that have heads."""
     row = view.map.row
     if row.heads is None:
         raise QueryError(f"A map of kind {row.name} has no heads: it runs through all of them.")
@@ -197,23 +198,25 @@ def shown_heads(view: View, recording: "Recording") -> np.ndarray:
     return cleaned(view.look, recording, row.heads(recording, **settings))
 
 
-def cleaned(look: Look, recording: "Recording", maps: np.ndarray) -> np.ndarray:
-    """Maps "... row col", without the artefact tokens where the look hides them."""
+def cleaned(
+    look: Look, recording: "Recording", maps: Float[np.ndarray, "*maps row col"]
+) -> Float[np.ndarray, "*maps row col"]:
+    """Maps without the artefact tokens where the look hides them."""
     return without_artefacts(maps, artefact_mask(recording)) if look.hide_artefacts else maps
 
 
-def shown_mask(look: Look, heatmap: np.ndarray) -> np.ndarray | None:
-    """The patches that hold the look's mass of what lies above 0, bool (rows, cols); None without a threshold."""
+def shown_mask(look: Look, heatmap: Float[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"] | None:
+    """The patches that hold the look's mass of what lies above 0; None without a threshold."""
     return None if look.mass is None else mass_mask(torch.from_numpy(heatmap.clip(min=0)), look.mass).numpy()
 
 
-def limits(view: View, recording: "Recording", heatmap: np.ndarray) -> tuple[float, float]:
+def limits(view: View, recording: "Recording", heatmap: Float[np.ndarray, "row col"]) -> tuple[float, float]:
     """The values that get the lowest and the highest colour."""
     shared = view.look.scale == "shared" and view.map.row.has_layers_and_heads
     return value_range(view, shown_heads(view, recording) if shared else heatmap)
 
 
-def value_range(view: View, maps: np.ndarray) -> tuple[float, float]:
+def value_range(view: View, maps: Float[np.ndarray, "*maps row col"]) -> tuple[float, float]:
     """The values that get the lowest and the highest colour where these maps share them; of signed ones, -v and v."""
     if view.map.row.signed:
         highest = float(np.abs(maps).max())
@@ -222,7 +225,12 @@ def value_range(view: View, maps: np.ndarray) -> tuple[float, float]:
 
 
 def paint(
-    look: Look, image: Image.Image, heatmap: np.ndarray, low: float, high: float, mask: np.ndarray | None = None
+    look: Look,
+    image: Image.Image,
+    heatmap: Float[np.ndarray, "row col"],
+    low: float,
+    high: float,
+    mask: Bool[np.ndarray, "row col"] | None = None,
 ) -> Image.Image:
     """The heatmap between low and high in colour over the image, the size of image; outside the mask a dark photo."""
     colors = colorize(enlarge(normalize(heatmap, low, high), image.size, look.resample), look.colormap)

@@ -16,7 +16,7 @@ import streamlit as st
 import explorer
 from explorer import malloc
 from explorer.attention.recording import Recording
-from explorer.errors import ModelError
+from explorer.errors import ExplorerError, ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
@@ -153,14 +153,15 @@ class _Job:
         self.done, self.total, self.moved = done, total, time.monotonic()
 
     def run(self) -> None:
-        """Load it: what the thread does."""
+        """Load it: what the thread does. Errors that no person can mend show in the server's log."""
         try:
             model = explorer.load_model(self.source, progress=self.progress)
             malloc.give_back()
-        except BaseException as error:  # reaches the person who asked for the model
-            self.finish(None, error)
-        else:
             self.finish(model, None)
+        except ExplorerError as error:
+            self.finish(None, error)
+        finally:  # whoever waits gets an answer in any case
+            self.finish(None, ModelError(f"Loading {self.source.source} failed: the server's log shows why."))
 
     def give_up_if_stuck(self) -> None:
         """Fail where nothing moved for long; the thread can't be ended, but nobody waits for it any more."""
@@ -168,8 +169,8 @@ class _Job:
             name = self.source.source
             self.finish(None, ModelError(f"Loading {name} took over {PATIENCE} s without progress: check its files."))
 
-    def finish(self, model: Model | None, error: BaseException | None) -> None:
-        """Set the result, unless it was given up before."""
+    def finish(self, model: Model | None, error: ExplorerError | None) -> None:
+        """Set the result, unless there is one or the job was given up."""
         with suppress(InvalidStateError):
             if model is not None:
                 self.future.set_result(model)
@@ -178,7 +179,7 @@ class _Job:
 
 
 @dataclass
-class _Loader:
+class Loader:
     """Loads each model in a thread of its own, which never touches Streamlit, and keeps the last few."""
 
     jobs: OrderedDict[tuple, _Job] = field(default_factory=OrderedDict)
@@ -212,7 +213,7 @@ class _Loader:
 
 @st.cache_resource(show_spinner=False)
 def _loader() -> Any:
-    return _Loader()
+    return Loader()
 
 
 def _show_progress(job: _Job) -> None:

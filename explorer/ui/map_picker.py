@@ -35,7 +35,7 @@ from explorer.rendering.view import View
 from explorer.ui import cached
 from explorer.ui.address import Read, by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link, plain
-from explorer.ui.photo_picker import pick_second_photo
+from explorer.ui.photos import pick_second_photo
 from explorer.ui.view_settings import default_layer, head_options
 
 LIKE = {"patch": "Clicked patch", "photo": "Another photo"}

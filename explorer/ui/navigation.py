@@ -6,7 +6,7 @@ from typing import NamedTuple
 import streamlit as st
 from streamlit.navigation.page import Page
 
-FOLDER = Path(__file__).resolve().parents[2] / "pages"
+from explorer import paths
 
 
 class Entry(NamedTuple):
@@ -40,7 +40,7 @@ def entries() -> list[Entry]:
 
 def path(entry: Entry) -> Path:
     """The file of a page."""
-    return FOLDER / f"{entry.name}.py"
+    return paths.PAGES / f"{entry.name}.py"
 
 
 def page(entry: Entry) -> Page:

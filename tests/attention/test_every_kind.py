@@ -35,6 +35,7 @@ def settings_of(kind):
     return {"kind": kind, **SETTINGS.get(kind, {})}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAP_KINDS)
 def test_in_files_figures_and_animations(recording, kind):
     view = view_of(**settings_of(kind))
@@ -49,6 +50,7 @@ def test_in_files_figures_and_animations(recording, kind):
             layers_gif(view, recording)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAP_KINDS)
 def test_in_a_film(kind):
     view = view_of(**settings_of(kind))
@@ -57,6 +59,7 @@ def test_in_a_film(kind):
     assert len(list(painted_frames(clip, view))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAP_KINDS)
 def test_in_the_command_line_and_a_script(tmp_path, monkeypatch, kind):
     model = save_tiny(tmp_path / "model")

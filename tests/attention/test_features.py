@@ -16,7 +16,7 @@ from explorer.attention.features import (
     patch_tokens,
     pca_colours,
     similarity,
-    smoothed,
+    without_specks,
 )
 from explorer.errors import QueryError
 from tests.tiny import photo, tiny_model
@@ -148,8 +148,8 @@ def test_specks_and_holes_are_smoothed_away():
     expected = mask.copy()
     mask[4, 4] = False  # a hole
     mask[9, 9] = True  # a speck
-    np.testing.assert_array_equal(smoothed(mask), expected)
-    assert smoothed(np.ones((4, 4), bool)).all() and not smoothed(np.zeros((4, 4), bool)).any()
+    np.testing.assert_array_equal(without_specks(mask), expected)
+    assert without_specks(np.ones((4, 4), bool)).all() and not without_specks(np.zeros((4, 4), bool)).any()
 
 
 def test_the_cut_moves_between_both_sides_means():

@@ -9,7 +9,7 @@ import torch
 
 import explorer
 from explorer.attention.lens import Readout
-from explorer.attention.trace import watched
+from explorer.attention.trace import look_inside
 from explorer.errors import QueryError
 from explorer.models.backbone import Model
 from explorer.models.timm_models import wrap_timm
@@ -71,7 +71,7 @@ def test_a_model_without_classes_is_refused():
 def check(model: Model, size: int | None) -> None:
     """The last stream gives the model's own logits; each token's, those of an image that is all that token."""
     recording = explorer.record(with_biases(model), photo(), size)
-    made = watched(recording)
+    made = look_inside(recording)
     readout = Readout(made)
     np.testing.assert_allclose(readout.image(made.stream[-1]), np.array(recording.logits), rtol=1e-4, atol=1e-4)
     tokens = made.stream[-1][0, -3:]

@@ -142,9 +142,9 @@ def test_the_app_asks_for_it_and_loads_with_it(checkpoints, weights):
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]
     model = choice.model
-    assert (model.loaded_from.grid, choice.view.source.grid, model.source) == ("6x10", "6x10", f"checkpoints/{NAME}")
+    assert (model.source.grid, choice.view.source.grid, model.source.source) == ("6x10", "6x10", f"checkpoints/{NAME}")
     linked = open_app(model=f"checkpoints/{NAME}", patch_grid="6x10")
-    assert not sentences(linked) and linked.session_state["choice"].model.loaded_from.grid == "6x10"
+    assert not sentences(linked) and linked.session_state["choice"].model.source.grid == "6x10"
 
 
 @pytest.mark.slow
@@ -156,4 +156,4 @@ def test_an_upload_says_it(checkpoints, weights):
     next(button for button in app.button if button.label == "Load it").click().run()
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]
-    assert choice.model.loaded_from == ModelSource("checkpoints/wide.safetensors", grid="6x10")
+    assert choice.model.source == ModelSource("checkpoints/wide.safetensors", grid="6x10")

@@ -18,6 +18,7 @@ def test_a_prior_that_loses_is_not_worth_a_word():
     assert "prior" not in verdict([HEAD, Score(None, "centre prior", 0.6, 0.5, 1.0)])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checkpoints")
 def test_the_tab_names_the_best_head():
     app = open_app("attention", tab="Evidence")

@@ -96,8 +96,8 @@ def check_work(recording: RecordedPass) -> None:
 @torch.no_grad()
 def _scores_without(
     recording: RecordedPass, score: Score, dropped: Tensor, place: int, shared: Tensor | None
-) -> Tensor:
-    """ "image": the score without each of these tokens; `shared` are those whose mean the classifier reads."""
+) -> Float[Tensor, " image"]:
+    """The score without each of these tokens; `shared` are those whose mean the classifier reads."""
     model = recording.model
     rows, cols = recording.grid
     mode = DropMode(dropped, len(recording.tokens), rows * cols, recording.depth)
@@ -111,8 +111,10 @@ def _scores_without(
     return torch.stack([score(tokens[i : i + 1], None if logits is None else logits[i : i + 1]) for i in images])
 
 
-def left_out(final: Tensor, dropped: Tensor, shared: Tensor) -> Tensor:
-    """ "image token width" in which each dropped token is the mean of the others that share a mean with it.
+def left_out(
+    final: Float[Tensor, "image ... width"], dropped: Tensor, shared: Tensor
+) -> Float[Tensor, "image token width"]:
+    """The tokens, where each dropped token is the mean of the others that share a mean with it.
 
     The mean of all is then that of the others. A token that shares none is left as it is.
     """

@@ -13,8 +13,9 @@ from explorer.rendering.colormaps import DIVERGING
 from explorer.rendering.view import View, paint
 from explorer.ui import cached
 from explorer.ui.map_picker import on_canvas, pick_settings
+from explorer.ui.messages import plain
 from explorer.ui.widgets import PLAIN, colour_bar
-from explorer.words import signed
+from explorer.words import with_sign
 
 LISTED, NAMED = 10, 3  # shares in the list; patches named for each
 CHOSEN, FIGURE = "account_head", "account_heads"
@@ -33,7 +34,8 @@ def account_tab(rec: Recording, view: View) -> None:
         return
     target, likened = (shown.view.map[name] for name in ("target", "similar_to"))
     account = _ACCOUNTS.get(rec, shown.view.map, lambda: rec.ledger(target, shown.second or likened))
-    st.markdown(f"**Score for {shown.title}: {signed(account.score)}**, all shares together: {signed(account.total)}")
+    score, total = with_sign(account.score), with_sign(account.total)
+    st.markdown(f"**Score for {plain(shown.title)}: {score}**, all shares together: {total}")
     chosen = _chosen_head(account)
     heads_at, map_at = st.columns([3, 2], gap="large")
     with heads_at:
@@ -74,11 +76,11 @@ def _map_of_head(rec: Recording, view: View, account: Ledger, chosen: tuple[int,
     values = row[prefix:].reshape(rec.grid)
     limit = float(np.abs(values).max())
     image = backdrop(rec.image, None, rec.part.geometry, None, WIDE)
-    words = f"Layer {chosen[0]}, head {chosen[1]}: {signed(float(row.sum()))}"
+    words = f"Layer {chosen[0]}, head {chosen[1]}: {with_sign(float(row.sum()))}"
     look = view.with_look(colormap=DIVERGING).look
     st.image(paint(look, image, values, -limit, limit), caption=words, alt=words, width="stretch")
-    colour_bar(DIVERGING, signed(-limit, 3), signed(limit, 3))
-    others = ", ".join(f"{name} {signed(float(row[index]), 3)}" for index, name in enumerate(rec.prefix_tokens))
+    colour_bar(DIVERGING, with_sign(-limit, 3), with_sign(limit, 3))
+    others = ", ".join(f"{name} {with_sign(float(row[index]), 3)}" for index, name in enumerate(rec.prefix_tokens))
     if others:
         st.caption(f"From tokens that are no patch: {others}.")
 
@@ -90,7 +92,7 @@ def _list(rec: Recording, account: Ledger) -> None:
     largest = sorted(shares, key=lambda share: -abs(share[0]))[:LISTED]
     table = {
         "Part": [f"layer {layer}, {'MLP' if head is None else f'head {head}'}" for _, layer, head in largest],
-        "Adds": [signed(share) for share, _, _ in largest],
+        "Adds": [with_sign(share) for share, _, _ in largest],
         "Most of it from": ["" if head is None else _patches(rec, account, layer, head) for _, layer, head in largest],
     }
     st.dataframe(table, hide_index=True, width="stretch", height="content")
@@ -100,7 +102,7 @@ def _patches(rec: Recording, account: Ledger, layer: int, head: int) -> str:
     """The tokens that give most of a head's share."""
     row = account.heads[layer, head]
     order = np.argsort(-row * np.sign(row.sum()), kind="stable")[:NAMED]
-    return ", ".join(f"{_token(rec, int(index))} {signed(float(row[index]))}" for index in order)
+    return ", ".join(f"{_token(rec, int(index))} {with_sign(float(row[index]))}" for index in order)
 
 
 def _token(rec: Recording, index: int) -> str:

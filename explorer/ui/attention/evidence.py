@@ -95,7 +95,7 @@ def _uploaded(rec: Recording, view: View) -> np.ndarray | None:
                             "cut-out with alpha", ["png", "bmp", "tif", "tiff", "webp", "gif"])  # fmt: skip
     if file is None:
         return None
-    return fit_mask(file, rec.part.geometry, rec.part.photo_size)
+    return fit_mask(file, rec.part.geometry, photo_size=rec.part.photo_size)
 
 
 def masked(image: Image.Image, mask: np.ndarray) -> Image.Image:

@@ -19,7 +19,7 @@ TILE = 64  # pixels of a mosaic tile's long side
 GAP = 2  # pixels left free on each of its sides
 WIDTH = 1000  # pixels that a mosaic is about wide
 KEPT = 4  # mosaics kept for a recording
-LARGEST_MATRIX = 800  # cells a side; larger matrices are shown in blocks
+LARGEST_MATRIX = 800  # cells per side; larger matrices are shown in blocks
 MARGIN = {"l": 8, "r": 8, "t": 8, "b": 8}
 
 

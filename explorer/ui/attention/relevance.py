@@ -14,7 +14,7 @@ from explorer.ui.map_picker import Shown, on_canvas, pick_settings
 from explorer.ui.messages import check_link
 from explorer.ui.view_settings import asked_from, layer_words
 from explorer.ui.widgets import colour_bar
-from explorer.words import signed
+from explorer.words import with_sign
 
 KIND, KEPT = "explain", "explained"  # in the address; the newest slow map of the session
 LIKENESS = "This model has no classes. Shown is what makes this photo like the clicked patch, or like another photo."
@@ -69,7 +69,7 @@ def _explain(rec: Recording, shown: Shown, caption: str) -> None:
     st.image(image, caption=caption, width="stretch")
     view = shown.view
     if view.map.row.signed:
-        colour_bar(view.drawn_look.colormap, f"{signed(low, 3)} against", f"{signed(high, 3)} for")
+        colour_bar(view.drawn_look.colormap, f"{with_sign(low, 3)} against", f"{with_sign(high, 3)} for")
     else:
         colour_bar(view.drawn_look.colormap, f"{low:.3g}", f"{high:.3g}")
 

@@ -48,7 +48,7 @@ def pick_second(now: Current) -> Recording | None:
     None where it is the first again, and where no second model worked in this session yet.
     """
     try:
-        second = pick_second_model("Compare with", "with", now.model.source)
+        second = pick_second_model("Compare with", "with", now.model.source.source)
         recording = second_recording(now, second)
     except ExplorerError as error:
         kept: Model | None = st.session_state.get(IN_USE)
@@ -67,10 +67,10 @@ def pick_second(now: Current) -> Recording | None:
 
 
 def _which(model: Model) -> tuple:
-    return model.source, model.num_heads, model.loaded_from.grid
+    return model.source.source, model.num_heads, model.source.grid
 
 
-def alone(now: Current) -> None:
+def show_first_alone(now: Current) -> None:
     """The first model's picture, where nothing can stand beside it."""
     layer = default_layer(now.recording)
     words = f"{now.model.name}: layer {layer}, mean of heads"
@@ -112,7 +112,7 @@ def in_order(now: Current, second: Recording) -> Pair:
     """The sidebar's model and the second; the one that was trained from the other stands right."""
     related = same_descent(now.model, second.model)
     if trained_from(now.model, second.model):
-        return Pair(second, now.recording, replace(now.view, source=second.model.loaded_from), True, related)
+        return Pair(second, now.recording, replace(now.view, source=second.model.source), True, related)
     return Pair(now.recording, second, now.view, trained_from(second.model, now.model), related)
 
 

@@ -24,7 +24,7 @@ LOOK = Look(opacity=0.75, colormap="viridis", resample="nearest")
 def colours(first: Recording, second: Recording) -> None:
     """Both photos, and their tokens' first three principal components as red, green and blue."""
     together, foreground, cut = _settings()
-    found = coloured((first, second), together, foreground, cut)
+    found = colours_of((first, second), together, foreground, cut)
     columns = st.columns(4)
     for index, (rec, colouring) in enumerate(zip((first, second), found, strict=True)):
         which = ("Photo", "Second photo")[index]
@@ -72,7 +72,7 @@ def _legend(colouring: Colours, foreground: bool) -> None:
     legend(entries | ({"background": BACKGROUND} if foreground else {}))
 
 
-def coloured(recordings: Sequence[Recording], together: bool, foreground: bool, cut: float = 0.0) -> list[Colours]:
+def colours_of(recordings: Sequence[Recording], together: bool, foreground: bool, cut: float = 0.0) -> list[Colours]:
     """One PCA for all recordings, or one each."""
     if together:
         return pca_colours(recordings, foreground, cut)
@@ -93,17 +93,17 @@ def likeness(first: Recording, second: Recording) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         words = f"Likeness to patch {patch} of this photo"
-        clickable_picture(painted(first, here, low), here, PICTURE, words, patch, _keep_patch)
+        clickable_picture(paint_similarity(first, here, low), here, PICTURE, words, patch, _keep_patch)
         st.caption(f"Patch {patch} is picked; pick another.")
     with right:
         words = f"Likeness to patch {patch} of the first photo"
-        clickable_picture(painted(second, there, low), there, "similarity_second", words)
+        clickable_picture(paint_similarity(second, there, low), there, "similarity_second", words)
         row, col = np.unravel_index(int(there.argmax()), there.shape)
         st.caption(f"Most alike here: patch ({row}, {col}) with a cosine of {there.max():.3f}.")
     colour_bar(LOOK.colormap, f"{low:.2f}".replace("-", "−"), "1: alike")
 
 
-def painted(rec: Recording, values: np.ndarray, low: float) -> Image.Image:
+def paint_similarity(rec: Recording, values: np.ndarray, low: float) -> Image.Image:
     """The similarities over the photo at twice its size, from the lowest of both photos to 1."""
     image = rec.image.resize((rec.image.width * 2, rec.image.height * 2), Image.Resampling.BICUBIC)
     return paint(LOOK, image, values, low, 1.0)

@@ -14,7 +14,7 @@ from explorer.ui.inside.pictures import Line, small_maps, vectors
 from explorer.ui.inside.result import draw_result
 from explorer.ui.inside.token import Followed, token_names
 from explorer.ui.widgets import PLAIN
-from explorer.words import percent, signed
+from explorer.words import percent, with_sign
 
 SHOWN_VALUES = 5
 
@@ -79,18 +79,18 @@ def _draw_scores(now: Followed) -> None:
     scores = step.scores[head]
     best, worst = int(scores.argmax()), int(scores.argmin())
     st.markdown(
-        f"Fits best: **{names[best]}**, score **{signed(float(scores[best]))}**. Fits worst: {names[worst]}, "
-        f"{signed(float(scores[worst]))}. This is how the best one comes about:"
+        f"Fits best: **{names[best]}**, score **{with_sign(float(scores[best]))}**. Fits worst: {names[worst]}, "
+        f"{with_sign(float(scores[worst]))}. This is how the best one comes about:"
     )
     q, k = step.q[head], step.k[head, best]
     vectors([Line(f"The query of {now.name}", q, f"{len(q)} numbers"), Line(f"The key of {names[best]}", k)])
     vectors([Line("Query times key, number by number", q * k)])
     product = float(q @ k)
     bias = float(scores[best]) - product * step.scale
-    moved = f", plus {signed(bias)} for the place" if abs(bias) > 1e-3 * max(1.0, abs(product * step.scale)) else ""
+    moved = f", plus {with_sign(bias)} for the place" if abs(bias) > 1e-3 * max(1.0, abs(product * step.scale)) else ""
     st.markdown(
-        f"Added up: {signed(product)}. Times {step.scale:.3g}, which keeps scores small{moved}: "
-        f"**{signed(float(scores[best]))}**."
+        f"Added up: {with_sign(product)}. Times {step.scale:.3g}, which keeps scores small{moved}: "
+        f"**{with_sign(float(scores[best]))}**."
     )
 
 

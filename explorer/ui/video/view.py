@@ -23,7 +23,7 @@ from explorer.ui.widgets import progress_bar
 KEPT = "video_kept"
 LARGEST_UPLOAD = 500  # MB
 TYPES = ["mp4", "m4v", "mov", "webm", "gif"]
-RATES = (2, 4, 8, 12, 24)  # frames a second
+RATES = (2, 4, 8, 12, 24)  # frames per second
 PREVIEW = 128  # pixels
 _MINE = "video_clip"  # the dropped clip; outlives a change of page
 _DROPS = "video_drops"  # number of the drop zone's newest generation: a new key empties it
@@ -55,7 +55,7 @@ def pick_clip(choice: Choice) -> tuple[Any, Clip] | None:
     _drop_zone()
     place = st.container()
     check_link("fps", lambda text: text in map(str, RATES), f"one of {', '.join(map(str, RATES))}")
-    fps = st.select_slider("Frames a second", RATES, 8, key="fps", bind="query-params")
+    fps = st.select_slider("Frames per second", RATES, 8, key="fps", bind="query-params")
     mine: Dropped | None = st.session_state.get(_MINE)
     with place, show_errors():
         if mine:

@@ -1,7 +1,7 @@
 // Mouse, touch and keyboard on the picture.
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-const REST = 250; // ms after the last arrow key before Python is told where the patch went
+const REST = 250; // ms after the last arrow key before Python gets the new patch
 
 /** The patch under a pointer event, [row, col]. */
 export function patchAt(event, canvas, [rows, cols]) {

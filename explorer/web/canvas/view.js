@@ -1,4 +1,4 @@
-// The live picture: what is shown now, from which data, and drawing it once a frame.
+// The live picture: what is shown now, from which data, and drawing it once per frame.
 
 import { attentionRows, fuse, isPatch, massMask, parseSafetensors, peak, range, withoutMasked } from "./attention.js";
 import {
@@ -7,7 +7,7 @@ import {
 import { Controls } from "./controls.js";
 import { listen } from "./input.js";
 
-const SMOOTH_SIDE = 448; // bicubic enlarging goes up to this many pixels a side; the browser does the rest
+const SMOOTH_SIDE = 448; // bicubic enlarging goes up to this many pixels per side; the browser does the rest
 
 /**
  * @typedef {import("./attention.js").Patch} Patch
@@ -261,7 +261,7 @@ export class LiveView {
     return base;
   }
 
-  /** The coloured map on its own canvas: a pixel a patch, or enlarged; see-through outside the mask. */
+  /** The coloured map on its own canvas: one pixel per patch, or enlarged; see-through outside the mask. */
   heat(weights, limits, mask) {
     const { grid, width, height, luts } = this.data;
     const { resample, colormap } = this.state.look;

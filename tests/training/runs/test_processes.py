@@ -12,10 +12,8 @@ from explorer.errors import TrainingError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
-from explorer.training.runs.folder import RunFolder, State
-from explorer.training.runs.options import Options, create_run
-from explorer.training.runs.process import is_alive, process_start
-from explorer.training.runs.queue import MachineQueue
+from explorer.training.runs.folder import Options, RunFolder, State, create_run
+from explorer.training.runs.processes import MachineQueue, is_alive, process_start
 
 STEP = 7200.0  # seconds by which the clock is set
 
@@ -50,13 +48,13 @@ def test_a_step_of_the_clock_makes_no_live_run_another(tmp_path, clock_step):
 
 
 def test_what_a_process_is_known_by_is_the_same_in_another_process():
-    code = f"from explorer.training.runs.process import process_start; print(process_start({os.getpid()}))"
+    code = f"from explorer.training.runs.processes import process_start; print(process_start({os.getpid()}))"
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert asked.stdout.strip() == process_start(os.getpid())
 
 
 def test_where_there_is_no_proc_psutil_tells_processes_apart(monkeypatch, tmp_path):
-    monkeypatch.setattr("explorer.training.runs.process._BOOT_ID", tmp_path / "none")
+    monkeypatch.setattr("explorer.training.runs.processes.BOOT_ID", tmp_path / "none")
     started = process_start(os.getpid())
     assert started and is_alive(os.getpid(), started) and not is_alive(os.getppid(), started)
     child = subprocess.Popen([sys.executable, "-c", ""])

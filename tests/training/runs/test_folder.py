@@ -1,7 +1,7 @@
 """Where runs and their checkpoints go."""
 
 from explorer import paths
-from explorer.training.runs.options import default_checkpoint
+from explorer.training.runs.folder import default_checkpoint
 
 
 def test_a_run_of_the_runs_folder_ends_among_the_models_on_offer(monkeypatch, tmp_path):

@@ -1,20 +1,64 @@
-"""One training job at a time on a machine: a line of tickets, and a lock that the system lets go of when a job dies."""
+"""The training processes of this machine: which is which, and whose turn it is.
+
+A pid comes back, and a process's time of start moves with the clock. One job trains at a time: a line of tickets, and a
+lock that the system lets go of when a job dies.
+"""
 
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from explorer import paths
 from explorer.errors import TrainingError
-from explorer.training.runs.folder import RunFolder, read_json, write_json
-from explorer.training.runs.process import is_alive, process_start
-from explorer.training.runs.records import TICKET, fits
+from explorer.training.runs.json_files import fits, read_json, write_json
 
 POLL = 0.3  # seconds
+MOST_DIGITS = 10  # of a pid on any system
+_PROC = Path("/proc")
+BOOT_ID = _PROC / "sys/kernel/random/boot_id"
+_STATE, _START_TICKS = 0, 19  # fields of /proc/PID/stat, counted after the name
+PROCESS = {"pid": int, "process_started": str}
+_TICKET = {"run": PurePath, **PROCESS}
+
+
+def process_start(pid: int) -> str | None:
+    """What tells this process from all others that ever had its pid; None where it is gone or waits to be collected.
+
+    It is the same whoever asks, and whatever happens to the clock: on Linux the boot and the ticks from that to the
+    process's start. psutil's create_time() would move with every step of the clock.
+    """
+    if BOOT_ID.is_file():
+        return _linux_start(pid)
+    try:
+        process = psutil.Process(pid)
+        # psutil builds the hash of a process from its pid and the system's own record of its start, for just this use.
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(hash(process))
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _linux_start(pid: int) -> str | None:
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before them may hold spaces and parentheses
+    if fields[_STATE] in "ZX":
+        return None
+    return f"{BOOT_ID.read_text().strip()} {fields[_START_TICKS]}"
+
+
+def is_alive(pid: Any, started: Any) -> bool:
+    """Whether that very process still runs; False for values that are no pid and no process_start()."""
+    if type(pid) is not int or not 0 < pid < 10**MOST_DIGITS or not isinstance(started, str):
+        return False
+    return process_start(pid) == started
 
 
 class MachineQueue:
@@ -34,7 +78,7 @@ class MachineQueue:
         ticket = self._take_ticket(run)
         lock = FileLock(self.folder / "running.lock")
         try:
-            while not (ticket == next(iter(self._line()), ticket) and _acquired(lock)):
+            while not (ticket == next(iter(self._line()), ticket) and _try_lock(lock)):
                 waiting(max(1, self.place(run) or 1))
                 time.sleep(POLL)
             yield
@@ -67,10 +111,10 @@ class MachineQueue:
         return living
 
 
-def refuse_live(folder: RunFolder) -> None:
+def refuse_live(run: Path) -> None:
     """Raise TrainingError where a living process of this machine works on that run, whatever its files say."""
-    if MachineQueue().place(folder.path) is not None:
-        raise TrainingError(f"A training process works on the run {folder.name!r}: wait until it ends, or end it.")
+    if MachineQueue().place(run) is not None:
+        raise TrainingError(f"A training process works on the run {run.name!r}: wait until it ends, or end it.")
 
 
 def _run_of(ticket: Path) -> Path | None:
@@ -79,12 +123,12 @@ def _run_of(ticket: Path) -> Path | None:
         holder = read_json(ticket)
     except TrainingError:
         return None
-    if not fits(holder, TICKET) or not is_alive(holder["pid"], holder["process_started"]):
+    if not fits(holder, _TICKET) or not is_alive(holder["pid"], holder["process_started"]):
         return None
     return Path(holder["run"])
 
 
-def _acquired(lock: FileLock) -> bool:
+def _try_lock(lock: FileLock) -> bool:
     try:
         lock.acquire(blocking=False)
     except Timeout:
