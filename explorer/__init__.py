@@ -13,6 +13,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from explorer.version import VERSION
+
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording as Recording
     from explorer.attention.recording import record as record
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from explorer.training.finetune import finetune as finetune
     from explorer.training.plan import Plan as Plan
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOME = {
     "Look": "explorer.rendering.view",

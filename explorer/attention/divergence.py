@@ -42,6 +42,13 @@ class Divergence:
         places = (divmod(int(place), len(self.heads)) for place in order)
         return [Change(*self.layers[row], self.heads[col], float(self.table[row, col])) for row, col in places]
 
+    def rows(self) -> list[tuple[str, ...]]:
+        """A table with its heading: (layer, other layer, head, bits) of every head, the most changed first."""
+        changes = (
+            (change.layer, change.other_layer, change.head, f"{change.bits:.4f}") for change in self.most_changed()
+        )
+        return [("layer", "other layer", "head", "bits"), *(tuple(map(str, change)) for change in changes)]
+
 
 def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """JS(p, q) = (KL(p, m) + KL(q, m)) / 2 with m = (p + q) / 2 over the last axis, in bits; p and q are normalised.

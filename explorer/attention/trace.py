@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from explorer.attention.balanced import BalancedMode, Completeness, tensors_in
 from explorer.attention.force_sdpa import visible_attention
-from explorer.attention.memory import KEPT_BY_WATCH, MEMORY_BUDGET, check_memory
+from explorer.attention.memory import MEMORY_BUDGET, check_memory
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.recorder import Call
 from explorer.attention.residual import ResidualStream
@@ -98,6 +98,8 @@ class Watch(TorchFunctionMode):
         self.pooling: list[Attended] = []  # calls from other tokens, to these or to the patches alone
         self.entering: list[Tensor] = []  # "1 token width": what each layer's q, k and v are made of
         self.tail = Tail()
+        self._calls = 0
+        self._made: list[tuple[int, str, Tensor]] = []  # number, name and result of the calls in the tail
         self._latest: Tensor | None = None  # the tokens after the last norm or sum
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -114,7 +116,14 @@ class Watch(TorchFunctionMode):
             self._latest = out
         if len(self.attention) == self.depth:
             self.tail.add(func, args, kwargs, out)
+            if isinstance(out, Tensor):
+                self._made.append((self._calls, func.__name__, out))
+        self._calls += 1
         return out
+
+    def maker_of(self, tensor: Tensor) -> tuple[int, str] | None:
+        """Which of the pass's calls, counted from 0, made the tensor, and its name; None before the last attention."""
+        return next(((number, name) for number, name, made in self._made if made is tensor), None)
 
     def _is_tokens(self, out: Any) -> bool:
         return isinstance(out, Tensor) and out.ndim == 3 and out.shape[:2] == (1, self.tokens)
@@ -211,7 +220,7 @@ def look_inside(recording: RecordedPass, budget: int = MEMORY_BUDGET) -> Pass:
 
     Raises QueryError where that would take more than `budget` bytes.
     """
-    check_memory(recording, budget, KEPT_BY_WATCH, "A look inside all layers")
+    check_memory(recording, budget, "A look inside all layers")  # a gradient keeps a little more
     with torch.no_grad():
         return Pass(recording, *_run(recording, recording.model.pixels(recording.image)))
 

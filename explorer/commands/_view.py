@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 
 def add_model_options(parser: argparse.ArgumentParser, fit: str = "own") -> None:
-    """--model, --arch, --num-heads, --grid, --size, --fit."""
+    """--model, --arch, --num-heads, --grid, --prompt, --size, --fit."""
     parser.add_argument("--model", default="bundled", help="registry key, timm:<id>, hf:<org/name>, file or folder")
     parser.add_argument("--arch", help="timm name of the architecture, where a weights file can't tell")
     parser.add_argument("--num-heads", type=int, help="where a weights file can't tell")
     parser.add_argument("--grid", metavar="ROWSxCOLS", help="of a weights file's position embeddings, where no square")
+    parser.add_argument("--prompt", dest="prompts", action="append", default=[], metavar="TEXT",
+                        help="a text as a class, of a CLIP or SigLIP with its text half (may be repeated)")  # fmt: skip
     parser.add_argument("--size", type=int, help="input size in pixels, a multiple of the patch (default: the model's)")
     parser.add_argument(
         "--fit", choices=("own", "crop", "squash", "keep"), default=fit,
@@ -85,7 +87,7 @@ def view_of(args: argparse.Namespace, image: Path | str) -> "View":
     if explained and (other := getattr(args, INSTEAD_OF, None)) is not None:
         settings[explained.name] = (settings[explained.name], other)
     return View(
-        ModelSource(args.model, args.arch, args.num_heads, args.grid),
+        ModelSource(args.model, args.arch, args.num_heads, args.grid, tuple(args.prompts)),
         PhotoInput(str(image), args.size, args.fit),
         MapChoice(row.name, **settings),
         Look(**_given(args, *(field.name for field in fields(Look)))),
@@ -101,12 +103,14 @@ def likened(args: argparse.Namespace) -> str | None:
     return args.similar_to if isinstance(args.similar_to, str) else None
 
 
-def open_model(args: argparse.Namespace) -> "Model":
+def open_model(args: argparse.Namespace, device: str = "auto") -> "Model":
     """The model of --model, --arch, --num-heads and --grid."""
     from explorer import load_model, malloc
 
     malloc.settle()
-    return load_model(args.model, arch=args.arch, num_heads=args.num_heads, grid=args.grid)
+    return load_model(
+        args.model, device, arch=args.arch, num_heads=args.num_heads, grid=args.grid, prompts=args.prompts
+    )
 
 
 def recorded(args: argparse.Namespace, model: "Model", image: Path | str) -> "Recording":

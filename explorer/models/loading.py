@@ -1,5 +1,6 @@
 """load_model: from a registry key, a timm or transformers id, a file or a folder to a Model in eval mode."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from explorer.errors import CheckpointError, ExplorerError, ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
-from explorer.models.downloads import Progress, fetch
+from explorer.models.downloads import Progress, cached_weights, fetch
 from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
 from explorer.models.formats.reading import first_line
 from explorer.models.source import ModelSource
@@ -34,17 +35,19 @@ def load_model(
     *,
     grid: tuple[int, int] | str | None = None,
     prefix_tokens: tuple[str, ...] | None = None,
+    prompts: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Model:
     """A Vision Transformer in eval mode, ready to be recorded.
 
     source: a registry key ("bundled"), "timm:<id>", "hf:<org/name>", a weights file, or a folder written by timm or
     transformers. arch (a timm id), num_heads, grid and prefix_tokens: what a bare state dict can't tell; grid is
-    that of its position embeddings, (rows, cols) or "ROWSxCOLS". A ModelSource holds the first four in one value.
+    that of its position embeddings, (rows, cols) or "ROWSxCOLS". prompts: texts that become the classes of a CLIP or
+    SigLIP with its text half. A ModelSource holds all of these but prefix_tokens in one value.
     pretrained=False: random weights and no download. progress: called with (bytes done, bytes in all) of a download.
     Raises ModelError, CheckpointError or UnsupportedModelError with one sentence.
     """
-    given = ModelSource.of(source, arch, num_heads, grid)
+    given = ModelSource.of(source, arch, num_heads, grid, prompts)
     if given.num_heads is not None and given.num_heads < 1:
         raise ModelError(f"A model has one head or more, not {given.num_heads}: give the right num_heads, or none.")
     entry = registry.find(given.source)
@@ -53,8 +56,21 @@ def load_model(
     model = _load(entry.source if entry else given.source, pretrained, hints, progress)
     if entry:
         model = replace(model, name=entry.title)
+    if given.prompts:
+        from explorer.models.prompts import with_prompts
+
+        model = with_prompts(model, folder_of(entry.source if entry else given.source), given.prompts)
     model.module.to(target)
     return replace(model, source=replace(given, source=entry.key if entry else model.source.source))
+
+
+def folder_of(source: str) -> Path:
+    """The folder that a model's files lie in: of a hub's, that of its cache."""
+    library, _, repo_id = source.partition(":")
+    if library == "hf" or repo_id.startswith("hf-hub:"):
+        weights = cached_weights(repo_id.removeprefix("hf-hub:"))
+        return weights.parent if weights else Path()
+    return registry.resolve(source)
 
 
 def _device(device: str) -> str:

@@ -76,7 +76,8 @@ def family_of(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
-def _library() -> Any:
+def library() -> Any:
+    """transformers itself."""
     import transformers  # seconds of import: only where such a model is asked for
 
     transformers.utils.logging.disable_progress_bar()
@@ -86,8 +87,8 @@ def _library() -> Any:
 def create_transformers(model_type: str, **settings: Any) -> nn.Module:
     """A backbone of that type with random weights and its default configuration; no download."""
     family = family_of(model_type)
-    config = _library().CONFIG_MAPPING[model_type](**settings)
-    cls = getattr(_library(), family.features)
+    config = library().CONFIG_MAPPING[model_type](**settings)
+    cls = getattr(library(), family.features)
     return cls._from_config(getattr(config, "vision_config", config), attn_implementation="sdpa")
 
 
@@ -108,25 +109,24 @@ def load_transformers(folder: Path, name: str | None = None) -> tuple[nn.Module,
     vision = settings.get("vision_config")
     channels = _to_rgb(tensors, [settings, *([vision] if isinstance(vision, dict) else [])], name)
     labels, gaps = _take_labels(settings, tensors, name)
-    config = _config_of(settings, name)
-    library = _library()
+    config = read_settings(settings, name)
     classifiers = [one for one in config.architectures or [] if "ForImageClassification" in one]
-    cls = classifiers[0] if classifiers and hasattr(library, classifiers[0]) else family.features
+    cls = classifiers[0] if classifiers and hasattr(library(), classifiers[0]) else family.features
     if cls == family.features:
         config = getattr(config, "vision_config", config)
-    module, left_out = _fill(getattr(library, cls), config, tensors, name)
+    module, left_out = fill(getattr(library(), cls), config, tensors, name)
     own: Any = module
     own.class_names = labels
     return module, (*merged, *channels, *gaps, *left_out)
 
 
-def _config_of(settings: dict[str, Any], name: str) -> Any:
+def read_settings(settings: dict[str, Any], name: str) -> Any:
     """transformers' configuration of a folder's settings, whose sizes are within the limits."""
     vision = settings.get("vision_config")
     own = vision if isinstance(vision, dict) else settings
     check_numbers(own, own.get("patch_size"), name)
     try:
-        return _library().CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
+        return library().CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
     except (TypeError, ValueError, AttributeError, KeyError, StrictDataclassError) as error:
         raise CheckpointError(f"config.json in {name} doesn't describe a model: {first_line(error)}.") from error
 
@@ -162,7 +162,8 @@ def _take_labels(
     return name_classes(labels, counts[0])
 
 
-def _fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple[nn.Module, tuple[str, ...]]:
+def fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple[nn.Module, tuple[str, ...]]:
+    """A module of that class with these weights, and notes on those left out; CheckpointError where they don't fit."""
     for key, tensor in tensors.items():
         check_finite(tensor, key, file)
     try:

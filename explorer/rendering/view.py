@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from explorer.attention.artefacts import artefact_mask, without_artefacts
-from explorer.attention.maps.kind import MapKind
+from explorer.attention.maps.kind import MapKind, Progress
 from explorer.attention.maps.settings import HeadOrFusion, Likeness
 from explorer.attention.maps.table import DEFAULT, map_kind
 from explorer.attention.recording import record
@@ -26,6 +26,7 @@ from explorer.models.source import ModelSource
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import DIVERGING, colorize
 from explorer.rendering.overlay import blend, enlarge, normalize
+from explorer.rendering.provenance import with_provenance
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -177,15 +178,18 @@ def second_recording(view: View, model: "Model") -> "Recording | None":
     return None if image is None else record(model, photo_of(image), view.photo.size, view.photo.fit)
 
 
-def shown_map(view: View, recording: "Recording", second: "Recording | None" = None) -> Float[np.ndarray, "row col"]:
+def shown_map(
+    view: View, recording: "Recording", second: "Recording | None" = None, progress: Progress | None = None
+) -> Float[np.ndarray, "row col"]:
     """The map that the view names.
 
-    second: the recording of the other image of a likeness, where there is one already; else it is made.
+    second: the recording of the other image of a likeness, where there is one already; else it is made. progress:
+    called with how much is done and how much there is of a map that takes long.
     """
     settings, likeness = dict(view.map.settings), view.map.row.needs(Likeness)
     if likeness and view.map.other_image is not None:
         settings[likeness.name] = second or second_recording(view, recording.model)
-    return cleaned(view.look, recording, recording.map(view.map.kind, **settings))
+    return cleaned(view.look, recording, recording.map(view.map.kind, progress, **settings))
 
 
 def shown_heads(view: View, recording: "Recording") -> Float[np.ndarray, "head row col"]:
@@ -248,13 +252,14 @@ def picture(
     zoom: int = 1,
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
+    progress: Progress | None = None,
 ) -> Image.Image:
     """The view as an image: over the photo at its own resolution, up to 2048 pixels, or look.width pixels wide.
 
     photo: what the recording was made of; without it the picture is drawn over what the model saw. zoom: at least that
-    many times the size that the model saw; second as in shown_map.
+    many times the size that the model saw; second, progress: as in shown_map.
     """
-    heatmap = shown_map(view, recording, second)
+    heatmap = shown_map(view, recording, second, progress)
     image = backdrop(recording.image, photo, recording.part.geometry, view.look.width, zoom)
     return paint(view.drawn_look, image, heatmap, *limits(view, recording, heatmap), shown_mask(view.look, heatmap))
 
@@ -266,9 +271,9 @@ def png(
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
 ) -> bytes:
-    """What picture() draws as a PNG file, with every setting in its text entry "explorer"."""
+    """What picture() draws as a PNG file, with every setting and where it comes from in its text entry "explorer"."""
     settings = PngInfo()
-    settings.add_itxt("explorer", view.to_json())
+    settings.add_itxt("explorer", with_provenance(view.to_json(), recording))
     file = io.BytesIO()
     picture(view, recording, zoom, second, photo).save(file, "PNG", pnginfo=settings, compress_level=COMPRESSION)
     return file.getvalue()
@@ -280,13 +285,14 @@ def save_npz(view: View, recording: "Recording", second: "Recording | None" = No
     map (rows, cols) float32; heads (head, rows, cols) where the kind has them; mask (rows, cols) bool where mass is
     set; artefacts (rows, cols) bool where they are hidden, in map and heads; logits (class) where the model classifies;
     image (height, width, 3) uint8, what the model saw; model_name, prefix_tokens, precision, verified; settings:
-    View.to_json(); signed: whether map has values for (above 0) and against; second as in shown_map.
+    View.to_json() with where the file comes from, see explorer.rendering.provenance; signed: whether map has values for
+    (above 0) and against; second as in shown_map.
     """
     heatmap = shown_map(view, recording, second)
     arrays: dict[str, Any] = {
         "map": heatmap,
         "image": np.array(recording.image),
-        "settings": np.array(view.to_json()),
+        "settings": np.array(with_provenance(view.to_json(), recording)),
         "model_name": np.array(recording.model_name),
         "prefix_tokens": np.array(recording.prefix_tokens, dtype=np.str_),
         "precision": np.array(recording.precision),

@@ -6,7 +6,7 @@ Several tabs draw these widgets, one at a time; all share their values, and the 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from explorer.attention.maps.settings import (
     Switch,
     TargetClass,
 )
-from explorer.attention.maps.table import DEFAULT, MAP_KINDS, current_name, map_kind
+from explorer.attention.maps.table import DEFAULT, EXPLAINS_BEST, MAP_KINDS, current_name, map_kind
 from explorer.attention.queries import parse_head, query_name
 from explorer.attention.recording import Recording
 from explorer.models.backbone import Model
@@ -36,10 +36,11 @@ from explorer.ui import cached
 from explorer.ui.address import Read, by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link, plain
 from explorer.ui.photos import pick_second_photo
-from explorer.ui.view_settings import default_layer, head_options
+from explorer.ui.view_settings import default_layer, head_options, take_head, take_layer
 
 LIKE = {"patch": "Clicked patch", "photo": "Another photo"}
 PREDICTED, NO_OTHER = "predicted", "-"  # in links
+WHY = "why"  # key of the picker of the kinds that explain
 LINKED_MAPS = "linked_maps"  # key of a picker -> the kinds of map that the session's first address asked for
 SAVED: Any = {"persist_state": "session"}
 
@@ -52,6 +53,7 @@ class Place:
     model: Model
     recording: Callable[[], Recording]  # of the photo
     has_canvas: bool
+    kinds: tuple[str, ...] | None = None  # on offer; None: all
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,16 @@ def on_canvas(rec: Recording, view: View) -> Place:
     return Place(view, rec.model, lambda: rec, has_canvas=True)
 
 
+def explaining(rec: Recording, view: View) -> Place:
+    """The same, for the kinds of map that say what a class or a likeness hangs on."""
+    kinds = tuple(name for name, kind in MAP_KINDS.items() if kind.needs(TargetClass))
+    return replace(on_canvas(rec, view), kinds=kinds)
+
+
 def kind_labels(place: Place) -> dict[str, str]:
     """Name -> label of the kinds on offer; what the canvas shows is "above"."""
-    names = place.recording().maps if place.has_canvas else tuple(MAP_KINDS)
+    fitting = place.recording().maps if place.has_canvas else tuple(MAP_KINDS)
+    names = [name for name in fitting if place.kinds is None or name in place.kinds]
     above = " above" if place.has_canvas else ""
     return {name: MAP_KINDS[name].title + (above if MAP_KINDS[name].live else "") for name in names}
 
@@ -99,15 +108,25 @@ def _note_link(key: str) -> None:
     """Keep which maps the session's first address asked for, by this picker or a tab of the map's own."""
     noted = st.session_state.setdefault(LINKED_MAPS, {})
     if key not in noted:
-        noted[key] = {current_name(st.query_params.get(key, "")), st.query_params.get("tab", "").lower()}
+        tab = "" if WHY in st.query_params else st.query_params.get("tab", "").lower()
+        noted[key] = {current_name(st.query_params.get(key, "")), tab}
 
 
-def pick_map(place: Place, key: str = "map") -> Shown | None:
-    """A map of any kind; None until a person has chosen what it is for."""
+def pick_explanation(place: Place) -> Shown | None:
+    """What a class hangs on, by the kind of map that tells it best; an older link to a tab of one kind shows that."""
+    linked = st.session_state.get(LINKED_MAPS, {}).get(WHY, set())
+    default = next((kind for kind in place.kinds or () if kind in linked), EXPLAINS_BEST)
+    shown = pick_map(place, WHY, default)
+    write(WHY, str(st.session_state[WHY]))  # always: what a link without it means may differ from the default
+    return shown
+
+
+def pick_map(place: Place, key: str = "map", default: str = DEFAULT) -> Shown | None:
+    """A map of any kind on offer; None until a person has chosen what it is for."""
     labels = kind_labels(place)
-    take(key, _read_kind(labels), DEFAULT)
+    take(key, _read_kind(labels), default)
     kind = st.segmented_control("Map", list(labels), format_func=labels.__getitem__, required=True, key=key, **SAVED)
-    write_unless(key, DEFAULT)
+    write_unless(key, default)
     st.caption(map_kind(str(kind)).help)
     return pick_settings(str(kind), place)
 
@@ -214,16 +233,17 @@ def _draw_first_layer(setting: FirstLayer, place: Place) -> Picked:
 
 
 def _draw_layer(setting: Layer, place: Place) -> Picked:
-    model = place.model
-    value = st.slider(setting.title, 0, model.depth - 1, default_layer(model), key=setting.key, bind="query-params")
+    take_layer(place.model)
+    value = st.slider(setting.title, 0, place.model.depth - 1, key=setting.key, **SAVED)
+    write_unless(setting.key, default_layer(place.model))
     return Picked(value)
 
 
 def _draw_head(setting: HeadOrFusion, place: Place) -> Picked:
     options = head_options(place.model)
-    if st.session_state.get(setting.key) not in (None, *options):
-        st.session_state[setting.key] = setting.default
-    value = st.select_slider(setting.title, options, setting.default, key=setting.key, bind="query-params")
+    take_head(options)
+    value = st.select_slider(setting.title, options, key=setting.key, **SAVED)
+    write_unless(setting.key, setting.default)
     return Picked(parse_head(str(value)))
 
 

@@ -20,6 +20,8 @@ from explorer.models.backbone import Model
 from explorer.models.formats.architecture import HEADS_UNTOLD
 from explorer.models.formats.config import WEIGHT_SUFFIXES
 from explorer.models.formats.fitting import LEFT_OUT
+from explorer.models.loading import folder_of
+from explorer.models.prompt_files import checked_prompts, has_text_tower
 from explorer.models.source import ModelSource
 from explorer.training.runs.jobs import list_runs
 from explorer.ui import cached
@@ -30,6 +32,7 @@ from explorer.ui.uploads import keep_upload, let_go, trim
 DOWNLOAD = " · download "
 _IN_USE = "model_in_use"  # the newest Model that could be loaded
 _NEXT = "model_next"  # settings that the next run begins with
+PROMPTS = "prompts"
 _ID = re.compile(r"(timm:|hf:)?(hf-hub:)?\w[\w.-]*(/\w[\w.-]*)?")
 LARGEST = 2000  # MB
 LIMIT = 20 * 2**30  # bytes of uploaded weights in checkpoints/, of all sessions
@@ -133,7 +136,21 @@ def load_picked(source: str, prefix: str = "") -> Model:
             write(f"{prefix}{name}", None)
     model = cached.load_model(wanted)
     _say_assumed(model)
-    return model
+    return model if prefix else _prompted(model)
+
+
+def _prompted(model: Model) -> Model:
+    """Where the model has a text half, a field for texts; with any, the model whose classes they are."""
+    if not has_text_tower(folder_of(model.source.source)):
+        return model
+    take(PROMPTS, str, "")
+    text = st.text_area(
+        "Text prompts", key=PROMPTS, persist_state="session", height=80, placeholder="a photo of a cat",
+        help="One a line. They become this model's classes, so that maps and tabs explain how well a text fits.",
+    )  # fmt: skip
+    write_unless(PROMPTS, "")
+    prompts = checked_prompts(str(text).splitlines())
+    return cached.load_model(replace(model.source, prompts=prompts)) if prompts else model
 
 
 def _say_assumed(model: Model) -> None:

@@ -6,6 +6,7 @@ from html import escape
 
 import streamlit as st
 
+from explorer.attention.maps.kind import MapKind, Progress
 from explorer.rendering.colormaps import lookup_table
 from explorer.ui.components import asset
 
@@ -75,3 +76,14 @@ def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
         yield show
     finally:
         place.empty()
+
+
+@contextmanager
+def map_progress(kind: MapKind) -> Iterator[Progress | None]:
+    """What shows that a map of that kind is being made: a bar for one that takes long, which it feeds."""
+    if kind.long:
+        with progress_bar(kind.title) as show:
+            yield show
+    else:
+        with st.spinner("Asking the model …", show_time=False):
+            yield None

@@ -123,11 +123,12 @@ def test_in_the_evidence_tab():
     app.select_slider(key="evidence_steps").set_value(5).run()
     app.button(key="evidence_run").click().run()
     assert not app.exception and not sentences(app)
-    asked, found = app.session_state["evidence_kept"]
-    assert asked[1].map.kind == "distance" and asked[1].map["power"] == 2.0
+    kept = app.session_state["evidence_kept"]
+    ((_, found),) = kept.found.items()
+    assert kept.asked[1].map.kind == "distance" and kept.asked[1].map["power"] == 2.0
     recording = app.session_state["last_good"].recording
     expected = evidence(recording, recording.map("distance", power=2.0), steps=5).curve("map", "deletion")
-    np.testing.assert_allclose(found.curve("map", "deletion").probabilities, expected.probabilities, atol=1e-6)
+    np.testing.assert_allclose(found.curve("distance", "deletion").probabilities, expected.probabilities, atol=1e-6)
 
 
 @pytest.mark.slow

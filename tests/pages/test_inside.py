@@ -74,7 +74,7 @@ def test_the_lens_names_the_class_and_the_layer():
 
 
 def test_two_classes_are_told_apart():
-    app = open_app("attention", tab="Relevance", explain="gradient", instead_of="2", **{"class": "1"})
+    app = open_app("attention", tab="Relevance", why="gradient", instead_of="2", **{"class": "1"})
     assert not app.exception and not sentences(app)
     assert "Gradient for class 1 rather than class 2" in str([image.proto for image in app.get("image")])
     app.selectbox(key="instead_of").set_value("1").run()

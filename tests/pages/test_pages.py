@@ -8,10 +8,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
+from explorer import paths
 from explorer.models import registry
 from explorer.models.source import ModelSource
 from explorer.rendering.view import PhotoInput, View
-from explorer.ui.navigation import FOLDER, PAGES, entries
+from explorer.ui.navigation import PAGES, entries
 from tests.app import TINY, open_app, sentences
 from tests.conftest import REPOSITORY
 from tests.tiny import save_weights
@@ -35,7 +36,7 @@ def test_page_shows_itself_without_an_exception(name: str):
 
 
 def test_every_file_of_the_folder_is_in_the_menu():
-    assert {path.stem for path in FOLDER.glob("*.py")} == {entry.name for entry in entries()}
+    assert {path.stem for path in paths.PAGES.glob("*.py")} == {entry.name for entry in entries()}
 
 
 @pytest.mark.parametrize("entry", PAGES, ids=NAMES)

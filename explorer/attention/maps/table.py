@@ -25,6 +25,7 @@ from explorer.attention.queries import FUSIONS
 from explorer.errors import QueryError
 
 DEFAULT = "attention"
+EXPLAINS_BEST = "gradient"  # of what a class hangs on, as the bench finds on ImageNet's sample photos (docs/bench.md)
 OLDER_NAMES = {"raw": "attention"}  # of files, links and commands of before
 
 LAYER = Layer("layer", "Layer", -1, "negatives count from the end (default: the last)")
@@ -155,7 +156,8 @@ INTEGRATED_GRADIENTS = MapKind(
     compute=_from("integrated_gradients", "compute"),
     describe=_explain("integrated gradients for"),
     signed=True,
-    slow=True,
+    passes=lambda recording, steps, **others: 3 * steps,
+    long=True,
 )  # fmt: skip
 
 OCCLUSION = MapKind(
@@ -166,7 +168,8 @@ OCCLUSION = MapKind(
     compute=_from("occlusion", "compute"),
     describe=_explain("occlusion for"),
     signed=True,
-    slow=True,
+    passes=lambda recording, **others: recording.grid[0] * recording.grid[1],
+    long=True,
 )
 
 MAP_KINDS: dict[str, MapKind] = {

@@ -206,9 +206,8 @@ def new_options(
     path = Path(data)
     target = checkpoint or default_checkpoint(folder.path)
     known = None if stored is None else str(stored)
-    return Options(
-        str(path.resolve() if path.exists() else data), registry.lasting(model), str(target), onnx, tensorboard, known
-    )
+    source = replace(registry.lasting(model), prompts=())  # a run has classes of its own
+    return Options(str(path.resolve() if path.exists() else data), source, str(target), onnx, tensorboard, known)
 
 
 def create_run(folder: RunFolder, options: Options, plan: Plan, changes: Changes = NO_CHANGES) -> None:
