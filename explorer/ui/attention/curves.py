@@ -48,7 +48,8 @@ def curves(rec: Recording, view: View) -> None:
         "is followed. A map that matters drops it faster, and brings it back sooner, than random order or the centre."
     )
     shown = pick_map(on_canvas(rec, view))
-    assert shown is not None  # relevance waits for a click only where there are no classes
+    if shown is None:
+        return
     more = _pick_more(shown)
     over_at, fill_at, steps_at, class_at = st.columns([2, 1.3, 1.4, 2.3])
     over = over_at.segmented_control(
@@ -59,6 +60,7 @@ def curves(rec: Recording, view: View) -> None:
     with class_at:
         explained = shown.view.map.row.needs(TargetClass)
         target = shown.view.map[explained.name] if explained else pick_class(rec)
+        target = target[0] if isinstance(target, tuple) else target  # of two, the class that is explained
     fill: Any = fill_at.selectbox("Removed patches show", ["mean", "blur"], key="evidence_fill")
     steps: Any = steps_at.select_slider("Steps", [5, 10, 20, 40], 10, key="evidence_steps")
     photos = (my_photos() or samples())[:MOST_PHOTOS] if over == "all" else [shown_photo()]

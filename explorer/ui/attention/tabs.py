@@ -6,9 +6,11 @@ from explorer.attention.metrics import head_entropy, mean_attention_distance, pr
 from explorer.attention.queries import query_name
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
+from explorer.ui.attention.account import account_tab
 from explorer.ui.attention.artefacts import artefacts_tab
 from explorer.ui.attention.evidence import evidence_tab
 from explorer.ui.attention.figures import in_blocks, matrix_figure
+from explorer.ui.attention.lens import lens_tab
 from explorer.ui.attention.relevance import relevance_tab
 from explorer.ui.attention.share import share_tab
 from explorer.ui.attention.what_if import what_if_tab
@@ -97,6 +99,8 @@ def _numbers(rec: Recording, view: View) -> None:
 TABS = {
     "Rollout": _rollout,
     "Relevance": relevance_tab,
+    "Account": account_tab,
+    "Lens": lens_tab,
     "What if": what_if_tab,
     "Evidence": evidence_tab,
     "Artefact tokens": artefacts_tab,
