@@ -26,7 +26,6 @@ import explorer
 from explorer.attention.evidence import centre_prior
 from explorer.attention.localization import fit_mask, patch_mask, score_map
 from explorer.models.backbone import Model
-from explorer.models.geometry import Geometry
 from explorer.training.distil.data import SUFFIXES, find_archives, is_held_out
 
 BATCH = 32
@@ -90,7 +89,7 @@ def agreement(logits: np.ndarray, teacher: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Localisation:
-    """How head-mean cls attention lies on the masks: means over the photos, one number a layer."""
+    """How head-mean cls attention lies on the masks: means over the photos, one number per layer."""
 
     auc: np.ndarray
     pointing: np.ndarray
@@ -102,7 +101,7 @@ def localisation(model: Model | None, data: Path) -> Localisation:
         rows = list(csv.DictReader(file))
     scores = []
     for row in rows:
-        mask = fit_mask(data / "masks" / row["mask"], Geometry.whole((224, 224), squash=True))
+        mask = fit_mask(data / "masks" / row["mask"], 224, 16, "squash")
         counts = patch_mask(mask, (14, 14))
         if model is None:
             heatmaps = [centre_prior((14, 14))]
@@ -121,7 +120,7 @@ def maps_of(model: Model, photos: list[Photo]) -> np.ndarray:
 
 
 def correlation(maps: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """Return Pearson's r between maps over patches, averaged over photos, one number a layer."""
+    """Return Pearson's r between maps over patches, averaged over photos, one number per layer."""
     a, b = (m - m.mean(-1, keepdims=True) for m in (maps, teacher))
     return ((a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))).mean(0)
 

@@ -83,7 +83,7 @@ def head_only(args: argparse.Namespace, model: Model, examples: Examples, scratc
 
 
 def last_block(model: Model, examples: Examples, plan: Plan, scratch: Path) -> None:
-    """Three epochs of the last block without augmentation: seconds an epoch, and how far the weights differ."""
+    """Three epochs of the last block without augmentation: seconds per epoch, and how far the weights differ."""
     plan = Plan(train="last-1", epochs=3, augmentation="none", images_per_class=plan.images_per_class).resolved()
     trainer, val = cached_trainer(model, examples, plan, scratch)
     ours = [seconds(lambda epoch=epoch: cached_epoch(trainer, val, epoch)) for epoch in (1, 2, 3)]
@@ -97,7 +97,7 @@ def last_block(model: Model, examples: Examples, plan: Plan, scratch: Path) -> N
 
 
 def everything(model: Model, examples: Examples, plan: Plan, scratch: Path) -> None:
-    """All blocks trained: images a second of one epoch, after a first that warms up; both from decoded pixels."""
+    """All blocks trained: images per second of one epoch, after a first that warms up; both from decoded pixels."""
     plan = Plan(train="all", epochs=4, images_per_class=plan.images_per_class).resolved()
     few = Examples(examples.report, examples.train_images[::2], examples.train_labels[::2], examples.val_images[:32],
                    examples.val_labels[:32], examples.val_items[:32])  # fmt: skip

@@ -18,7 +18,6 @@ import explorer
 from explorer.attention.evidence import centre_prior
 from explorer.attention.localization import PatchMask, Score, average, fit_mask, patch_mask, score_map
 from explorer.models.backbone import Model
-from explorer.models.geometry import Geometry
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 WEIGHTS = "weights/deit_tiny_patch16_224.safetensors"
@@ -30,7 +29,7 @@ def photos_and_masks(folder: Path, patch_size: int) -> Iterator[tuple[Path, Patc
     side = SIZE // patch_size
     with (folder / "manifest.csv").open(newline="") as file:
         for row in csv.DictReader(file):
-            pixels = fit_mask(folder / row["mask"], Geometry.whole((SIZE, SIZE), squash=True))
+            pixels = fit_mask(folder / row["mask"], SIZE, 16, "squash")
             yield folder / row["image"], patch_mask(pixels, (side, side))
 
 

@@ -21,7 +21,8 @@ from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 
 DEIT = "../shared/data/weights/deit_tiny_patch16_224.safetensors"
-# Share held out where the set has no validation folder, and training images a class: what two cores do in 15 minutes.
+# Share kept for validation where the set has no validation folder, and training images per class: what two cores do in
+# 15 minutes.
 SETS: dict[str, dict[str, Any]] = {
     "hymenoptera": {},
     "shoe_sandal_boot": {"val_fraction": 0.2, "images_per_class": 100},

@@ -9,8 +9,11 @@
 The names below are imported on first use, so that `import explorer` stays quick.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from explorer.version import VERSION
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording as Recording
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from explorer.training.finetune import finetune as finetune
     from explorer.training.plan import Plan as Plan
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOME = {
     "Look": "explorer.rendering.view",
@@ -54,3 +57,13 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'explorer' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
+
+
+def _show_in_notebooks() -> None:
+    """Where this is imported in a notebook, its results show themselves as the last line of a cell."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        import_module("explorer.web.notebook").register(shell)
+
+
+_show_in_notebooks()

@@ -7,6 +7,7 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 import explorer.commands
@@ -20,9 +21,14 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (`{self.prog} --help` says what it takes)\n")
 
 
+def program() -> str:
+    """How the command line was called: by the installed command's name, or as a module."""
+    return "vit-explorer" if Path(sys.argv[0]).stem == "vit-explorer" else "python -m explorer"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every module of explorer.commands as a subcommand, in alphabetical order."""
-    parser = OneLineParser(prog="python -m explorer", description="See where a Vision Transformer looks.")
+    parser = OneLineParser(prog=program(), description="See where a Vision Transformer looks.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in pkgutil.iter_modules(explorer.commands.__path__):
         if not module.name.startswith("_"):

@@ -51,3 +51,7 @@ class VideoError(ExplorerError):
 
 class UntoldError(CheckpointError):
     """A weights file that can't tell what a person may: the architecture, the heads or the grid."""
+
+
+class DeviceMemoryError(ExplorerError):
+    """A GPU with too little free memory for what was asked."""

@@ -23,7 +23,7 @@ def pick_side(trained: dict[str, str]) -> str:
     if side == "epochs" and not trained:
         st.info(
             "No training kept its epochs yet. On the Fine-tune page, in the step Plan, open **More settings**, set "
-            "**Keep one epoch in** to 1, and train."
+            "**Keep every so many epochs** to 1, and train."
         )
         st.stop()
     return str(side)
@@ -40,7 +40,7 @@ def compare(now: Current) -> None:
         else:
             second = compare_view.pick_second(now)
             if second is None:
-                compare_view.alone(now)
+                compare_view.show_first_alone(now)
                 return
             pair = compare_view.in_order(now, second)
         # Training changes the last layer first; two models are compared where both mark the object.

@@ -3,12 +3,10 @@
 import streamlit as st
 
 from explorer.ui.evaluate.data import choose_images, class_names, evaluated
-from explorer.ui.evaluate.result import show_evaluation
+from explorer.ui.evaluate.result import answers_line, show_evaluation
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.sidebar import model_only
 from explorer.ui.state import chosen
-
-SHOWN = 8  # class names in the line about the model
 
 model_only()
 st.title("Evaluate", anchor=False)
@@ -16,8 +14,7 @@ st.write("How often the sidebar's model is right on your images, where it errs, 
 with show_errors():
     model = chosen().model
     names = class_names(model)
-    listed = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
-    st.caption(f"{plain(model.name)} tells {len(names):,} classes apart: {plain(listed)}")
+    st.caption(answers_line(model.name, names) if model.outputs == "classes" else plain(model.name))
     with show_errors():
         given = choose_images()
         if given:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from explorer.ui.dataset_report import show_report
+from explorer.ui.datasets import show_report
 from explorer.ui.finetune.data import choose_data, dataset_in_use
 from explorer.ui.finetune.plan import choose_plan
 from explorer.ui.finetune.result import show_result

@@ -29,7 +29,7 @@ def show_facts(now: Current) -> None:
             "Parameters": f"{model.num_parameters / 1e6:.1f} M",
         }
     )
-    st.markdown(f"**Tokens** {tokens_in_words(model, rows, cols)}  \n**Weights** {plain(origin(now.model.source))}")
+    st.markdown(f"**Tokens** {tokens_in_words(model, rows, cols)}  \n**Weights** {plain(origin(model.source.source))}")
     if model.notes:
         st.markdown("\n".join(["**Worth knowing**", "", *(f"- {plain(note)}" for note in model.notes)]))
 

@@ -29,7 +29,7 @@ COMMANDS = [module.name for module in pkgutil.iter_modules(explorer.commands.__p
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_in_the_docs(command: str):
-    assert f"python -m explorer {command}" in "\n".join(path.read_text() for path in DOCS)
+    assert f"python -m explorer {command.replace('_', '-')}" in "\n".join(path.read_text() for path in DOCS)
 
 
 @pytest.mark.parametrize("key", [entry.key for entry in registry.REGISTRY])

@@ -33,7 +33,7 @@ def test_one_policy_for_every_variable(variable, tmp_path, monkeypatch):
 def test_the_defaults_lie_in_the_project(monkeypatch):
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
-    assert (paths.PROJECT / "README.md").is_file() and paths.BUNDLED.is_dir()
+    assert (paths.project() / "README.md").is_file() and paths.BUNDLED.is_dir()
     assert [paths.runs(), paths.checkpoints(), paths.data()] == [
-        paths.PROJECT / name for name in ("runs", "checkpoints", "data")
+        paths.project() / name for name in ("runs", "checkpoints", "data")
     ]

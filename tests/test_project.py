@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -23,7 +24,7 @@ RUN = "pip install -r requirements.txt && streamlit run explorer/Home.py"
 TEST = "pip install -r requirements-dev.txt && pytest"
 CORE = [
     "attention", "commands", "data", "evaluation", "models", "rendering", "training", "web", "cli", "errors", "malloc",
-    "paths", "words",
+    "paths", "version", "words",
 ]  # fmt: skip
 
 
@@ -59,13 +60,19 @@ def imported(*folders: str) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules.add(node.module.partition(".")[0])
     ours = {"explorer", "pages", "tests", "benchmarks"}
-    providers = packages_distributions()
-    return {canonicalize_name(providers[module][0]) for module in modules - ours - sys.stdlib_module_names}
+    return {canonicalize_name(providers()[module][0]) for module in modules - ours - sys.stdlib_module_names}
 
 
-OPTIONAL = {"onnxscript"}  # for one option, which says what to install
+@cache
+def providers() -> Mapping[str, list[str]]:
+    """The distributions that have each module."""
+    return packages_distributions()
+
+
+OPTIONAL = {"onnx", "onnxscript"}  # for some outputs, which say what to install
 BY_NAME = {  # run, or imported where they are there
-    "onnx", "onnxruntime", "pre-commit", "pyright", "pytest-cov", "pytest-rerunfailures", "pytest-xdist", "ruff",
+    "ipykernel", "nbclient", "onnx", "onnxruntime", "pre-commit", "pyright", "pytest-cov", "pytest-rerunfailures",
+    "pytest-xdist", "ruff",
     "tensorboard",
 }  # fmt: skip
 
@@ -179,9 +186,10 @@ CORE_FOLDERS = [name for name in CORE if (REPOSITORY / "explorer" / name).is_dir
 
 def test_the_core_reads_nothing_of_the_app():
     """Neither by an import, nor a file by its path."""
-    ours = {module for module in imports() if module.split(".")[1:2] in [[name] for name in CORE]}
+    graph = imports()
+    ours = {module for module in graph if module.split(".")[1:2] in [[name] for name in CORE]}
     assert len(ours) > 50
-    up = {module: names for module in ours if (names := {n for n in imports()[module] if n.startswith("explorer.ui")})}
+    up = {module: names for module in ours if (names := {n for n in graph[module] if n.startswith("explorer.ui")})}
     assert not up
     telling = re.compile(r"""["'/](ui|pages)["'/]""")
     reading = [path for name in CORE_FOLDERS for path in (REPOSITORY / "explorer" / name).rglob("*.py")]

@@ -56,6 +56,7 @@ def test_what_is_left_out_is_a_page_with_snippets():
     assert set(LEFT_OUT) < set(PAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted(PAGES.keys() - LEFT_OUT))
 def test_the_snippets_of_a_page_run(page: str, material: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(material)

@@ -13,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from explorer.models.adapters import TimmAdapter
 from explorer.models.backbone import Model
+from explorer.models.source import ModelSource
 
 
 def tiny_model(
@@ -32,7 +33,7 @@ def tiny_model(
     names = ("cls",) if module.has_class_token else ()
     return Model(
         name="tiny",
-        source="tiny",
+        source=ModelSource("tiny"),
         module=module.eval().requires_grad_(False),
         adapter=TimmAdapter(classifies=num_classes > 0),
         patch_size=patch_size,
@@ -82,7 +83,7 @@ def save_tiny(folder: Path, seed: int = 0, patch_size: int = 8) -> str:
 
 
 def save_weights(folder: Path, name: str = "tiny.safetensors", **settings) -> Path:
-    """A weights file of a tiny ViT with 8-pixel patches, 64 pixels a side, three layers of one head."""
+    """A weights file of a tiny ViT with 8-pixel patches, 64 pixels per side, three layers of one head."""
     path = folder / name
     save_file(tiny_model(**settings).module.state_dict(), path)
     return path

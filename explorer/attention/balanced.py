@@ -146,7 +146,7 @@ class BalancedMode(TorchFunctionMode):
         if all(varies(operand) for operand in operands):
             return
         with torch.no_grad():
-            self._count(out, func(*_zeroed(args), **_zeroed(kwargs)))
+            self._count(out, func(*_zero(args), **_zero(kwargs)))
 
     def _refuse(self, out: Any, func: Callable) -> None:
         name = (resolve_name(func) or func.__name__).removeprefix("torch.")
@@ -162,12 +162,12 @@ class BalancedMode(TorchFunctionMode):
                 tensor.register_hook(refuse)
 
 
-def _zeroed(values: Any) -> Any:
+def _zero(values: Any) -> Any:
     if isinstance(values, Tensor):
         return torch.zeros_like(values) if varies(values) else values
     if type(values) in (list, tuple):
-        return type(values)(map(_zeroed, values))
-    return {key: _zeroed(value) for key, value in values.items()} if isinstance(values, dict) else values
+        return type(values)(map(_zero, values))
+    return {key: _zero(value) for key, value in values.items()} if isinstance(values, dict) else values
 
 
 def _layer_norm(mode, func, input, normalized_shape, weight=None, bias=None, eps=1e-5, *others):
@@ -194,7 +194,7 @@ def _rms_norm(mode, func, input, normalized_shape, weight=None, eps=None):
     return _Scaled.apply(input, gate, (value,))
 
 
-def _gated(mode, func, input, *args, **kwargs):
+def _gate(mode, func, input, *args, **kwargs):
     """x * gate with a constant gate, f(x) / x; at 0, where these activations have a slope of a half, that."""
     with torch.no_grad():
         value = func(input.clone() if kwargs.get("inplace") else input, *args, **kwargs)
@@ -218,7 +218,7 @@ def _product(mode, func, a, b, **kwargs):
     return _Product.apply(a, b)
 
 
-def _weighted(mode, func, input, weight, bias=None, *args, **kwargs):
+def _weigh(mode, func, input, weight, bias=None, *args, **kwargs):
     out = func(input, weight, bias, *args, **kwargs)
     if varies(weight) or varies(bias):
         mode._refuse(out, func)
@@ -244,7 +244,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "rms_norm": _rms_norm,
     "scaled_dot_product_attention": _attention,
     "cosine_similarity": _cosine,
-    **dict.fromkeys(GATED, _gated),
+    **dict.fromkeys(GATED, _gate),
     **dict.fromkeys(PRODUCTS, _product),
-    **dict.fromkeys(WEIGHTED, _weighted),
+    **dict.fromkeys(WEIGHTED, _weigh),
 }

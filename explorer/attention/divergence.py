@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Shaped
 from scipy.special import rel_entr
 
 from explorer.attention.artefacts import artefact_mask
@@ -29,9 +30,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Divergence:
-    """Jensen-Shannon divergence of two recordings, "layer head", in bits: 0 the same, 1 nothing in common."""
+    """Jensen-Shannon divergence of two recordings in bits: 0 the same, 1 nothing in common."""
 
-    table: np.ndarray
+    table: Float[np.ndarray, "layer head"]
     layers: tuple[tuple[int, int], ...]  # which layer of the first is compared with which of the second
     heads: tuple[int | str, ...]
 
@@ -41,20 +42,27 @@ class Divergence:
         places = (divmod(int(place), len(self.heads)) for place in order)
         return [Change(*self.layers[row], self.heads[col], float(self.table[row, col])) for row, col in places]
 
+    def rows(self) -> list[tuple[str, ...]]:
+        """A table with its heading: (layer, other layer, head, bits) of every head, the most changed first."""
+        changes = (
+            (change.layer, change.other_layer, change.head, f"{change.bits:.4f}") for change in self.most_changed()
+        )
+        return [("layer", "other layer", "head", "bits"), *(tuple(map(str, change)) for change in changes)]
+
 
 def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """JS(p, q) = (KL(p, m) + KL(q, m)) / 2 with m = (p + q) / 2 over the last axis, in bits; p and q are normalised.
 
     Where all entries of one are 0 there is nothing to normalise: 1 bit, or 0 where the other is empty too.
     """
-    p, q = (normalised(a) for a in (p, q))
+    p, q = (normalise(a) for a in (p, q))
     m = (p + q) / 2
     nats = (rel_entr(p, m).sum(axis=-1) + rel_entr(q, m).sum(axis=-1)) / 2
     bits = np.clip(nats / np.log(2), 0, 1)
     return np.where(p.any(axis=-1) == q.any(axis=-1), bits, 1.0)
 
 
-def normalised(weights: np.ndarray) -> np.ndarray:
+def normalise(weights: Shaped[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Weights over their sum along the last axis, float64; zeros where all are zero."""
     weights = weights.astype(np.float64)
     total = weights.sum(axis=-1, keepdims=True)
@@ -138,15 +146,17 @@ def matching_query(query: Query, grid: Grid, other_grid: Grid) -> Query:
     return row, col
 
 
-def overlaps(edges: np.ndarray, other_edges: np.ndarray) -> np.ndarray:
-    """ "other cell": which share of each cell between `edges` lies in each cell between `other_edges`."""
+def overlaps(
+    edges: Float[np.ndarray, " edge"], other_edges: Float[np.ndarray, " other_edge"]
+) -> Float[np.ndarray, "other cell"]:
+    """Which share of each cell between `edges` lies in each cell between `other_edges`."""
     low = np.maximum(edges[None, :-1], other_edges[:-1, None])
     high = np.minimum(edges[None, 1:], other_edges[1:, None])
     return np.clip(high - low, 0, None) / np.diff(edges)[None]
 
 
-def resample(heatmap: np.ndarray, grid: Grid) -> np.ndarray:
-    """ "... row col" onto another grid over the same image, weighted by area; the sum stays."""
+def resample(heatmap: Float[np.ndarray, "*maps row col"], grid: Grid) -> Float[np.ndarray, "*maps new_row new_col"]:
+    """Maps onto another grid over the same image, weighted by area; the sum stays."""
     edges = [np.linspace(0, 1, n + 1) for n in grid]
     return _spread(heatmap, edges[0], edges[1])
 
@@ -183,7 +193,7 @@ class History:
     """Jensen-Shannon divergence from the start, "epoch layer head", in bits: 0 the same, 1 nothing in common."""
 
     epochs: tuple[int, ...]  # 0 is the start itself
-    table: np.ndarray
+    table: Float[np.ndarray, "layer head"]
 
     @property
     def by_layer(self) -> np.ndarray:
@@ -214,8 +224,8 @@ def history(
 
 def epoch_divergence(
     start: RecordedPass, recording: RecordedPass, query: Query | None = None, hide_artefacts: bool = False
-) -> np.ndarray:
-    """ "layer head" divergence of one epoch from the start, in bits."""
+) -> Float[np.ndarray, "layer head"]:
+    """Divergence of one epoch from the start, in bits."""
     shapes = [(rec.depth, rec.num_heads, rec.patch_size) for rec in (start, recording)]
     if shapes[0] != shapes[1]:
         texts = ["{} layers of {} heads on patches of {} pixels".format(*shape) for shape in shapes]

@@ -1,29 +1,26 @@
 """Does the class depend on what a map marks? Deletion and insertion curves (Petsiuk et al. 2018, RISE), on patches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-import cv2
 import numpy as np
-import torch
-from PIL import Image
 
+from explorer.attention.maps.kind import Progress
 from explorer.attention.recorded import RecordedPass
+from explorer.attention.removal import Fill, batch_size, filled_image, logits_of, replaced
 from explorer.errors import QueryError
 
 Game = Literal["deletion", "insertion"]
-Fill = Literal["mean", "blur"]
-Progress = Callable[[int, int], None]  # images done, images in all; raise from it to stop
-BATCH = 8
+CONTROLS = ("random", "centre")
 
 
 @dataclass(frozen=True)
 class Curve:
     """The probability of the class, or a regression's number, after each step of one order."""
 
-    order: str  # "map", "random" or "centre"
+    order: str  # "map" or a map's name, "random" or "centre"
     game: Game
     shares: np.ndarray  # (steps + 1,) share of patches removed or revealed, 0 to 1
     probabilities: np.ndarray  # (steps + 1,) float64
@@ -36,10 +33,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Both games played with the shown map, with random orders and with a centre prior."""
+    """Both games played with one map or several, with random orders and with a centre prior."""
 
     target: int
     curves: tuple[Curve, ...]
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """The names of the orders: maps first, then random and centre."""
+        names = dict.fromkeys(curve.order for curve in self.curves)
+        return (*(name for name in names if name not in CONTROLS), *CONTROLS)
 
     def curve(self, order: str, game: Game) -> Curve:
         """The one curve of an order and a game."""
@@ -59,7 +62,7 @@ def descending(heatmap: np.ndarray) -> np.ndarray:
 
 def evidence(
     recording: RecordedPass,
-    heatmap: np.ndarray,
+    heatmap: np.ndarray | Mapping[str, np.ndarray],
     target: int | str | None = None,
     steps: int = 20,
     fill: Fill = "mean",
@@ -69,15 +72,18 @@ def evidence(
 ) -> Evidence:
     """Remove (deletion) or reveal (insertion) patches from the map's highest to its lowest and follow the class.
 
-    heatmap: (rows, cols); target: as for relevance; fill: what stands for a removed patch, the image's "mean" colour or
-    a strong "blur" of it; random_orders: how many are averaged. A random order backwards is a random order too, so the
-    images of its deletion serve its insertion. Raises QueryError for bad settings or a model without classes.
+    heatmap: (rows, cols), or several by name; target: as for relevance; fill: what stands for a removed patch, the
+    image's "mean" colour or a strong "blur" of it; random_orders: how many are averaged; progress: called with
+    the images done and in all. A random order backwards is a random order too, so the images of its deletion serve its
+    insertion. Raises QueryError for bad settings or a model without classes.
     """
-    _check(recording, heatmap, steps, random_orders)
-    count = heatmap.size
+    heatmaps = heatmap if isinstance(heatmap, Mapping) else {"map": heatmap}
+    _check(recording, heatmaps, steps, random_orders)
+    count = recording.grid[0] * recording.grid[1]
     index = recording.class_index(target)
     kept = np.round(np.linspace(count, 0, steps + 1)).astype(int)  # patches left after each step of a deletion
-    given = {"map": descending(heatmap), "centre": descending(centre_prior(recording.grid))}
+    centre = descending(centre_prior(recording.grid))
+    given = {name: descending(one) for name, one in heatmaps.items()} | {"centre": centre}
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(count) for _ in range(random_orders)]
     # Every curve is the deletion of some order; an insertion is the deletion of its order backwards, read backwards.
@@ -85,9 +91,9 @@ def evidence(
     follow = _Follower(recording, index, fill, progress, total=2 + len(orders) * (steps - 1))
     rows = follow.deletions(orders, kept)
     shares = 1 - kept / count
-    random = rows[4:].mean(axis=0)
-    deletions = {"map": rows[0], "centre": rows[1], "random": random}
-    insertions = {"map": rows[2][::-1], "centre": rows[3][::-1], "random": random[::-1]}
+    random = rows[2 * len(given) :].mean(axis=0)
+    deletions = dict(zip(given, rows, strict=False)) | {"random": random}
+    insertions = dict(zip(given, rows[len(given) :, ::-1], strict=False)) | {"random": random[::-1]}
     revealed = kept[::-1] / count
     return Evidence(
         index,
@@ -98,13 +104,18 @@ def evidence(
     )
 
 
-def _check(recording: RecordedPass, heatmap: np.ndarray, steps: int, random_orders: int) -> None:
+def _check(recording: RecordedPass, heatmaps: Mapping[str, np.ndarray], steps: int, random_orders: int) -> None:
     """Raise every complaint that evidence() makes of its settings."""
     if recording.logits is None:
         raise QueryError(f"{recording.model_name} has no classes, so there's no class probability to follow.")
-    if heatmap.shape != recording.grid:
-        raise QueryError(f"The map has {heatmap.shape} patches, the recording {recording.grid}; they must be equal.")
-    count = heatmap.size
+    for name, heatmap in heatmaps.items():
+        if heatmap.shape != recording.grid:
+            raise QueryError(
+                f"The map has {heatmap.shape} patches, the recording {recording.grid}; they must be equal."
+            )
+        if name in CONTROLS:
+            raise QueryError(f"{name} is the name of a control: call the map otherwise.")
+    count = recording.grid[0] * recording.grid[1]
     if not 1 <= steps <= count or random_orders < 1:
         raise QueryError(f"steps must be 1 to {count} and random_orders at least 1; {steps} and {random_orders} came.")
 
@@ -133,26 +144,12 @@ class _Follower:
         rank[order] = np.arange(len(order))
         return [(rank >= len(order) - count).reshape(self.recording.grid) for count in kept]
 
-    @torch.no_grad()
     def _run(self, masks: Iterator[np.ndarray]) -> Iterator[float]:
-        model, patch = self.recording.model, self.recording.patch_size
-        while batch := list(islice(masks, BATCH)):
-            keep = torch.from_numpy(np.kron(np.stack(batch), np.ones((1, patch, patch), bool))).to(model.device)[
-                :, None
-            ]
-            _, logits = model.forward(torch.where(keep, self.pixels, self.filled))
-            assert logits is not None  # the recording had logits
+        """The value for each mask of patches that remain."""
+        model = self.recording.model
+        while batch := list(islice(masks, batch_size(self.recording))):
+            logits = logits_of(model, replaced(self.pixels, self.filled, ~np.stack(batch)))
             yield from model.probabilities(logits.double())[:, self.target].cpu().numpy()
             self.done += len(batch)
             if self.progress:
                 self.progress(self.done, self.total)
-
-
-def filled_image(image: Image.Image, fill: Fill, patch_size: int) -> Image.Image:
-    """What a removed patch shows: the image's mean colour, or a Gaussian blur of it two patches wide."""
-    pixels = np.array(image)
-    if fill == "mean":
-        return Image.new("RGB", image.size, tuple(round(c) for c in pixels.mean(axis=(0, 1))))
-    if fill == "blur":
-        return Image.fromarray(cv2.GaussianBlur(pixels, (0, 0), sigmaX=2 * patch_size))
-    raise QueryError(f"fill must be mean or blur, not {fill!r}.")

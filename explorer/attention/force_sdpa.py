@@ -1,7 +1,7 @@
 """What is switched while a model is recorded, so that its attention can be seen, and switched back afterwards."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -9,10 +9,15 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from explorer.models.switches import WhileUsed
+
 _lock = Lock()
 _fused: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # how many recordings hold a layer's switch on
-_eager = 0  # how many recordings hold the compiler off
-_compiler = ExitStack()
+
+
+# What torch.compile made runs as plain Python: it would compile the recorder, too, again for every layer. The compiler
+# has one stance for all threads, so that another thread's compiled code runs slower meanwhile.
+_compiler_off = WhileUsed(lambda: torch.compiler.set_stance("force_eager"))
 
 
 @contextmanager
@@ -21,7 +26,7 @@ def visible_attention(module: nn.Module) -> Iterator[None]:
 
     Recordings that share the model in several threads count their use: the last one to end restores the switches.
     """
-    with _compiler_off(), _fused_attention(module):
+    with _compiler_off, _fused_attention(module):
         yield
 
 
@@ -43,23 +48,3 @@ def _fused_attention(module: nn.Module) -> Iterator[None]:
                 if not _fused[layer]:
                     layer.fused_attn = False
                     del _fused[layer]
-
-
-@contextmanager
-def _compiler_off() -> Iterator[None]:
-    """Run what torch.compile made as plain Python: it would compile the recorder, too, again for every layer.
-
-    The compiler has one stance for all threads, so that another thread's compiled code runs slower meanwhile.
-    """
-    global _eager
-    with _lock:
-        if not _eager:
-            _compiler.enter_context(torch.compiler.set_stance("force_eager"))
-        _eager += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _eager -= 1
-            if not _eager:
-                _compiler.close()

@@ -53,12 +53,17 @@ def ledger(recording: RecordedPass, target: Target = None, similar_to: Likened =
     score, UnsupportedModelError where what follows the last layer isn't affine.
     """
     with traced(recording, score_of(recording, target, similar_to)) as trace:
-        assert trace.balanced is not None
-        (gradient,) = trace.gradients([trace.stream[-1]], keep=True)
-        after = trace.balanced.biases(after=trace.stream[-1])
-        layers = [_layer(trace, layer, gradient) for layer in range(recording.depth)]
-        embeddings = (trace.stream[0].detach() * gradient)[0].sum(dim=-1)
-        score = float(trace.score.detach())
+        return account_of(trace)
+
+
+def account_of(trace: Trace) -> Ledger:
+    """The ledger of an open trace with balanced gradients; more backward passes can follow. Errors as ledger()."""
+    assert trace.balanced is not None
+    (gradient,) = trace.gradients([trace.stream[-1]], keep=True)
+    after = trace.balanced.biases(after=trace.stream[-1])
+    layers = [_layer(trace, layer, gradient) for layer in range(trace.recording.depth)]
+    embeddings = (trace.stream[0].detach() * gradient)[0].sum(dim=-1)
+    score, name = float(trace.score.detach()), trace.recording.model_name
     account = Ledger(
         score=score,
         heads=torch.stack([heads for heads, _, _ in layers]).float().cpu().numpy(),
@@ -68,8 +73,8 @@ def ledger(recording: RecordedPass, target: Target = None, similar_to: Likened =
     )
     if not account.error <= TOLERANCE:
         raise QueryError(
-            f"The shares that were found for {recording.model_name} add up to {account.total:.5g}, not to the score of "
-            f"{score:.5g}: its layers do something else beside attention and MLPs, so there is no account."
+            f"The shares that were found for {name} add up to {account.total:.5g}, not to the score of {score:.5g}: "
+            "its layers do something else beside attention and MLPs, so there is no account."
         )
     return account
 
@@ -77,15 +82,23 @@ def ledger(recording: RecordedPass, target: Target = None, similar_to: Likened =
 def _layer(trace: Trace, layer: int, gradient: Tensor) -> tuple[Tensor, float, float]:
     """One layer's shares: of its heads "head token", its MLP and its attention's biases."""
     assert trace.balanced is not None
-    branches = [branch for made, _, branch in trace.watch.stream.sums if made == layer]
-    attended = trace.watch.attention[layer]
-    (out_gradient,) = torch.autograd.grad(branches[0], attended.out, gradient, retain_graph=True)
+    branches = trace.branches(layer)
+    out_gradient = head_gradient(trace, layer, gradient)
     bias = trace.balanced.biases()
-    heads = head_shares(attended, out_gradient[0])
+    heads = head_shares(trace.watch.attention[layer], out_gradient)
     shares = [float((branch.detach() * gradient).sum()) for branch in branches]
     if len(shares) == 1:  # attention and MLP side by side, in one branch
         return heads, shares[0] - float(heads.sum()) - bias, bias
     return heads, sum(shares[1:]), bias
+
+
+def head_gradient(
+    trace: Trace, layer: int, gradient: Float[Tensor, "1 token width"]
+) -> Float[Tensor, "head query dim"]:
+    """Of the last stream's gradient: what a layer's heads, softmax(q k^T) v, add to the score by the direct path."""
+    out = trace.watch.attention[layer].out
+    branch = trace.branches(layer)[0]
+    return torch.autograd.grad(branch, out, gradient, retain_graph=True, materialize_grads=True)[0][0]
 
 
 def head_shares(attended: Attended, gradient: Float[Tensor, "head query dim"]) -> Float[Tensor, "head token"]:

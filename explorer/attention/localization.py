@@ -1,17 +1,19 @@
-"""Which head found it? Every layer and head held to a mask of the object, by the pixels of each patch."""
+"""Which head found it? Every layer and head compared with a mask of the object, by the pixels of each patch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import UInt8
 
 from explorer.attention.evidence import centre_prior
 from explorer.attention.queries import Query
 from explorer.attention.recorded import RecordedPass
 from explorer.data.images import ImageSource
 from explorer.data.masks import open_mask
-from explorer.errors import QueryError
+from explorer.errors import ImageError, QueryError
 from explorer.models.geometry import Geometry
+from explorer.models.preprocess import Fit, usual_geometry
 
 OBJECT, IGNORE = 255, 128
 
@@ -36,13 +38,26 @@ class PatchMask:
     centre: np.ndarray  # bool: the pixel in the patch's middle is object
 
 
-def fit_mask(mask: ImageSource, geometry: Geometry, photo_size: tuple[int, int] | None = None) -> np.ndarray:
-    """A mask picture through the same geometry as its photo, with nearest: (height, width) uint8 of 255, 128 and 0.
+def fit_mask(
+    mask: ImageSource,
+    size: int | Geometry,
+    patch_size: int = 1,
+    fit: Fit = "crop",
+    *,
+    photo_size: tuple[int, int] | None = None,
+) -> UInt8[np.ndarray, "height width"]:
+    """A mask picture through the same geometry as its photo, with nearest: 255 object, 0 background, 128 left out.
 
-    geometry: of the recording's part of the photo; photo_size: (width, height) of the photo, whose shape the mask must
-    have. Raises ImageError as open_mask does.
+    size: the geometry of the recording, rec.part.geometry; or pixels of the short side, in whole patches, and as `fit`
+    crop, squash or keep. photo_size: (width, height) of the photo, whose shape the mask must have. Raises ImageError as
+    open_mask does, and for a size or fit that can't be had.
     """
-    return np.array(geometry.apply(open_mask(mask, photo_size), "nearest"))
+    shades = open_mask(mask, photo_size)
+    if isinstance(size, Geometry):
+        return np.array(size.apply(shades, "nearest"))
+    if fit == "own":
+        raise ImageError("A mask has no fit of its own: give crop, squash or keep, or the recording's geometry.")
+    return np.array(usual_geometry(shades.size, size, patch_size, fit).apply(shades, "nearest"))
 
 
 def rectangle_mask(grid: tuple[int, int], first: tuple[int, int], last: tuple[int, int]) -> np.ndarray:
@@ -80,7 +95,7 @@ def score_map(heatmap: np.ndarray, mask: PatchMask, layer: int | None = None, he
     Ties: in the AUC a tied pair counts half, as always; where several patches share the highest value, pointing is the
     share of them on the object, so a flat map gains nothing from the corner that comes first.
     """
-    # sklearn's roc_curve, for one number a map, took twenty times as long as this: it looks all its input over.
+    # sklearn's roc_curve, for one number per map, took twenty times as long as this: it checks all its input first.
     levels, level = np.unique(-heatmap.ravel(), return_inverse=True)  # the highest value first, ties together
     pixels = (mask.objects, mask.background)
     found, wrong = (np.bincount(level, side.ravel(), len(levels)).cumsum() for side in pixels)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from explorer.attention import weights
 from explorer.attention.queries import Query
@@ -41,7 +42,7 @@ def mean_attention_distance(recording: RecordedPass, layer: int) -> np.ndarray:
     return (total / len(centres)).cpu().numpy()
 
 
-def patch_centres(grid: tuple[int, int], patch_size: int) -> torch.Tensor:
-    """ "patch 2" the middle (row, col) of every patch in pixels, row by row."""
+def patch_centres(grid: tuple[int, int], patch_size: int) -> Float[torch.Tensor, "patch 2"]:
+    """The middle (row, col) of every patch in pixels, row by row."""
     rows, cols = (torch.arange(count, dtype=torch.float32).add(0.5) * patch_size for count in grid)
     return torch.cartesian_prod(rows, cols)

@@ -1,5 +1,7 @@
 """What a model does with the result of its attention: known of the libraries' own blocks, followed in all others."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -19,9 +21,15 @@ def has_own_blocks(module: nn.Module) -> bool:
 
 def _is_own(part: nn.Module) -> bool:
     kind = type(part)
-    places = (kind.__module__, getattr(kind.forward, "__module__", None) or kind.__module__)
     hooked = part._forward_hooks or part._forward_pre_hooks
-    return not (REPLACED & vars(part).keys() or hooked) and all(place.split(".")[0] in LIBRARIES for place in places)
+    replaced = REPLACED & vars(part).keys()
+    return not (replaced or hooked) and _is_librarys(kind.__module__, getattr(kind.forward, "__module__", None))
+
+
+@cache
+def _is_librarys(place: str, of_forward: str | None) -> bool:
+    """Whether a class of that module, with a forward pass of that other one, is a library's."""
+    return all(module.split(".")[0] in LIBRARIES for module in (place, of_forward or place))
 
 
 class Follower:

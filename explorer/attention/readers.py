@@ -23,7 +23,7 @@ def weights_of_readers(trace: Trace) -> Float[Tensor, " token"]:
     Raises QueryError where the score reads each token in its own way and no attention says how much.
     """
     if pool := read_pool(trace):
-        read = pooled(*pool)  # of all tokens, or of the patches, which come last
+        read = pool_relevance(*pool)  # of all tokens, or of the patches, which come last
         return F.pad(read, (len(trace.recording.tokens) - len(read), 0))
     _, gradient = final_tokens(trace)
     weights = torch.zeros(len(gradient), device=gradient.device)
@@ -71,7 +71,7 @@ def groups_of(gradient: Float[Tensor, "token width"], at_most: int) -> list[Int[
     return groups if len(groups) <= at_most else []
 
 
-def pooled(pool: Attended, gradient: Float[Tensor, "head query dim"]) -> Float[Tensor, " token"]:
+def pool_relevance(pool: Attended, gradient: Float[Tensor, "head query dim"]) -> Float[Tensor, " token"]:
     """Of the gradient of a pooling attention's result: mean over heads of (gradient * A)+, summed over queries."""
     pattern = pool.call.pattern(slice(None)).to(gradient.dtype)
     relevance = pattern * (gradient @ pool.v.mT)

@@ -28,7 +28,7 @@ class RecordedPass:
     tokens: np.ndarray  # (tokens, width) float32 after the model's last norm, prefix tokens first
     logits: np.ndarray | None  # (classes,) float32
     precision: str  # "float32" or "float16": how q, k and bias are kept
-    calls: list[Call] = field(repr=False)  # one a layer
+    calls: list[Call] = field(repr=False)  # one per layer
     part: PhotoPart = field(repr=False)  # of the photo, that the model saw
     norms: Tensor | None = field(default=None, repr=False)  # "layer token", depth + 1 layers; None where not known
     verified: bool = True  # whether the model is known to go on with what its attention returned
@@ -170,8 +170,8 @@ class RecordedPass:
             raise QueryError(f"This model has {known}; {head!r} is none of them.")
         return int(head)
 
-    def fused(self, heads: Tensor, head: Head) -> Tensor:
-        """ "head ..." -> "..." one head by its index, or all by their mean, max or min."""
+    def fused(self, heads: Float[Tensor, "head ..."], head: Head) -> Float[Tensor, "..."]:
+        """One head by its index, or all by their mean, max or min."""
         return weights.fuse(heads, head) if isinstance(head, str) else heads[self._head_index(head)]
 
     def head_rows(self, layer: int, query: Query | None) -> Float[Tensor, "head token"]:

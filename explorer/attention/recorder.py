@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -60,8 +61,8 @@ class Call:
             )
         return replace(self, q=q, k=k, bias=None if self.bias is None else self.bias.half())
 
-    def _bias_of(self, block: Tensor | slice) -> Tensor | None:
-        """ "head query key" float32 with axes of 1 where heads or queries share it, or None."""
+    def _bias_of(self, block: Tensor | slice) -> Float[Tensor, "#head #query key"] | None:
+        """What is added before softmax, with axes of 1 where heads or queries share it, or None."""
         if self.bias is None:
             return None
         return (self.bias if self.bias.shape[1] == 1 else self.bias[:, block]).float()
@@ -109,8 +110,8 @@ class AttentionRecorder(TorchFunctionMode):
     def __exit__(self, kind, error, trace):
         super().__exit__(kind, error, trace)
         if error is None:
-            for expected, got in self._checks:
-                self_check(expected, got)
+            for checks in grouped(self._checks):  # together: a GPU is waited for once, not for every layer
+                self_check(*map(torch.cat, checks))
 
     def _see(self, out, *args, **kwargs):
         asked = arguments(*args, **kwargs)
@@ -147,10 +148,10 @@ class AttentionRecorder(TorchFunctionMode):
         return pair[1]
 
     def _keep(self, call: Call) -> None:
-        self.calls.append(shared_bias(self.calls, call if self.dtype == torch.float32 else call.half()))
+        self.calls.append(share_bias(self.calls, call if self.dtype == torch.float32 else call.half()))
         if self.dtype == torch.float32 and kept_bytes(self.calls) > self.byte_budget:
             self.dtype = torch.float16
-            self.calls = halved(self.calls)
+            self.calls = halve(self.calls)
             self._places = iter(())
 
 
@@ -174,7 +175,7 @@ def room(*shape: int, device: torch.device) -> Tensor:
     return torch.from_numpy(view).view(shape)
 
 
-def shared_bias(calls: list[Call], call: Call) -> Call:
+def share_bias(calls: list[Call], call: Call) -> Call:
     """The call, with the very bias of the layer before where the two are equal: some models give all layers one."""
     before = calls[-1].bias if calls else None
     if before is None or call.bias is None or not torch.equal(before, call.bias):
@@ -182,11 +183,11 @@ def shared_bias(calls: list[Call], call: Call) -> Call:
     return replace(call, bias=before)
 
 
-def halved(calls: list[Call]) -> list[Call]:
+def halve(calls: list[Call]) -> list[Call]:
     """The calls in float16, with a shared bias still shared."""
     halves: list[Call] = []
     for call in calls:
-        halves.append(shared_bias(halves, call.half()))
+        halves.append(share_bias(halves, call.half()))
     return halves
 
 
@@ -194,6 +195,16 @@ def kept_bytes(calls: list[Call]) -> int:
     """The memory that the calls hold; a bias that layers share counts once."""
     tensors = [t for call in calls for t in (call.q, call.k, call.bias) if t is not None]
     return sum({id(t): t.numel() * t.element_size() for t in tensors}.values())
+
+
+def grouped(checks: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+    """The pairs "head row dim" in groups whose heads can be joined: one group, where all layers are alike."""
+    kinds: dict[tuple, list[tuple[Tensor, Tensor]]] = {}
+    for expected, got in checks:
+        kinds.setdefault((got.shape[1:], got.dtype), []).append((expected, got))
+    for pairs in kinds.values():
+        expected, got = zip(*pairs, strict=True)
+        yield expected, got
 
 
 def self_check(expected: Tensor, got: Tensor) -> None:

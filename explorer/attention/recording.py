@@ -1,16 +1,20 @@
 """Record once, then ask: q and k of every layer of one forward pass, and every map that follows from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from PIL import Image
 from torch import Tensor
 
 from explorer.attention import weights
 from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.ledger import Ledger, ledger
+from explorer.attention.lens import TOP, Lens, lens
+from explorer.attention.maps.kind import Progress
 from explorer.attention.maps.table import MAP_KINDS, map_kind
 from explorer.attention.own_blocks import Follower, has_own_blocks
 from explorer.attention.photo_part import photo_part
@@ -18,12 +22,20 @@ from explorer.attention.queries import Head, Query
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.recorder import AttentionRecorder
 from explorer.attention.scores import Likened, Target
+from explorer.attention.step import Step, layer_pass
 from explorer.data.images import ImageSource, open_image
 from explorer.errors import ExplorerError, RecordingError
 from explorer.models.backbone import Model
+from explorer.models.device_memory import enough_memory
 from explorer.models.preprocess import Fit
 
+if TYPE_CHECKING:
+    from explorer.attention.interventions.edits import Edit
+    from explorer.attention.interventions.effect import Effect
+    from explorer.attention.interventions.heads import HeadEffects, Progress
+
 BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
+SMALLER = "record the image at a smaller size"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +47,18 @@ class Recording(RecordedPass):
         """The kinds of map that can be asked of it, for map()."""
         return tuple(name for name, kind in MAP_KINDS.items() if kind.fits(self))
 
-    def map(self, kind: str, **settings: Any) -> Float[np.ndarray, "row col"]:
+    def map(self, kind: str, progress: Progress | None = None, **settings: Any) -> Float[np.ndarray, "row col"]:
         """A map of any kind in explorer.attention.maps.table, float32; settings left out have defaults.
 
-        Raises QueryError for an unknown kind or setting, and for a value that this recording can't take.
+        progress: called by the kinds that take long, with how much is done and how much there is. Raises QueryError for
+        an unknown kind or setting, and for a value that this recording can't take.
         """
         row = map_kind(kind)
-        return row.compute(self, **row.checked(settings, self))
+        checked = row.checked(settings, self)
+        if row.long:
+            checked["progress"] = progress
+        with enough_memory(f"compute {row.title} for {self.model_name}", SMALLER):
+            return row.compute(self, **checked)
 
     def attention(self, layer: int, head: Head = "mean", query: Query | None = None) -> Float[np.ndarray, "row col"]:
         """Where one query looks in one layer: (rows, cols) float32 softmax weights on the patches, not renormalised.
@@ -79,7 +96,54 @@ class Recording(RecordedPass):
         Raises QueryError where the model's layers don't add to one residual stream, UnsupportedModelError where what
         follows the last layer isn't affine.
         """
-        return ledger(self, target, similar_to)
+        with enough_memory(f"compute the account of {self.model_name}", SMALLER):
+            return ledger(self, target, similar_to)
+
+    def step(self, layer: int, query: Query | None = None) -> Step:
+        """One token through one layer in numbers: scores, pattern, values, heads, MLP, the token after it.
+
+        layer: negatives count from the end; query: a prefix token's name or (row, col) of a patch; None: cls. Raises
+        QueryError where the model's blocks aren't attention and an MLP on one residual stream. Many tokens of one
+        layer: explorer.attention.step.layer_pass(), which runs the model once.
+        """
+        with enough_memory(f"look inside {self.model_name}", SMALLER):
+            return layer_pass(self, layer).step(query)
+
+    def lens(self, target: int | str | None = None, top: int = TOP) -> Lens:
+        """What the classifier says of every token after every layer: its `top` classes, and the probability of one.
+
+        target: that class, by index or name; None: the predicted one. Raises QueryError for a model without classes or
+        without one residual stream.
+        """
+        with enough_memory(f"look inside {self.model_name}", SMALLER):
+            return lens(self, target, top)
+
+    def what_if(
+        self,
+        edits: "Sequence[Edit]",
+        target: Target = None,
+        similar_to: Likened = None,
+        photos: Sequence[Image.Image] = (),
+        second: Image.Image | None = None,
+    ) -> "Effect":
+        """The model's answer with some edits (explorer.attention.interventions.edits) beside its own.
+
+        target, similar_to: as for relevance(); photos: those that edits to "mean" are over; second: where PutToken
+        takes its tokens from; both as the model takes them (Model.fit). Raises QueryError for what can't be edited.
+        """
+        from explorer.attention.interventions.effect import what_if
+
+        with enough_memory(f"run {self.model_name} once more", SMALLER):
+            return what_if(self, edits, target, similar_to, photos, second)
+
+    def measure_heads(
+        self, target: Target = None, similar_to: Likened = None, progress: "Progress | None" = None
+    ) -> "HeadEffects":
+        """What every head does to a class, the difference of two or a likeness: each is switched off once."""
+        from explorer.attention.interventions.heads import measure_heads  # statistics, slow to import
+
+        with enough_memory(f"run {self.model_name} without its heads", SMALLER):
+            return measure_heads(self, target, similar_to, progress)
 
     def mass_mask(
         self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None
@@ -129,8 +193,9 @@ def record(
 
 def _forward(model: Model, pixels: Tensor, recorder: AttentionRecorder) -> tuple[Tensor, Tensor | None]:
     """The model's forward pass under the recorder; what the model itself refuses becomes a RecordingError."""
+    smaller = enough_memory(f"record {model.name} on {pixels.shape[3]}x{pixels.shape[2]} pixels", SMALLER)
     try:
-        with visible_attention(model.module), recorder:
+        with smaller, visible_attention(model.module), recorder:
             return model.forward(pixels)
     except (AssertionError, RuntimeError, ValueError) as error:
         if isinstance(error, ExplorerError):

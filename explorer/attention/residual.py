@@ -3,6 +3,7 @@
 from weakref import ref
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 ADDITIONS = {torch.Tensor.add, torch.Tensor.add_, torch.add}
@@ -49,8 +50,8 @@ class ResidualStream:
         self.broken = self.broken or len(self.norms) < self._layers
         self._layers += 1
 
-    def all_norms(self) -> Tensor | None:
-        """ "layer token": x at the input of every block and, last, after the last one; None where not known."""
+    def all_norms(self) -> Float[Tensor, "layer token"] | None:
+        """Norms of x at the input of every block and, last, after the last one; None where not known."""
         if self.broken or self._x is None or len(self.norms) < self._layers:
             return None
         return torch.stack([*self.norms, _norms(self._x)])

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -46,17 +47,17 @@ class Tail:
         stand_ins = {id(old): new}
         for func, args, kwargs, out in self._steps[self.place(old) or 0 :]:
             if any(id(tensor) in stand_ins for tensor in tensors_in((args, kwargs))):
-                again = func(*_replaced(args, stand_ins), **_replaced(kwargs, stand_ins))
+                again = func(*_replace(args, stand_ins), **_replace(kwargs, stand_ins))
                 stand_ins.update((id(a), b) for a, b in zip(tensors_in(out), tensors_in(again), strict=True))
         return [stand_ins.get(id(tensor), tensor) for tensor in wanted]
 
 
-def _replaced(values: Any, stand_ins: dict[int, Tensor]) -> Any:
+def _replace(values: Any, stand_ins: dict[int, Tensor]) -> Any:
     if isinstance(values, Tensor):
         return stand_ins.get(id(values), values)
     if type(values) in (list, tuple):
-        return type(values)(_replaced(value, stand_ins) for value in values)
-    return {k: _replaced(v, stand_ins) for k, v in values.items()} if isinstance(values, dict) else values
+        return type(values)(_replace(value, stand_ins) for value in values)
+    return {k: _replace(v, stand_ins) for k, v in values.items()} if isinstance(values, dict) else values
 
 
 class KeptStream(ResidualStream):
@@ -83,6 +84,7 @@ class Attended:
     call: Call  # of q and k, as a recording keeps them
     v: Tensor  # "head token dim"
     out: Tensor
+    given: Tensor  # v as the call got it, "1 head token dim", where groups of heads may share one
 
 
 class Watch(TorchFunctionMode):
@@ -92,10 +94,12 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.tokens, self.patches, self.depth = tokens, patches, depth
         self.stream = KeptStream(tokens)
-        self.attention: list[Attended] = []  # one a layer
+        self.attention: list[Attended] = []  # one per layer
         self.pooling: list[Attended] = []  # calls from other tokens, to these or to the patches alone
         self.entering: list[Tensor] = []  # "1 token width": what each layer's q, k and v are made of
         self.tail = Tail()
+        self._calls = 0
+        self._made: list[tuple[int, str, Tensor]] = []  # number, name and result of the calls in the tail
         self._latest: Tensor | None = None  # the tokens after the last norm or sum
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -112,7 +116,14 @@ class Watch(TorchFunctionMode):
             self._latest = out
         if len(self.attention) == self.depth:
             self.tail.add(func, args, kwargs, out)
+            if isinstance(out, Tensor):
+                self._made.append((self._calls, func.__name__, out))
+        self._calls += 1
         return out
+
+    def maker_of(self, tensor: Tensor) -> tuple[int, str] | None:
+        """Which of the pass's calls, counted from 0, made the tensor, and its name; None before the last attention."""
+        return next(((number, name) for number, name, made in self._made if made is tensor), None)
 
     def _is_tokens(self, out: Any) -> bool:
         return isinstance(out, Tensor) and out.ndim == 3 and out.shape[:2] == (1, self.tokens)
@@ -121,7 +132,7 @@ class Watch(TorchFunctionMode):
         if asked.q.shape[0] != 1 or asked.k.shape[-2] not in (self.tokens, self.patches):
             return
         q, k, v = (t.detach()[0] for t in asked.each_head())
-        attended = Attended(Call(q, k, asked.scale, asked.bias()), v, out)
+        attended = Attended(Call(q, k, asked.scale, asked.bias()), v, out, asked.v)
         if not asked.is_over(self.tokens):
             self.pooling.append(attended)
             return
@@ -132,20 +143,17 @@ class Watch(TorchFunctionMode):
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
-    """One forward pass with gradients, up to a score."""
+class Pass:
+    """One forward pass of a recording's image, run again and watched."""
 
     recording: RecordedPass
     watch: Watch
-    pixels: Tensor  # "1 3 height width"
     tokens: Tensor  # "1 token width" after the last norm
     logits: Tensor | None
-    score: Tensor
-    balanced: BalancedMode | None = None
 
     @property
-    def stream(self) -> list[Tensor]:
-        """ "1 token width": x as it enters each layer, and after the last. Raises QueryError where there's no one x."""
+    def stream(self) -> list[Float[Tensor, "1 token width"]]:
+        """x as it enters each layer, and after the last one. Raises QueryError where there's no one x."""
         entering = {}
         for layer, x, _ in self.watch.stream.sums:
             entering.setdefault(layer, x)
@@ -156,6 +164,19 @@ class Trace:
                 "isn't known: ask for attention, rollout or relevance."
             )
         return [*entering.values(), last]
+
+    def branches(self, layer: int) -> list[Tensor]:
+        """ "1 token width": what a layer adds to the stream, its attention first."""
+        return [branch for made, _, branch in self.watch.stream.sums if made == layer]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace(Pass):
+    """One forward pass with gradients, up to a score."""
+
+    pixels: Tensor  # "1 3 height width"
+    score: Tensor
+    balanced: BalancedMode | None = None
 
     def gradients(self, tensors: list[Tensor], keep: bool = False) -> list[Tensor]:
         """Of the score, for each tensor; zeros where it depends on none. keep: another backward pass will follow."""
@@ -184,18 +205,33 @@ def traced(
     parameters get no gradients. Raises QueryError where the pass would keep more than `budget` bytes.
     """
     check_memory(recording, budget)
-    model = recording.model
-    rows, cols = recording.grid
-    watch = Watch(len(recording.tokens), rows * cols, recording.depth)
-    rules = BalancedMode(model.name) if balanced else None
+    rules = BalancedMode(recording.model_name) if balanced else None
     with torch.inference_mode(False), torch.enable_grad():
-        pixels = model.pixels(recording.image).requires_grad_()
-        with visible_attention(model.module), rules or nullcontext(), attend or nullcontext(), watch:
-            tokens, logits = model.forward(pixels)
-        if len(watch.attention) != recording.depth:
-            raise RecordingError(
-                f"{model.name} made {len(watch.attention)} attention calls where {recording.depth} were recorded."
-            )
+        pixels = recording.model.pixels(recording.image).requires_grad_()
+        with rules or nullcontext(), attend or nullcontext():
+            watch, tokens, logits = _run(recording, pixels)
         with rules or nullcontext():
             number = score(tokens, logits)
-        yield Trace(recording, watch, pixels, tokens, logits, number, rules)
+        yield Trace(recording, watch, tokens, logits, pixels, number, rules)
+
+
+def look_inside(recording: RecordedPass, budget: int = MEMORY_BUDGET) -> Pass:
+    """Run the recording's image through its model again, without gradients, and keep what enters and leaves its layers.
+
+    Raises QueryError where that would take more than `budget` bytes.
+    """
+    check_memory(recording, budget, "A look inside all layers")  # a gradient keeps a little more
+    with torch.no_grad():
+        return Pass(recording, *_run(recording, recording.model.pixels(recording.image)))
+
+
+def _run(recording: RecordedPass, pixels: Tensor) -> tuple[Watch, Tensor, Tensor | None]:
+    model, (rows, cols) = recording.model, recording.grid
+    watch = Watch(len(recording.tokens), rows * cols, recording.depth)
+    with visible_attention(model.module), watch:
+        tokens, logits = model.forward(pixels)
+    if len(watch.attention) != recording.depth:
+        raise RecordingError(
+            f"{model.name} made {len(watch.attention)} attention calls where {recording.depth} were recorded."
+        )
+    return watch, tokens, logits

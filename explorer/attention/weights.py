@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from explorer.attention.queries import FUSIONS
@@ -49,8 +50,8 @@ def check_fusion(fusion: str) -> None:
         raise QueryError(f"Heads are fused by {', '.join(FUSIONS)}, not {fusion!r}.")
 
 
-def fuse(heads: Tensor, fusion: str) -> Tensor:
-    """ "head ..." -> "..." by the mean, maximum or minimum over heads."""
+def fuse(heads: Float[Tensor, "head ..."], fusion: str) -> Float[Tensor, "..."]:
+    """One map of all heads' by their mean, maximum or minimum over heads."""
     check_fusion(fusion)
     return heads.mean(dim=0) if fusion == "mean" else heads.amax(dim=0) if fusion == "max" else heads.amin(dim=0)
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer.attention.maps.settings import Choice, Setting
+from explorer.attention.maps.settings import INSTEAD_OF, Choice, Setting, TargetClass
 from explorer.attention.maps.table import DEFAULT, MAP_KINDS, current_name, map_kind
 from explorer.errors import QueryError
 
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 
 def add_model_options(parser: argparse.ArgumentParser, fit: str = "own") -> None:
-    """--model, --arch, --num-heads, --grid, --size, --fit."""
+    """--model, --arch, --num-heads, --grid, --prompt, --size, --fit."""
     parser.add_argument("--model", default="bundled", help="registry key, timm:<id>, hf:<org/name>, file or folder")
     parser.add_argument("--arch", help="timm name of the architecture, where a weights file can't tell")
     parser.add_argument("--num-heads", type=int, help="where a weights file can't tell")
     parser.add_argument("--grid", metavar="ROWSxCOLS", help="of a weights file's position embeddings, where no square")
+    parser.add_argument("--prompt", dest="prompts", action="append", default=[], metavar="TEXT",
+                        help="a text as a class, of a CLIP or SigLIP with its text half (may be repeated)")  # fmt: skip
     parser.add_argument("--size", type=int, help="input size in pixels, a multiple of the patch (default: the model's)")
     parser.add_argument(
         "--fit", choices=("own", "crop", "squash", "keep"), default=fit,
@@ -45,6 +47,11 @@ def add_settings(parser: argparse.ArgumentParser, *settings: Setting) -> None:
             f"--{setting.key.replace('_', '-')}", dest=setting.name, type=typed(setting.parse), default=setting.default,
             choices=setting.choices if isinstance(setting, Choice) else None, metavar=setting.metavar,
             help=setting.help,
+        )  # fmt: skip
+    if any(isinstance(setting, TargetClass) for setting in settings):
+        parser.add_argument(
+            f"--{INSTEAD_OF.replace('_', '-')}", metavar="CLASS",
+            help="explain the difference to this class: why the one and not the other",
         )  # fmt: skip
 
 
@@ -75,12 +82,14 @@ def view_of(args: argparse.Namespace, image: Path | str) -> "View":
     from explorer.models.source import ModelSource
     from explorer.rendering.view import Look, MapChoice, PhotoInput, View
 
-    kind = getattr(args, "kind", DEFAULT)
-    defaults = map_kind(kind).defaults
+    row = map_kind(getattr(args, "kind", DEFAULT))
+    settings, explained = row.defaults | _given(args, *row.defaults), row.needs(TargetClass)
+    if explained and (other := getattr(args, INSTEAD_OF, None)) is not None:
+        settings[explained.name] = (settings[explained.name], other)
     return View(
-        ModelSource(args.model, args.arch, args.num_heads, args.grid),
+        ModelSource(args.model, args.arch, args.num_heads, args.grid, tuple(args.prompts)),
         PhotoInput(str(image), args.size, args.fit),
-        MapChoice(kind, **defaults | _given(args, *defaults)),
+        MapChoice(row.name, **settings),
         Look(**_given(args, *(field.name for field in fields(Look)))),
     )
 
@@ -94,12 +103,14 @@ def likened(args: argparse.Namespace) -> str | None:
     return args.similar_to if isinstance(args.similar_to, str) else None
 
 
-def open_model(args: argparse.Namespace) -> "Model":
+def open_model(args: argparse.Namespace, device: str = "auto") -> "Model":
     """The model of --model, --arch, --num-heads and --grid."""
     from explorer import load_model, malloc
 
     malloc.settle()
-    return load_model(args.model, arch=args.arch, num_heads=args.num_heads, grid=args.grid)
+    return load_model(
+        args.model, device, arch=args.arch, num_heads=args.num_heads, grid=args.grid, prompts=args.prompts
+    )
 
 
 def recorded(args: argparse.Namespace, model: "Model", image: Path | str) -> "Recording":

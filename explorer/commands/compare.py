@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from explorer.attention.recording import Recording
     from explorer.rendering.view import View
 
+PICTURES = (".png", ".jpg")
 PANELS = 8  # epochs of a picture at most
 
 
@@ -32,7 +33,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     _view.add_settings(parser, *map_kind("attention").settings)
     parser.add_argument("--top", type=int, default=10, help="printed heads (default: 10)")
     parser.add_argument("--csv", type=Path, help="write every head's divergence to this file")
-    parser.add_argument("--out", type=Path, help="write both maps and their difference, or up to 8 epochs, to this PNG")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="write both maps and their difference to this PNG, SVG or PDF, or up to 8 epochs to this PNG",
+    )
     _view.add_model_options(parser, fit="crop")  # the same part of the photo for both, whatever is their own
     _view.add_look_options(parser)
     parser.set_defaults(run=run, model=None)
@@ -40,7 +45,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the heads that differ most, or each epoch's divergence from the start by layer, in bits."""
-    for path, suffixes in ((args.csv, (".csv", ".txt")), (args.out, (".png", ".jpg"))):
+    for path, suffixes in (
+        (args.csv, (".csv", ".txt")),
+        (args.out, PICTURES if args.epochs else (*PICTURES, ".svg", ".pdf")),
+    ):
         if path:
             _outputs.writable(path, suffixes, [args.image])
     return _epochs(args) if args.epochs else _two(args)
@@ -50,7 +58,6 @@ def _two(args: argparse.Namespace) -> int:
     from explorer import load_model
     from explorer.attention.divergence import divergence
     from explorer.models.descent import same_descent
-    from explorer.rendering.comparison import comparison_picture
 
     args.model = args.model or "bundled"
     first = _view.recorded(args, _view.open_model(args), args.image)
@@ -58,16 +65,26 @@ def _two(args: argparse.Namespace) -> int:
     second = _view.recorded(args, other, args.image)
     related = same_descent(first.model, second.model)
     result = divergence(first, second, args.query, args.hide_artefacts, pair_heads=related)
-    rows = [(change.layer, change.other_layer, change.head, f"{change.bits:.4f}") for change in result.most_changed()]
-    table = [("layer", "other layer", "head", "bits"), *rows]
+    table = result.rows()
     _write_csv(args.csv, table)
     if args.out:
-        view = _view.view_of(args, args.image)
-        comparison_picture(view, first, second, args.image).save(args.out)
+        _draw(args, first, second)
     print(f"{first.model_name} against {second.model_name}, mean {result.table.mean():.4f} bits")
     print("" if related else "Neither comes from the other: their heads have no pairs, so the means are compared.\n")
     _show(table[: args.top + 1])
     return 0
+
+
+def _draw(args: argparse.Namespace, first: "Recording", second: "Recording") -> None:
+    from explorer.rendering.comparison import comparison_picture
+    from explorer.rendering.comparison_figure import comparison_figure
+
+    view, ending = _view.view_of(args, args.image), args.out.suffix.lower()
+    if ending in (".png", ".jpg"):
+        comparison_picture(view, first, second, args.image).save(args.out)
+        return
+    drawing = comparison_figure(view, first, second, args.image)
+    args.out.write_bytes(drawing.svg() if ending == ".svg" else drawing.pdf())
 
 
 def _epochs(args: argparse.Namespace) -> int:

@@ -12,12 +12,13 @@ SHOWN = 20  # images without a known class that are printed
 
 
 def add_parser(subparsers: Any) -> None:
-    """evaluate CHECKPOINT DATA [--csv FILE]"""
+    """evaluate CHECKPOINT DATA [--csv FILE] [--report FILE]"""
     parser = subparsers.add_parser("evaluate", help="measure a classifier on class folders")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint name, folder, or any model source")
     parser.add_argument("data", metavar="DATA", help="zip or folder of class folders, or of images")
     add_weights_arguments(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every image's probabilities to FILE")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write scores and mistakes as one HTML file")
     parser.set_defaults(run=run)
 
 
@@ -26,20 +27,24 @@ def run(args: argparse.Namespace) -> int:
     import tempfile
 
     from explorer.data.datasets import read_images
+    from explorer.evaluation.html_report import html_report
     from explorer.evaluation.predict import evaluate, find_source, write_predictions
     from explorer.models.loading import load_model
-    from explorer.training.seen import read_seen
+    from explorer.training.checkpoints import read_seen
 
-    if args.csv:
-        _outputs.writable(args.csv, inputs=[args.data])
+    for file in filter(None, (args.csv, args.report)):
+        _outputs.writable(file, inputs=[args.data])
+    _outputs.apart(args.csv, args.report)
     model = load_model(model_source(args, find_source(args.checkpoint)))
     with tempfile.TemporaryDirectory() as folder:
         data = read_images(args.data, out=folder)
         made = evaluate(model, data)
+        if args.report:  # while the photos are there
+            args.report.write_text(html_report(made, model.name, Path(args.data).name, notes=data.notes), "utf-8")
     side = "validation side of the data" if len(made.rows) < len(data.items) else "all images"
     print(f"{model.name} on {len(made.rows)} images ({side}), {len(data.rejected)} files left out")
     hashes = {item.name: item.sha for item in data.items}
-    known = read_seen(model.source).warning([hashes[row["name"]] for row in made.rows])
+    known = read_seen(model.source.source).warning([hashes[row["name"]] for row in made.rows])
     for note in (*data.notes, *made.notes, *([known] if known else [])):
         print(note)
     if made.metrics is None:
@@ -52,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     if args.csv:
         write_predictions(args.csv, made.found, made.actual)
         print(f"wrote {args.csv}")
+    if args.report:
+        print(f"wrote {args.report}")
     return 0
 
 
@@ -64,7 +71,7 @@ def show_predictions(rows: list[dict[str, Any]]) -> None:
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """Scores with their intervals, one line a class that occurs, and, of a few classes, the confusion matrix."""
+    """Scores with their intervals, one line per class that occurs and, for a few classes, the confusion matrix."""
     lines = []
     for key in ("accuracy", "f1_macro", "f1_weighted", "loss"):
         interval = metrics["intervals"].get(key)

@@ -13,6 +13,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("--out", type=Path, required=True, help=f"a file ending in {', '.join(KINDS)}")
     parser.add_argument("--all-layers", action="store_true", help="SVG and PDF: every layer x head, not one layer")
+    parser.add_argument(
+        "--name", dest="names", action="append", default=[], metavar="9.3=NAME",
+        help="SVG and PDF: what to call a head, by layer.head, or a class (may be repeated)",
+    )  # fmt: skip
     _view.add_model_options(parser)
     _view.add_view_options(parser)
     parser.set_defaults(run=run)
@@ -28,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _contents(args: argparse.Namespace, kind: str) -> bytes:
     from explorer.rendering import figures, gif, python_script, view
+    from explorer.rendering.names import parse_names
     from explorer.web import live_page
 
     shown = _view.view_of(args, args.image)
@@ -35,7 +40,8 @@ def _contents(args: argparse.Namespace, kind: str) -> bytes:
         return python_script.python_script(shown, args.out.parent).encode()
     recording = _view.recorded(args, _view.open_model(args), args.image)
     if kind in (".svg", ".pdf"):
-        drawing = figures.figure(shown, recording, "layers" if args.all_layers else "heads", photo=args.image)
+        of = "layers" if args.all_layers else "heads"
+        drawing = figures.figure(shown, recording, of, photo=args.image, names=parse_names(args.names))
         return drawing.svg() if kind == ".svg" else drawing.pdf()
     if kind == ".gif":
         return gif.layers_gif(shown, recording, photo=args.image)

@@ -3,7 +3,7 @@
 import argparse
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from explorer.training.runs.folder import RunFolder, State
     from explorer.training.runs.reporter import Progress
 
-ASKED = "resume", "stop_after", "onnx", "tensorboard"  # what finetune() takes as it is typed
+ASKED = "resume", "stop_after", "onnx", "tensorboard", "changes"  # what finetune() takes as it is typed
 # torch's threads spin for milliseconds when they wait for one another. Beside any other busy program that doubled the
 # processor time of a pass and made it slower; so short a wait still bridges the gaps inside a layer.
 SPINS = "10000"
@@ -37,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs (default: runs)")
     parser.add_argument("--resume", action="store_true", help="go on with the stopped or killed run --name")
     parser.add_argument("--stop-after", type=int, metavar="EPOCHS", help="stop after so many epochs; resumable")
+    parser.add_argument("--changes", type=Path, metavar="FILE", help="photos to leave out or to give another class")
     parser.add_argument("--onnx", action="store_true", help="also write model.onnx into the checkpoint")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs into the run")
     add_plan_arguments(parser)
@@ -141,6 +142,18 @@ def stop_on_signals(request: Path) -> Iterator[None]:
             signal.signal(kind, handler)
 
 
+def _gain(metrics: Mapping[str, Any]) -> str:
+    """What the training added to the neighbours, and whether chance alone could."""
+    from explorer.evaluation.paired import Gain
+
+    if "over_neighbours" not in metrics:
+        return ""
+    gain = Gain(sum(map(sum, metrics["confusion_matrix"])), **metrics["over_neighbours"])
+    verdict = "within the noise" if gain.within_noise else "more than chance"
+    low, high = gain.interval
+    return f"; gain {gain.share:+.4f} ({low:+.4f} to {high:+.4f}), {verdict} (McNemar p = {gain.chance:.2g})"
+
+
 def summary(result: "Result") -> str:
     """The final table: before and after, and where the files are."""
     metrics = result.metrics
@@ -152,7 +165,7 @@ def summary(result: "Result") -> str:
         shown = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
         lines.append(f"{key:<12} {metrics['baseline'][key]:>10.4f} {metrics[key]:>10.4f}  {shown}".rstrip())
     lines += [
-        f"knn accuracy on frozen features {metrics['knn_accuracy']:.4f}",
+        f"nearest neighbours on frozen features {metrics['knn_accuracy']:.4f}{_gain(metrics)}",
         f"best epoch   {metrics['best_epoch']}",
         f"run          {result.run_dir}",
         f"checkpoint   {result.checkpoint}",

@@ -16,8 +16,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line a model; checkpoints/ is looked through every time."""
-    rows = [COLUMNS, *(_row(_measured(entry)) for entry in registry.entries())]
+    """Print one line per model; checkpoints/ is looked through every time."""
+    rows = [COLUMNS, *(_row(_measure(entry)) for entry in registry.entries())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     for row in rows:
         print(_printable("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
@@ -31,7 +31,7 @@ def _printable(line: str) -> str:
     return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _measured(entry: registry.Entry) -> registry.Entry:
+def _measure(entry: registry.Entry) -> registry.Entry:
     """The entry with the numbers of a local model, which only its files tell; without them where it can't be read."""
     if entry.patch_size or not registry.is_cached(entry):
         return entry

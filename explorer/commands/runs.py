@@ -55,5 +55,5 @@ def line(run: "Run") -> str:
     if run.metrics:
         scores = "{accuracy:>8.4f} {f1_macro:>8.4f} {loss:>7.4f}".format(**run.metrics)
     train, model = run.plan.train if run.plan else "", run.options.model.source if run.options else ""
-    last = " ".join(f"{model}  {run.damage or ''}".split())
+    last = " ".join(f"{model}  {run.about.title}  {run.damage or ''}".split())
     return f"{run.name:<32} {status:<14} {train:<8} {state.epoch:>4}/{state.epochs:<4} {scores}  {last}".rstrip()

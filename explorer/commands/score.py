@@ -77,7 +77,7 @@ def _scores(args: argparse.Namespace, model: "Model", image: Path, mask: Path | 
         raise DataError(f"{args.masks} has no mask for {image.name}.")
     recording = _view.recorded(args, model, image)
     recording.query_indices(args.query)  # a wrong query is wrong for all images, and said before their masks
-    pixels = fit_mask(mask, recording.part.geometry, recording.part.photo_size)
+    pixels = fit_mask(mask, recording.part.geometry, photo_size=recording.part.photo_size)
     try:
         return rank_heads(recording, pixels, args.query)
     except QueryError as error:

@@ -11,7 +11,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("video", help="attention over a short clip, in one colour scale")
     parser.add_argument("clip", type=Path, help="MP4, WebM or GIF")
     parser.add_argument("--out", type=Path, required=True, help="a file ending in .mp4 or .gif")
-    parser.add_argument("--fps", type=float, default=8.0, help="frames a second that are looked at (default: 8)")
+    parser.add_argument("--fps", type=float, default=8.0, help="frames per second that are looked at (default: 8)")
     parser.add_argument("--beside", action="store_true", help="the clip itself to the left")
     _view.add_model_options(parser)
     _view.add_view_options(parser)

@@ -56,12 +56,12 @@ class Entry(NamedTuple):
 class SafeZip:
     """A zip whose entries were vetted; `read` gives one entry's bytes and keeps count against the limits."""
 
-    def __init__(self, archive: zipfile.ZipFile, size: int, limits: Limits):
-        self._archive, self._size, self._limits = archive, size, limits
+    def __init__(self, archive: zipfile.ZipFile, size: int, limits: Limits, title: str):
+        self._archive, self._size, self._limits, self._title = archive, size, limits, title
         self._read_bytes = 0
         names = decode_names(archive.infolist())
         self.note = names.note  # a sentence where the names had to be guessed, else ""
-        self.entries: list[Entry] = list(_vetted(archive.infolist(), names.names, limits))
+        self.entries: list[Entry] = list(_vet(archive.infolist(), names.names, limits, title))
 
     def check_claims(self, entries: Iterable[Entry]) -> None:
         """Refuse early, on the headers' own word, what `read` would refuse later; DataError names the entry."""
@@ -84,60 +84,74 @@ class SafeZip:
         return data.getvalue()
 
     def _check(self, entry: Entry, size: int, total: int) -> None:
-        limits = self._limits
+        limits, title = self._limits, self._title
         packed = min(entry.info.compress_size, self._size)
         if size > limits.file_bytes:
-            raise _refused(entry.name, f"unpacks to more than {size_in_words(limits.file_bytes)}")
+            raise _refused(title, entry.name, f"unpacks to more than {size_in_words(limits.file_bytes)}")
         if size > max(_RATIO_FREE_BYTES, limits.ratio * packed):
-            raise _refused(entry.name, f"unpacks to more than {limits.ratio} times its packed size, as zip bombs do")
+            raise _refused(
+                title, entry.name, f"unpacks to more than {limits.ratio} times its packed size, as zip bombs do"
+            )
         if total > limits.total_bytes:
             most = size_in_words(limits.total_bytes)
-            raise DataError(f"The zip unpacks to more than {most}; send fewer images, or give a folder.")
+            raise DataError(f"'{title}' unpacks to more than {most}; send fewer images, or give a folder.")
         if total > max(_RATIO_FREE_BYTES, limits.ratio * self._size):
             raise DataError(
-                f"The zip unpacks to more than {limits.ratio} times its size, as zip bombs do; it was not read."
+                f"'{title}' unpacks to more than {limits.ratio} times its size, as zip bombs do; it was not read."
             )
 
 
 @contextmanager
-def open_archive(path: str | PathLike[str], limits: Limits | None = None) -> Iterator[SafeZip]:
-    """Open and vet a zip file; DataError says what is wrong with it, naming the entry at fault."""
+def open_archive(
+    path: str | PathLike[str], limits: Limits | None = None, title: str | None = None
+) -> Iterator[SafeZip]:
+    """Open and vet a zip file; DataError says what is wrong with it, naming the entry at fault.
+
+    title: what errors call the zip; by default its file's name.
+    """
     path = Path(path)
+    title = title or path.name
     size = path.stat().st_size
     if size == 0:
-        raise DataError(f"'{path.name}' is empty (0 bytes); choose a zip of class folders with images.")
-    with _CappedReader(io.FileIO(path)) as file:
+        raise DataError(f"'{title}' is empty (0 bytes); choose a zip of class folders with images.")
+    with _CappedReader(io.FileIO(path), title) as file:
         try:
             archive = zipfile.ZipFile(file)
         except (*_DAMAGE, UnicodeDecodeError) as error:
-            message = f"'{path.name}' is no zip file, or is cut short ({error}); make the zip again and send it whole."
+            message = f"'{title}' isn't a zip file, or is cut short ({error}); make the zip again and send it whole."
             raise DataError(message) from error
         with archive:
-            yield SafeZip(archive, size, limits or Limits())
+            yield SafeZip(archive, size, limits or Limits(), title)
 
 
 class _CappedReader(io.BufferedReader):
     """A file that refuses to hand out a zip's directory in one piece of absurd size."""
 
+    def __init__(self, file: io.FileIO, title: str):
+        super().__init__(file)
+        self._title = title
+
     def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0:
             size = _MAX_DIRECTORY_BYTES  # only asked for to read the last few bytes
         if size > _MAX_DIRECTORY_BYTES:
-            raise DataError("The zip lists far too many files; send a smaller one, or give a folder.")
+            raise DataError(f"'{self._title}' lists far too many files; send a smaller one, or give a folder.")
         return super().read(size)
 
 
-def _vetted(infos: list[zipfile.ZipInfo], names: Sequence[str], limits: Limits) -> Iterator[Entry]:
+def _vet(infos: list[zipfile.ZipInfo], names: Sequence[str], limits: Limits, title: str) -> Iterator[Entry]:
     count = 0
     for info, meant in zip(infos, names, strict=True):
         name = _shown_name(meant)
-        _refuse_by_name(name, info)
+        _refuse_by_name(title, name, info)
         if info.is_dir() or name.endswith("/"):
             continue
         # A zip made on a Mac holds a shadow of every file; those must not halve the limit.
         count += not is_system_file(name)
         if count > limits.entries:
-            raise DataError(f"The zip holds more than {limits.entries:,} files; send a smaller one, or give a folder.")
+            raise DataError(
+                f"'{title}' holds more than {limits.entries:,} files; send a smaller one, or give a folder."
+            )
         yield Entry(name, info)
 
 
@@ -147,23 +161,23 @@ def _shown_name(name: str) -> str:
     return "".join(letter if letter.isprintable() else f"�{ord(letter):x}" for letter in name)
 
 
-def _refuse_by_name(name: str, info: zipfile.ZipInfo) -> None:
+def _refuse_by_name(title: str, name: str, info: zipfile.ZipInfo) -> None:
     path = PurePosixPath(name)
     mode = stat.S_IFMT(info.external_attr >> 16)
     if path.is_absolute() or name[1:2] == ":":
-        raise _refused(name, "has an absolute path")
+        raise _refused(title, name, "has an absolute path")
     if ".." in path.parts:
-        raise _refused(name, "has a path that leads out of the zip ('..')")
+        raise _refused(title, name, "has a path that leads out of the zip ('..')")
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _refused(name, "is a link or a special file, not a file of its own")
+        raise _refused(title, name, "is a link or a special file, not a file of its own")
     if info.flag_bits & 0x41:
-        raise _refused(name, "is encrypted", "make the zip without a password")
+        raise _refused(title, name, "is encrypted", "make the zip without a password")
     if is_system_file(name) or info.is_dir():
         return
     if path.suffix.lower() in NESTED:
-        raise _refused(name, "is an archive inside the zip", "unpack it and zip the class folders themselves")
+        raise _refused(title, name, "is an archive inside the zip", "unpack it and zip the class folders themselves")
     if info.compress_type not in _METHODS:
-        raise _refused(name, "is packed by a rare method", "make the zip with the usual one (deflate)")
+        raise _refused(title, name, "is packed by a rare method", "make the zip with the usual one (deflate)")
 
 
 def is_system_file(name: str) -> bool:
@@ -174,9 +188,11 @@ def is_system_file(name: str) -> bool:
     )
 
 
-def _refused(name: str, reason: str, remedy: str = "make a zip of plain class folders with images") -> DataError:
-    return DataError(f"The zip was refused because '{_shortened(name)}' {reason}; {remedy}.")
+def _refused(
+    title: str, name: str, reason: str, remedy: str = "make a zip of plain class folders with images"
+) -> DataError:
+    return DataError(f"'{title}' was refused because '{_shorten(name)}' {reason}; {remedy}.")
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= 100 else f"{name[:48]}…{name[-48:]}"

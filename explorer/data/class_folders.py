@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from explorer.data.archives import is_system_file
 from explorer.data.report import Split
-from explorer.data.spelling import match_names, spelled
+from explorer.data.spelling import match_names, spelling_of
 from explorer.errors import DataError
 
 # .heic is in the list though it can't be read: a phone's photos are to be named as rejected, not to vanish.
@@ -64,13 +64,13 @@ class _Folder:
         return found
 
 
-def find_layout(names: Sequence[str]) -> Layout:
+def find_layout(names: Sequence[str], title: str = "The data set") -> Layout:
     """Class and split of each image among the files `names` ("/" between folders).
 
     Folders that hold nothing but one other folder are wrapping. Below them lie a training and a validation folder
     (train and val, Training and Testing, seg_train and seg_test …), each with class folders, or the class folders
     themselves; images deeper inside a class folder belong to that class, as in torchvision's ImageFolder. Where no
-    image lies in a folder, all have the class NO_CLASS. DataError where there is no image.
+    image lies in a folder, all have the class NO_CLASS. DataError where `title`, as it is called, has no image.
     """
     passed_over, notes = Counter[str](), list[str]()
     root = _Folder()
@@ -89,7 +89,7 @@ def find_layout(names: Sequence[str]) -> Layout:
     if not places:
         found = len(images)
         what = f"{found} images but no class folders" if found else "no images"
-        raise DataError(f"The data set holds {what}; {LAYOUT_HELP}.")
+        raise DataError(f"{title} holds {what}; {LAYOUT_HELP}.")
     if len(images) > len(places):
         passed_over["images outside the class folders used"] = len(images) - len(places)
     return Layout(sorted(places), dict(passed_over), tuple(notes))
@@ -103,7 +103,7 @@ def _insert(root: _Folder, name: str, index: int) -> None:
 
 
 def _places(root: _Folder, notes: list[str]) -> list[Place]:
-    top = _unwrapped(root)
+    top = _unwrap(root)
     places = _split_places(top, notes)
     if places is None:
         places = _class_places(top, None)
@@ -132,12 +132,10 @@ def _split_places(top: _Folder, notes: list[str]) -> list[Place] | None:
     else:
         if not {train.lower(), held_out[0].lower()} <= PLAIN:
             return None
-        notes.append(
-            f"{_listed(held_out)} not used for validation: no folder in there is called like one in '{train}'."
-        )
+        notes.append(f"{_names(held_out)} not used for validation: no folder in there is called like one in '{train}'.")
     spare = [name for name in top.folders if name not in (train, *held_out)]
     if spare:
-        notes.append(f"{_listed(spare)} not used.")
+        notes.append(f"{_names(spare)} not used.")
     return places
 
 
@@ -150,23 +148,23 @@ def _role(name: str) -> str | None:
 
 def _doubts(top: _Folder) -> list[str]:
     """What speaks against the folders being classes: they hold the same subfolders, or are called like a split."""
-    below = {name: set(map(spelled, _unwrapped(folder).folders)) for name, folder in top.folders.items()}
+    below = {name: set(map(spelling_of, _unwrap(folder).folders)) for name, folder in top.folders.items()}
     same, every = set.intersection(*below.values()), set.union(*below.values())
     if len(below) > 1 and len(same) > 1 and 2 * len(same) >= len(every):
         return [
-            f"{_listed(sorted(below))} taken for the classes, but hold the same subfolders ({_some(sorted(same))}); if "
+            f"{_names(sorted(below))} taken for the classes, but hold the same subfolders ({_some(sorted(same))}); if "
             "those are the classes, call the folders around them train and val."
         ]
     sides = [name for name, inner in below.items() if _role(name) and len(inner) > 1]
     if sides:
         return [
-            f"{_listed(sides)} taken for {'classes' if len(sides) > 1 else 'a class'}, though the subfolders look like "
+            f"{_names(sides)} taken for {'classes' if len(sides) > 1 else 'a class'}, though the subfolders look like "
             "classes; a split needs two folders, train and val, with the same class folders in both."
         ]
     return []
 
 
-def _listed(names: Sequence[str]) -> str:
+def _names(names: Sequence[str]) -> str:
     """ "The folder 'a' was", "The folders 'a' and 'b' were"."""
     if len(names) == 1:
         return f"The folder '{names[0]}' was"
@@ -179,11 +177,11 @@ def _some(names: Sequence[str], most: int = 6) -> str:
 
 
 def _class_places(folder: _Folder, split: Split | None) -> list[Place]:
-    folders = _unwrapped(folder).folders
+    folders = _unwrap(folder).folders
     return [Place(index, name, split) for name, below in folders.items() for index in below.all_images()]
 
 
-def _unwrapped(folder: _Folder) -> _Folder:
+def _unwrap(folder: _Folder) -> _Folder:
     """Go down while there is one folder only, and that folder holds folders."""
     while len(folder.folders) == 1:
         (inner,) = folder.folders.values()

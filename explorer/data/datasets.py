@@ -48,19 +48,27 @@ def read_images(
 
 
 def read_source(
-    path: Path, out: Path | None, progress: Progress | None, *, to_train: bool = True, thumbnails: Path | None = None
+    path: Path,
+    out: Path | None,
+    progress: Progress | None,
+    *,
+    to_train: bool = True,
+    thumbnails: Path | None = None,
+    title: str | None = None,
 ) -> DatasetReport:
     """`read_dataset` or, with to_train=False, `read_images`; the report is the same where both accept the data.
 
     thumbnails: a folder for a small JPEG of each image that is written to `out`, under the same name and ".jpg".
+    title: what errors call the data set; by default the name of its file or folder.
     """
-    with open_source(path) as source, ExitStack() as undo:
-        places, passed_over, notes = find_layout(source.names)
+    title = title or path.name
+    with open_source(path, title) as source, ExitStack() as undo:
+        places, passed_over, notes = find_layout(source.names, f"'{title}'")
         class_names = tuple(sorted({place.class_name for place in places} - {NO_CLASS}))
         source.check_claims(place.index for place in places)
         if to_train:
-            _check_classes(class_names, len(places))
-            _check_sides(places, class_names)
+            _check_classes(class_names, len(places), title)
+            _check_sides(places, class_names, title)
         files = _files(source, places, class_names, out, thumbnails)
         undo.callback(_remove, files)
         results = _check_images(source, files, progress)
@@ -75,14 +83,18 @@ def read_source(
             duplicates=find_duplicates(items, [result.fingerprint for result in checked]),
             notes=(*source.notes, *notes),
         )
-        (check_trainable if to_train else check_evaluable)(report)
+        (check_trainable if to_train else check_evaluable)(report, title)
         undo.pop_all()
     return report
 
 
-def check_trainable(report: DatasetReport) -> None:
-    """Raise DataError unless there are two classes or more, each with two images and one to train on."""
-    _check_classes(report.class_names, len(report.items))
+def check_trainable(report: DatasetReport, title: str | None = None) -> None:
+    """Raise DataError unless there are two classes or more, each with two images and one to train on.
+
+    title: what errors call the data set; by default the name of its file or folder.
+    """
+    title = title or Path(report.source).name
+    _check_classes(report.class_names, len(report.items), title)
     sides = {item.split for item in report.items}
     for label, name in enumerate(report.class_names):
         mine = [item for item in report.items if item.label == label]
@@ -90,35 +102,42 @@ def check_trainable(report: DatasetReport) -> None:
         why = f" ({len(broken)} rejected, the first because: {broken[0].reason.rstrip('.')})" if broken else ""
         if len(mine) < 2:
             found = "only one image" if mine else "no image"
-            raise DataError(f"Class '{name}' has {found} that can be used{why}, but needs two or more; add images.")
+            raise DataError(
+                f"Class '{name}' of '{title}' has {found} that can be used{why}, but needs two or more; add images."
+            )
         if sides != {None} and all(item.split == "val" for item in mine):
-            raise DataError(f"Class '{name}' has no train image that can be used{why}; add images to its train folder.")
+            raise DataError(
+                f"Class '{name}' of '{title}' has no train image that can be used{why}; add images to its train folder."
+            )
     if sides == {"train"}:
-        raise DataError("No validation image can be used; add images to the validation folders, or leave them out.")
+        raise DataError(
+            f"No validation image of '{title}' can be used; add images to the validation folders, or leave them out."
+        )
 
 
-def check_evaluable(report: DatasetReport) -> None:
-    """Raise DataError where not a single image can be used."""
+def check_evaluable(report: DatasetReport, title: str | None = None) -> None:
+    """Raise DataError where not a single image can be used; title as check_trainable's."""
     if not report.items:
         first = report.rejected[0]
         count = f"None of the {len(report.rejected):,} images" if len(report.rejected) > 1 else "The only image"
-        raise DataError(f"{count} in '{Path(report.source).name}' can be used; '{first.name}': {first.reason}")
+        raise DataError(f"{count} in '{title or Path(report.source).name}' can be used; '{first.name}': {first.reason}")
 
 
-def _check_classes(class_names: Sequence[str], images: int) -> None:
+def _check_classes(class_names: Sequence[str], images: int, title: str) -> None:
     if not class_names:
-        raise DataError(f"The data set holds {images} images but no class folders; {LAYOUT_HELP}.")
+        raise DataError(f"'{title}' holds {images} images but no class folders; {LAYOUT_HELP}.")
     if len(class_names) < 2:
-        raise DataError(f"The data set has only one class, '{class_names[0]}', but needs two or more; {LAYOUT_HELP}.")
+        raise DataError(f"'{title}' has only one class, '{class_names[0]}', but needs two or more; {LAYOUT_HELP}.")
 
 
-def _check_sides(places: Sequence[Place], class_names: Sequence[str]) -> None:
+def _check_sides(places: Sequence[Place], class_names: Sequence[str], title: str) -> None:
     """No class that only the validation folders have."""
     train = {place.class_name for place in places if place.split != "val"}
     extra = sorted(set(class_names) - train)
     if extra:
         raise DataError(
-            f"Class '{extra[0]}' is among the validation folders but not in train; give both the same class folders."
+            f"Class '{extra[0]}' of '{title}' is among the validation folders but not in train; give both the same "
+            "class folders."
         )
 
 
@@ -176,14 +195,14 @@ def _check_images(source: Source, files: Sequence[_File], progress: Progress | N
     waiting: deque[Future[_Checked | Rejected]] = deque()
     workers = min(4, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        for result in _ahead(pool, source, files, waiting, workers):
+        for result in _check_ahead(pool, source, files, waiting, workers):
             results.append(result)
             if progress is not None:
                 progress(len(results), len(files))
     return results
 
 
-def _ahead(
+def _check_ahead(
     pool: ThreadPoolExecutor, source: Source, files: Sequence[_File], waiting: deque, ahead: int
 ) -> Iterator[_Checked | Rejected]:
     """Like pool.map, but reading only a few files ahead, so that few images are in memory at a time."""

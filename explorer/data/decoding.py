@@ -16,8 +16,8 @@ BUDGET_BYTES = 600_000_000
 _GIVEN_BACK = 200_000_000
 _BAND_PIXELS = 1 << 20
 _BYTES = {"1": 1, "L": 1, "P": 1, "PA": 4, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # a pixel; others have 4
-_DECODERS_OWN = {"WEBP": 8, "AVIF": 8, "TIFF": 2}  # bytes a pixel that the decoder keeps besides
-_PROGRESSIVE = 6  # bytes a pixel: such a JPEG is kept whole as coefficients until its last scan
+_DECODERS_OWN = {"WEBP": 8, "AVIF": 8, "TIFF": 2}  # bytes per pixel that the decoder keeps besides
+_PROGRESSIVE = 6  # bytes per pixel: such a JPEG is kept whole as coefficients until its last scan
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -79,7 +79,7 @@ def decode_rgb(image: Image.Image) -> Image.Image:
     factor, size = _factor(image), image.size
     if factor > 1 and image.format in ("JPEG", "MPO"):
         image.draft(image.mode, (size[0] // factor, size[1] // factor))
-    small = _whole(image) if _factor(image) == 1 else _reduced(image, factor)
+    small = _whole(image) if _factor(image) == 1 else _reduce(image, factor)
     if factor > 1:
         turned = (small.width > small.height) != (size[0] > size[1])
         small.info[FULL_SIZE] = size[::-1] if turned else size
@@ -113,7 +113,7 @@ def _whole(image: Image.Image) -> Image.Image:
     return _to_rgb(upright)
 
 
-def _reduced(image: Image.Image, factor: int) -> Image.Image:
+def _reduce(image: Image.Image, factor: int) -> Image.Image:
     """The mean of each factor x factor pixels, a band of rows at a time: the picture is there whole only once."""
     known_range = _grey_range(image)
     image.load()  # which turns a TIFF upright

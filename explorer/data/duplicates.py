@@ -53,7 +53,7 @@ def near_groups(prints: Sequence[Fingerprint]) -> list[list[int]]:
             first, second = part[component[part[:, 0]] != component[part[:, 1]]].T
             difference = np.abs(thumbnails[first] - thumbnails[second]).max(axis=1)
             close = difference <= MAX_CELL_DIFFERENCE
-            component = _linked(component, first[close], second[close])
+            component = _link(component, first[close], second[close])
     return _groups(component)
 
 
@@ -61,10 +61,10 @@ def linked_groups(groups: Iterable[Sequence[int]], count: int) -> list[list[int]
     """Groups that share a member joined into one, for `count` things in all."""
     pairs = [(group[0], other) for group in groups for other in group[1:]]
     first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    return _groups(_linked(np.arange(count), first, second))
+    return _groups(_link(np.arange(count), first, second))
 
 
-def _linked(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _link(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Each thing's component number after linking first[i] with second[i]."""
     if len(first) == 0:
         return component

@@ -40,23 +40,24 @@ _BROKEN = (
 _TOO_MANY_PIXELS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-def open_image(source: ImageSource) -> Image.Image:
+def open_image(source: ImageSource, title: str | None = None) -> Image.Image:
     """The picture as PIL RGB: first frame, EXIF orientation applied, alpha laid on white, deep values scaled to 8 bit.
 
     source: a path, the bytes of a file, a binary file object, a PIL image, or an (H, W, 3) uint8 array. Of more than
     40 million pixels each side is halved. Waits while other pictures that are being decoded fill the memory for that.
+    title: what errors call it; by default its file's name.
     Raises ImageError, with a sentence a person can act on, for anything else.
     """
-    return open_as(source, decode_rgb)
+    return open_as(source, decode_rgb, title)
 
 
-def open_as(source: ImageSource, convert: Callable[[Image.Image], Decoded]) -> Decoded:
+def open_as(source: ImageSource, convert: Callable[[Image.Image], Decoded], title: str | None = None) -> Decoded:
     """What `convert` makes of the picture as its file holds it; safe and with the errors of open_image."""
     if isinstance(source, np.ndarray):
         return convert(_from_array(source))
     if isinstance(source, Image.Image):
         return _decode(source, "The image", convert)
-    name = _name(source)
+    name = f"'{title}'" if title else _name(source)
     image = _open(source, name)
     with room_for(decoding_bytes(image)):
         with image:

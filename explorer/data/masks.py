@@ -30,8 +30,8 @@ def open_mask(source: ImageSource, photo_size: tuple[int, int] | None = None) ->
 
     Understood: grey of these values; labels from 1 on, 255 left out; trimaps of 1, 2 and 3; colours on black, VOC's
     too, whose void is left out; palettes; cut-outs by alpha. source: as open_image's, or an array (height, width) of
-    bool or uint8. photo_size: (width, height) of the photo that it must lie on. Raises ImageError for what can't be
-    told, and for another shape than the photo's.
+    bool or uint8. photo_size: (width, height) of the photo that it must lie on. Raises ImageError for what is no
+    mask, and for another shape than the photo's.
     """
     path = source if isinstance(source, (str, PathLike)) else getattr(source, "name", None)
     name = f"The mask {Path(path).name!r}" if isinstance(path, (str, PathLike)) else "The mask"

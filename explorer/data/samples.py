@@ -32,8 +32,13 @@ SAMPLES: dict[str, str] = {name: sample.title for name, sample in _TABLE.items()
 
 def sample_photo(name: str) -> Image.Image:
     """The sample photo of that name (a key of SAMPLES) as PIL RGB; ImageError names the choices for any other."""
+    return open_image(sample_file(name)[1])
+
+
+def sample_file(name: str) -> tuple[str, bytes]:
+    """(file name, content) of a sample photo; ImageError as for sample_photo."""
     if name not in _TABLE:
         raise ImageError(f"There is no sample photo '{name}'; choose one of {', '.join(_TABLE)}.")
     sample = _TABLE[name]
     # The file, not skimage.data.chelsea(): those functions may look for a newer copy on the network.
-    return open_image(files(sample.package).joinpath(sample.path).read_bytes())
+    return sample.path.rsplit("/", 1)[-1], files(sample.package).joinpath(sample.path).read_bytes()

@@ -31,12 +31,12 @@ class Source(Protocol):
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
-    """The zip or folder at `path`; DataError where there is none, or where the zip is hostile."""
+def open_source(path: Path, title: str | None = None) -> Iterator[Source]:
+    """The zip or folder at `path`, in errors `title`; DataError where there is none, or where the zip is hostile."""
     if path.is_dir():
         yield _FolderSource(path)
     elif path.is_file():
-        with open_archive(path) as archive:
+        with open_archive(path, title=title) as archive:
             yield _ZipSource(archive)
     else:
         raise DataError(f"There is no zip or folder at '{path}'; check the path.")

@@ -10,14 +10,14 @@ Spellings = dict[str, set[int]]
 Tier = tuple[Spell, Spellings]  # how to read a name, and which things are called so
 
 
-def spelled(name: str) -> str:
+def spelling_of(name: str) -> str:
     """One spelling for all that people mean by the same: "German_Shepherd" is "german shepherd"."""
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
 
 
-def unnumbered(name: str) -> str:
+def without_number(name: str) -> str:
     """The same without a number in front of it: "03. German_Shepherd" is "german shepherd"."""
-    return re.sub(r"^\d+[ .):]+(?=.*[^\W\d])", "", spelled(name)).strip()
+    return re.sub(r"^\d+[ .):]+(?=.*[^\W\d])", "", spelling_of(name)).strip()
 
 
 def spellings(names: Iterable[Iterable[str]]) -> Spellings:
@@ -47,5 +47,5 @@ def match(names: Iterable[str], tiers: Sequence[Tier]) -> dict[str, int]:
 
 def match_names(names: Iterable[str], others: Sequence[str]) -> dict[str, str]:
     """{name: the one of the others that it means}: exactly, in another case or spelling, or but for a number."""
-    found = match(names, [tier(str, others), tier(spelled, others), tier(unnumbered, others)])
+    found = match(names, [tier(str, others), tier(spelling_of, others), tier(without_number, others)])
     return {name: others[index] for name, index in found.items()}

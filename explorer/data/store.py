@@ -16,6 +16,7 @@ from explorer.data.report import DatasetReport, Item
 from explorer.errors import DataError, DiskError
 
 ENDING = ".data"  # of the folders of data sets
+CHANGES = ".changes"  # of the files of what a person changed of them
 REPORT, IMAGES, THUMBNAILS = "report.json", "images", "thumbnails"
 DIGEST = 16  # hex digits of a file's or a listing's sha256 that name it
 _UPLOAD = re.compile(rf"[0-9a-f]{{{DIGEST}}}(?=-)")
@@ -47,25 +48,41 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in sorted(files))
 
 
-def read_once(path: Path, folder: Path, progress: Progress | None = None, to_train: bool = True) -> DatasetReport:
+def changes_file(path: Path, store: Path) -> Path:
+    """Where in `store` changes of the data set at `path` are kept: by the content of what lies there, else by the path.
+
+    They know each photo by its content, so they still fit a folder that has grown since.
+    """
+    path = path.resolve()
+    if path.parent == store:
+        return stored_folder(path, store).with_suffix(CHANGES)
+    return store / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:DIGEST]}{CHANGES}"
+
+
+def read_once(
+    path: Path, folder: Path, progress: Progress | None = None, to_train: bool = True, title: str | None = None
+) -> DatasetReport:
     """The report on the data set at `path`, from `folder` where it was read before, else read into it.
 
     DataError where it can't be used, to train on or to evaluate; of data that are refused nothing new is kept.
+    title: what errors call the data set; by default the name of its file or folder.
     """
     with _lock(folder):
         report = load_stored(folder)
         if report is None:
-            return _read(path, folder, progress, to_train)
-    (check_trainable if to_train else check_evaluable)(report)
+            return _read(path, folder, progress, to_train, title)
+    (check_trainable if to_train else check_evaluable)(report, title)
     return report
 
 
-def _read(path: Path, folder: Path, progress: Progress | None, to_train: bool) -> DatasetReport:
+def _read(path: Path, folder: Path, progress: Progress | None, to_train: bool, title: str | None) -> DatasetReport:
     shutil.rmtree(folder, ignore_errors=True)  # of a reading that broke off
     done = False
     try:
         folder.mkdir(parents=True)
-        report = read_source(path, folder / IMAGES, progress, to_train=to_train, thumbnails=folder / THUMBNAILS)
+        report = read_source(
+            path, folder / IMAGES, progress, to_train=to_train, thumbnails=folder / THUMBNAILS, title=title
+        )
         partial = folder / f"{REPORT}.partial"
         partial.write_text(report.to_json(), encoding="utf-8")
         partial.replace(folder / REPORT)
@@ -118,11 +135,11 @@ def hand_over(report: DatasetReport, out: Path, store: Path | None = None) -> Da
         if source in file.parents and (store is None or store not in file.parents):
             items.append(item)
         else:
-            items.append(_linked(item, out.resolve() / f"{item.label}/{number:06d}{file.suffix}"))
+            items.append(_link(item, out.resolve() / f"{item.label}/{number:06d}{file.suffix}"))
     return replace(report, items=tuple(items))
 
 
-def _linked(item: Item, target: Path) -> Item:
+def _link(item: Item, target: Path) -> Item:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
 from av.stream import Disposition
+from jaxtyping import Shaped
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from explorer.data.images import open_image
@@ -25,7 +26,7 @@ VideoSource = str | PathLike[str] | bytes
 MAX_SECONDS = 30
 MAX_FRAMES = 300
 MAX_PIXELS = 3840 * 2160  # of one frame
-MAX_DECODED = 240 * MAX_SECONDS  # frames, however close together their time stamps lie: phones film up to 240 a second
+MAX_DECODED = 240 * MAX_SECONDS  # frames, however close together their time stamps lie: phones film up to 240 fps
 Timed = tuple[float, float, Callable[[], Image.Image]]  # start and duration in seconds, what makes the picture in time
 LIMITS = f"at most {MAX_SECONDS} seconds, {MAX_FRAMES} frames and 3840x2160 pixels"
 READABLE = "MP4, WebM and GIF clips work"
@@ -80,12 +81,12 @@ def read_clip(source: VideoSource, fps: float = 8.0) -> Clip:
     seconds, frames and pixels.
     """
     if not 0 < fps <= 60:
-        raise VideoError(f"Frames a second must lie above 0 and up to 60, not {fps}.")
+        raise VideoError(f"Frames per second must lie above 0 and up to 60, not {fps}.")
     rate, shown = evenly(*_timeline(source), fps)
     if len(shown) > MAX_FRAMES:
         raise VideoError(
-            f"The clip has more than {MAX_FRAMES} frames at {fps:g} a second; a clip may have {LIMITS}: "
-            "cut it, or take fewer frames a second."
+            f"The clip has more than {MAX_FRAMES} frames at {fps:g} per second; a clip may have {LIMITS}: "
+            "cut it, or take fewer frames per second."
         )
     return Clip(Frames(len(shown), lambda: _pictures(source, shown)), rate)
 
@@ -143,7 +144,7 @@ def _pictures(source: VideoSource, shown: Sequence[int]) -> Iterator[Image.Image
 
 
 @contextmanager
-def _opened(source: VideoSource) -> Iterator[IO[bytes]]:
+def _open_file(source: VideoSource) -> Iterator[IO[bytes]]:
     """FFmpeg gets an open file and never a name: a name could be an address."""
     if isinstance(source, bytes):
         yield io.BytesIO(source)
@@ -156,7 +157,7 @@ def _opened(source: VideoSource) -> Iterator[IO[bytes]]:
 
 def _frames(source: VideoSource) -> Iterator[Timed]:
     """Every frame in the order in which a player shows them."""
-    with _opened(source) as file:
+    with _open_file(source) as file:
         kind = _kind(file)
         yield from _gif_frames(file) if kind == "gif" else _video_frames(file, kind)
 
@@ -182,7 +183,7 @@ def _video_frames(file: IO[bytes], demuxer: str) -> Iterator[Timed]:
             stream = _video_stream(container, file)
             size = _shown_size(stream)
             seconds, duration = 0.0, float(1 / (stream.average_rate or 25))
-            for frame in _decoded(container, stream):
+            for frame in _decode(container, stream):
                 # Some files carry no time stamps: then the frames' rate tells the time.
                 seconds = seconds + duration if frame.time is None else frame.time
                 if frame.duration and frame.time_base:
@@ -217,7 +218,7 @@ def _codec_tag(file: IO[bytes]) -> str:
     return next(filter(None, tag.groups())).decode() if tag else "something unknown"
 
 
-def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+def _decode(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
     """Frame after frame; packets that can't be decoded are passed over, as players do."""
     for packet in container.demux(stream):
         try:
@@ -241,10 +242,10 @@ def _as_shown(frame: av.VideoFrame, size: tuple[int, int]) -> Image.Image:
     if picture.size != size:  # a stream may change its size: a player's window stays
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     matrix = frame.side_data.get("DISPLAYMATRIX")
-    return turned(picture, np.frombuffer(matrix, np.int32)) if matrix else picture
+    return turn(picture, np.frombuffer(matrix, np.int32)) if matrix else picture
 
 
-def turned(picture: Image.Image, matrix: np.ndarray) -> Image.Image:
+def turn(picture: Image.Image, matrix: Shaped[np.ndarray, "9"]) -> Image.Image:
     """The picture under a display matrix (a, b, u, c, d, v, …): a point goes to x' = ax + cy, y' = bx + dy.
 
     Angles between the right ones are taken to the nearest, as browsers do.

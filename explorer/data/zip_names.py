@@ -36,7 +36,7 @@ def decode_names(infos: Sequence[zipfile.ZipInfo]) -> Names:
     unknown = [name for name, sure in zip(raw, known, strict=True) if sure is None]
     proven = [(name, sure) for name, sure in zip(raw, known, strict=True) if sure is not None and not name.isascii()]
     codec, note = _choose(unknown, [pair for pair in proven if not _is(pair[0], "utf-8", pair[1])])
-    decoded = [_decoded(name, codec) if sure is None else sure for name, sure in zip(raw, known, strict=True)]
+    decoded = [_decode(name, codec) if sure is None else sure for name, sure in zip(raw, known, strict=True)]
     return Names(decoded, note)
 
 
@@ -88,8 +88,8 @@ def _choose(raw: Sequence[bytes], proven: Sequence[tuple[bytes, str]]) -> tuple[
     ranked = sorted(((_score(words, page, slashes), page) for page in pages), key=lambda pair: -pair[0])
     if not ranked or ranked[0][0] < _LEAST:
         return None, (
-            f"{_some(raw)} in an old code page that can't be told, so they look garbled; zip the images again with a "
-            "program that writes UTF-8 names, such as 7-Zip."
+            f"{_some(raw)} in an old code page that can't be recognised, so they look garbled; zip the images again "
+            "with a program that writes UTF-8 names, such as 7-Zip."
         )
     best, page = ranked[0]
     rivals = [
@@ -124,7 +124,7 @@ def _keeps_apart(raw: Sequence[bytes], codec: str) -> bool:
     return len({unicodedata.normalize("NFC", name.decode(codec)) for name in different}) == len(different)
 
 
-def _decoded(raw: bytes, codec: str | None) -> str:
+def _decode(raw: bytes, codec: str | None) -> str:
     if codec is not None:
         return raw.decode(codec)
     # A backslash may be half of a letter here; it is one of Windows's folders only where there are no others.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
-from explorer.data.spelling import Tier, match, spelled, spellings, tier, unnumbered
+from explorer.data.spelling import Tier, match, spelling_of, spellings, tier, without_number
 
 AGREEING = 0.9  # of a model's class names: so many are ImageNet's where the model's classes are ImageNet's
 WORDNET_ID = re.compile(r"n\d{8}(?!\d)")
@@ -28,18 +28,18 @@ def _tiers(class_names: Sequence[str] | None, count: int) -> Iterator[Tier]:
         yield tier(str, [str(index) for index in range(count)])
     else:
         yield tier(str, class_names)
-        yield tier(spelled, class_names)
-        yield spelled, spellings([_parts(name) for name in class_names])
+        yield tier(spelling_of, class_names)
+        yield spelling_of, spellings([_parts(name) for name in class_names])
     info = _imagenet(class_names, count)
     if info is not None:
         yield _wordnet_id, spellings([[label] for label in info.label_names()])
-        yield spelled, spellings([_parts(description) for description in info.label_descriptions()])
+        yield spelling_of, spellings([_parts(description) for description in info.label_descriptions()])
     if class_names is not None:
-        yield tier(unnumbered, class_names)
+        yield tier(without_number, class_names)
 
 
 def _parts(name: str) -> list[str]:
-    return [spelled(part) for part in name.split(",")]
+    return [spelling_of(part) for part in name.split(",")]
 
 
 def _wordnet_id(folder: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from scipy.sparse import csr_array
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.neighbors import KNeighborsClassifier
@@ -27,14 +27,18 @@ def scores(labels: Int[np.ndarray, " image"], predicted: Int[np.ndarray, " image
     return scores_of_confusion(confusion_matrix(labels, predicted, labels=range(classes)))
 
 
-def scores_of_confusion(confusion: np.ndarray) -> dict[str, Any]:
-    """The same from confusion counts "true predicted"."""
+def scores_of_confusion(confusion: Shaped[np.ndarray, "true predicted"]) -> dict[str, Any]:
+    """The same from confusion counts."""
     counts = np.asarray(confusion, dtype=np.float64)
     return scores_of_counts(np.diagonal(counts), counts.sum(1), counts.sum(0))
 
 
-def scores_of_counts(right: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-    """The same from each class's images told rightly, in truth and as predicted, all "… class"."""
+def scores_of_counts(
+    right: Float[np.ndarray, "*draws class"],
+    true: Float[np.ndarray, "*draws class"],
+    predicted: Float[np.ndarray, "*draws class"],
+) -> dict[str, Any]:
+    """The same from each class's images: predicted correctly, in truth and as predicted."""
     f1 = 2 * right / np.maximum(true + predicted, 1)
     occurs, total = (true + predicted) > 0, true.sum(-1)
     return {
@@ -99,7 +103,7 @@ def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
-def bootstrap(confusion: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
+def bootstrap(confusion: Shaped[np.ndarray, "true predicted"], seed: int = 0) -> dict[str, list[float]]:
     """95 % intervals of both F1 scores: images drawn again with replacement, which is a multinomial over the cells.
 
     Where all images are right, or none is, no draw differs from another: then f1_at_ends.
@@ -119,7 +123,7 @@ def bootstrap(confusion: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
     return {key: np.quantile(found, (0.025, 0.975)).tolist() for key, found in values.items()}
 
 
-def f1_at_ends(confusion: np.ndarray) -> dict[str, list[float]]:
+def f1_at_ends(confusion: Shaped[np.ndarray, "true predicted"]) -> dict[str, list[float]]:
     """Both F1 scores at the ends of accuracy's Wilson interval, mistakes spread over the classes as the images are."""
     true = np.asarray(confusion).sum(1).astype(np.float64)
     total = true.sum()
@@ -137,10 +141,12 @@ def _members(index: np.ndarray, classes: int) -> csr_array:
     return csr_array((np.ones(len(index)), (np.arange(len(index)), index)), shape=(len(index), classes))
 
 
-def knn_accuracy(train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> float:
-    """Accuracy of the nearest neighbours by cosine on frozen features (n, width): what the model knows untrained."""
+def neighbours_vote(
+    train: Float[np.ndarray, "image width"], labels: Int[np.ndarray, " image"], val: Float[np.ndarray, "other width"]
+) -> Int[np.ndarray, " other"]:
+    """Classes by the nearest neighbours, by cosine of frozen features: what a model knows before any training."""
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(train)), metric="cosine", weights="distance")
-    return float(neighbours.fit(train, train_labels).score(val, val_labels))
+    return neighbours.fit(train, labels).predict(val)
 
 
 def predictions(
@@ -150,7 +156,10 @@ def predictions(
     class_names: Sequence[str],
     outputs: Outputs = "classes",
 ) -> list[dict[str, Any]]:
-    """One row per image, the worst mistakes (highest loss) first: image, name, actual, predicted, probability, loss."""
+    """One row per image, the worst mistakes (highest loss) first.
+
+    Each has image, name, sha, actual, predicted, probability (of that) and loss.
+    """
     probability = np.exp(log_probabilities(logits, outputs))
     loss, predicted = losses(logits, labels, outputs), logits.argmax(1)
     worst_first = [int(i) for i in np.argsort(-loss, kind="stable")]
@@ -158,6 +167,7 @@ def predictions(
         {
             "image": items[i].path,
             "name": items[i].name,
+            "sha": items[i].sha,
             "actual": class_names[int(labels[i])],
             "predicted": class_names[int(predicted[i])],
             "probability": float(probability[i, predicted[i]]),

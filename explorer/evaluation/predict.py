@@ -4,6 +4,7 @@ import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from explorer.errors import DataError, ImageError, ModelError
 from explorer.evaluation.class_match import match_classes
 from explorer.evaluation.metrics import predictions, report
 from explorer.models.backbone import Model
+from explorer.models.device_memory import enough_memory, in_fitting_batches
 from explorer.models.formats.labels import Outputs
 
 BATCH = 32
@@ -79,7 +81,7 @@ def find_source(checkpoint: str | Path) -> str:
 
 def class_names_of(model: Model) -> list[str]:
     """The names of the model's classes, numbers where it has none; raises ModelError where it has no classifier."""
-    with torch.inference_mode():
+    with torch.inference_mode(), enough_memory(f"classify one image with {model.name}", "use a smaller model"):
         logits = model.forward(torch.zeros(1, 3, *model.input_shape, device=model.device))[1]
     if logits is None:
         raise ModelError(f"{model.name} has no classifier: fine-tune it first, or choose a fine-tuned checkpoint.")
@@ -188,8 +190,13 @@ def text_cell(text: str) -> str:
     return text  # a number stays one
 
 
-@torch.inference_mode()
 def _logits(model: Model, fitted: list[Image.Image]) -> np.ndarray:
+    with enough_memory(f"classify one image with {model.name}", "use a smaller model"):
+        return np.concatenate(list(in_fitting_batches(fitted, partial(_logits_at_once, model))))
+
+
+@torch.inference_mode()
+def _logits_at_once(model: Model, fitted: Sequence[Image.Image]) -> np.ndarray:
     pixels = torch.from_numpy(np.stack([np.array(image) for image in fitted])).to(model.device)
     logits = model.forward(model.normalise(pixels))[1]
     assert logits is not None

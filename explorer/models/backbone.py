@@ -14,6 +14,7 @@ from explorer.models.formats.labels import Outputs
 from explorer.models.geometry import Geometry
 from explorer.models.preprocess import Fit, check_fit, check_patches, check_size, normalise, to_pixels, usual_geometry
 from explorer.models.source import ModelSource
+from explorer.models.switches import exact_convolutions
 from explorer.models.token_layout import check_tokens
 
 
@@ -36,7 +37,7 @@ class Model:
     """A Vision Transformer in eval mode, ready to be recorded; shared between threads, so never changed."""
 
     name: str
-    source: str
+    source: ModelSource  # what load_model takes to load the same model again
     module: nn.Module
     adapter: Adapter
     patch_size: int
@@ -52,12 +53,6 @@ class Model:
     geometry: Geometry | None = None  # how its own library fits photos; None: nobody says, so the centre square
     outputs: Outputs = "classes"  # of which one is right; labels, each by itself; or a number
     notes: Sequence[str] = field(default_factory=tuple)  # what the loader assumed or left out, one sentence each
-    given: ModelSource | None = None  # what load_model was given; None for a model that was made by hand
-
-    @property
-    def loaded_from(self) -> ModelSource:
-        """What load_model takes to load the same model again."""
-        return self.given or ModelSource(self.source)
 
     @property
     def device(self) -> torch.device:
@@ -151,6 +146,7 @@ class Model:
         self, pixels: Float[Tensor, "image channel row col"]
     ) -> tuple[Float[Tensor, "image token width"], Float[Tensor, "image class"] | None]:
         """Tokens after the last norm, and logits, None where the model has no classifier."""
-        tokens, logits = self.adapter.forward(self.module, pixels)
+        with exact_convolutions:
+            tokens, logits = self.adapter.forward(self.module, pixels)
         check_tokens(tokens.shape[1], self.prefix_tokens, self.grid(*pixels.shape[-2:]))
         return tokens, logits

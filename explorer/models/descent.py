@@ -5,6 +5,7 @@ from torch import Tensor
 
 from explorer.models import registry
 from explorer.models.backbone import Model
+from explorer.models.source import ModelSource
 
 ALIKE = 0.5  # cosine: training moves weights little, models of different starts give about 0
 LOOKED_AT = 2**16  # numbers per tensor
@@ -18,15 +19,15 @@ def trained_from(model: Model, base: Model) -> bool:
         origin = registry.trained_from(source)
         if origin is None:
             return False
-        source = _key(origin.model.source)
+        source = _key(origin.model)
         if source == _key(base.source):
             return True
     return False
 
 
-def _key(source: str) -> str:
-    entry = registry.find(registry.lasting(source))
-    return entry.key if entry else source
+def _key(model: ModelSource) -> str:
+    entry = registry.find(registry.lasting(model).source)
+    return entry.key if entry else model.source
 
 
 def same_descent(first: Model, second: Model) -> bool:

@@ -55,7 +55,7 @@ class Geometry:
         crop = (round(self.crop[0] * scale), round(self.crop[1] * scale))
         return Geometry((height, width), crop, (size, size), self.squash, self.library)
 
-    def resized(self, photo_size: tuple[int, int]) -> Sides:
+    def resize_sides(self, photo_size: tuple[int, int]) -> Sides:
         """What a photo of (width, height) is resized to, in whole pixels as torchvision and timm round them."""
         width, height = photo_size
         if self.squash:
@@ -69,7 +69,7 @@ class Geometry:
     def pixel_box(self, photo_size: tuple[int, int]) -> Box:
         """The part that the model sees of a photo of (width, height), in the photo's own pixels."""
         width, height = photo_size
-        rows, cols = self.resized(photo_size)
+        rows, cols = self.resize_sides(photo_size)
         upper, left = self._half(rows - self.crop[0]), self._half(cols - self.crop[1])
         return (
             left * width / cols,
@@ -90,7 +90,7 @@ class Geometry:
     def apply(self, photo: Image.Image, interpolation: str) -> Image.Image:
         """The photo as the model sees it."""
         height, width = self.input
-        rows, cols = self.resized(photo.size)
+        rows, cols = self.resize_sides(photo.size)
         if self.library == "transformers" and rows * cols <= MOST_RESIZED:
             upper, left = self._half(rows - self.crop[0]), self._half(cols - self.crop[1])
             pixels = torch.stack([transforms.pil_to_tensor(photo)])  # whose layout in memory decides the rounding

@@ -1,5 +1,6 @@
 """load_model: from a registry key, a timm or transformers id, a file or a folder to a Model in eval mode."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from explorer.errors import CheckpointError, ExplorerError, ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
-from explorer.models.downloads import Progress, fetch
+from explorer.models.downloads import Progress, cached_weights, fetch
 from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
 from explorer.models.formats.reading import first_line
 from explorer.models.source import ModelSource
@@ -34,17 +35,19 @@ def load_model(
     *,
     grid: tuple[int, int] | str | None = None,
     prefix_tokens: tuple[str, ...] | None = None,
+    prompts: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Model:
     """A Vision Transformer in eval mode, ready to be recorded.
 
     source: a registry key ("bundled"), "timm:<id>", "hf:<org/name>", a weights file, or a folder written by timm or
     transformers. arch (a timm id), num_heads, grid and prefix_tokens: what a bare state dict can't tell; grid is
-    that of its position embeddings, (rows, cols) or "ROWSxCOLS". A ModelSource holds the first four in one value.
+    that of its position embeddings, (rows, cols) or "ROWSxCOLS". prompts: texts that become the classes of a CLIP or
+    SigLIP with its text half. A ModelSource holds all of these but prefix_tokens in one value.
     pretrained=False: random weights and no download. progress: called with (bytes done, bytes in all) of a download.
     Raises ModelError, CheckpointError or UnsupportedModelError with one sentence.
     """
-    given = ModelSource.of(source, arch, num_heads, grid)
+    given = ModelSource.of(source, arch, num_heads, grid, prompts)
     if given.num_heads is not None and given.num_heads < 1:
         raise ModelError(f"A model has one head or more, not {given.num_heads}: give the right num_heads, or none.")
     entry = registry.find(given.source)
@@ -52,9 +55,22 @@ def load_model(
     target = _device(device)
     model = _load(entry.source if entry else given.source, pretrained, hints, progress)
     if entry:
-        model = replace(model, name=entry.title, source=entry.key)
+        model = replace(model, name=entry.title)
+    if given.prompts:
+        from explorer.models.prompts import with_prompts
+
+        model = with_prompts(model, folder_of(entry.source if entry else given.source), given.prompts)
     model.module.to(target)
-    return replace(model, given=replace(given, source=model.source))
+    return replace(model, source=replace(given, source=entry.key if entry else model.source.source))
+
+
+def folder_of(source: str) -> Path:
+    """The folder that a model's files lie in: of a hub's, that of its cache."""
+    library, _, repo_id = source.partition(":")
+    if library == "hf" or repo_id.startswith("hf-hub:"):
+        weights = cached_weights(repo_id.removeprefix("hf-hub:"))
+        return weights.parent if weights else Path()
+    return registry.resolve(source)
 
 
 def _device(device: str) -> str:
@@ -90,18 +106,15 @@ def _load_hub(source: str, repo_id: str, pretrained: bool, hints: Hints, progres
         entry = registry.find(source)
         module = create_transformers(entry.model_type if entry else repo_id)
         return wrap_transformers(module, source, repo_id, prefix_tokens=hints.prefix_tokens)
-    folder = fetch(repo_id, progress).parent
-    try:
-        return replace(_load_folder(folder, hints), source=source, name=repo_id)
-    except CheckpointError as error:  # the cache names folders by commit, which says nothing to a person
-        raise CheckpointError(str(error).replace(folder.name, repo_id)) from error
+    folder = fetch(repo_id, progress).parent  # named by its commit, which says nothing to a person
+    return replace(_load_folder(folder, repo_id, hints), source=ModelSource(source), name=repo_id)
 
 
 def _load_path(source: str, hints: Hints) -> Model:
     source, copy = registry.split_copy(source)
     path = registry.resolve(source)
     if source and path.is_dir():
-        return _load_folder(path, hints)
+        return _load_folder(path, path.name, hints)
     if source == registry.BUNDLED:
         raise ModelError("The bundled model is missing from checkpoints/bundled: get the project's files again.")
     if not source or (path.suffix not in WEIGHT_SUFFIXES and not path.exists()):
@@ -121,31 +134,35 @@ def _load_file(path: Path, hints: Hints, copy: str | None) -> Model:
     return wrap_timm(checkpoint.module, source, path.stem, checkpoint.notes, hints.prefix_tokens)
 
 
-def _load_folder(folder: Path, hints: Hints) -> Model:
-    """The model of a folder; whatever its settings break is said in one sentence about it, so that lists go on."""
+def _load_folder(folder: Path, name: str, hints: Hints) -> Model:
+    """The model of a folder; whatever its settings break is said in one sentence about it, so that lists go on.
+
+    name: what errors call the folder.
+    """
     try:
-        return _open_folder(folder, hints)
+        return _open_folder(folder, name, hints)
     except ExplorerError:
         raise
     except Exception as error:  # settings that people write are wrong in more ways than anyone can list
         raise CheckpointError(
-            f"The folder {folder.name} can't be opened as a model ({type(error).__name__}: {first_line(error)}): "
+            f"The folder {name} can't be opened as a model ({type(error).__name__}: {first_line(error)}): "
             "save it again."
         ) from error
 
 
-def _open_folder(folder: Path, hints: Hints) -> Model:
-    config, name = read_config(folder), Path(registry.title(folder)).name
+def _open_folder(folder: Path, name: str, hints: Hints) -> Model:
+    config, title = read_config(folder, name), Path(registry.title(folder)).name
     if "architecture" in config:
         from explorer.models.timm_folder import load_timm_folder
         from explorer.models.timm_models import wrap_timm
 
-        module, notes = load_timm_folder(folder)
-        return wrap_timm(module, str(folder), name, notes, hints.prefix_tokens)
+        module, notes = load_timm_folder(folder, name)
+        return wrap_timm(module, str(folder), title, notes, hints.prefix_tokens)
     if "model_type" in config:
         from explorer.models.processor import read_processor
         from explorer.models.transformers_models import load_transformers, wrap_transformers
 
-        module, notes = load_transformers(folder)
-        return wrap_transformers(module, str(folder), name, notes, read_processor(folder), hints.prefix_tokens)
-    raise CheckpointError(f"config.json in {folder.name} names no model: give a folder saved by timm or transformers.")
+        module, notes = load_transformers(folder, name)
+        processor = read_processor(folder, name)
+        return wrap_transformers(module, str(folder), title, notes, processor, hints.prefix_tokens)
+    raise CheckpointError(f"config.json in {name} names no model: give a folder saved by timm or transformers.")

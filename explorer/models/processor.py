@@ -49,7 +49,7 @@ class Processor:
         if self.settings.get("do_rescale"):
             factor *= _positive(self.settings.get("rescale_factor")) or 1 / 255
         factor = 1.0 if math.isclose(factor, 1.0, rel_tol=1e-6) else factor
-        return _divided(mean, factor), _divided(std, factor)
+        return _divide(mean, factor), _divide(std, factor)
 
     @property
     def interpolation(self) -> str:
@@ -119,14 +119,15 @@ class Processor:
 NO_PROCESSOR = Processor({})
 
 
-def read_processor(folder: Path) -> Processor:
+def read_processor(folder: Path, name: str | None = None) -> Processor:
     """preprocessor_config.json of a folder, read by transformers itself.
 
     Where transformers can't use it, only the colours in it count, with a note. Raises CheckpointError for damage.
+    name: what errors call the folder; by default its own.
     """
     if not (folder / FILE).is_file():
         return NO_PROCESSOR
-    stored = read_json(folder / FILE)  # bounds its size and depth, and names what is damaged
+    stored = read_json(folder / FILE, name or folder.name)  # bounds its size and depth, and names what is damaged
     from transformers import AutoImageProcessor  # seconds of import: only where such a model is asked for
 
     try:
@@ -140,7 +141,7 @@ def read_processor(folder: Path) -> Processor:
         return Processor(settings, (note,), says_size=False)
 
 
-def _divided(values: Colour, factor: float) -> Colour:
+def _divide(values: Colour, factor: float) -> Colour:
     red, green, blue = values
     return red / factor, green / factor, blue / factor
 

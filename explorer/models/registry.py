@@ -13,7 +13,7 @@ from explorer.models.source import ModelSource, TrainedFrom
 BUNDLED = "bundled"
 NAMED = 4  # classes in the line about a checkpoint
 TRAINED_FROM = "trained_from"  # key of a checkpoint's config.json that holds the fields of a TrainedFrom
-EPOCHS = "epochs"  # folder inside a checkpoint: one model folder an epoch that its training kept, named by its number
+EPOCHS = "epochs"  # folder inside a checkpoint: one model folder per epoch that its training kept, named by its number
 
 
 @dataclass(frozen=True)
@@ -176,13 +176,14 @@ def _title_of(source: str) -> str:
     return next(listed, own)
 
 
-def lasting(source: str) -> str:
-    """The same source, whatever folder it is asked for in: a key or an id as it is, else the key or the whole path."""
-    path = resolve(source).resolve()
-    if not source or find(source) or not path.exists():
-        return source
+def lasting(model: ModelSource) -> ModelSource:
+    """The same model, whatever folder it is asked for in: a key or an id as it is, else the key or the whole path."""
+    path = resolve(model.source).resolve()
+    if not model.source or find(model.source) or not path.exists():
+        return model
     own = paths.checkpoints()
-    return f"checkpoints/{path.relative_to(own).as_posix()}" if path.is_relative_to(own) else str(path)
+    key = f"checkpoints/{path.relative_to(own).as_posix()}" if path.is_relative_to(own) else str(path)
+    return replace(model, source=key)
 
 
 def saved_epochs(source: str | Path) -> list[tuple[int, Path]]:

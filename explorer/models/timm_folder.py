@@ -40,31 +40,32 @@ FOLDER_REMEDY = (
 )
 
 
-def load_timm_folder(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
+def load_timm_folder(folder: Path, name: str | None = None) -> tuple[nn.Module, tuple[str, ...]]:
     """The module of a folder that timm's save_for_hf or transformers' TimmWrapper wrote, and notes on its tensors.
 
     Raises CheckpointError for settings that describe no model, and where tensors that its architecture, with these
-    settings, has no place for would change what it computes.
+    settings, has no place for would change what it computes. name: what errors call the folder; by default its own.
     """
-    config = read_config(folder)
-    _check_config(config, folder.name)
+    name = name or folder.name
+    config = read_config(folder, name)
+    _check_config(config, name)
     settings = _folder_settings(config)
-    module = _empty_of(config, settings, folder.name)
-    stored, adapter = read_model_folder(folder)
+    module = _empty_of(config, settings, name)
+    stored, adapter = read_model_folder(folder, name)
     named = {key.removeprefix("timm_model."): tensor for key, tensor in stored.items()}  # TimmWrapper's own prefix
-    own, merged = merge_adapters(named, adapter, folder.name)
-    check_quantised(own, folder.name)
+    own, merged = merge_adapters(named, adapter, name)
+    check_quantised(own, name)
     other_head = "head.weight" in module.state_dict() and "head.weight" not in own  # one that somebody put there
     head = read_head(floats(own), module.embed_dim) if other_head else Head(floats(own))
     tensors = dict(head.tensors)
-    channels = _to_rgb(tensors, settings, folder.name)
+    channels = _to_rgb(tensors, settings, name)
     if head.left_out:
         settings["num_classes"] = 0
     if channels or head.left_out:
-        module = _empty_of(config, settings, folder.name)
-    stretched = _stretched(tensors, module)
-    left_out = fill(module, tensors, folder.name)
-    check_left_out(left_out, module, folder.name, FOLDER_REMEDY)
+        module = _empty_of(config, settings, name)
+    stretched = _interpolation_note(tensors, module)
+    left_out = fill(module, tensors, name)
+    check_left_out(left_out, module, name, FOLDER_REMEDY)
     head.put_norm(module)
     labels, gaps = name_classes(config.get("label_names") or config.get("id2label"), module.num_classes)
     if labels:
@@ -82,7 +83,7 @@ def _empty_of(config: dict[str, Any], settings: dict[str, Any], name: str) -> An
         raise CheckpointError(f"config.json in {name} doesn't describe a model: {first_line(error)}.") from error
 
 
-def _stretched(tensors: Tensors, module: Any) -> tuple[str, ...]:
+def _interpolation_note(tensors: Tensors, module: Any) -> tuple[str, ...]:
     """The sentence on positions that timm interpolates, because config.json says another size; none where it fits."""
     stored, own = tensors.get("pos_embed"), getattr(module, "pos_embed", None)
     if stored is None or own is None or stored.shape == own.shape:

@@ -24,6 +24,7 @@ from explorer.models.formats.labels import meaning, name_classes
 from explorer.models.formats.reading import first_line
 from explorer.models.geometry import RESAMPLING, Geometry
 from explorer.models.limits import measure
+from explorer.models.source import ModelSource
 
 # timm modules whose models keep one plain softmax(QK^T) over all tokens in every block.
 PLAIN_MODULES = (
@@ -167,7 +168,7 @@ def wrap_timm(
     geometry = _geometry(anyway, trunk)
     return Model(
         name=name or config.get("architecture") or source,
-        source=source,
+        source=ModelSource(source),
         module=module,
         adapter=TimmAdapter(classifies=_classifies(anyway), fixed_size=_fixed_size(trunk)),
         patch_size=token_layout.patch_side(_patch_sides(trunk)),

@@ -29,16 +29,16 @@ def prefix_tokens(embeddings: nn.Module, count: int | None = None) -> tuple[str,
         if not isinstance(token, Tensor):
             continue
         tokens = token.shape[-2] if token.ndim > 1 else 1
-        names += [f"reg{i + 1}" for i in range(tokens)] if name == "reg" else _numbered(name, tokens)
+        names += [f"reg{i + 1}" for i in range(tokens)] if name == "reg" else _number_names(name, tokens)
     if count is not None and len(names) != count:
         raise ModelError(
-            f"The model puts {count} tokens before its patches, but {_known(names)}: "
+            f"The model puts {count} tokens before its patches, but {_names_in_words(names)}: "
             f"name all {count} with prefix_tokens=(...)."
         )
     return tuple(names)
 
 
-def _numbered(name: str, tokens: int) -> list[str]:
+def _number_names(name: str, tokens: int) -> list[str]:
     """["cls"], or ["cls", "cls2", ...] for the few models with more than one."""
     return [name if i == 0 else f"{name}{i + 1}" for i in range(tokens)]
 
@@ -77,10 +77,10 @@ def check_tokens(tokens: int, prefix: tuple[str, ...], grid: tuple[int, int]) ->
             "so they can't be shown. Pick a variant without pooling."
         )
     raise ModelError(
-        f"The model gave {tokens} tokens for {rows} x {cols} patches, with {extra} before them, but {_known(prefix)}: "
-        f"name all {extra} with prefix_tokens=(...)."
+        f"The model gave {tokens} tokens for {rows} x {cols} patches, with {extra} before them, but "
+        f"{_names_in_words(prefix)}: name all {extra} with prefix_tokens=(...)."
     )
 
 
-def _known(names: Sequence[str]) -> str:
+def _names_in_words(names: Sequence[str]) -> str:
     return f"{len(names)} known ({', '.join(names)})" if names else "none known"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
@@ -54,7 +55,7 @@ def make_tokens(model: Model, image: Image.Image) -> Tokens:
     grid = model.grid(image.height, image.width)
     entering = embed(model, pixels)
     vectors = patch_vectors(model, pixels)
-    positions = _added(model, pixels, vectors, entering)
+    positions = _addition(model, pixels, vectors, entering)
     return Tokens(
         grid=grid,
         prefix_tokens=model.prefix_tokens,
@@ -64,7 +65,7 @@ def make_tokens(model: Model, image: Image.Image) -> Tokens:
     )
 
 
-def _added(model: Model, pixels: Tensor, vectors: Tensor, entering: Tensor) -> Tensor | None:
+def _addition(model: Model, pixels: Tensor, vectors: Tensor, entering: Tensor) -> Tensor | None:
     """What is added to the patch vectors, "patch width"; None for nothing, or where it isn't a plain addition."""
     prefix = len(model.prefix_tokens)
     added = entering[prefix:] - vectors
@@ -90,13 +91,13 @@ def embed(model: Model, pixels: Tensor) -> Tensor:
     elif hasattr(module, "_pos_embed"):
         out = module._pos_embed(module.patch_embed(pixels))
     elif hasattr(module, "patch_embed") and hasattr(module, "cls_token"):
-        out = _joined(module, module.patch_embed(pixels))
+        out = _join(module, module.patch_embed(pixels))
     else:
         raise ModelError(f"{model.name} puts its tokens together in its own way, so the steps to them can't be shown.")
     return (out[0] if isinstance(out, tuple) else out)[0]
 
 
-def _joined(module: Any, patches: Tensor) -> Tensor:
+def _join(module: Any, patches: Tensor) -> Tensor:
     """BEiT and models with relative positions: the cls token, then the patches, plus positions where there are any."""
     patches = _flat(patches)
     tokens = patches if module.cls_token is None else torch.cat([module.cls_token, patches], dim=1)
@@ -121,8 +122,8 @@ def patch_vectors(model: Model, pixels: Tensor) -> Tensor:
     return F.conv2d(pixels, kernel, bias, stride=model.patch_size)[0].flatten(1).T
 
 
-def _flat(patches: Tensor) -> Tensor:
-    """ "1 row col width" or "1 patch width" -> "1 patch width"."""
+def _flat(patches: Float[Tensor, "1 ... width"]) -> Float[Tensor, "1 patch width"]:
+    """Patches that lie in rows and columns, or in a row already, in a row."""
     return patches.flatten(1, 2) if patches.ndim == 4 else patches
 
 

@@ -56,7 +56,7 @@ def _rebuild(model: Model) -> nn.Module:
 
 
 def _plain_form(model: Model) -> tuple[str, dict[str, Any], Tensors]:
-    """Architecture, settings and tensors of a timm VisionTransformer, told from the module's own tensors."""
+    """Architecture, settings and tensors of a timm VisionTransformer, read off the module's own tensors."""
     backbone = find_backbone(Contents(dict(model.module.state_dict())), model.name)
     tensors = read_head(floats(backbone.dialect.convert(backbone.tensors)), model.width).tensors
     head = tensors.get("head.weight")

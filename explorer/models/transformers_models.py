@@ -26,6 +26,7 @@ from explorer.models.formats.reading import first_line, read_model_folder
 from explorer.models.geometry import Geometry
 from explorer.models.limits import check_filled, check_numbers, measure
 from explorer.models.processor import NO_PROCESSOR, Processor
+from explorer.models.source import ModelSource
 
 # Keys that a backbone computes with; text models, decoders and projections beside it don't matter.
 BACKBONE_KEY = re.compile(
@@ -76,7 +77,8 @@ def family_of(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
-def _library() -> Any:
+def library() -> Any:
+    """transformers itself."""
     import transformers  # seconds of import: only where such a model is asked for
 
     transformers.utils.logging.disable_progress_bar()
@@ -86,46 +88,47 @@ def _library() -> Any:
 def create_transformers(model_type: str, **settings: Any) -> nn.Module:
     """A backbone of that type with random weights and its default configuration; no download."""
     family = family_of(model_type)
-    config = _library().CONFIG_MAPPING[model_type](**settings)
-    cls = getattr(_library(), family.features)
+    config = library().CONFIG_MAPPING[model_type](**settings)
+    cls = getattr(library(), family.features)
     return cls._from_config(getattr(config, "vision_config", config), attn_implementation="sdpa")
 
 
-def load_transformers(folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
+def load_transformers(folder: Path, name: str | None = None) -> tuple[nn.Module, tuple[str, ...]]:
     """The module of a folder that save_pretrained wrote, and notes on its tensors and classes.
 
     Raises CheckpointError that names a missing or misshapen tensor, where transformers would start it at random, and
     one that changes what the model computes but has no place in it.
+    name: what errors call the folder; by default its own.
     """
-    settings = read_config(folder)
+    name = name or folder.name
+    settings = read_config(folder, name)
     family = family_of(str(settings.get("model_type")))
     if settings.get("quantization_config"):
-        raise CheckpointError(f"{folder.name} holds quantised weights by its config.json: save them dequantised.")
-    stored, merged = merge_adapters(*read_model_folder(folder), folder.name)
-    tensors = _plain_classifier(stored, folder.name)
-    check_quantised(tensors, folder.name)
+        raise CheckpointError(f"{name} holds quantised weights by its config.json: save them dequantised.")
+    stored, merged = merge_adapters(*read_model_folder(folder, name), name)
+    tensors = _plain_classifier(stored, name)
+    check_quantised(tensors, name)
     vision = settings.get("vision_config")
-    channels = _to_rgb(tensors, [settings, *([vision] if isinstance(vision, dict) else [])], folder.name)
-    labels, gaps = _take_labels(settings, tensors, folder.name)
-    config = _config_of(settings, folder.name)
-    library = _library()
-    architectures = [name for name in config.architectures or [] if "ForImageClassification" in name]
-    name = architectures[0] if architectures and hasattr(library, architectures[0]) else family.features
-    if name == family.features:
+    channels = _to_rgb(tensors, [settings, *([vision] if isinstance(vision, dict) else [])], name)
+    labels, gaps = _take_labels(settings, tensors, name)
+    config = read_settings(settings, name)
+    classifiers = [one for one in config.architectures or [] if "ForImageClassification" in one]
+    cls = classifiers[0] if classifiers and hasattr(library(), classifiers[0]) else family.features
+    if cls == family.features:
         config = getattr(config, "vision_config", config)
-    module, left_out = _fill(getattr(library, name), config, tensors, folder.name)
+    module, left_out = fill(getattr(library(), cls), config, tensors, name)
     own: Any = module
     own.class_names = labels
     return module, (*merged, *channels, *gaps, *left_out)
 
 
-def _config_of(settings: dict[str, Any], name: str) -> Any:
+def read_settings(settings: dict[str, Any], name: str) -> Any:
     """transformers' configuration of a folder's settings, whose sizes are within the limits."""
     vision = settings.get("vision_config")
     own = vision if isinstance(vision, dict) else settings
     check_numbers(own, own.get("patch_size"), name)
     try:
-        return _library().CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
+        return library().CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
     except (TypeError, ValueError, AttributeError, KeyError, StrictDataclassError) as error:
         raise CheckpointError(f"config.json in {name} doesn't describe a model: {first_line(error)}.") from error
 
@@ -177,7 +180,8 @@ def _take_labels(
     return name_classes(labels, counts[0])
 
 
-def _fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple[nn.Module, tuple[str, ...]]:
+def fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple[nn.Module, tuple[str, ...]]:
+    """A module of that class with these weights, and notes on those left out; CheckpointError where they don't fit."""
     for key, tensor in tensors.items():
         check_finite(tensor, key, file)
     try:
@@ -253,7 +257,7 @@ def wrap_transformers(
     geometry = _geometry(config, processor, found, oblong)
     return Model(
         name=name or source.removeprefix("hf:"),
-        source=source,
+        source=ModelSource(source),
         module=module,
         adapter=adapter,
         patch_size=token_layout.patch_side(config.patch_size),

@@ -1,43 +1,64 @@
 """Plotly figures of evidence, divergence and its course over a training."""
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from explorer.attention.divergence import Divergence, History
-from explorer.attention.evidence import Curve, Evidence, Game
+from explorer.attention.evidence import CONTROLS, Evidence
+from explorer.attention.evidence_mean import Band, spread_of, together
 from explorer.rendering.colormaps import lookup_table
+from explorer.rendering.evidence_drawing import TITLES, colour_of
 
 NAMES = {"map": "this map", "random": "random order", "centre": "centre first"}
-COLOURS = {"map": "#ea580c", "random": "#78716c", "centre": "#2563eb"}
-DASHES = {"map": "solid", "random": "dot", "centre": "dash"}
+DASHES = {"random": "dot", "centre": "dash"}
+MARGIN = {"l": 8, "r": 8, "t": 8, "b": 8}
 LEAST_BITS = 1e-3  # upper end of the scale where nothing differs more
-GAMES: dict[Game, str] = {"deletion": "Deletion: lower is better", "insertion": "Insertion: higher is better"}
 
 
 def evidence_figure(evidence: Evidence) -> go.Figure:
     """Deletion and insertion side by side, the area under each curve in its name."""
-    figure = make_subplots(1, 2, subplot_titles=list(GAMES.values()), shared_yaxes=True, horizontal_spacing=0.06)
-    for column, game in enumerate(GAMES, start=1):
-        for order in NAMES:
-            figure.add_trace(_line(evidence.curve(order, game)), row=1, col=column)
+    return bands_figure(together([evidence]))
+
+
+def bands_figure(bands: Sequence[Band]) -> go.Figure:
+    """The same over one photo or several: lines are means, areas around them one standard deviation."""
+    figure = make_subplots(1, 2, subplot_titles=list(TITLES.values()), shared_yaxes=True, horizontal_spacing=0.06)
+    maps = [band.order for band in bands if band.game == "deletion" and band.order not in CONTROLS]
+    for column, game in enumerate(TITLES, start=1):
+        for band in (band for band in bands if band.game == game):
+            for trace in _traces(band, maps):
+                figure.add_trace(trace, row=1, col=column)
     figure.update_xaxes(title="Share of patches", tickformat=".0%", range=[0, 1])
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title="Class probability", row=1, col=1)
     # One legend a game, since the areas differ; none is the first, which a theme colours apart from the others.
     places = {"legend2": 0.0, "legend3": 0.53}
     legends = {name: {"x": x, "y": -0.28, "yanchor": "top", "orientation": "v"} for name, x in places.items()}
-    return figure.update_layout({"height": 430, "margin": {"l": 8, "r": 8, "t": 40, "b": 8}, **legends})
+    height = 360 + 23 * (len(maps) + len(CONTROLS))
+    return figure.update_layout({"height": height, "margin": {"l": 8, "r": 8, "t": 40, "b": 8}, **legends})
 
 
-def _line(curve: Curve) -> go.Scatter:
-    return go.Scatter(
-        x=curve.shares,
-        y=curve.probabilities,
-        name=f"{NAMES[curve.order]}: area {curve.area:.3f}",
-        line={"color": COLOURS[curve.order], "dash": DASHES[curve.order], "width": 3 if curve.order == "map" else 2},
-        legend="legend2" if curve.game == "deletion" else "legend3",
-        hovertemplate="%{x:.0%}: %{y:.3f}<extra></extra>",
-    )
+def _traces(band: Band, maps: Sequence[str]) -> list[go.Scatter]:
+    """A band's line and, over several photos, the area of one standard deviation around it."""
+    colour, control = colour_of(band.order, maps), band.order in CONTROLS
+    several, name = len(band.areas) > 1, NAMES.get(band.order, band.order)
+    spread = f" ± {float(spread_of(band.areas)):.3f}" if several else ""
+    line = go.Scatter(
+        x=band.shares, y=band.mean, name=f"{name}: area {band.areas.mean():.3f}{spread}",
+        line={"color": "rgb({},{},{})".format(*colour), "dash": DASHES.get(band.order, "solid"),
+              "width": 2 if control else 3},
+        legend="legend2" if band.game == "deletion" else "legend3", hovertemplate="%{x:.0%}: %{y:.3f}<extra></extra>",
+    )  # fmt: skip
+    if not several:
+        return [line]
+    area = go.Scatter(
+        x=[*band.shares, *band.shares[::-1]], y=[*(band.mean + band.spread), *(band.mean - band.spread)[::-1]],
+        fill="toself", fillcolor="rgba({},{},{},0.14)".format(*colour), line={"width": 0}, hoverinfo="skip",
+        showlegend=False, mode="lines",
+    )  # fmt: skip
+    return [area, line]
 
 
 def divergence_figure(result: Divergence) -> go.Figure:
@@ -59,7 +80,7 @@ def divergence_figure(result: Divergence) -> go.Figure:
     figure = go.Figure(heat)
     figure.update_xaxes(title="Layer", type="category")
     figure.update_yaxes(title="Head", type="category", autorange="reversed")
-    return figure.update_layout(height=120 + 26 * max(4, len(heads)), margin={"l": 8, "r": 8, "t": 8, "b": 8})
+    return figure.update_layout(height=120 + 26 * max(4, len(heads)), margin=MARGIN)
 
 
 def history_figure(history: History, layer: int, epoch: int) -> go.Figure:
@@ -78,4 +99,4 @@ def history_figure(history: History, layer: int, epoch: int) -> go.Figure:
     figure.add_vline(x=epoch, line={"color": "#78716c", "dash": "dot", "width": 1.5})
     figure.update_xaxes(title="Epoch", tickvals=history.epochs)
     figure.update_yaxes(title="Divergence from the start (bits)", rangemode="tozero")
-    return figure.update_layout(height=380, margin={"l": 8, "r": 8, "t": 8, "b": 8})
+    return figure.update_layout(height=380, margin=MARGIN)

@@ -4,6 +4,7 @@ from functools import cache
 
 import cv2
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from explorer.errors import QueryError
 
@@ -19,8 +20,8 @@ _ENDS = np.array([[5, 48, 97], [67, 147, 195], [247, 247, 247], [214, 96, 77], [
 
 
 @cache
-def lookup_table(colormap: str) -> np.ndarray:
-    """(256, 3) uint8 RGB, from the lowest value to the highest."""
+def lookup_table(colormap: str) -> UInt8[np.ndarray, "256 3"]:
+    """RGB from the lowest value to the highest."""
     if colormap == DIVERGING:
         at = np.linspace(0, 255, len(_ENDS))
         columns = [np.interp(np.arange(256), at, channel) for channel in _ENDS.T]
@@ -33,7 +34,7 @@ def lookup_table(colormap: str) -> np.ndarray:
     return cv2.applyColorMap(ramp[:, None], _OPENCV[colormap])[:, 0, ::-1].copy()
 
 
-def colorize(values: np.ndarray, colormap: str = "inferno") -> np.ndarray:
-    """Values in 0..1 of any shape -> uint8 RGB, shape (..., 3)."""
+def colorize(values: Float[np.ndarray, "*shape"], colormap: str = "inferno") -> UInt8[np.ndarray, "*shape 3"]:
+    """Values in 0..1 as RGB."""
     indices = np.clip(np.round(values * 255), 0, 255).astype(np.uint8)
     return lookup_table(colormap)[indices]

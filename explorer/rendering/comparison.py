@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from explorer.attention.divergence import check_same_view, difference, matching_query, same_depth
 from explorer.attention.maps.settings import Layer, QueryToken
 from explorer.data.images import ImageSource
 from explorer.rendering.backdrop import backdrop
-from explorer.rendering.gif import captioned
+from explorer.rendering.gif import add_caption
 from explorer.rendering.overlay import enlarge
 from explorer.rendering.video import side_by_side
 from explorer.rendering.view import View, limits, paint, shown_map, shown_mask, value_range
@@ -36,13 +37,13 @@ def second_view(view: View, first: "Recording", second: "Recording") -> View:
     return view.with_map(**changes)
 
 
-def difference_map(view: View, first: "Recording", second: "Recording") -> np.ndarray:
-    """(rows, cols) float32 change in each patch's share, second - first, on the finer grid."""
+def difference_map(view: View, first: "Recording", second: "Recording") -> Float[np.ndarray, "row col"]:
+    """The change in each patch's share, second - first, on the finer grid."""
     check_same_view(first, second)
     return difference(shown_map(view, first), shown_map(second_view(view, first, second), second))
 
 
-def paint_difference(image: Image.Image, change: np.ndarray, opacity: float = 0.8) -> Image.Image:
+def paint_difference(image: Image.Image, change: Float[np.ndarray, "row col"], opacity: float = 0.8) -> Image.Image:
     """The change over a grey photo: orange where the second looks more, blue where less, clear where alike."""
     strength = enlarge(change, image.size, "bicubic") / max(float(np.abs(change).max()), EQUAL)
     colors = np.where(strength[..., None] > 0, MORE, LESS)
@@ -70,12 +71,15 @@ def comparison_picture(
 
 
 def epochs_picture(
-    view: View, start: "Recording", maps: Sequence[tuple[int, np.ndarray]], photo: ImageSource | None = None
+    view: View,
+    start: "Recording",
+    maps: Sequence[tuple[int, Float[np.ndarray, "row col"]]],
+    photo: ImageSource | None = None,
 ) -> Image.Image:
     """The map at each (epoch, map) in a row, each in its own range and named; 0 is the start; sizes as above."""
     image = backdrop(start.image, photo, start.part.geometry, view.look.width, largest=PANEL)
     panels = []
     for epoch, heatmap in maps:
         painted = paint(view.drawn_look, image, heatmap, *value_range(view, heatmap), shown_mask(view.look, heatmap))
-        panels.append(captioned(painted, f"epoch {epoch}" if epoch else "start"))
+        panels.append(add_caption(painted, f"epoch {epoch}" if epoch else "start"))
     return side_by_side(panels)

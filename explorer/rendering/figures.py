@@ -1,4 +1,4 @@
-"""A figure ready for a paper: the photo and the maps of all heads, labelled, at about 300 dots an inch."""
+"""A figure ready for a paper: the photo and the maps of all heads, labelled, at about 300 dots per inch."""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from explorer.data.images import ImageSource
 from explorer.errors import QueryError
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import colorize
+from explorer.rendering.names import Names, head_label, with_class_names
+from explorer.rendering.provenance import with_provenance
 from explorer.rendering.vector import Drawing, Picture, Text
 from explorer.rendering.view import (
     View,
@@ -26,12 +28,13 @@ from explorer.rendering.view import (
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
 
+NO_NAMES: Names = {}
 WIDTH = 504.0  # points: 7 inches, the text width of a page
 MARGIN, GAP = 6.0, 5.0
 TITLE, LABEL = 10.0, 7.5  # font sizes
 SMALLEST = 6.0  # of a title that is too long for its line, which is cut then; the file's own title is whole
 DPI = 300
-LARGEST, LARGEST_OF_MANY = 130.0, 60.0  # points a picture's width: of one layer's heads, of every layer's
+LARGEST, LARGEST_OF_MANY = 130.0, 60.0  # width of a picture in points: of one layer's heads, of every layer's
 COLUMNS = 7  # pictures in a row at most, where it isn't one column per head
 
 
@@ -48,37 +51,41 @@ def figure(
     of: Literal["heads", "layers"] = "heads",
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
+    names: Names = NO_NAMES,
 ) -> Drawing:
     """of "heads": the photo, every head of the view's layer and their mean; "layers": every layer x head.
 
     A map without layers and heads gives the photo and that one map; second as in shown_map; photo: what the recording
-    was made of, for sharp tiles. Raises QueryError as the maps do.
+    was made of, for sharp tiles; names: of heads and classes, as parse_names() reads them. QueryError as the maps do.
     """
     if of not in ("heads", "layers"):
         raise QueryError(f"A figure shows heads or layers, not {of!r}.")
-    row = view.map.row
+    row, text = view.map.row, with_class_names(title(view, recording, of), recording, names)
     layer = row.needs(Layer)
     if not row.has_layers_and_heads or layer is None:
         tiles = [Tile("image", None), Tile(row.title.lower(), shown_map(view, recording, second))]
         columns = 2
     elif of == "heads":
-        tiles = [Tile("image", None), *head_tiles(view, recording)]
+        tiles = [Tile("image", None), *head_tiles(view, recording, names)]
         columns = math.ceil(len(tiles) / math.ceil(len(tiles) / COLUMNS))
     else:
         tiles = [
             Tile(f"layer {index}, {tile.label}", tile.map)
             for index in range(recording.depth)
-            for tile in head_tiles(view.with_map(**{layer.name: index}), recording)
+            for tile in head_tiles(view.with_map(**{layer.name: index}), recording, names)
         ]
         columns = recording.num_heads + 1
-    return _lay_out(view, recording, tiles, columns, title(view, recording, of), photo)
+    return _lay_out(view, recording, tiles, columns, text, photo)
 
 
-def head_tiles(view: View, recording: "Recording") -> list[Tile]:
+def head_tiles(view: View, recording: "Recording", names: Names = NO_NAMES) -> list[Tile]:
     """Every head of the view's layer, and their mean."""
+    setting = view.map.row.needs(Layer)
+    layer = view.map[setting.name] % recording.depth if setting else 0
     heads = shown_heads(view.with_look(hide_artefacts=False), recording)
     shown = cleaned(view.look, recording, np.concatenate([heads, heads.mean(axis=0, keepdims=True)]))
-    return [*(Tile(f"head {i}", heatmap) for i, heatmap in enumerate(shown[:-1])), Tile("mean", shown[-1])]
+    labels = [head_label(names, layer, head, f"head {head}") for head in range(len(shown) - 1)]
+    return [Tile(label, heatmap) for label, heatmap in zip([*labels, "mean"], shown, strict=True)]
 
 
 def title(view: View, recording: "Recording", of: str = "heads") -> str:
@@ -118,11 +125,11 @@ def _lay_out(
         items.append(Text(tile.label, x + side / 2, y + height + label * 1.2, label, "middle"))
     bottom = top + math.ceil(len(tiles) / columns) * step
     items += _scale(view, limits, width, bottom)
-    return Drawing(width, bottom + 2 * LABEL, tuple(items), text, view.to_json())
+    return Drawing(width, bottom + 2 * LABEL, tuple(items), text, with_provenance(view.to_json(), recording))
 
 
 def _tile_photo(view: View, recording: "Recording", photo: ImageSource | None, side: float) -> Image.Image:
-    """What the tiles are painted on, at about 300 dots an inch and no smaller than what the model saw."""
+    """What the tiles are painted on, at about 300 dots per inch and no smaller than what the model saw."""
     dots, seen = side / 72 * DPI, recording.image
     width = seen.width * max(1, round(dots / seen.width)) if photo is None else max(seen.width, round(dots))
     return backdrop(seen, photo, recording.part.geometry, width)

@@ -39,11 +39,11 @@ def layers_gif(
     for layer, heatmap in enumerate(maps):
         low, high = common or value_range(view, heatmap)
         frame = paint(view.drawn_look, image, heatmap, low, high, shown_mask(view.look, heatmap))
-        frames.append(captioned(frame, f"{sweep.caption} {layer}"))
+        frames.append(add_caption(frame, f"{sweep.caption} {layer}"))
     return gif(frames, fps)
 
 
-def captioned(picture: Image.Image, text: str) -> Image.Image:
+def add_caption(picture: Image.Image, text: str) -> Image.Image:
     """The picture with a line of white text on a dark strip below it."""
     size = max(12, picture.width // 22)
     framed = Image.new("RGB", (picture.width, picture.height + 2 * size), (24, 24, 27))

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-EM = 256  # pixels that outlines are traced at: 1,800 dots an inch of 10-point text
+EM = 256  # pixels that outlines are traced at: 1,800 dots per inch of 10-point text
 NEVER = "\U0010ffff"  # no letter: what a font draws for those that it lacks
 FONTS = (".ttf", ".otf", ".ttc")
 MOST = 2000  # font files that are looked at
@@ -21,7 +21,7 @@ PREFERRED = ("dejavusans", "notosans-regular", "liberationsans-regular", "arial"
 
 def outlines(text: str) -> tuple[float, list[np.ndarray]] | None:
     """(width, closed lines as (points, 2)) in ems from the start of the baseline, y upwards; None without a font."""
-    font = _font_with(text)
+    font = font_with(text)
     if font is None:
         return None
     left, top, right, bottom = (round(side) for side in font.getbbox(text, anchor="ls"))
@@ -34,34 +34,34 @@ def outlines(text: str) -> tuple[float, list[np.ndarray]] | None:
     return font.getlength(text) / EM, points
 
 
-def spelled(text: str) -> str:
+def spell_in_ascii(text: str) -> str:
     """The text in ASCII: letters without their accents, others by their number, so that none passes for another."""
     plain = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return "".join(plain).encode("ascii", "backslashreplace").decode()
 
 
 @cache
-def _font_with(text: str) -> ImageFont.FreeTypeFont | None:
+def font_with(text: str) -> ImageFont.FreeTypeFont | None:
     """The first font of this machine that has every letter of the text."""
-    for path in _font_files():
+    for path in font_files():
         try:
             font = ImageFont.truetype(path, EM)
-            lacking = _drawn(font, NEVER)
-            if all(_drawn(font, letter) != lacking for letter in set(text) if not letter.isspace()):
+            lacking = _draw(font, NEVER)
+            if all(_draw(font, letter) != lacking for letter in set(text) if not letter.isspace()):
                 return font
         except (OSError, ValueError):  # a bitmap font, or one that is damaged
             continue
     return None
 
 
-def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
+def _draw(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
     picture = Image.new("1", (2 * EM, 2 * EM))
     ImageDraw.Draw(picture).text((EM / 2, 3 * EM / 2), letter, fill=1, font=font, anchor="ls")
     return picture.tobytes()
 
 
 @cache
-def _font_files() -> tuple[Path, ...]:
+def font_files() -> tuple[Path, ...]:
     files = (path for folder in _folders() for path in folder.rglob("*"))
     return tuple(sorted((path for path in files if path.suffix.lower() in FONTS), key=_rank)[:MOST])
 

@@ -1,6 +1,7 @@
 """A heatmap laid over an image."""
 
 import numpy as np
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from explorer.data.images import ImageSource, open_image
@@ -9,7 +10,9 @@ from explorer.models.geometry import RESAMPLING
 from explorer.rendering.colormaps import colorize
 
 
-def normalize(heatmap: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
+def normalize(
+    heatmap: Float[np.ndarray, "*shape"], low: float | None = None, high: float | None = None
+) -> Float[np.ndarray, "*shape"]:
     """The heatmap scaled to 0..1 from its own (or the given) minimum and maximum; a flat map becomes zeros."""
     low = float(heatmap.min()) if low is None else low
     high = float(heatmap.max()) if high is None else high
@@ -18,16 +21,18 @@ def normalize(heatmap: np.ndarray, low: float | None = None, high: float | None 
     return np.clip((heatmap - low) / (high - low), 0, 1).astype(np.float32)
 
 
-def enlarge(heatmap: np.ndarray, size: tuple[int, int], resample: str = "bicubic") -> np.ndarray:
-    """(rows, cols) float32 -> (height, width) float32 for size = (width, height)."""
+def enlarge(
+    heatmap: Float[np.ndarray, "row col"], size: tuple[int, int], resample: str = "bicubic"
+) -> Float[np.ndarray, "height width"]:
+    """The heatmap at size = (width, height) in pixels."""
     if resample not in RESAMPLING:
         raise QueryError(f"resample must be one of {', '.join(RESAMPLING)}, not {resample!r}.")
     picture = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32))
     return np.array(picture.resize(size, RESAMPLING[resample]))
 
 
-def blend(image: Image.Image, colors: np.ndarray, opacity: float) -> Image.Image:
-    """Colours (height, width, 3) uint8 over an RGB image of that size; QueryError for an opacity outside 0 to 1."""
+def blend(image: Image.Image, colors: UInt8[np.ndarray, "height width 3"], opacity: float) -> Image.Image:
+    """Colours over an RGB image of that size; QueryError for an opacity outside 0 to 1."""
     if not 0 <= opacity <= 1:
         raise QueryError(f"opacity must lie between 0 and 1, not {opacity}.")
     return Image.blend(image, Image.fromarray(colors), opacity)
@@ -42,12 +47,12 @@ def _check(heatmap: np.ndarray) -> None:
 
 def overlay(
     image: ImageSource,
-    heatmap: np.ndarray,
+    heatmap: Float[np.ndarray, "row col"],
     opacity: float = 0.6,
     colormap: str = "inferno",
     resample: str = "bicubic",
 ) -> Image.Image:
-    """The heatmap (rows, cols), scaled to its own range, in colour over the image; the result has the image's size.
+    """The heatmap, scaled to its own range, in colour over the image; the result has the image's size.
 
     opacity: 0 shows the image alone, 1 the colours alone; colormap: inferno, viridis, cividis, turbo or grey; resample:
     nearest, bilinear, bicubic or lanczos. Raises QueryError for settings out of range, ImageError for a bad image.

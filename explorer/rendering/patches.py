@@ -1,6 +1,7 @@
 """Pictures of patches and tokens: filters on a sheet, vectors as colours, tokens as lines, maps with a patch marked."""
 
 import numpy as np
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 from explorer.rendering.colormaps import colorize
@@ -10,21 +11,23 @@ NEGATIVE, ZERO, POSITIVE = (13, 110, 112), (246, 241, 233), (194, 65, 12)
 SHEET = 1200  # pixels a picture is wide at least: browsers blur what they enlarge
 
 
-def signed_colors(values: np.ndarray, limit: float) -> np.ndarray:
-    """Values of any shape -> uint8 RGB (..., 3): -limit teal, zero pale, limit orange."""
+def signed_colors(values: Float[np.ndarray, "*shape"], limit: float) -> UInt8[np.ndarray, "*shape 3"]:
+    """Values as RGB: -limit teal, zero pale, limit orange."""
     share = np.clip(values / max(limit, 1e-12), -1, 1)[..., None]
     ends = np.where(share < 0, np.array(NEGATIVE), np.array(POSITIVE))
     return (np.array(ZERO) + np.abs(share) * (ends - np.array(ZERO))).round().astype(np.uint8)
 
 
-def vector_strip(vector: np.ndarray, limit: float, height: int = 44) -> Image.Image:
-    """A vector (width) as a strip of coloured bars, one a number."""
+def vector_strip(vector: Float[np.ndarray, " width"], limit: float, height: int = 44) -> Image.Image:
+    """A vector as a strip of coloured bars, one per number."""
     strip = Image.fromarray(signed_colors(vector, limit)[None])
     return strip.resize((_zoom(len(vector)) * len(vector), height), Image.Resampling.NEAREST)
 
 
-def token_lines(tokens: np.ndarray, prefix: int, limit: float, marked: int, height: int = 420) -> Image.Image:
-    """Tokens (token, width) as lines of coloured bars on a clear ground, a gap after the first `prefix` of them.
+def token_lines(
+    tokens: Float[np.ndarray, "token width"], prefix: int, limit: float, marked: int, height: int = 420
+) -> Image.Image:
+    """Tokens as lines of coloured bars on a clear ground, a gap after the first `prefix` of them.
 
     The marked token has a bar at its left.
     """
@@ -46,8 +49,8 @@ def token_lines(tokens: np.ndarray, prefix: int, limit: float, marked: int, heig
     return sheet
 
 
-def filter_sheet(filters: np.ndarray, columns: int = 8, gap: int = 6) -> Image.Image:
-    """Filters (filter, patch, patch, 3) in 0..1 on one clear sheet, row by row."""
+def filter_sheet(filters: Float[np.ndarray, "filter patch patch 3"], columns: int = 8, gap: int = 6) -> Image.Image:
+    """Filters in 0..1 on one clear sheet, row by row."""
     side = filters.shape[1]
     step = side * _zoom(columns * side) + gap
     rows = -(-len(filters) // columns)
@@ -59,8 +62,8 @@ def filter_sheet(filters: np.ndarray, columns: int = 8, gap: int = 6) -> Image.I
     return sheet
 
 
-def marked_map(heatmap: np.ndarray, patch: tuple[int, int], colormap: str = "viridis") -> Image.Image:
-    """A map (rows, cols) in colour, every patch a visible square, with a white frame around one patch."""
+def marked_map(heatmap: Float[np.ndarray, "row col"], patch: tuple[int, int], colormap: str = "viridis") -> Image.Image:
+    """A map in colour, every patch a visible square, with a white frame around one patch."""
     rows, cols = heatmap.shape
     zoom = _zoom(max(rows, cols))
     colors = Image.fromarray(colorize(normalize(heatmap), colormap))

@@ -58,7 +58,7 @@ def _finding_the_explorer() -> list[str]:
         "import sys",
         "from pathlib import Path",
         "",
-        f"sys.path.append({str(paths.PROJECT)!r})  # the explorer's folder; an installed explorer comes first",
+        f"sys.path.append({str(paths.PACKAGE.parent)!r})  # the explorer's folder; an installed explorer comes first",
         "",
     ]
 
@@ -80,7 +80,7 @@ def _source_arguments(view: View, elsewhere: bool) -> str:
     first = "view.source.source"
     if elsewhere:
         pass
-    elif entry and source.source.startswith("checkpoints/") and paths.checkpoints() != paths.PROJECT / "checkpoints":
+    elif entry and source.source.startswith("checkpoints/") and paths.checkpoints() != paths.project() / "checkpoints":
         first = repr(entry.source)
     elif entry is None and path.exists() and not path.is_absolute():
         first = repr(str(path.resolve()))

@@ -1,4 +1,4 @@
-"""A drawing of pictures and text in points, written as SVG or PDF with text that stays text."""
+"""A drawing of pictures, lines and text in points, written as SVG or PDF with text that stays text."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from PIL import Image, ImageFont
 
-from explorer.rendering.letters import outlines, spelled
+from explorer.rendering.letters import outlines, spell_in_ascii
 
 FIRST, LAST = 32, 126  # characters that the embedded font has; others are drawn as outlines
 ANCHORS = {"start": 0.0, "middle": 0.5, "end": 1.0}
@@ -41,12 +41,26 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A line through points (x, y), or the area that it encloses where it is filled."""
+
+    points: tuple[tuple[float, float], ...]
+    colour: tuple[int, int, int] = (0, 0, 0)  # RGB, 0 to 255
+    width: float = 0.75
+    dash: tuple[float, ...] = ()  # lengths of strokes and gaps
+    filled: bool = False
+
+
+Item = Picture | Text | Line
+
+
+@dataclass(frozen=True)
 class Drawing:
     """A page of width x height points (1/72 inch); y grows downwards."""
 
     width: float
     height: float
-    items: tuple[Picture | Text, ...]
+    items: tuple[Item, ...]
     title: str
     settings: str  # kept in the file's metadata
 
@@ -59,7 +73,7 @@ class Drawing:
             f"<desc>{escape(self.settings)}</desc>",
             '<rect width="100%" height="100%" fill="white"/>',
             '<g font-family="Helvetica, Arial, sans-serif">',
-            *(_svg_picture(item) if isinstance(item, Picture) else _svg_text(item) for item in self.items),
+            *map(_svg_item, self.items),
             "</g></svg>\n",
         ]
         return "\n".join(lines).encode()
@@ -72,6 +86,9 @@ class Drawing:
         for item in self.items:
             if isinstance(item, Text):
                 content.append(_pdf_text(item, self.height))
+                continue
+            if isinstance(item, Line):
+                content.append(_pdf_stroke(item, self.height))
                 continue
             names.append(f"/I{len(names)} {_pdf_image(writer, item)} 0 R")
             bottom = self.height - item.y - item.height
@@ -89,6 +106,29 @@ class Drawing:
         writer.fill(pages, f"<< /Type /Pages /Kids [{page} 0 R] /Count 1 >>")
         info = writer.add(f"<< /Title {_pdf_string(self.title)} /Subject {_pdf_string(self.settings)} >>")
         return writer.finish(root=writer.add(f"<< /Type /Catalog /Pages {pages} 0 R >>"), info=info)
+
+
+def _svg_item(item: Item) -> str:
+    if isinstance(item, Line):
+        return _svg_line(item)
+    return _svg_picture(item) if isinstance(item, Picture) else _svg_text(item)
+
+
+def _svg_line(item: Line) -> str:
+    points, colour = " ".join(f"{x:g},{y:g}" for x, y in item.points), "rgb({},{},{})".format(*item.colour)
+    if item.filled:
+        return f'<polygon points="{points}" fill="{colour}"/>'
+    dash = f' stroke-dasharray="{" ".join(f"{length:g}" for length in item.dash)}"' if item.dash else ""
+    return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{item.width:g}"{dash}/>'
+
+
+def _pdf_stroke(item: Line, page_height: float) -> str:
+    path = _pdf_path(np.array([(x, page_height - y) for x, y in item.points])).removesuffix(" h")
+    colour = " ".join(f"{channel / 255:.3f}" for channel in item.colour)
+    if item.filled:
+        return f"q {colour} rg\n{path} h\nf\nQ"
+    dash = " ".join(f"{length:g}" for length in item.dash)
+    return f"q {colour} RG {item.width:g} w 1 j [{dash}] 0 d\n{path}\nS\nQ"
 
 
 def _svg_picture(item: Picture) -> str:
@@ -115,15 +155,15 @@ def _font() -> ImageFont.FreeTypeFont:
     return font
 
 
-def _known(text: str) -> bool:
+def _in_font(text: str) -> bool:
     return all(FIRST <= ord(c) <= LAST for c in text)
 
 
 def _pdf_text(item: Text, page_height: float) -> str:
     """The line in the embedded font; with other letters as outlines, or spelled, and its text to search and copy."""
-    if _known(item.text):
+    if _in_font(item.text):
         return _pdf_line(item, item.text, page_height)
-    shape, words = outlines(item.text), spelled(item.text)
+    shape, words = outlines(item.text), spell_in_ascii(item.text)
     if shape is None:
         drawn = _pdf_line(item, words, page_height)
     else:
@@ -148,7 +188,7 @@ def _pdf_line(item: Text, text: str, page_height: float, mode: str = "") -> str:
 
 def _pdf_string(text: str) -> str:
     """A PDF text string: ASCII as it is, anything else in UTF-16 with its byte order mark (ISO 32000, 7.9.2.2)."""
-    if not _known(text):
+    if not _in_font(text):
         return f"<FEFF{text.encode('utf-16-be', 'surrogatepass').hex().upper()}>"
     escaped = text.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
     return f"({escaped})"

@@ -33,7 +33,7 @@ GAP = 8  # pixels between photo and attention
 
 @dataclass(frozen=True)
 class ClipMaps:
-    """A clip with one map a frame."""
+    """A clip with one map per frame."""
 
     clip: Clip
     maps: np.ndarray  # (frames, rows, cols) float32

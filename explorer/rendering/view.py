@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from explorer.attention.artefacts import artefact_mask, without_artefacts
-from explorer.attention.maps.kind import MapKind
+from explorer.attention.maps.kind import MapKind, Progress
 from explorer.attention.maps.settings import HeadOrFusion, Likeness
 from explorer.attention.maps.table import DEFAULT, map_kind
 from explorer.attention.recording import record
@@ -25,6 +26,7 @@ from explorer.models.source import ModelSource
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import DIVERGING, colorize
 from explorer.rendering.overlay import blend, enlarge, normalize
+from explorer.rendering.provenance import with_provenance
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -138,10 +140,10 @@ class View:
             parts = parts if "source" in parts else _from_flat(parts)
             settings = {name: _with_tuples(value) for name, value in parts["map"]["settings"].items()}
             return cls(
-                _known(ModelSource, parts["source"]),
-                _known(PhotoInput, parts["photo"]),
+                _from_known(ModelSource, parts["source"]),
+                _from_known(PhotoInput, parts["photo"]),
                 MapChoice(parts["map"]["kind"], **settings),
-                _known(Look, parts["look"]),
+                _from_known(Look, parts["look"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise QueryError(f"These are not the settings of a view ({error}).") from error
@@ -155,7 +157,7 @@ def _from_flat(flat: Mapping[str, Any]) -> dict[str, Any]:
     return {"source": source, "photo": flat, "map": {"kind": row.name, "settings": settings}, "look": flat}
 
 
-def _known(part: type[Part], settings: Mapping[str, Any]) -> Part:
+def _from_known(part: type[Part], settings: Mapping[str, Any]) -> Part:
     names: list[str] = [each.name for each in fields(part)]  # pyright: ignore[reportArgumentType]
     return part(**{name: settings[name] for name in names if name in settings})
 
@@ -176,19 +178,22 @@ def second_recording(view: View, model: "Model") -> "Recording | None":
     return None if image is None else record(model, photo_of(image), view.photo.size, view.photo.fit)
 
 
-def shown_map(view: View, recording: "Recording", second: "Recording | None" = None) -> np.ndarray:
-    """The map that the view names, (rows, cols) float32.
+def shown_map(
+    view: View, recording: "Recording", second: "Recording | None" = None, progress: Progress | None = None
+) -> Float[np.ndarray, "row col"]:
+    """The map that the view names.
 
-    second: the recording of the other image of a likeness, where there is one already; else it is made.
+    second: the recording of the other image of a likeness, where there is one already; else it is made. progress:
+    called with how much is done and how much there is of a map that takes long.
     """
     settings, likeness = dict(view.map.settings), view.map.row.needs(Likeness)
     if likeness and view.map.other_image is not None:
         settings[likeness.name] = second or second_recording(view, recording.model)
-    return cleaned(view.look, recording, recording.map(view.map.kind, **settings))
+    return cleaned(view.look, recording, recording.map(view.map.kind, progress, **settings))
 
 
-def shown_heads(view: View, recording: "Recording") -> np.ndarray:
-    """Every head of the view's layer, (head, rows, cols) float32, as shown_map shows one; for kinds that have heads."""
+def shown_heads(view: View, recording: "Recording") -> Float[np.ndarray, "head row col"]:
+    """Every head of the view's layer, as shown_map shows one; for kinds that have heads."""
     row = view.map.row
     if row.heads is None:
         raise QueryError(f"A map of kind {row.name} has no heads: it runs through all of them.")
@@ -197,23 +202,25 @@ def shown_heads(view: View, recording: "Recording") -> np.ndarray:
     return cleaned(view.look, recording, row.heads(recording, **settings))
 
 
-def cleaned(look: Look, recording: "Recording", maps: np.ndarray) -> np.ndarray:
-    """Maps "... row col", without the artefact tokens where the look hides them."""
+def cleaned(
+    look: Look, recording: "Recording", maps: Float[np.ndarray, "*maps row col"]
+) -> Float[np.ndarray, "*maps row col"]:
+    """Maps without the artefact tokens where the look hides them."""
     return without_artefacts(maps, artefact_mask(recording)) if look.hide_artefacts else maps
 
 
-def shown_mask(look: Look, heatmap: np.ndarray) -> np.ndarray | None:
-    """The patches that hold the look's mass of what lies above 0, bool (rows, cols); None without a threshold."""
+def shown_mask(look: Look, heatmap: Float[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"] | None:
+    """The patches that hold the look's mass of what lies above 0; None without a threshold."""
     return None if look.mass is None else mass_mask(torch.from_numpy(heatmap.clip(min=0)), look.mass).numpy()
 
 
-def limits(view: View, recording: "Recording", heatmap: np.ndarray) -> tuple[float, float]:
+def limits(view: View, recording: "Recording", heatmap: Float[np.ndarray, "row col"]) -> tuple[float, float]:
     """The values that get the lowest and the highest colour."""
     shared = view.look.scale == "shared" and view.map.row.has_layers_and_heads
     return value_range(view, shown_heads(view, recording) if shared else heatmap)
 
 
-def value_range(view: View, maps: np.ndarray) -> tuple[float, float]:
+def value_range(view: View, maps: Float[np.ndarray, "*maps row col"]) -> tuple[float, float]:
     """The values that get the lowest and the highest colour where these maps share them; of signed ones, -v and v."""
     if view.map.row.signed:
         highest = float(np.abs(maps).max())
@@ -222,7 +229,12 @@ def value_range(view: View, maps: np.ndarray) -> tuple[float, float]:
 
 
 def paint(
-    look: Look, image: Image.Image, heatmap: np.ndarray, low: float, high: float, mask: np.ndarray | None = None
+    look: Look,
+    image: Image.Image,
+    heatmap: Float[np.ndarray, "row col"],
+    low: float,
+    high: float,
+    mask: Bool[np.ndarray, "row col"] | None = None,
 ) -> Image.Image:
     """The heatmap between low and high in colour over the image, the size of image; outside the mask a dark photo."""
     colors = colorize(enlarge(normalize(heatmap, low, high), image.size, look.resample), look.colormap)
@@ -240,13 +252,14 @@ def picture(
     zoom: int = 1,
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
+    progress: Progress | None = None,
 ) -> Image.Image:
     """The view as an image: over the photo at its own resolution, up to 2048 pixels, or look.width pixels wide.
 
     photo: what the recording was made of; without it the picture is drawn over what the model saw. zoom: at least that
-    many times the size that the model saw; second as in shown_map.
+    many times the size that the model saw; second, progress: as in shown_map.
     """
-    heatmap = shown_map(view, recording, second)
+    heatmap = shown_map(view, recording, second, progress)
     image = backdrop(recording.image, photo, recording.part.geometry, view.look.width, zoom)
     return paint(view.drawn_look, image, heatmap, *limits(view, recording, heatmap), shown_mask(view.look, heatmap))
 
@@ -258,9 +271,9 @@ def png(
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
 ) -> bytes:
-    """What picture() draws as a PNG file, with every setting in its text entry "explorer"."""
+    """What picture() draws as a PNG file, with every setting and where it comes from in its text entry "explorer"."""
     settings = PngInfo()
-    settings.add_itxt("explorer", view.to_json())
+    settings.add_itxt("explorer", with_provenance(view.to_json(), recording))
     file = io.BytesIO()
     picture(view, recording, zoom, second, photo).save(file, "PNG", pnginfo=settings, compress_level=COMPRESSION)
     return file.getvalue()
@@ -272,17 +285,19 @@ def save_npz(view: View, recording: "Recording", second: "Recording | None" = No
     map (rows, cols) float32; heads (head, rows, cols) where the kind has them; mask (rows, cols) bool where mass is
     set; artefacts (rows, cols) bool where they are hidden, in map and heads; logits (class) where the model classifies;
     image (height, width, 3) uint8, what the model saw; model_name, prefix_tokens, precision, verified; settings:
-    View.to_json(); second as in shown_map.
+    View.to_json() with where the file comes from, see explorer.rendering.provenance; signed: whether map has values for
+    (above 0) and against; second as in shown_map.
     """
     heatmap = shown_map(view, recording, second)
     arrays: dict[str, Any] = {
         "map": heatmap,
         "image": np.array(recording.image),
-        "settings": np.array(view.to_json()),
+        "settings": np.array(with_provenance(view.to_json(), recording)),
         "model_name": np.array(recording.model_name),
         "prefix_tokens": np.array(recording.prefix_tokens, dtype=np.str_),
         "precision": np.array(recording.precision),
         "verified": np.array(recording.verified),
+        "signed": np.array(view.map.row.signed),
     }
     if view.map.row.has_layers_and_heads:
         arrays["heads"] = shown_heads(view, recording)

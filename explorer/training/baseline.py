@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import broadcast
+from jaxtyping import Float, Int
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from explorer.evaluation.metrics import knn_accuracy, report
+from explorer.evaluation.metrics import neighbours_vote, report
 from explorer.models.backbone import Model
 from explorer.training.batches import AugmentedInputs, CachedInputs, in_order
 from explorer.training.cache import decode
@@ -52,11 +53,12 @@ def frozen_features(
     return Features(train, examples.train_labels[drawn], val)
 
 
-def measure_baseline(logits: np.ndarray, examples: Examples, features: Features) -> tuple[dict[str, Any], float]:
-    """(metrics of the untrained head on the validation images, accuracy of neighbours on frozen features)."""
-    labels = examples.val_labels
-    metrics = {**report(logits, labels, examples.report.class_names), "best_epoch": 0}
-    return metrics, knn_accuracy(features.train, features.train_labels, features.val, labels)
+def measure_baseline(
+    logits: Float[np.ndarray, "image class"], examples: Examples, features: Features
+) -> tuple[dict[str, Any], Int[np.ndarray, " image"]]:
+    """(metrics of the untrained head on the validation images, their classes by neighbours on frozen features)."""
+    metrics = {**report(logits, examples.val_labels, examples.report.class_names), "best_epoch": 0}
+    return metrics, neighbours_vote(features.train, features.train_labels, features.val)
 
 
 @torch.no_grad()
@@ -73,8 +75,10 @@ def _features(
     return torch.cat(rows).float().cpu().numpy()
 
 
-def fit_probe(features: np.ndarray, labels: np.ndarray, balanced: bool = False) -> tuple[np.ndarray, ...]:
-    """(classes found in labels, weight "class width", bias "class") of a softmax over features (n, width).
+def fit_probe(
+    features: Float[np.ndarray, "image width"], labels: Int[np.ndarray, " image"], balanced: bool = False
+) -> tuple[Int[np.ndarray, " class"], Float[np.ndarray, "class width"], Float[np.ndarray, " class"]]:
+    """(classes found in labels, weight, bias) of a softmax over features.
 
     The penalty is on features of unit variance, so that their scale, which differs between models, doesn't matter.
     balanced: weigh classes by the inverse of their counts.
@@ -94,7 +98,9 @@ def fit_probe(features: np.ndarray, labels: np.ndarray, balanced: bool = False) 
 
 
 @torch.no_grad()
-def start_head(whole: Any, features: np.ndarray, labels: np.ndarray, balanced: bool = False) -> None:
+def start_head(
+    whole: Any, features: Float[np.ndarray, "image width"], labels: Int[np.ndarray, " image"], balanced: bool = False
+) -> None:
     """Set the head to the probe, where it is one linear layer; classes without an image among the labels stay."""
     head = whole.get_classifier()
     if not isinstance(head, nn.Linear):

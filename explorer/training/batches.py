@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Integer
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -39,7 +40,7 @@ class CachedInputs:
         """What Split.forward takes, for each batch."""
         return (self.read(batch.images, batch.views) for batch in batches)
 
-    def read(self, images: np.ndarray, views: np.ndarray) -> Tensor:
+    def read(self, images: Integer[np.ndarray, " row"], views: Integer[np.ndarray, " row"]) -> Float[Tensor, "row ..."]:
         if self.cache.layout.dtype != "uint8":
             return self.cache.rows(images, views).to(self.device).float()
         pixels = self.model.normalise(self.cache.rows(images).to(self.device))

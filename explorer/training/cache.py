@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Integer, Shaped, UInt8
 from torch import Tensor
 
 from explorer.data.images import ImageSource
 from explorer.errors import TrainingError
 from explorer.models.backbone import Model
+from explorer.models.device_memory import in_fitting_batches
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import read_json, write_json
+from explorer.training.runs.json_files import read_json, write_json
 from explorer.training.split import Split
 
 HALF_ABOVE = 10**9  # bytes: below, float32 costs nothing that matters; above, halving it does
@@ -69,8 +71,10 @@ class PrefixCache:
     def __len__(self) -> int:
         return self.layout.images
 
-    def rows(self, images: np.ndarray, views: np.ndarray | int = 0) -> Tensor:
-        """Rows for these images and views, "row …", in the dtype of the file."""
+    def rows(
+        self, images: Integer[np.ndarray, " row"], views: Integer[np.ndarray, " row"] | int = 0
+    ) -> Shaped[Tensor, "row ..."]:
+        """Rows for these images and views in the dtype of the file."""
         rows = torch.from_numpy(self._rows[images, views])
         self._read += rows.nbytes
         if self._read > RESIDENT:
@@ -139,10 +143,12 @@ def cache_key(weights: str, plan: Plan, images: Sequence[ImageSource]) -> str:
     return digest.hexdigest()
 
 
-def decode(model: Model, images: Sequence[ImageSource], size: int) -> Iterator[np.ndarray]:
-    """Chunks of fitted images, uint8 "image height width channel", decoded in threads while the last chunk is used."""
+def decode(
+    model: Model, images: Sequence[ImageSource], size: int
+) -> Iterator[UInt8[np.ndarray, "image height width 3"]]:
+    """Chunks of fitted images, decoded in threads while the last chunk is used."""
 
-    def fit(image: ImageSource) -> np.ndarray:
+    def fit(image: ImageSource) -> UInt8[np.ndarray, "height width 3"]:
         return np.array(model.fit(image, size, "crop"))  # as checkpoints say of themselves
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
@@ -158,10 +164,14 @@ def _rows(split: Split, layout: Layout, model: Model, pixels: np.ndarray) -> np.
     """A chunk's rows "image view …" in the cache's dtype."""
     if split.kind == "pixels":
         return pixels[:, None]
-    inputs = model.normalise(torch.from_numpy(pixels).to(split.device))
-    views = [inputs, inputs.flip(-1)][: layout.views]
-    rows = torch.stack([split.prefix(view) for view in views], dim=1)
-    return rows.to(getattr(torch, layout.dtype)).cpu().numpy()
+
+    def run(some: Sequence[np.ndarray]) -> np.ndarray:
+        inputs = model.normalise(torch.from_numpy(np.stack(some)).to(split.device))
+        views = [inputs, inputs.flip(-1)][: layout.views]
+        rows = torch.stack([split.prefix(view) for view in views], dim=1)
+        return rows.to(getattr(torch, layout.dtype)).cpu().numpy()
+
+    return np.concatenate(list(in_fitting_batches(list(pixels), run)))
 
 
 def _as_json(layout: Layout) -> dict:

@@ -62,7 +62,7 @@ class Estimate:
         learned = replace(self, start_seconds=median(starts) if starts else UNKNOWN_START)
         if not alike:
             return learned
-        scaled = [_scaled(events, images) for events in alike[:REMEMBERED]]
+        scaled = [_scale_seconds(events, images) for events in alike[:REMEMBERED]]
         return replace(learned, before_seconds=median(s[0] for s in scaled), epoch_seconds=median(s[1] for s in scaled))
 
 
@@ -127,7 +127,7 @@ def _start_seconds(events: list[dict[str, Any]]) -> float:
     return sum(_phases(events).get(phase, 0.0) for phase in ONCE)
 
 
-def _scaled(events: list[dict[str, Any]], images: tuple[int, int]) -> tuple[float, float]:
+def _scale_seconds(events: list[dict[str, Any]], images: tuple[int, int]) -> tuple[float, float]:
     """Seconds before the first epoch, and per epoch, for that many training and validation images."""
     start = next(event for event in events if event["type"] == "start")
     share = sum(images) / max(1, start["train_images"] + start["val_images"])

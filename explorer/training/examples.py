@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from explorer.data.builtin import BUILTIN, write_builtin
+from explorer.data.changes import read_changes
 from explorer.data.datasets import check_trainable, read_dataset
 from explorer.data.report import DatasetReport, Item
 from explorer.data.splits import assign_splits
@@ -81,15 +82,18 @@ def read_examples(
         return
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder.images, ignore_errors=True)
-        report = _handed_over(folder, data, given) or _read(folder, data, plan, progress)
+        report = _take_over(folder, data, given) or _read(folder, data, plan, progress)
         report = assign_splits(report, plan.val_fraction, plan.seed)
+        if folder.changes.is_file():  # after the split, so that the same photos validate with and without them
+            report = read_changes(folder.changes).apply(report)
+            check_trainable(report)
         partial = folder.dataset.with_suffix(".partial")
         partial.write_text(report.to_json(), encoding="utf-8")
         partial.replace(folder.dataset)
         undo.pop_all()
 
 
-def _handed_over(folder: RunFolder, data: str, given: DatasetReport | Path | None) -> DatasetReport | None:
+def _take_over(folder: RunFolder, data: str, given: DatasetReport | Path | None) -> DatasetReport | None:
     if given is None:
         return None
     stored = isinstance(given, Path)

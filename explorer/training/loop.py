@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from jaxtyping import Float, Int
 from timm.data.mixup import Mixup
 from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 from timm.scheduler.cosine_lr import CosineLRScheduler
@@ -17,9 +17,10 @@ from torch import Tensor
 from explorer.evaluation.metrics import scores
 from explorer.training.batches import AugmentedInputs, Batch, CachedInputs, epoch_seed, in_order, plan_batches
 from explorer.training.plan import Plan
+from explorer.training.runs.events import Step
 from explorer.training.split import Split
 
-EVALUATED = 64  # images a step of evaluation
+EVALUATED = 64  # images per step of evaluation
 # Softmax cancels a bias added to all keys, so its gradient is rounding noise of about 1e-9; with Adam's usual 1e-8 that
 # noise becomes whole steps, and two equal trainings would end with different (equally good) key biases.
 EPSILON = 1e-6
@@ -27,15 +28,6 @@ EPSILON = 1e-6
 
 class Stopped(Exception):
     """The person asked to stop; raised between two steps."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step: its number counted over all epochs, mean loss over all processes, and peak learning rate."""
-
-    number: int
-    loss: float
-    lr: float
 
 
 class Trainer:
@@ -115,8 +107,8 @@ class Trainer:
         return total * batch.weight * self.accelerator.num_processes / everyone
 
     @torch.no_grad()
-    def logits(self, inputs: CachedInputs) -> np.ndarray:
-        """Logits (n, classes) of every image of `inputs`, on every process."""
+    def logits(self, inputs: CachedInputs) -> Float[np.ndarray, "image class"]:
+        """Logits of every image of `inputs`, on every process."""
         self.model.eval()
         found = torch.zeros(len(inputs), self.classes, device=self.accelerator.device)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -174,8 +166,8 @@ def cosine(optimizer: torch.optim.Optimizer, plan: Plan, steps: int) -> CosineLR
     )
 
 
-def class_weights(labels: np.ndarray, classes: int, device: torch.device) -> Tensor:
-    """Weights (classes,) in inverse proportion to the counts, their mean over the images 1."""
+def class_weights(labels: Int[np.ndarray, " image"], classes: int, device: torch.device) -> Float[Tensor, " class"]:
+    """Weights in inverse proportion to the counts, their mean over the images 1."""
     counts = np.bincount(labels, minlength=classes)
     weights = len(labels) / (classes * np.maximum(counts, 1))
     return torch.tensor(weights, dtype=torch.float32, device=device)

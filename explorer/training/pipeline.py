@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from explorer.data.report import DatasetReport
 from explorer.errors import TrainingError
 from explorer.evaluation.metrics import losses, predictions, report, scores
+from explorer.evaluation.paired import Gain
 from explorer.models.backbone import Model
 from explorer.models.loading import load_model
 from explorer.models.onnx import export_onnx
@@ -27,8 +28,8 @@ from explorer.training.examples import Examples, check_disk, read_examples
 from explorer.training.loop import Stopped, Trainer
 from explorer.training.plan import ACCELERATE_NAMES, CACHE_PRECISIONS, Plan
 from explorer.training.runs.events import epochs_of, read_events
-from explorer.training.runs.folder import RunFolder, write_json
-from explorer.training.runs.options import Options
+from explorer.training.runs.folder import Options, RunFolder
+from explorer.training.runs.json_files import write_json
 from explorer.training.runs.reporter import Reporter
 from explorer.training.runs.snapshots import (
     Saved,
@@ -157,16 +158,17 @@ class Work:
             return saved
         self.reporter.update(phase="baseline", progress=0.0)
         logits = self.trainer.logits(self.val_inputs)
-        baseline, knn = self._measure_and_start_head(logits) if self.main else ({}, 0.0)
+        baseline, vote = self._measure_and_start_head(logits) if self.main else ({}, np.zeros(0, np.int64))
         self.accelerator.wait_for_everyone()
         share_head(self.split.whole)
         train, val = len(self.examples.train_images), len(self.examples.val_images)
         self.reporter.emit("start", train_images=train, val_images=val, steps_an_epoch=self.trainer.steps_an_epoch)
+        knn = float((vote == self.examples.val_labels).mean()) if self.main else 0.0
         self.reporter.emit("baseline", metrics=baseline, knn_accuracy=knn)
-        return Saved(baseline=baseline, knn_accuracy=knn)
+        return Saved(baseline=baseline, knn_accuracy=knn, neighbours=vote.tolist())
 
-    def _measure_and_start_head(self, logits: np.ndarray) -> tuple[dict[str, Any], float]:
-        """The untrained head's metrics and the neighbours' accuracy; only then is a new head set to the probe."""
+    def _measure_and_start_head(self, logits: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+        """The untrained head's metrics and the neighbours' vote; only then is a new head set to the probe."""
         features = frozen_features(
             self.model, self.split, self.examples, self.train_inputs, self.val_inputs, self.plan.seed
         )
@@ -233,6 +235,14 @@ class Work:
         rows = predictions(logits, examples.val_labels, examples.val_items, examples.report.class_names)
         write_json(self.folder.predictions, rows)
 
+    def _over_neighbours(self, logits: np.ndarray) -> dict[str, Any]:
+        """What the training gained over the nearest neighbours; nothing in a run from before their vote was kept."""
+        labels, vote = self.examples.val_labels, np.array(self.saved.neighbours, np.int64)
+        if len(vote) != len(labels):
+            return {}
+        gain = Gain.of(vote == labels, logits.argmax(1) == labels)
+        return {"over_neighbours": {"won": gain.won, "lost": gain.lost}}
+
     def _save(self, logits: np.ndarray, status: str) -> dict[str, Any]:
         """Write all files for the best weights, which are loaded; logits (n, classes) of validation."""
         metrics = {
@@ -240,6 +250,7 @@ class Work:
             "best_epoch": self.saved.best_epoch,
             "baseline": dict(self.saved.baseline),
             "knn_accuracy": self.saved.knn_accuracy,
+            **self._over_neighbours(logits),
         }
         self._write_results(logits)
         checkpoint, whole, size = Path(self.options.checkpoint), self.split.whole, self.split.size

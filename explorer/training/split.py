@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -44,8 +45,8 @@ class Split(nn.Module):
     def device(self) -> torch.device:
         return next(self.whole.parameters()).device
 
-    def prefix(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels "batch 3 height width" -> what forward() takes."""
+    def prefix(self, pixels: Float[Tensor, "image 3 height width"]) -> Float[Tensor, "image ..."]:
+        """What forward() takes, from normalised pixels."""
         with torch.no_grad():
             if self.kind == "pixels":
                 return pixels
@@ -53,14 +54,14 @@ class Split(nn.Module):
                 return self.whole.forward_head(_features(self.whole, pixels), pre_logits=True)
             return _tokens_before(self.whole, self.start, pixels)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """What prefix() gave -> logits "batch class"."""
+    def forward(self, inputs: Float[Tensor, "image ..."]) -> Float[Tensor, "image class"]:
+        """Logits of what prefix() gave."""
         if self.kind == "feature":
             return self.whole.get_classifier()(inputs)
         return self.whole.forward_head(self._last_tokens(inputs))
 
-    def features(self, inputs: Tensor) -> Tensor:
-        """What prefix() gave -> pooled features "batch width", what the classifier sees."""
+    def features(self, inputs: Float[Tensor, "image ..."]) -> Float[Tensor, "image width"]:
+        """Pooled features of what prefix() gave: what the classifier sees."""
         return inputs if self.kind == "feature" else self.whole.forward_head(self._last_tokens(inputs), pre_logits=True)
 
     def _last_tokens(self, inputs: Tensor) -> Tensor:

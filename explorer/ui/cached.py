@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import streamlit as st
@@ -16,7 +16,7 @@ import streamlit as st
 import explorer
 from explorer import malloc
 from explorer.attention.recording import Recording
-from explorer.errors import ModelError
+from explorer.errors import ExplorerError, ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.formats.trial import tried_first
@@ -91,6 +91,27 @@ class _Shelf:
         return self.kept[key]
 
 
+class KeptWith(Generic[T]):
+    """What was made of a recording, kept for as long as the recording is: the newest few.
+
+    It must not refer to the recording, which would then be kept for good.
+    """
+
+    def __init__(self, most: int):
+        self.most = most
+        self._made: WeakKeyDictionary[Recording, dict[Any, T]] = WeakKeyDictionary()
+
+    def get(self, rec: Recording, asked: Any, make: Callable[[], T]) -> T:
+        """What is kept for `asked`, or what make() makes in the thread of recordings."""
+        kept = self._made.setdefault(rec, {})
+        if asked not in kept:
+            made = in_recording_thread(make)
+            while len(kept) >= self.most:
+                kept.pop(next(iter(kept)), None)
+            kept[asked] = made
+        return kept[asked]
+
+
 def model_number(model: Model) -> int:
     """A number that only this loaded model has: what is cached by Streamlit of a model goes by it."""
     with _numbering:
@@ -133,15 +154,16 @@ class _Job:
         self.done, self.total, self.moved = done, total, time.monotonic()
 
     def run(self) -> None:
-        """Load it: what the thread does."""
+        """Load it: what the thread does. Errors that no person can mend show in the server's log."""
         try:
             with tried_first():
                 model = explorer.load_model(self.source, progress=self.progress)
             malloc.give_back()
-        except BaseException as error:  # reaches the person who asked for the model
-            self.finish(None, error)
-        else:
             self.finish(model, None)
+        except ExplorerError as error:
+            self.finish(None, error)
+        finally:  # whoever waits gets an answer in any case
+            self.finish(None, ModelError(f"Loading {self.source.source} failed: the server's log shows why."))
 
     def give_up_if_stuck(self) -> None:
         """Fail where nothing moved for long; the thread can't be ended, but nobody waits for it any more."""
@@ -149,8 +171,8 @@ class _Job:
             name = self.source.source
             self.finish(None, ModelError(f"Loading {name} took over {PATIENCE} s without progress: check its files."))
 
-    def finish(self, model: Model | None, error: BaseException | None) -> None:
-        """Set the result, unless it was given up before."""
+    def finish(self, model: Model | None, error: ExplorerError | None) -> None:
+        """Set the result, unless there is one or the job was given up."""
         with suppress(InvalidStateError):
             if model is not None:
                 self.future.set_result(model)
@@ -159,7 +181,7 @@ class _Job:
 
 
 @dataclass
-class _Loader:
+class Loader:
     """Loads each model in a thread of its own, which never touches Streamlit, and keeps the last few."""
 
     jobs: OrderedDict[tuple, _Job] = field(default_factory=OrderedDict)
@@ -193,7 +215,7 @@ class _Loader:
 
 @st.cache_resource(show_spinner=False)
 def _loader() -> Any:
-    return _Loader()
+    return Loader()
 
 
 def _show_progress(job: _Job) -> None:

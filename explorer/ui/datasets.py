@@ -1,31 +1,54 @@
-"""The data sets that people upload to train on or to evaluate: kept in one folder, read once for all pages."""
+"""The data sets that people upload to train on or to evaluate: kept in one folder, read once for all pages, and shown.
 
+What was found in one is shown as numbers, a table with pictures, and lists of what was left out or stands twice.
+"""
+
+import base64
+import io
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import streamlit as st
+from PIL import ImageOps
 
 from explorer import paths
 from explorer.data.builtin import BUILTIN
 from explorer.data.datasets import check_evaluable, check_trainable
-from explorer.data.report import DatasetReport
-from explorer.data.store import REPORT, read_once, stored_folder
-from explorer.errors import DataError, DiskError
+from explorer.data.images import open_image
+from explorer.data.report import DatasetReport, DuplicateGroup, Item, Split
+from explorer.data.store import CHANGES, REPORT, read_once, stored_folder, stored_thumbnail
+from explorer.errors import DataError, DiskError, ImageError
 from explorer.training.runs.jobs import list_runs
+from explorer.ui.messages import plain
 from explorer.ui.uploads import keep_upload
+from explorer.ui.widgets import facts
 
 # Of the names that keep_data and write_builtin give; nothing else, and no path, is ever taken from an address.
 DATA_SET = re.compile(rf"[0-9a-f]{{16}}-(?P<zip>[\w.-]+\.zip)|(?P<builtin>({'|'.join(BUILTIN)})-\d+)")
+UPLOADS = ".uploads"  # folder among the runs
 KEPT_REPORTS = 8
 LARGEST = 2000  # MB of one upload
 LIMIT = 8 * 2**30  # bytes of uploads on disk, of all sessions
+SAMPLES = 5  # pictures per class
+PICTURED = 60  # classes that are shown with pictures
+LISTED = 100  # files left out that are named
+GROUPS = 12  # groups of copies that are shown
+IMBALANCED = 3  # images of the largest class for each of the smallest
+ONE = {  # what is passed over, where it is one only
+    "system files": "system file",
+    "linked folders": "linked folder",
+    "files that are no images": "file that is no image",
+    "images outside the class folders used": "image outside the class folders used",
+}
+SIDES: dict[Split, str] = {"train": "Train", "val": "Validation"}
 
 
 def uploads_folder() -> Path:
     """Where uploads, and the images read out of them, lie."""
-    folder = paths.runs() / ".uploads"
+    folder = paths.runs() / UPLOADS
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -62,6 +85,7 @@ def keep_data(file: IO[bytes], suffix: str) -> Path:
     """The upload on disk, named by its content; the oldest that no run under way still reads make room for it."""
     runs = [run.options for run in list_runs(paths.runs()) if run.options and run.state.active]
     in_use = {Path(name).name for options in runs for name in (options.data, options.stored) if name}
+    in_use |= {path.name for path in uploads_folder().glob(f"*{CHANGES}")}  # a person's own work, and small
     return keep_upload(file, uploads_folder(), suffix, LIMIT, in_use)
 
 
@@ -78,21 +102,21 @@ def read_data(path: Path, title: str, to_train: bool = True) -> DatasetReport:
     folder = data_place(path, title)
     known = folder.is_dir()
     try:
-        return _report(path, folder, to_train)
+        return _report(path, folder, title, to_train)
     except DiskError:
         raise
-    except DataError as error:
+    except DataError:
         if not known:
             forget_upload(path)
-        raise DataError(_as_known(str(error), path, title)) from error
+        raise
 
 
-def _report(path: Path, folder: Path, to_train: bool) -> DatasetReport:
+def _report(path: Path, folder: Path, title: str, to_train: bool) -> DatasetReport:
     reports = _reports()
     if folder in reports and (folder / REPORT).is_file():
-        (check_trainable if to_train else check_evaluable)(reports[folder])
+        (check_trainable if to_train else check_evaluable)(reports[folder], title)
     else:
-        reports[folder] = _read_with_progress(path, folder, to_train)
+        reports[folder] = _read_with_progress(path, folder, title, to_train)
         while len(reports) > KEPT_REPORTS:
             reports.popitem(last=False)
     return reports[folder]
@@ -112,22 +136,183 @@ def _stored_folder(path: Path, changed: float, store: Path) -> Path:
     return stored_folder(path, store)
 
 
-def _as_known(sentence: str, path: Path, title: str) -> str:
-    """The sentence about the data set by the name that the person knows: another one may stand on the page as well."""
-    sentence = sentence.replace(f"'{path.name}'", f"'{title}'")
-    for words in ("The data set ", "The zip "):
-        if sentence.startswith(words):
-            return f"'{title}' {sentence.removeprefix(words)}"
-    return sentence if f"'{title}'" in sentence else f"In '{title}': {sentence}"
-
-
-def _read_with_progress(path: Path, folder: Path, to_train: bool) -> DatasetReport:
+def _read_with_progress(path: Path, folder: Path, title: str, to_train: bool) -> DatasetReport:
     bar = st.progress(0.0, "Reading the images")
 
     def show(done: int, total: int) -> None:
         bar.progress(done / total, f"Reading the images: {done:,} of {total:,}")
 
     try:
-        return read_once(path, folder, show, to_train)
+        return read_once(path, folder, show, to_train, title)
     finally:
         bar.empty()
+
+
+def show_report(report: DatasetReport, title: str) -> None:
+    """Everything there is to know before training."""
+    st.header(plain(title), anchor=False)
+    facts(_numbers(report))
+    for note in report.notes:
+        st.info(plain(note))
+    st.caption(sizes_line(report))
+    if report.imbalance() >= IMBALANCED:
+        st.info(
+            f"The largest class has {report.imbalance():.0f} times the images of the smallest; "
+            "class weights, in the plan, make up for it."
+        )
+    _classes(report)
+    _left_out(report)
+    _copies(report)
+
+
+def _numbers(report: DatasetReport) -> dict[str, str]:
+    copies = Counter(group.kind for group in report.duplicates)
+    return {
+        "Images": f"{len(report.items):,}",
+        "Classes": f"{len(report.class_names):,}",
+        "Unreadable": f"{len(report.rejected):,}",
+        "Exact copies": _groups(copies["exact"]),
+        "Near copies": _groups(copies["near"]),
+    }
+
+
+def sizes_line(report: DatasetReport) -> str:
+    """ "Median size 341 × 256 pixels; sides from 137 to 500 pixels."."""
+    width, height = report.sizes()["width"], report.sizes()["height"]
+    least, most = min(width[0], height[0]), max(width[2], height[2])
+    return f"Median size {width[1]} × {height[1]} pixels; sides from {least:,} to {most:,} pixels."
+
+
+def _groups(count: int) -> str:
+    return "1 group" if count == 1 else f"{count:,} groups" if count else "none"
+
+
+def _classes(report: DatasetReport) -> None:
+    """One row per class: its count as a bar and a few of its images."""
+    most = max(report.counts().values())
+    columns: dict[str, Any] = {
+        "Images": st.column_config.ProgressColumn(min_value=0, max_value=most, format="%d", width="medium"),
+        **{f"sample {place}": st.column_config.ImageColumn("" if place else "Samples") for place in range(SAMPLES)},
+    }
+    st.dataframe(
+        _class_rows(report),
+        hide_index=True,
+        row_height=72,
+        column_config=columns,
+        placeholder="",
+        alt="Images of each class",
+    )
+
+
+def _class_rows(report: DatasetReport) -> list[dict[str, Any]]:
+    samples = report.samples(SAMPLES)
+    sides = SIDES if report.has_split else {}
+    rows = []
+    for number, (name, count) in enumerate(report.counts().items()):
+        pictures = samples[name] if number < PICTURED else []
+        row = {"Class": name, "Images": count}
+        row |= {title: report.counts(side)[name] for side, title in sides.items()}
+        row |= {f"sample {place}": thumbnail(str(item.path)) for place, item in enumerate(pictures)}
+        rows.append(row)
+    return rows
+
+
+def thumbnail(path: str, side: int = 144) -> str | None:
+    """The middle of the image as a small JPEG in a data URL; None where its file is gone."""
+    jpeg = small_jpeg(path, side)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" if jpeg else None
+
+
+@st.cache_data(show_spinner=False, max_entries=3000)
+def small_jpeg(path: str, side: int = 144) -> bytes | None:
+    """The middle of the image as a small JPEG; None where its file is gone."""
+    try:
+        picture = open_image(stored_thumbnail(Path(path)) or path)
+    except ImageError:
+        return None
+    picture = ImageOps.fit(picture, (side, side))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+def _left_out(report: DatasetReport) -> None:
+    show_passed_over(report)
+    if report.rejected:
+        show_left_out([(entry.name, entry.reason) for entry in report.rejected])
+
+
+def show_passed_over(report: DatasetReport) -> None:
+    """What no one would take for a part of the data set, counted."""
+    passed_over = ", ".join(
+        f"{count:,} {ONE.get(what, what) if count == 1 else what}" for what, count in report.passed_over.items()
+    )
+    if passed_over:
+        st.caption(f"Other files: {passed_over}.")
+
+
+def show_left_out(files: Sequence[tuple[str, str]], expanded: bool = False) -> None:
+    """Each file that could not be used, and why."""
+    with st.expander(f"Unreadable photos: {len(files):,}", expanded=expanded):
+        lines = [f"- {left_out_line(name, reason)}" for name, reason in files[:LISTED]]
+        if len(files) > LISTED:
+            lines.append(f"- and {len(files) - LISTED:,} more")
+        st.markdown("\n".join(lines))
+
+
+def left_out_line(name: str, reason: str) -> str:
+    """The file and what is wrong with it, named once: reasons name the file themselves, or don't."""
+    for named in (f"'{name}'", f"'{name.rsplit('/', 1)[-1]}'", name):
+        if reason.startswith(named):
+            return f"**{plain(name)}**{plain(reason.removeprefix(named))}"
+    return f"**{plain(name)}**: {plain(reason)}"
+
+
+def _copies(report: DatasetReport) -> None:
+    if not report.duplicates:
+        return
+    # Open where it matters: a copy in another class is wrong in one of them, one across the split is seen twice.
+    serious = any(group.across_classes or group.across_splits for group in report.duplicates)
+    with st.expander(copies_line(report), expanded=serious):
+        if not report.has_split:
+            st.caption("Copies always fall on the same side of the split.")
+        for group in sorted(report.duplicates, key=_worst_first)[:GROUPS]:
+            st.caption(_group_line(group))
+            _pictures([report.items[index] for index in group.items[:8]], report)
+        if len(report.duplicates) > GROUPS:
+            st.caption(f"And {_in_words(len(report.duplicates) - GROUPS, 'more group')}.")
+
+
+def copies_line(report: DatasetReport) -> str:
+    """ "Copies: 5 groups, 2 across classes, 1 across train and validation"."""
+    classes = sum(group.across_classes for group in report.duplicates)
+    splits = sum(group.across_splits for group in report.duplicates)
+    parts = [f"Copies: {_groups(len(report.duplicates))}"]
+    parts += [f"{classes} across classes"] * bool(classes) + [f"{splits} across train and validation"] * bool(splits)
+    return ", ".join(parts)
+
+
+def _group_line(group: DuplicateGroup) -> str:
+    kind = "Equal files" if group.kind == "exact" else "Nearly equal"
+    places = [" in different classes"] * group.across_classes + [" in train and validation"] * group.across_splits
+    return kind + " and".join(places)
+
+
+def _worst_first(group: DuplicateGroup) -> tuple[bool, bool]:
+    return not group.across_splits, not group.across_classes
+
+
+def _pictures(items: list[Item], report: DatasetReport) -> None:
+    with st.container(horizontal=True, gap="small"):
+        for item in items:
+            try:
+                picture = open_image(stored_thumbnail(item.file) or item.file)
+            except (DataError, ImageError):  # its file was removed since it was read
+                continue
+            picture.thumbnail((240, 240))
+            where = [report.class_names[item.label], *([SIDES[item.split].lower()] if item.split else [])]
+            st.image(picture, width=120, caption=plain(" · ".join(where)))
+
+
+def _in_words(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"

@@ -6,7 +6,7 @@ Several tabs draw these widgets, one at a time; all share their values, and the 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import streamlit as st
 from explorer.attention.features import cosine, similarity
 from explorer.attention.maps.kind import MapKind
 from explorer.attention.maps.settings import (
+    INSTEAD_OF,
     Choice,
     Count,
     FirstLayer,
@@ -26,19 +27,20 @@ from explorer.attention.maps.settings import (
     Switch,
     TargetClass,
 )
-from explorer.attention.maps.table import DEFAULT, MAP_KINDS, current_name, map_kind
+from explorer.attention.maps.table import DEFAULT, EXPLAINS_BEST, MAP_KINDS, current_name, map_kind
 from explorer.attention.queries import parse_head, query_name
 from explorer.attention.recording import Recording
 from explorer.models.backbone import Model
 from explorer.rendering.view import View
 from explorer.ui import cached
 from explorer.ui.address import Read, by_key, number, take, write, write_unless
-from explorer.ui.messages import check_link
-from explorer.ui.photo_picker import pick_second_photo
-from explorer.ui.view_settings import default_layer, head_options
+from explorer.ui.messages import check_link, plain
+from explorer.ui.photos import pick_second_photo
+from explorer.ui.view_settings import default_layer, head_options, take_head, take_layer
 
 LIKE = {"patch": "Clicked patch", "photo": "Another photo"}
-PREDICTED = "predicted"
+PREDICTED, NO_OTHER = "predicted", "-"  # in links
+WHY = "why"  # key of the picker of the kinds that explain
 LINKED_MAPS = "linked_maps"  # key of a picker -> the kinds of map that the session's first address asked for
 SAVED: Any = {"persist_state": "session"}
 
@@ -51,6 +53,7 @@ class Place:
     model: Model
     recording: Callable[[], Recording]  # of the photo
     has_canvas: bool
+    kinds: tuple[str, ...] | None = None  # on offer; None: all
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,16 @@ def on_canvas(rec: Recording, view: View) -> Place:
     return Place(view, rec.model, lambda: rec, has_canvas=True)
 
 
+def explaining(rec: Recording, view: View) -> Place:
+    """The same, for the kinds of map that say what a class or a likeness hangs on."""
+    kinds = tuple(name for name, kind in MAP_KINDS.items() if kind.needs(TargetClass))
+    return replace(on_canvas(rec, view), kinds=kinds)
+
+
 def kind_labels(place: Place) -> dict[str, str]:
     """Name -> label of the kinds on offer; what the canvas shows is "above"."""
-    names = place.recording().maps if place.has_canvas else tuple(MAP_KINDS)
+    fitting = place.recording().maps if place.has_canvas else tuple(MAP_KINDS)
+    names = [name for name in fitting if place.kinds is None or name in place.kinds]
     above = " above" if place.has_canvas else ""
     return {name: MAP_KINDS[name].title + (above if MAP_KINDS[name].live else "") for name in names}
 
@@ -98,15 +108,25 @@ def _note_link(key: str) -> None:
     """Keep which maps the session's first address asked for, by this picker or a tab of the map's own."""
     noted = st.session_state.setdefault(LINKED_MAPS, {})
     if key not in noted:
-        noted[key] = {current_name(st.query_params.get(key, "")), st.query_params.get("tab", "").lower()}
+        tab = "" if WHY in st.query_params else st.query_params.get("tab", "").lower()
+        noted[key] = {current_name(st.query_params.get(key, "")), tab}
 
 
-def pick_map(place: Place, key: str = "map") -> Shown | None:
-    """A map of any kind; None until a person has chosen what it is for."""
+def pick_explanation(place: Place) -> Shown | None:
+    """What a class hangs on, by the kind of map that tells it best; an older link to a tab of one kind shows that."""
+    linked = st.session_state.get(LINKED_MAPS, {}).get(WHY, set())
+    default = next((kind for kind in place.kinds or () if kind in linked), EXPLAINS_BEST)
+    shown = pick_map(place, WHY, default)
+    write(WHY, str(st.session_state[WHY]))  # always: what a link without it means may differ from the default
+    return shown
+
+
+def pick_map(place: Place, key: str = "map", default: str = DEFAULT) -> Shown | None:
+    """A map of any kind on offer; None until a person has chosen what it is for."""
     labels = kind_labels(place)
-    take(key, _read_kind(labels), DEFAULT)
+    take(key, _read_kind(labels), default)
     kind = st.segmented_control("Map", list(labels), format_func=labels.__getitem__, required=True, key=key, **SAVED)
-    write_unless(key, DEFAULT)
+    write_unless(key, default)
     st.caption(map_kind(str(kind)).help)
     return pick_settings(str(kind), place)
 
@@ -213,16 +233,17 @@ def _draw_first_layer(setting: FirstLayer, place: Place) -> Picked:
 
 
 def _draw_layer(setting: Layer, place: Place) -> Picked:
-    model = place.model
-    value = st.slider(setting.title, 0, model.depth - 1, default_layer(model), key=setting.key, bind="query-params")
+    take_layer(place.model)
+    value = st.slider(setting.title, 0, place.model.depth - 1, key=setting.key, **SAVED)
+    write_unless(setting.key, default_layer(place.model))
     return Picked(value)
 
 
 def _draw_head(setting: HeadOrFusion, place: Place) -> Picked:
     options = head_options(place.model)
-    if st.session_state.get(setting.key) not in (None, *options):
-        st.session_state[setting.key] = setting.default
-    value = st.select_slider(setting.title, options, setting.default, key=setting.key, bind="query-params")
+    take_head(options)
+    value = st.select_slider(setting.title, options, key=setting.key, **SAVED)
+    write_unless(setting.key, setting.default)
     return Picked(parse_head(str(value)))
 
 
@@ -230,15 +251,25 @@ def _check_class(setting: TargetClass, place: Place) -> None:
     if place.has_canvas and place.recording().logits is not None:  # a clip is not recorded for a link's sake
         labels = by_key(class_labels(place.recording()))
         expected = "the name or number of one of the model's classes"
-        check_link(setting.key, lambda text: labels(text) is not None, expected)
+        for key in (setting.key, INSTEAD_OF):
+            check_link(key, lambda text: labels(text) is not None, expected)
 
 
-def _draw_class(setting: TargetClass, place: Place) -> Picked:
+def _draw_class(setting: TargetClass, place: Place) -> Picked | None:
     rec = place.recording()
-    target = pick_class(rec)
-    if target is None and not place.has_canvas:
-        return Picked(None, "each frame's predicted class")
-    return Picked(target, rec.model.class_name(rec.class_index(target)))
+    one_at, other_at = st.columns(2)
+    with one_at:
+        target = pick_class(rec)
+    with other_at:
+        other = pick_instead_of(rec)
+    predicted = target is None and not place.has_canvas
+    title = "each frame's predicted class" if predicted else rec.model.class_name(rec.class_index(target))
+    if other is None:
+        return Picked(target, title)
+    if not predicted and other == rec.class_index(target):
+        st.caption(f"Both are {plain(title)}: choose two different ones.")
+        return None
+    return Picked((target, other), f"{title} rather than {rec.model.class_name(other)}")
 
 
 def _check_likeness(setting: Likeness, place: Place) -> None:
@@ -320,7 +351,7 @@ def _class_keys(rec: Recording) -> list[str]:
     assert rec.logits is not None
     names = rec.model.class_names or [""] * len(rec.logits)
     counts = Counter(names)
-    unique = [name and counts[name] == 1 and name != PREDICTED for name in names]
+    unique = [name and counts[name] == 1 and name not in (PREDICTED, NO_OTHER) for name in names]
     numbers = [f"#{index}" if str(index) in counts else str(index) for index in range(len(names))]
     return [name if own else number_ for name, own, number_ in zip(names, unique, numbers, strict=True)]
 
@@ -335,3 +366,16 @@ def pick_class(rec: Recording) -> int | None:
     )  # fmt: skip
     write_unless("class", PREDICTED)
     return None if picked == PREDICTED else _class_keys(rec).index(picked)
+
+
+def pick_instead_of(rec: Recording) -> int | None:
+    """A second class, to ask why the first and not this one; None: the first is explained alone."""
+    labels = {NO_OTHER: "No other: its logit alone"} | class_labels(rec)
+    del labels[PREDICTED]
+    take(INSTEAD_OF, by_key(labels), NO_OTHER)
+    picked = st.selectbox(
+        "Instead of", list(labels), format_func=labels.__getitem__, key=INSTEAD_OF, **SAVED,
+        help="Explains the difference of two classes: why the one and not the other.",
+    )  # fmt: skip
+    write_unless(INSTEAD_OF, NO_OTHER)
+    return None if picked == NO_OTHER else _class_keys(rec).index(picked)

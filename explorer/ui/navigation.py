@@ -6,7 +6,7 @@ from typing import NamedTuple
 import streamlit as st
 from streamlit.navigation.page import Page
 
-FOLDER = Path(__file__).resolve().parents[2] / "pages"
+from explorer import paths
 
 
 class Entry(NamedTuple):
@@ -21,6 +21,7 @@ class Entry(NamedTuple):
 PAGES = (
     Entry("home", "Home", ":material/visibility:", "See a photo through the model's eyes."),
     Entry("patches", "Patches", ":material/grid_view:", "How a photo becomes tokens, step by step."),
+    Entry("inside", "Inside", ":material/account_tree:", "One token through one layer, number by number."),
     Entry("attention", "Attention", ":material/my_location:", "Any layer, any head, asked from any patch."),
     Entry("features", "Features", ":material/palette:", "What the tokens have in common: colours, parts, neighbours."),
     Entry("compare", "Compare", ":material/compare:", "Two models on one photo, or one before and after training."),
@@ -39,7 +40,7 @@ def entries() -> list[Entry]:
 
 def path(entry: Entry) -> Path:
     """The file of a page."""
-    return FOLDER / f"{entry.name}.py"
+    return paths.PAGES / f"{entry.name}.py"
 
 
 def page(entry: Entry) -> Page:

@@ -1,6 +1,6 @@
 """What the Fine-tune and Evaluate pages both show of a classifier: its scores, its confusion, its classes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import streamlit as st
 
 from explorer.ui.widgets import PLAIN
 
+Cell = tuple[str, str]  # actual and predicted class of a confusion matrix
 SCORES = {"accuracy": "Accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted"}
 MATRIX = 60  # classes up to which there is a matrix
 WRITTEN = 25  # classes up to which the counts are written into the confusion matrix
@@ -33,22 +34,49 @@ def total(metrics: Mapping[str, Any]) -> int:
     return int(np.sum(metrics["confusion_matrix"]))
 
 
-def occurring(metrics: Mapping[str, Any]) -> list[int]:
+def classes_present(metrics: Mapping[str, Any]) -> list[int]:
     """Indices of the classes that occur, as truth or as prediction."""
     counts = np.array(metrics["confusion_matrix"])
     return [int(index) for index in np.flatnonzero(counts.sum(0) + counts.sum(1))]
 
 
-def show_confusion(
-    metrics: Mapping[str, Any], key: str, title: str = "", width: int | Literal["stretch"] = "stretch"
-) -> None:
+def show_confusion(metrics: Mapping[str, Any], key: str, width: int | Literal["stretch"] = "stretch") -> None:
     """The confusion matrix; of more classes than it has room for, the pairs that were confused most."""
-    if len(occurring(metrics)) <= MATRIX:
-        figure = confusion_figure(metrics, title)
-        st.plotly_chart(figure, key=key, config=PLAIN, width=width, alt=title or "Confusion matrix")
+    if len(classes_present(metrics)) <= MATRIX:
+        st.plotly_chart(confusion_figure(metrics), key=key, config=PLAIN, width=width, alt="Confusion matrix")
         return
-    st.markdown(f"**{title or 'Confused most'}**")
+    st.markdown("**Confused most**")
     st.dataframe(most_confused(metrics), hide_index=True, width=width, key=key, alt="Classes confused most")
+
+
+def pick_confusion(metrics: Mapping[str, Any], key: str, picked: Cell, on_pick: Callable[[Cell], None]) -> None:
+    """The same to click: on_pick gets the cell that was hit; `picked` is framed, "" in it stands for all classes."""
+    names = [metrics["class_names"][index] for index in classes_present(metrics)]
+    rows = most_confused(metrics) if len(names) > MATRIX else []
+
+    def take() -> None:
+        selection = st.session_state[key]["selection"]
+        if rows and selection["cells"]:
+            row = rows[selection["cells"][0][0]]
+            on_pick((row["Actual"], row["Predicted"]))
+        elif not rows:
+            # A second click on a cell takes the mark off it, but it is still the one that was clicked.
+            points = selection["points"] or st.session_state.get(f"{key}_last", [])
+            st.session_state[f"{key}_last"] = points
+            for point in points[:1]:
+                actual, predicted = divmod(point["point_index"], len(names))
+                on_pick((names[actual], names[predicted]))
+
+    if rows:
+        st.markdown("**Confused most**")
+        st.dataframe(
+            rows, hide_index=True, key=key, on_select=take, selection_mode="single-cell", alt="Classes confused most"
+        )
+        return
+    st.plotly_chart(
+        confusion_figure(metrics, picked), key=key, config=PLAIN, on_select=take, selection_mode="points",
+        alt="Confusion matrix",
+    )  # fmt: skip
 
 
 def most_confused(metrics: Mapping[str, Any], count: int = 100) -> list[dict[str, Any]]:
@@ -63,29 +91,33 @@ def most_confused(metrics: Mapping[str, Any], count: int = 100) -> list[dict[str
     ]
 
 
-def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
+def confusion_figure(metrics: Mapping[str, Any], picked: Cell = ("", "")) -> go.Figure:
     """The confusion matrix of the classes that occur: counts, coloured by their share of the actual class.
 
-    metrics: a mapping with confusion_matrix (actual x predicted) and class_names, as metrics.json has.
+    metrics: a mapping with confusion_matrix (actual x predicted) and class_names, as metrics.json has. picked: a cell,
+    row or column to frame.
     """
-    shown = occurring(metrics)
+    shown = classes_present(metrics)
     counts = np.array(metrics["confusion_matrix"])[np.ix_(shown, shown)]
     names = [escape(metrics["class_names"][index]) for index in shown]  # Plotly would take <b> for bold
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ink = written()
+    ink = axis_font()
     figure = go.Figure(
         go.Heatmap(
-            z=shares, x=names, y=names, text=counts, customdata=counts, zmin=0, zmax=1, showscale=False, xgap=2, ygap=2,
+            z=shares, x=names, y=names, text=counts, zmin=0, zmax=1, showscale=False, xgap=2, ygap=2,
             colorscale=[[0, CELL.format(0.06)], [1, CELL.format(0.8)]],
             textfont=ink,  # Plotly's own choice of colour takes cells for opaque
-            texttemplate="%{text}" if len(shown) <= WRITTEN else None,
-            hovertemplate="%{customdata} of %{y} predicted as %{x} (%{z:.1%})<extra></extra>",
+            texttemplate="%{text}" if len(shown) <= WRITTEN else None, hoverinfo="skip",
         )
     )  # fmt: skip
+    _add_cells(figure, names, counts, shares)
+    _frame(figure, [metrics["class_names"][index] for index in shown], picked, ink["color"])
     figure.update_layout(
-        title={"text": title, "font": {"size": 15}} if title else None,
         height=min(150 + 44 * len(names), 620),
-        margin={"l": 10, "r": 10, "t": 44 if title else 10, "b": 10},
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        hovermode="closest",
+        hoverdistance=-1,
+        dragmode=False,
     )
     figure.update_xaxes(
         title={"text": "predicted", "font": ink},
@@ -106,15 +138,45 @@ def confusion_figure(metrics: Mapping[str, Any], title: str = "") -> go.Figure:
     return figure
 
 
-def written() -> dict[str, Any]:
+def _add_cells(figure: go.Figure, names: Sequence[str], counts: np.ndarray, shares: np.ndarray) -> None:
+    """A point in each cell: Plotly selects points, not cells, and the nearest is hit wherever the mouse is."""
+    actual, predicted = np.indices(counts.shape).reshape(2, -1)
+    figure.add_scatter(
+        x=[names[index] for index in predicted], y=[names[index] for index in actual], mode="markers",
+        marker={"size": 30, "symbol": "square", "opacity": 0}, showlegend=False,
+        customdata=list(zip(counts.ravel().tolist(), shares.ravel().tolist(), strict=True)),
+        hovertemplate="%{customdata[0]} of %{y} predicted as %{x} (%{customdata[1]:.1%})<extra></extra>",
+    )  # fmt: skip
+
+
+def _frame(figure: go.Figure, names: Sequence[str], picked: Cell, colour: str) -> None:
+    """A frame around the cell, the row or the column of the classes in `picked`."""
+    actual, predicted = ([names.index(name)] if name in names else [] for name in picked)
+    if not actual + predicted:
+        return
+    x, y = predicted or [0, len(names) - 1], actual or [0, len(names) - 1]
+    sides = {"x0": x[0] - 0.5, "x1": x[-1] + 0.5, "y0": y[0] - 0.5, "y1": y[-1] + 0.5}
+    figure.add_shape(type="rect", line={"color": colour, "width": 2.5}, **sides)
+
+
+def axis_font() -> dict[str, Any]:
     """The font of an axis: Streamlit's own grey is faint on a light page."""
     return {"size": 13, "color": INK.get(st.context.theme.type or "light")}
 
 
-def per_class_table(metrics: Mapping[str, Any]) -> None:
-    """Precision, recall, F1 and the number of images of each class that occurs."""
-    rows = [metrics["per_class"][index] for index in occurring(metrics)]
+def per_class_table(
+    metrics: Mapping[str, Any], key: str | None = None, on_pick: Callable[[str], None] | None = None
+) -> None:
+    """Precision, recall, F1 and the number of images of each class that occurs; on_pick gets one that is clicked."""
+    rows = [metrics["per_class"][index] for index in classes_present(metrics)]
     percent: dict[str, Any] = {"format": "%.1f%%"}
+
+    def take() -> None:
+        cells = st.session_state[key]["selection"]["cells"]
+        if cells and on_pick:
+            on_pick(rows[cells[0][0]]["class"])
+
+    picking: dict[str, Any] = {"key": key, "on_select": take, "selection_mode": "single-cell"} if on_pick else {}
     st.dataframe(
         [{**row, **{key: 100 * row[key] for key in ("precision", "recall", "f1")}} for row in rows],
         hide_index=True,
@@ -126,4 +188,5 @@ def per_class_table(metrics: Mapping[str, Any]) -> None:
             "support": st.column_config.NumberColumn("Images", format="%d"),
         },
         alt="Scores of each class",
+        **picking,
     )

@@ -9,7 +9,7 @@ from explorer.models.preprocess import Fit
 from explorer.ui.address import by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link
 from explorer.ui.model_picker import pick_model
-from explorer.ui.photo_picker import pick_photo
+from explorer.ui.photos import pick_photo
 from explorer.ui.state import Choice, choose
 from explorer.ui.widgets import script
 

@@ -9,7 +9,7 @@ A page begins with one of two calls:
     now.recording              # explorer.Recording, kept between reruns and shared by all pages
     now.model                  # explorer.Model
     now.photo.image            # PIL, the whole photo; now.photo.title for people
-    now.model.loaded_from      # ModelSource: what load_model takes to load it again
+    now.model.source           # ModelSource: what load_model takes to load it again
     now.view.with_map(layer=3)  # explorer.View of that model and photo
 
 Where the newest choice can't be recorded, current() says why in one sentence above the page and gives the last one that
@@ -51,7 +51,7 @@ class Choice:
     @property
     def view(self) -> View:
         """The model and the photo as parts of a View; its map and look are the defaults."""
-        return View(self.model.loaded_from, PhotoInput(self.photo.source, self.size, self.fit))
+        return View(self.model.source, PhotoInput(self.photo.source, self.size, self.fit))
 
 
 @dataclass(frozen=True)

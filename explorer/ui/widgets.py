@@ -6,6 +6,8 @@ from html import escape
 
 import streamlit as st
 
+from explorer.attention.maps.kind import MapKind, Progress
+from explorer.rendering.colormaps import lookup_table
 from explorer.ui.components import asset
 
 PLAIN = {"displayModeBar": False}  # a Plotly chart without its toolbar
@@ -42,6 +44,25 @@ def hint(mouse: str, touch: str, key: str) -> None:
             st.markdown(words)
 
 
+def colour_bar(colormap: str, low: str, high: str) -> None:
+    """A map's colours from its lowest to its highest value, with both in words."""
+    stops = lookup_table(colormap)[:: 255 // 15]
+    colours = ",".join(f"rgb({red} {green} {blue})" for red, green, blue in stops.tolist())
+    st.html(
+        f'<div class="colour-bar"><span>{escape(low)}</span><i style="background:linear-gradient(90deg,{colours})"></i>'
+        f"<span>{escape(high)}</span></div>"
+    )
+
+
+def legend(colours: Mapping[str, tuple[int, int, int]]) -> None:
+    """What each colour stands for."""
+    entries = (
+        f'<span><i style="background:rgb({red} {green} {blue})"></i>{escape(name)}</span>'
+        for name, (red, green, blue) in colours.items()
+    )
+    st.html(f'<div class="legend">{"".join(entries)}</div>')
+
+
 @contextmanager
 def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
     """A bar that the block feeds, gone after it. Any click of the person ends the work at its next report."""
@@ -55,3 +76,14 @@ def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
         yield show
     finally:
         place.empty()
+
+
+@contextmanager
+def map_progress(kind: MapKind) -> Iterator[Progress | None]:
+    """What shows that a map of that kind is being made: a bar for one that takes long, which it feeds."""
+    if kind.long:
+        with progress_bar(kind.title) as show:
+            yield show
+    else:
+        with st.spinner("Asking the model …", show_time=False):
+            yield None

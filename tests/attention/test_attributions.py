@@ -63,17 +63,17 @@ def test_legrad_of_a_likeness(recording, model):
 
 @pytest.mark.parametrize("layer", [-1, 1])
 def test_gradcam_equals_pytorch_grad_cam(recording, model, layer):
-    library = pytest.importorskip("pytorch_grad_cam")
-    targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
+    from pytorch_grad_cam import GradCAM  # slow to import
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     def reshape(tokens):
         return tokens[:, 1:].unflatten(1, (8, 8)).permute(0, 3, 1, 2)
 
     where = blocks_of(model)[layer].norm1
-    with library.GradCAM(model.module, [where], reshape_transform=reshape) as cam:
+    with GradCAM(model.module, [where], reshape_transform=reshape) as cam:
         cam.activations_and_grads(model.pixels(recording.image).requires_grad_())
         scores = cam.activations_and_grads(model.pixels(recording.image).requires_grad_())
-        targets.ClassifierOutputTarget(3)(scores[0]).backward()
+        ClassifierOutputTarget(3)(scores[0]).backward()
         activations, gradients = (
             found[0].detach().cpu().numpy()
             for found in (cam.activations_and_grads.activations, cam.activations_and_grads.gradients)
@@ -112,10 +112,11 @@ def test_gradcam_reads_the_stream_where_a_layer_begins_without_a_norm():
 
 @pytest.mark.parametrize("baseline", ["grey", "black", "mean"])
 def test_integrated_gradients_equal_captums(recording, model, baseline):
-    captum = pytest.importorskip("captum.attr")
+    from captum.attr import IntegratedGradients  # slow to import
+
     pixels = model.pixels(recording.image)
     start = integrated_gradients.baseline_pixels(recording, pixels, baseline)
-    parts = captum.IntegratedGradients(model.module).attribute(pixels, start, target=3, n_steps=20)
+    parts = IntegratedGradients(model.module).attribute(pixels, start, target=3, n_steps=20)
     expected = parts[0].sum(0).unflatten(0, (8, 8)).unflatten(2, (8, 8)).sum((1, 3)).detach().numpy()
     got = integrated_gradients.compute(recording, 3, steps=20, baseline=baseline)
     np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
@@ -146,6 +147,18 @@ def test_occlusion_takes_the_token_out_of_the_list(pool):
         expected = float(whole[4] - logits_without(model, patch)[4])
         assert got.ravel()[patch] == pytest.approx(expected, rel=1e-3, abs=1e-5)
     assert got.min() < 0 < got.max()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "total"), [("occlusion", {}, 64), ("integrated_gradients", {"steps": 20}, 20)]
+)
+def test_long_maps_say_how_far_they_are(recording, kind, settings, total):
+    seen: list[tuple[int, int]] = []
+    shown = recording.map(kind, progress=lambda done, whole: seen.append((done, whole)), **settings)
+    np.testing.assert_array_equal(shown, recording.map(kind, **settings))
+    assert [whole for _, whole in seen] == [total] * len(seen) and len(seen) > 1
+    done = [count for count, _ in seen]
+    assert done == sorted(done) and done[-1] == total
 
 
 def test_occlusion_beside_a_bias_before_softmax():

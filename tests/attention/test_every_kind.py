@@ -35,6 +35,7 @@ def settings_of(kind):
     return {"kind": kind, **SETTINGS.get(kind, {})}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAP_KINDS)
 def test_in_files_figures_and_animations(recording, kind):
     view = view_of(**settings_of(kind))
@@ -49,6 +50,7 @@ def test_in_files_figures_and_animations(recording, kind):
             layers_gif(view, recording)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAP_KINDS)
 def test_in_a_film(kind):
     view = view_of(**settings_of(kind))
@@ -57,6 +59,7 @@ def test_in_a_film(kind):
     assert len(list(painted_frames(clip, view))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAP_KINDS)
 def test_in_the_command_line_and_a_script(tmp_path, monkeypatch, kind):
     model = save_tiny(tmp_path / "model")
@@ -92,7 +95,7 @@ def test_in_a_link_the_picker_and_the_evidence_tab(kind):
     app.select_slider(key="evidence_steps").set_value(5).run()
     app.button(key="evidence_run").click().run()
     assert not app.exception and not sentences(app)
-    assert app.session_state["evidence_kept"][0][1].map.kind == kind
+    assert app.session_state["evidence_kept"].asked[1].map.kind == kind
 
 
 @pytest.mark.slow
@@ -184,9 +187,9 @@ def test_a_switch_that_a_link_gets_wrong_is_named():
 
 
 def test_occlusion_that_would_take_too_long_names_a_size(recording, monkeypatch):
-    from explorer.attention.maps import occlusion
+    from explorer.attention import work
 
-    monkeypatch.setattr(occlusion, "MOST_WORK", 25 * 26 * recording.model.num_parameters)
+    monkeypatch.setattr(work, "MOST_WORK", 25 * 26 * recording.model.num_parameters)
     with pytest.raises(QueryError, match=r"once for each of 64 patches, .* at size 40 or less"):
         recording.map("occlusion")
     assert explorer.record(recording.model, photo(), size=40).map("occlusion").shape == (5, 5)

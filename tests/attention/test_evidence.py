@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 import explorer
-from explorer.attention.evidence import Curve, centre_prior, descending, evidence, filled_image
+from explorer.attention.evidence import Curve, centre_prior, descending, evidence
+from explorer.attention.removal import filled_image
 from explorer.errors import QueryError
 from tests.tiny import photo, tiny_model
 

@@ -40,6 +40,7 @@ def test_fused_attention_is_left_on():
     assert all(block.attn.fused_attn for block in blocks_of(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"fullgraph": True}], ids=["graph", "full graph"])
 def test_compiled_models_are_recorded_as_plain_python(settings):
     model, compiled, graphs = tiny_model(), tiny_model(), []

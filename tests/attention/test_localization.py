@@ -18,7 +18,7 @@ from explorer.attention.localization import (
     rectangle_mask,
     score_map,
 )  # fmt: skip
-from explorer.errors import QueryError
+from explorer.errors import ImageError, QueryError
 from explorer.models.geometry import Geometry
 from tests.tiny import photo, tiny_model
 
@@ -109,6 +109,12 @@ def test_the_mask_goes_the_way_of_its_photo(fit):
     seen = np.array(tiny_model().fit(image, 64, fit))[..., 0] > 127
     mask = fit_mask(image, tiny_model().geometry_of(image.size, 64, fit)) > 127
     assert mask.shape == seen.shape and (mask != seen).mean() < 0.02
+    np.testing.assert_array_equal(fit_mask(image, 64, 8, fit) > 127, mask)
+
+
+def test_a_mask_without_a_model_has_no_fit_of_its_own():
+    with pytest.raises(ImageError, match="crop, squash or keep"):
+        fit_mask(Image.new("L", (60, 60)), 64, 8, "own")
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])

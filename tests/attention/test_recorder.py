@@ -228,6 +228,7 @@ def left_by_a_recording() -> int:
     return sum(trace.size for trace in left.traces)
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_large_recording_goes_back_to_the_system(monkeypatch):
     size = 3 * 2 * 65 * 64 * 4  # q and k of three layers
     monkeypatch.setattr(recorder, "SPARE", size - 1)

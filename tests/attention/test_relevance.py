@@ -264,7 +264,7 @@ def test_a_start_layer_outside_the_model_is_refused(recording, start_layer):
 
 
 def test_over_the_memory_budget_a_size_that_fits_is_offered(model, recording):
-    budget = kept_bytes(1 + 5 * 5, model.width, model.depth)
+    budget = kept_bytes(model, 1 + 5 * 5)
     with pytest.raises(QueryError, match="size 40 or less"):
         relevance(recording, budget=budget)
     assert relevance(explorer.record(model, photo(), size=40), budget=budget).shape == (26,)

@@ -98,6 +98,7 @@ def test_in_a_script(tmp_path, monkeypatch):
     np.testing.assert_array_equal(stored, shown_map(view, recording))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checkpoints")
 def test_in_a_link_the_share_tab_and_its_script():
     app = open_app("attention", tab="Share", map="distance", power="2.5")
@@ -108,25 +109,29 @@ def test_in_a_link_the_share_tab_and_its_script():
     assert app.query_params["power"] == "3.0" and "power=3.0" in app.code[0].value
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checkpoints")
 def test_a_setting_that_a_link_asks_for_out_of_range_is_named():
     app = open_app("attention", tab="Share", map="distance", power="9")
     assert any("power “9”" in said and "from 0.5 to 4" in said for said in sentences(app))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checkpoints")
 def test_in_the_evidence_tab():
     app = open_app("attention", tab="Evidence", map="distance", power="2.0")
     app.select_slider(key="evidence_steps").set_value(5).run()
     app.button(key="evidence_run").click().run()
     assert not app.exception and not sentences(app)
-    asked, found = app.session_state["evidence_kept"]
-    assert asked[1].map.kind == "distance" and asked[1].map["power"] == 2.0
+    kept = app.session_state["evidence_kept"]
+    ((_, found),) = kept.found.items()
+    assert kept.asked[1].map.kind == "distance" and kept.asked[1].map["power"] == 2.0
     recording = app.session_state["last_good"].recording
     expected = evidence(recording, recording.map("distance", power=2.0), steps=5).curve("map", "deletion")
-    np.testing.assert_allclose(found.curve("map", "deletion").probabilities, expected.probabilities, atol=1e-6)
+    np.testing.assert_allclose(found.curve("distance", "deletion").probabilities, expected.probabilities, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checkpoints")
 def test_on_the_video_page():
     app = open_app("video", video_map="distance", fps="2", layer="1")

@@ -12,8 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from explorer.training.runs import jobs
-from explorer.training.runs.folder import RunFolder
-from explorer.training.runs.options import read_config
+from explorer.training.runs.folder import RunFolder, read_config
 from tests.browser.conftest import TINY
 from tests.browser.server import running_app
 from tests.digits import digits_zip

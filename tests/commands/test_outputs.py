@@ -165,6 +165,7 @@ def environment(**others):
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]), **others}
 
 
+@pytest.mark.slow
 def test_names_that_the_terminal_cannot_show_are_escaped(models, tmp_path):
     photo().save(tmp_path / "кошка.png")
     command = [sys.executable, "-m", "explorer", "attention", "кошка.png", "нет.png", "--model", models / "one"]
@@ -175,6 +176,7 @@ def test_names_that_the_terminal_cannot_show_are_escaped(models, tmp_path):
     assert rb"\u043a\u043e\u0448\u043a\u0430.png" in done.stdout and rb"\u043d\u0435\u0442.png" in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_one_line(models, tmp_path):
     photo().save(tmp_path / "a.png")
     code = (

@@ -1,8 +1,10 @@
 """finetune, evaluate, predict and runs as a person types them."""
 
 import csv
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from explorer.cli import main
+from explorer.data.changes import Change, Changes, read_changes, write_changes
+from explorer.data.report import DatasetReport
 from explorer.models import registry
 from explorer.models.loading import load_model
 from explorer.training.examples import SIZES
+from explorer.training.runs.folder import RunFolder
 from tests.conftest import REPOSITORY
 from tests.training_help import make_base, make_dataset
 
@@ -47,6 +52,9 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
     out = capsys.readouterr().out
     checkpoint = tmp_path / "checkpoints" / "mine"
     assert "accuracy" in out and "finished" in out and str(checkpoint) in out
+    assert re.search(
+        r"nearest neighbours .*; gain [+-]0\.\d{4} \(.*\), (within the noise|more than chance) \(McNemar", out
+    )
     assert {path.name for path in checkpoint.iterdir()} == {
         "config.json",
         "model.safetensors",
@@ -55,7 +63,9 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
         "seen.json",
     }
 
-    assert main(["evaluate", str(checkpoint), str(data), "--csv", str(tmp_path / "out.csv")]) == 0
+    written = ["--csv", str(tmp_path / "out.csv"), "--report", str(tmp_path / "out.html")]
+    assert main(["evaluate", str(checkpoint), str(data), *written]) == 0
+    assert "<h2>Confusion</h2>" in (tmp_path / "out.html").read_text("utf-8")
     out = capsys.readouterr().out
     assert "on 21 images (all images), 0 files left out" in out and "predicted as" in out
     assert "The model knows 21 of these 21 images already: 15 in its training and 6 in its validation." in out
@@ -79,6 +89,26 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
     assert "mine" in out and "finished" in out and (tmp_path / "chart.html").is_file()
     assert main(["runs", "--runs", str(runs), "--delete", "mine"]) == 0
     assert "no runs in" in capsys.readouterr().out and checkpoint.is_dir()
+
+
+def test_changes_of_the_data_are_told_used_and_kept_by_the_run(tmp_path, data, base, capsys):
+    sha = hashlib.sha256((data / "red" / "0.png").read_bytes()).hexdigest()
+    other = hashlib.sha256((data / "blue" / "1.png").read_bytes()).hexdigest()
+    left_out, moved = Change(sha, "red/0.png", "red"), Change(other, "blue/1.png", "blue", "green")
+    file = tmp_path / "changes.json"
+    write_changes(file, Changes((left_out, moved)))
+    train = ["finetune", str(data), "--model", str(base), "--epochs", "1", "--runs", str(tmp_path / "runs")]
+    train += ["--name", "changed", "--changes"]
+    assert main([*train, str(tmp_path / "none.json")]) == 2
+    assert "'none.json' can't be read" in capsys.readouterr().err and not (tmp_path / "runs").exists()
+    assert main([*train, str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "20 images of 3 classes" in out and "Changed by hand: 1 photo left out, 1 given another class." in out
+    folder = RunFolder(tmp_path / "runs" / "changed")
+    assert read_changes(folder.changes) == Changes((left_out, moved))
+    report = DatasetReport.from_json(folder.dataset.read_text())
+    labels = {item.name: report.class_names[item.label] for item in report.items}
+    assert "red/0.png" not in labels and labels["blue/1.png"] == "green" and len(labels) == 20
 
 
 def test_a_mended_zip_trains_under_the_name_of_the_refused_one(tmp_path, data, base, capsys):

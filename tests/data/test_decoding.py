@@ -76,6 +76,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in kilobytes on Linux")
 def test_four_small_files_of_100_megapixels_take_no_more_than_they_may(tmp_path):
     path = tmp_path / "zeros.png"

@@ -7,7 +7,6 @@ import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -20,12 +19,9 @@ from explorer.models.source import ModelSource
 from explorer.training.examples import Examples, read_examples
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import RunFolder, State
-from explorer.training.runs.options import create_run, new_options
-from explorer.ui.dataset_report import thumbnail
-from explorer.ui.datasets import data_place, data_suffix, keep_data, read_data, uploads_folder
-from explorer.ui.evaluate.data import evaluated
-from explorer.ui.evaluate.uploads import Given
+from explorer.training.runs.folder import RunFolder, State, create_run, new_options
+from explorer.ui.datasets import data_place, data_suffix, keep_data, read_data, thumbnail, uploads_folder
+from explorer.ui.evaluate.data import Given, evaluated
 from tests.digits import NAMES, digits_zip
 from tests.tiny import tiny_model
 from tests.zips import pictures, write_folder, write_zip
@@ -42,13 +38,13 @@ def runs(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def decoded(monkeypatch) -> Counter:
     """How often each picture, known by its size, was decoded by the one function that decodes files."""
-    sizes, decode = Counter(), images._decode
+    sizes, decode = Counter(), images.decode_rgb
 
-    def counting(image: Image.Image, *rest: Any) -> Any:
+    def counting(image: Image.Image) -> Image.Image:
         sizes[image.size] += 1
-        return decode(image, *rest)
+        return decode(image)
 
-    monkeypatch.setattr(images, "_decode", counting)
+    monkeypatch.setattr(images, "decode_rgb", counting)
     return sizes
 
 
@@ -170,7 +166,7 @@ def test_of_refused_data_nothing_stays(tmp_path):
     bad = write_zip(tmp_path / "bad.zip", {**pictures({"a": 3}), "b/1.png": b"no image", "b/2.png": b"none"})
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
-    with pytest.raises(DataError, match="Class 'b' has no image"):
+    with pytest.raises(DataError, match=r"Class 'b' of '.*' has no image"):
         read_examples(run, str(bad), PLAN, lambda *_: None)
     assert not list(run.path.iterdir())
     with pytest.raises(DataError):

@@ -93,7 +93,7 @@ def test_names_that_nothing_explains_stay_different_and_are_said(tmp_path):
     names = [bytes([first, 0x5C, second]) + b"/1.png" for first in (0x81, 0xFF) for second in (0x80, 0xFE)]
     found = decode_names([info for name in names for info in infos([name.decode("cp437")], "cp437")])
     assert len({name.split("/")[0] for name in found.names}) == 4
-    assert "can't be told" in found.note
+    assert "can't be recognised" in found.note
 
 
 def test_control_characters_that_are_all_that_differs_keep_names_apart(tmp_path):

@@ -40,7 +40,7 @@ def test_the_base_is_found_over_several_trainings_and_circles_end(monkeypatch):
     models = {}
     for source in ("bundled", "checkpoints/a", "checkpoints/b", "x"):
         models[source] = tiny_model()
-        object.__setattr__(models[source], "source", source)
+        object.__setattr__(models[source], "source", ModelSource(source))
     assert trained_from(models["checkpoints/b"], models["bundled"])
     assert trained_from(models["checkpoints/b"], models["checkpoints/a"])
     assert not trained_from(models["bundled"], models["checkpoints/b"])

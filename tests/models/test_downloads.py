@@ -125,7 +125,7 @@ def test_any_repository_in_timm_format(source, hub, tmp_path):
     saved(tmp_path / "repo", num_classes=3)
     hub.folders["someone/vit"] = tmp_path / "repo"
     model = explorer.load_model(source, device="cpu")
-    assert (model.name, model.source) == ("someone/vit", source)
+    assert (model.name, model.source.source) == ("someone/vit", source)
     logits = explorer.record(model, photo(), size=64).logits
     assert logits is not None and logits.shape == (3,)
 

@@ -89,7 +89,7 @@ def small_size(model: Model) -> int | None:
 
 
 def check_timm(name: str) -> explorer.Recording:
-    """Record a small copy of timm's architecture and hold it to its own unfused code."""
+    """Record a small copy of timm's architecture and compare it with its own unfused code."""
     module = small_timm(name)
     model = wrap_timm(module, name)
     sharpen(module)

@@ -3,8 +3,6 @@
 import json
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 import explorer
+from explorer.cli import main
 from explorer.errors import CheckpointError, ExplorerError
-from tests.conftest import REPOSITORY
 from tests.models.test_loading import SMALL
 
 
@@ -120,7 +118,7 @@ def test_a_header_of_too_many_tensors_and_a_dictionary_that_holds_itself_often(t
         explorer.load_model(tmp_path / "shared.pth", device="cpu")
 
 
-def test_the_list_of_models_goes_on_after_bad_folders(tmp_path):
+def test_the_list_of_models_goes_on_after_bad_folders(tmp_path, monkeypatch, capsys):
     timm_folder(tmp_path / "good")
     bad = {
         "deep": "[" * 100_000 + "]" * 100_000, "null": "null", "hub": '{"architecture": "hf-hub:timm/vit_tiny"}',
@@ -135,14 +133,11 @@ def test_the_list_of_models_goes_on_after_bad_folders(tmp_path):
     os.mkfifo(tmp_path / "pipe.pth")
     os.symlink("circle", tmp_path / "circle")
     (Path(os.fsdecode(os.fsencode(str(tmp_path)) + b"/\xff\xfe"))).mkdir()
-    command = [sys.executable, "-m", "explorer", "models"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=REPOSITORY,
-        env=os.environ | {"EXPLORER_CHECKPOINTS": str(tmp_path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "checkpoints/good" in done.stdout and all(f"checkpoints/{name} " in done.stdout for name in (*bad, "huge"))
-    assert "hf-hub:timm/vit_tiny', which is no architecture of timm" in done.stdout
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path))
+    assert main(["models"]) == 0
+    listed = capsys.readouterr().out
+    assert "checkpoints/good" in listed and all(f"checkpoints/{name} " in listed for name in (*bad, "huge"))
+    assert "hf-hub:timm/vit_tiny', which is no architecture of timm" in listed
 
 
 KEYS = ["architecture", "num_classes", "model_args", "pretrained_cfg", "label_names", "global_pool", "model_type"]

@@ -31,9 +31,9 @@ def whole(monkeypatch) -> Iterator[list[str]]:
         return create_timm(name, **settings)
 
     monkeypatch.setattr(recognition, "create_timm", spied)
-    recognition._shapes_of.cache_clear()
+    recognition.shapes_of.cache_clear()
     yield built
-    recognition._shapes_of.cache_clear()
+    recognition.shapes_of.cache_clear()
 
 
 @pytest.mark.slow
@@ -42,7 +42,7 @@ def whole(monkeypatch) -> Iterator[list[str]]:
     [
         "eva02_tiny_patch14_336",
         "vit_relpos_small_patch16_224",
-        "vit_small_patch16_rope_mixed_224",  # its rope.freqs has one entry a block
+        "vit_small_patch16_rope_mixed_224",  # its rope.freqs has one entry per block
         "vit_small_patch16_dinov3",
     ],
 )

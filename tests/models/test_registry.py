@@ -82,7 +82,7 @@ def test_random_weights_need_no_download(key):
     entry = registry.find(key)
     assert entry is not None
     model = explorer.load_model(key, device="cpu", pretrained=False)
-    assert (model.name, model.source, model.depth) == (entry.title, key, entry.depth)
+    assert (model.name, model.source.source, model.depth) == (entry.title, key, entry.depth)
     recording = explorer.record(model, photo(), size=2 * model.patch_size)
     assert recording.grid == (2, 2) and recording.num_heads == entry.num_heads
 
@@ -109,7 +109,8 @@ def test_checkpoints_are_listed_and_open(checkpoints):
     assert all(registry.is_cached(entry) for entry in entries.values())
     model = explorer.load_model("checkpoints/mine", device="cpu")
     assert (model.name, model.class_names) == ("mine", ["ant", "bee"])
-    assert explorer.load_model("checkpoints/loose.pth", device="cpu", num_heads=1).source == "checkpoints/loose.pth"
+    loose = explorer.load_model("checkpoints/loose.pth", device="cpu", num_heads=1)
+    assert loose.source == ModelSource("checkpoints/loose.pth", num_heads=1)
 
 
 @pytest.mark.parametrize(
@@ -146,10 +147,11 @@ def test_damaged_fields_are_none(checkpoints, fields):
 def test_a_source_that_lasts_is_a_key_or_a_whole_path(checkpoints, tmp_path_factory, monkeypatch):
     elsewhere = save_weights(tmp_path_factory.mktemp("elsewhere"))
     monkeypatch.chdir(elsewhere.parent)
-    assert registry.lasting(elsewhere.name) == str(elsewhere)
-    assert registry.lasting(str(save_weights(checkpoints))) == "checkpoints/tiny.safetensors"
+    assert registry.lasting(ModelSource(elsewhere.name, num_heads=2)) == ModelSource(str(elsewhere), num_heads=2)
+    inside = registry.lasting(ModelSource(str(save_weights(checkpoints))))
+    assert inside.source == "checkpoints/tiny.safetensors"
     for source in ("bundled", "dino-s8", "hf:org/name", "checkpoints/tiny.safetensors", "nothing.pth", ""):
-        assert registry.lasting(source) == source
+        assert registry.lasting(ModelSource(source)).source == source
 
 
 def test_kept_epochs_are_found_for_comparing_and_stay_out_of_the_list(checkpoints):
@@ -164,7 +166,7 @@ def test_kept_epochs_are_found_for_comparing_and_stay_out_of_the_list(checkpoint
     keys = [entry.key for entry in registry.epoch_entries("checkpoints/mine")]
     assert keys == ["checkpoints/mine/epochs/002", "checkpoints/mine/epochs/010"]
     by_key, by_path = (explorer.load_model(source, device="cpu") for source in (keys[1], kept[1][1]))
-    assert by_key.name == by_path.name == "mine, epoch 10" and by_key.source == keys[1]
+    assert by_key.name == by_path.name == "mine, epoch 10" and by_key.source.source == keys[1]
     assert registry.find("checkpoints/mine/epochs/003") is None
 
 

@@ -7,8 +7,7 @@ import pytest
 import explorer
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import RunFolder
-from explorer.training.runs.options import Options, read_config, write_config
+from explorer.training.runs.folder import Options, RunFolder, read_config, write_config
 from explorer.ui import cached
 from explorer.ui.photos import samples
 from tests.tiny import save_weights, tiny_model
@@ -18,11 +17,11 @@ from tests.training_help import make_base
 def test_a_loaded_model_knows_what_it_was_loaded_from(checkpoints):
     given = ModelSource("checkpoints/tiny.safetensors", num_heads=2)
     model = explorer.load_model(given, device="cpu")
-    assert (model.loaded_from, model.num_heads) == (given, 2)
+    assert (model.source, model.num_heads) == (given, 2)
     same = explorer.load_model("checkpoints/tiny.safetensors", device="cpu", num_heads=2)
-    assert same.loaded_from == given
-    assert explorer.load_model(checkpoints / "tiny.safetensors", device="cpu").loaded_from.num_heads is None
-    assert tiny_model().loaded_from == ModelSource("tiny"), "one made by hand: its name"
+    assert same.source == given
+    assert explorer.load_model(checkpoints / "tiny.safetensors", device="cpu").source.num_heads is None
+    assert tiny_model().source == ModelSource("tiny"), "one made by hand: its name"
 
 
 @pytest.mark.parametrize(("grid", "kept"), [((6, 10), "6x10"), ("6x10", "6x10"), (None, None)])
@@ -32,7 +31,7 @@ def test_a_grid_is_kept_as_it_is_written(grid, kept):
 
 def test_the_table_s_key_stands_for_its_source():
     model = explorer.load_model("timm:deit_tiny_patch16_224.fb_in1k", device="cpu", pretrained=False)
-    assert model.loaded_from == ModelSource("deit-t16")
+    assert model.source == ModelSource("deit-t16")
 
 
 def test_recordings_are_told_apart_by_model_photo_size_and_fit(tmp_path):
@@ -81,7 +80,7 @@ def test_the_config_of_an_earlier_release_is_read(tmp_path):
     assert plan == Plan(epochs=30).resolved()
     write_config(folder, options, plan)
     assert json.loads(folder.config.read_text())["model"] == {
-        "source": "checkpoints/odd.safetensors", "arch": None, "num_heads": 3, "grid": "6x10",
+        "source": "checkpoints/odd.safetensors", "arch": None, "num_heads": 3, "grid": "6x10", "prompts": [],
     }  # fmt: skip
     assert read_config(folder) == (options, plan)
 
@@ -89,4 +88,4 @@ def test_the_config_of_an_earlier_release_is_read(tmp_path):
 def test_a_loaded_model_can_be_loaded_again(tmp_path):
     base = make_base(tmp_path / "base") / "model.safetensors"
     model = explorer.load_model(base, device="cpu", num_heads=4)
-    assert explorer.load_model(model.loaded_from, device="cpu").num_heads == 4
+    assert explorer.load_model(model.source, device="cpu").num_heads == 4

@@ -163,7 +163,7 @@ def test_every_family_of_timm_is_cut_saved_and_opened_again(tmp_path, name):
     for train in ("head", "last-1", "all"):
         split = split_model(base, Plan(train=train, augmentation="none"), NAMES, size, torch.device("cpu"))
         assert split.kind == {"head": "feature", "last-1": "tokens", "all": "pixels"}[train]
-    origin = TrainedFrom(base.loaded_from, "photos.zip", "saved")
+    origin = TrainedFrom(base.source, "photos.zip", "saved")
     save_model(tmp_path / "saved", split.whole, base, size, NAMES, origin)
     inputs = torch.randn(1, 3, size, size)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What enters layer 0, step by step, held to what each library's own blocks receive."""
+"""What enters layer 0, step by step, compared with what each library's own blocks receive."""
 
 from dataclasses import replace
 from functools import cache

@@ -21,6 +21,7 @@ def headers(app) -> list[str]:
     return [header.value for header in app.header]
 
 
+@pytest.mark.slow
 def test_with_one_model_there_is_a_picker_and_no_table_of_zeros(checkpoints):
     save_weights(checkpoints, "second.safetensors", depth=2)
     app = open_app("compare", **{"with": TINY})
@@ -30,6 +31,7 @@ def test_with_one_model_there_is_a_picker_and_no_table_of_zeros(checkpoints):
     assert not app.exception and not said(app) and headers(app)
 
 
+@pytest.mark.slow
 def test_heads_of_unrelated_models_are_not_paired(checkpoints):
     save_weights(checkpoints, "second.safetensors", seed=7)
     app = open_app("compare", **{"with": SECOND})
@@ -38,6 +40,7 @@ def test_heads_of_unrelated_models_are_not_paired(checkpoints):
     assert "0" not in app.select_slider(key="head").options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sidebar", ["before", "after"])
 def test_before_stands_left_and_after_right(checkpoints, monkeypatch, sidebar):
     changed_copy(checkpoints, "after.safetensors", layer=1)
@@ -65,6 +68,7 @@ def changed_copy(checkpoints, name: str, layer: int | None) -> None:
     save_file(weights, checkpoints / name)
 
 
+@pytest.mark.slow
 def test_equal_maps_are_explained_and_the_head_that_changed_most_is_a_click_away(checkpoints):
     changed_copy(checkpoints, "second.safetensors", layer=1)
     app = open_app("compare", layer="0", **{"with": SECOND})
@@ -78,6 +82,7 @@ def test_equal_maps_are_explained_and_the_head_that_changed_most_is_a_click_away
     assert button.label == f"Show layer {app.slider(key='layer').value}, head {app.select_slider(key='head').value}"
 
 
+@pytest.mark.slow
 def test_two_models_with_the_same_attention_everywhere_are_told(checkpoints):
     changed_copy(checkpoints, "second.safetensors", layer=None)
     app = open_app("compare", **{"with": SECOND})
@@ -86,6 +91,7 @@ def test_two_models_with_the_same_attention_everywhere_are_told(checkpoints):
     assert "most_changed" not in [button.key for button in app.button]
 
 
+@pytest.mark.slow
 def test_a_query_that_another_photo_size_lacks_becomes_the_default_with_a_sentence(checkpoints):
     save_weights(checkpoints, "second.safetensors", depth=2)
     app = open_app("compare", query="7,7", **{"with": SECOND})
@@ -95,6 +101,7 @@ def test_a_query_that_another_photo_size_lacks_becomes_the_default_with_a_senten
     assert headers(app) and "query" not in app.query_params
 
 
+@pytest.mark.slow
 def test_a_patch_pinned_on_attention_is_the_query_here(checkpoints):
     save_weights(checkpoints, "second.safetensors", depth=2)
     app = open_app("attention", query="3,4")
@@ -103,6 +110,7 @@ def test_a_patch_pinned_on_attention_is_the_query_here(checkpoints):
     assert [caption for caption in app.caption if "divergence from patch (3, 4)" in caption.value]
 
 
+@pytest.mark.slow
 def test_a_second_model_that_cannot_be_loaded_leaves_the_first(checkpoints):
     app = open_app("compare", **{"with": "no_such_model"})
     assert not app.exception
@@ -110,6 +118,7 @@ def test_a_second_model_that_cannot_be_loaded_leaves_the_first(checkpoints):
     assert "mean of heads" in str([image.proto for image in app.get("image")])
 
 
+@pytest.mark.slow
 def test_a_second_model_that_cannot_be_loaded_leaves_the_last_one_that_worked(checkpoints):
     save_weights(checkpoints, "second.safetensors", depth=2)
     (checkpoints / "torn.safetensors").write_bytes(b"torn")

@@ -13,12 +13,21 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRe
 
 from explorer import paths
 from explorer.errors import DataError, ModelError
-from explorer.training.seen import SEEN
-from explorer.ui.dataset_report import left_out_line
-from explorer.ui.datasets import uploads_folder
-from explorer.ui.evaluate.data import as_csv, checkpoints_with_classes, class_names, evaluated
+from explorer.training.checkpoints import SEEN
+from explorer.ui.datasets import left_out_line, uploads_folder
+from explorer.ui.evaluate.data import (
+    GONE,
+    Given,
+    as_csv,
+    checkpoints_with_classes,
+    class_names,
+    evaluated,
+    keep,
+    recall,
+    remember,
+    zips_before,
+)
 from explorer.ui.evaluate.result import counts_line, seen_line
-from explorer.ui.evaluate.uploads import GONE, Given, keep, recall, remember, zips_before
 from explorer.ui.view_settings import DEFAULTS, default_layer
 from tests.app import open_app, sentences
 from tests.digits import NAMES, digit_files, digits_zip
@@ -77,6 +86,7 @@ def test_a_folder_that_is_no_class_of_the_model_is_named_and_predicted_only(mode
     assert {row["image"].split("/")[0]: row["actual"] for row in rows} == {"zero": "zero", "zebra": ""}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checkpoints")
 def test_for_unknown_classes_the_checkpoint_that_knows_them_is_named(tmp_path):
     for name, labels in (("animals", ["zebra", "ant"]), ("digits", list(NAMES)), ("zebra", ["zebra"])):
@@ -183,6 +193,7 @@ def test_images_of_the_training_and_validation_are_counted_in_a_warning(model, t
     assert seen_line(str(tmp_path / "none"), *evaluated(model, given)) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checkpoints")
 def test_an_address_whose_images_are_gone_says_so_and_is_mended():
     app = open_app()
@@ -213,13 +224,14 @@ def test_an_upload_that_went_away_is_one_sentence(model, tmp_path):
         evaluated(model, Given(zip=("mine.zip", tmp_path / "gone.zip")))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checkpoints")
 def test_open_in_attention_shows_the_map_that_was_clicked(tmp_path):
     (tmp_path / "a.png").write_bytes(picture(1))
     look = {"colormap": "grey", "resample": "nearest", "scale": "shared", "opacity": "0.2", "mass": "0.5", "grid": "1"}
     place = {"query": "1,2", "layer": "0", "head": "1", "tab": "Share", "map": "rollout", "hide_artefacts": "1"}
     app = open_app("attention", size="48", fit="keep", **place, **look)
-    before = app.session_state["canvas_settings"]["query"], app.slider(key="layer").value
+    before = app.session_state["canvas_settings"]["query"], app.session_state["layer"]
     assert before == ("1,2", 0) and app.session_state["tab"] == "Share"
     assert (app.session_state["choice"].size, app.session_state["choice"].fit) == (48, "keep")
     assert app.session_state["canvas_settings"]["scale"] == "shared" and app.session_state["map"] == "rollout"
@@ -231,6 +243,6 @@ def test_open_in_attention_shows_the_map_that_was_clicked(tmp_path):
     assert app.session_state["choice"].photo.title == "a.png"
     assert DEFAULTS.items() <= app.session_state["canvas_settings"].items()
     assert (app.session_state["choice"].size, app.session_state["choice"].fit) == (model.input_size, "crop")
-    assert app.slider(key="layer").value == default_layer(model) and app.select_slider(key="head").value == "mean"
-    assert app.session_state["tab"] == "Layers × heads"
+    assert (app.session_state["layer"], app.session_state["head"]) == (default_layer(model), "mean")
+    assert app.session_state["tab"] == "Rollout"
     assert not {"size", "fit", *place, *look} & set(app.query_params)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 import zipfile
 from dataclasses import asdict
 from io import BytesIO
@@ -14,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
 from explorer.errors import CheckpointError, TrainingError
+from explorer.evaluation.paired import Gain
 from explorer.models import registry
 from explorer.models.loading import load_model
 from explorer.models.source import ModelSource
@@ -21,18 +23,20 @@ from explorer.training.estimate import Estimate
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
-from explorer.training.runs.folder import RunFolder, State, write_json
-from explorer.training.runs.options import Options, read_config, write_config
+from explorer.training.runs.folder import Options, RunFolder, State, read_config, write_config
+from explorer.training.runs.json_files import write_json
 from explorer.ui.finetune.downloads import model_zip
 from explorer.ui.finetune.plan import cost_line
+from explorer.ui.finetune.result import gain_of, gain_sentence
 from explorer.ui.finetune.runs import trained_words
-from explorer.ui.finetune.train import progress_line, starting_line, thinned
+from explorer.ui.finetune.train import progress_line, starting_line, thin_steps
 from explorer.ui.scores import confusion_figure, most_confused
 from tests.digits import digit_files
 from tests.training.runs.test_jobs import wait_for
 from tests.training_help import make_base
 from tests.zips import write_folder
 
+TOLD = ["Untrained classifier", "Nearest neighbours", "Now"]
 PAGE = """
 from explorer.ui.finetune.runs import pick_run, show_runs
 from explorer.ui.finetune.result import show_result
@@ -86,6 +90,7 @@ def buttons(app: AppTest) -> list[str]:
     return [button.label for button in app.button]
 
 
+@pytest.mark.slow
 def test_a_queued_run_tells_its_place_and_can_be_stopped(runs):
     folder = make_run(runs, "queued", status="queued", place=2)
     app = show("queued")
@@ -95,6 +100,7 @@ def test_a_queued_run_tells_its_place_and_can_be_stopped(runs):
     assert buttons(app) == ["Stopping"]
 
 
+@pytest.mark.slow
 def test_what_is_redrawn_alone_has_a_place_of_its_own_in_the_live_view(runs):
     make_run(runs, "queued", status="queued", place=2)
     live = show("queued").container(key="live")
@@ -104,6 +110,7 @@ def test_what_is_redrawn_alone_has_a_place_of_its_own_in_the_live_view(runs):
         assert isinstance(fragment, Block)
 
 
+@pytest.mark.slow
 def test_a_run_whose_process_is_gone_is_interrupted_and_can_be_resumed(runs):
     make_run(runs, "gone", status="running", phase="training", epoch=3, pid=2**22 + 1)
     app = show("gone")
@@ -111,6 +118,7 @@ def test_a_run_whose_process_is_gone_is_interrupted_and_can_be_resumed(runs):
     assert buttons(app) == ["Resume"]
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_why_in_one_sentence(runs):
     make_run(runs, "failed", status="failed", error="The disk is full; free some space, then resume the run.")
     app = show("failed")
@@ -118,6 +126,7 @@ def test_a_failed_run_says_why_in_one_sentence(runs):
     assert buttons(app) == ["Resume"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_no_longer_there_is_named_and_the_newest_shown(runs):
     make_run(runs, "left", status="queued", place=1)
     app = show("deleted")
@@ -160,8 +169,11 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     ]
 
     app = show("two", "result")
-    assert [metric.label.split(" (")[0] for metric in app.metric] == ["Accuracy", "F1, macro", "F1, weighted"]
-    assert {"Sample predictions", "Worst mistakes", "Attention before and after"} == {s.value for s in app.header}
+    assert [metric.label.split(" (")[0] for metric in app.metric] == TOLD
+    assert "points over neighbours" in app.metric[2].delta
+    assert "the nearest neighbours" in words(app.info) + words(app.success)
+    assert {"Photos", "Attention before and after"} == {s.value for s in app.header}
+    assert "Compare before and after" in buttons(app)
     assert "Open in Attention" in buttons(app)
     assert "Saved as **checkpoints/two**: base, last block trained on digits." in words(app.markdown).replace("\\", "")
     entry = registry.find("checkpoints/two")
@@ -170,7 +182,15 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     assert not app.error, words(app.error)
 
     app = show("two", "runs")
-    assert app.dataframe[0].value[["Run", "Data", "Trained"]].values.tolist() == [["two", "digits", "last block"]]
+    (row,) = app.dataframe[0].value.to_dict("records")
+    assert (row["Run"], row["Data"], row["Trained"], row["Learning rate"]) == ("two", "digits", "last block", 5e-4)
+    assert abs(row["Started"].timestamp() - time.time()) < 3600 and row["Took"].endswith(" s")
+    app.text_input(key="title_of_two").set_value("Digits, <b>again</b>")
+    app.text_area(key="note_of_two").set_value("with a better light")
+    app.button(key="save_about").click().run()
+    (row,) = app.dataframe[0].value.to_dict("records")
+    assert (row["Run"], row["Notes"]) == ("Digits, <b>again</b>", "with a better light")
+    assert jobs.read_run("two").title == "Digits, <b>again</b>"
     app.button(key="delete_run").click().run()
     assert not (finished / "runs" / "two").exists()
     assert (finished / "checkpoints" / "two").is_dir()
@@ -238,7 +258,7 @@ def test_of_a_deleted_model_the_numbers_stay(finished, monkeypatch, tmp_path):
     write_json(folder.state, {**state, "checkpoint": str(tmp_path / "deleted")})
     app = show("kept", "result")
     assert "The model checkpoints/deleted was deleted" in words(app.info).replace("\\", "")
-    assert [metric.label.split(" (")[0] for metric in app.metric] == ["Accuracy", "F1, macro", "F1, weighted"]
+    assert [metric.label.split(" (")[0] for metric in app.metric] == TOLD
     assert not app.error and not {"Open in Attention", "Make ONNX"} & set(buttons(app))
 
 
@@ -268,7 +288,7 @@ def test_progress_line_tells_epoch_speed_and_time():
     assert progress_line(State("running", "reading", progress=0.4)) == "Reading the images · 40% of them"
     caching = State("running", "caching", progress=0.25, images_per_second=50, seconds_left=30)
     assert progress_line(caching) == (
-        "Running the frozen blocks, once per image · 25% of them · 50 images per second · 30 s left"
+        "Preparing photos: the part that isn't trained runs once · 25% of them · 50 images per second · 30 s left"
     )
 
 
@@ -294,10 +314,10 @@ def test_what_was_trained_is_said_in_words(train, text):
 
 def test_thinned_keeps_every_epoch_and_the_newest_step():
     events = [{"type": "step", "step": number} for number in range(1, 1001)] + [{"type": "epoch", "epoch": 1}]
-    kept = thinned(events, most=100)
+    kept = thin_steps(events, most=100)
     steps = [event["step"] for event in kept if event["type"] == "step"]
     assert len(steps) <= 101 and steps[-1] == 1000 and kept[-1] == {"type": "epoch", "epoch": 1}
-    assert thinned(events, most=5000) == events
+    assert thin_steps(events, most=5000) == events
 
 
 def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():
@@ -314,6 +334,42 @@ def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():
     assert "3 epochs are kept beside the result, which takes **34 MB** for good." in cost_line(
         cost, Plan("last-2", epochs=10, keep_epochs=3), 10**9
     )
+
+
+def result_words(won: int, lost: int, train: str = "last-2") -> str:
+    return gain_sentence(Gain(153, won, lost), Plan(train))
+
+
+def test_the_gain_is_told_with_its_interval_and_whether_it_is_noise():
+    line = result_words(3, 2)
+    assert line.startswith("Training the last 2 blocks gained 0.7 points over the nearest neighbours: within the noise")
+    assert (
+        "of 153 photos (95% interval -" in line
+        and "Only the training has 3 photos right, only the neighbours 2." in line
+    )
+    assert result_words(20, 2, "head").startswith("Training the classifier gained 11.8 points")
+    assert "more than chance would give" in result_words(20, 2, "head")
+    assert result_words(2, 20, "all").startswith("Training all blocks lost 11.8 points")
+    assert "changed nothing" in result_words(0, 0)
+    assert "changed 0.0 points" in result_words(4, 4)
+
+
+@pytest.mark.parametrize("kept", [None, {}, {"won": 1}, {"won": -1, "lost": 0}, {"won": "1", "lost": 0}, [1, 2]])
+def test_a_run_that_keeps_no_vote_of_the_neighbours_has_no_such_sentence(kept):
+    assert gain_of({"confusion_matrix": [[3, 0], [0, 2]], "over_neighbours": kept}) is None
+
+
+def test_a_cell_to_click_lies_over_each_number_and_the_picked_one_is_framed():
+    metrics = {"confusion_matrix": [[3, 1], [0, 2]], "class_names": ["ant", "bee"]}
+    figure: Any = confusion_figure(metrics, ("ant", "bee"))
+    heat, cells = figure.data
+    assert [heat.text[list(heat.y).index(y)][list(heat.x).index(x)] for x, y in zip(cells.x, cells.y, strict=True)] == [
+        count for count, _ in cells.customdata
+    ]
+    (frame,) = figure.layout.shapes
+    assert (frame.x0, frame.x1, frame.y0, frame.y1) == (0.5, 1.5, -0.5, 0.5)
+    (row,) = confusion_figure(metrics, ("bee", "")).layout.shapes
+    assert (row.x0, row.x1, row.y0, row.y1) == (-0.5, 1.5, 0.5, 1.5)
 
 
 def test_confusion_figure_leaves_out_classes_that_do_not_occur():

@@ -8,10 +8,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
+from explorer import paths
 from explorer.models import registry
 from explorer.models.source import ModelSource
 from explorer.rendering.view import PhotoInput, View
-from explorer.ui.navigation import FOLDER, PAGES, entries
+from explorer.ui.navigation import PAGES, entries
 from tests.app import TINY, open_app, sentences
 from tests.conftest import REPOSITORY
 from tests.tiny import save_weights
@@ -35,7 +36,7 @@ def test_page_shows_itself_without_an_exception(name: str):
 
 
 def test_every_file_of_the_folder_is_in_the_menu():
-    assert {path.stem for path in FOLDER.glob("*.py")} == {entry.name for entry in entries()}
+    assert {path.stem for path in paths.PAGES.glob("*.py")} == {entry.name for entry in entries()}
 
 
 @pytest.mark.parametrize("entry", PAGES, ids=NAMES)
@@ -145,7 +146,7 @@ def test_a_link_to_a_model_that_is_not_there_opens_the_default_with_a_sentence()
     app = open_app(model="no_such_model")
     assert not app.exception
     assert [s for s in sentences(app) if "timm has no model named no_such_model" in s]
-    assert app.session_state["choice"].model.source == registry.default_source()
+    assert app.session_state["choice"].model.source.source == registry.default_source()
 
 
 def test_a_checkpoint_that_is_removed_stays_in_use_with_a_sentence(checkpoints):
@@ -240,7 +241,7 @@ def test_features_names_the_picked_patch():
 def test_the_stand_in_for_a_clip_is_shown_and_described():
     app = open_app("video", fps="2")
     assert [caption for caption in app.caption if caption.value.startswith("Until you drop one in: a pan over Cat.")]
-    assert "The first frame of a pan over Cat" in str([image.proto for image in app.get("image")])
+    assert "A pan over Cat" in str([image.proto for image in app.get("image")])
     assert "Look at 4 frames" in [button.label for button in app.button]
 
 
@@ -257,19 +258,19 @@ def test_a_file_that_cannot_tell_its_heads_keeps_the_field_to_say_them(checkpoin
     app.run()
     assert not app.exception
     assert [s for s in sentences(app) if "The width 96 is no multiple of 64: say how many heads" in s]
-    assert app.session_state["choice"].model.source == TINY, "the model in use stays"
+    assert app.session_state["choice"].model.source.source == TINY, "the model in use stays"
     app.number_input(key="heads").set_value(7).run()
     assert [s for s in sentences(app) if "7 heads don't divide the width 96" in s]
     app.number_input(key="heads").set_value(3).run()
     assert not sentences(app)
     choice = app.session_state["choice"]
-    assert (choice.model.source, choice.model.num_heads) == ("checkpoints/odd.safetensors", 3)
+    assert (choice.model.source.source, choice.model.num_heads) == ("checkpoints/odd.safetensors", 3)
 
 
 def test_a_link_to_a_file_that_cannot_tell_its_heads_shows_the_default_and_the_field(checkpoints):
     save_odd(checkpoints)
     app = open_app(model="checkpoints/odd.safetensors")
     assert not app.exception and [s for s in sentences(app) if "say how many heads" in s]
-    assert app.session_state["choice"].model.source == registry.default_source()
+    assert app.session_state["choice"].model.source.source == registry.default_source()
     app.number_input(key="heads").set_value(3).run()
     assert not sentences(app) and app.session_state["choice"].model.num_heads == 3

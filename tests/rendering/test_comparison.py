@@ -1,5 +1,7 @@
 """Two recordings in one picture: the same place and depth in both, and colours that say which looks more."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,8 @@ import explorer
 from explorer.attention.divergence import difference
 from explorer.errors import QueryError
 from explorer.rendering.comparison import comparison_picture, difference_map, paint_difference, second_view
+from explorer.rendering.comparison_figure import comparison_figure
+from explorer.rendering.vector import Picture, Text
 from explorer.rendering.view import MapChoice
 from tests.tiny import photo, tiny_model
 from tests.views import view_of
@@ -54,6 +58,18 @@ def test_rounding_is_not_painted_as_a_change():
 
 def test_the_picture_holds_both_maps_and_their_difference(pair):
     assert comparison_picture(VIEW, *pair).size == (3 * 64 + 2 * 8, 64)
+
+
+def test_the_figure_has_both_maps_their_difference_and_its_range(pair):
+    drawing = comparison_figure(VIEW, *pair)
+    pictures = [item for item in drawing.items if isinstance(item, Picture)]
+    words = [item.text for item in drawing.items if isinstance(item, Text)]
+    most = float(np.abs(difference_map(VIEW, *pair)).max())
+    assert len(pictures) == 4 and words[1:3] == ["tiny", "tiny"] and words[-2:] == [f"{-most:.2%}", f"+{most:.2%}"]
+    change = np.array(paint_difference(pictures[0].image, difference_map(VIEW, *pair)).size)
+    assert tuple(change) == pictures[2].image.size and drawing.pdf().startswith(b"%PDF")
+    found = json.loads(drawing.settings)
+    assert found["provenance"]["weights_sha256"] != found["second"]["provenance"]["weights_sha256"]
 
 
 def test_two_shapes_of_a_photo_are_refused(pair):

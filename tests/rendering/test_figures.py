@@ -16,7 +16,7 @@ import explorer
 from explorer.errors import QueryError
 from explorer.rendering import letters
 from explorer.rendering.figures import figure, title
-from explorer.rendering.letters import outlines, spelled
+from explorer.rendering.letters import outlines, spell_in_ascii
 from explorer.rendering.vector import Drawing, Picture, Text
 from explorer.rendering.view import View, paint
 from tests.tiny import photo, tiny_model
@@ -171,19 +171,19 @@ def test_letters_beyond_ascii_are_drawn_and_kept_as_text():
     assert 10 <= left < 13 and 45 < right < 75 and 19 < bottom < 21 and 33 < top < 37  # 20 points high, on y = 50 - 30
     # The ink between the lines is that of the font's own picture; holes run the other way round.
     ink = sum((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2 for x, y in (path.T for path in paths))
-    font = letters._font_with("Käfer")
+    font = letters.font_with("Käfer")
     assert font
     values = np.array([*font.getmask("Käfer")], dtype=float)
     assert abs(ink) == pytest.approx((values > 127).sum() * (20 / letters.EM) ** 2, rel=0.08)
 
 
 def test_letters_that_no_font_has_are_spelled(monkeypatch):
-    monkeypatch.setattr(letters, "_font_files", lambda: ())
-    letters._font_with.cache_clear()
-    assert outlines("Käfer") is None and spelled("Käfer, кот") == r"Kafer, \u043a\u043e\u0442"
+    monkeypatch.setattr(letters, "font_files", lambda: ())
+    letters.font_with.cache_clear()
+    assert outlines("Käfer") is None and spell_in_ascii("Käfer, кот") == r"Kafer, \u043a\u043e\u0442"
     content = Drawing(200, 50, (Text("Élan", 10, 30, 20),), "t", "{}").pdf()
     assert any(b"(Elan) Tj" in data for _, data in PdfFile(content).streams(b"Length"))
-    letters._font_with.cache_clear()
+    letters.font_with.cache_clear()
 
 
 def test_a_long_title_is_cut_where_it_would_be_too_small_to_read(recording):

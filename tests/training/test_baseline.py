@@ -17,19 +17,8 @@ from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs.events import read_events
 from explorer.training.runs.folder import RunFolder
-from tests.training_help import make_dataset, make_model
 
 STANDING = {"epochs": 1, "lr": 1e-12, "augmentation": "none"}  # so small a rate that what is kept is the start
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("base"))
 
 
 def points(classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -23,11 +23,6 @@ def images(tmp_path_factory) -> list[Path]:
     return sorted(make_dataset(tmp_path_factory.mktemp("data"), per_class=14).rglob("*.png"))
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("base"))
-
-
 def build(path, split, plan, model, images):
     layout = plan_layout(split, plan, len(images), plan.views)
     done = list(build_cache(path, layout, split, model, images))

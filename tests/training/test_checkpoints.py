@@ -14,11 +14,10 @@ from explorer.data.report import DatasetReport
 from explorer.models.loading import load_model
 from explorer.models.onnx import export_onnx
 from explorer.models.source import ModelSource, TrainedFrom
-from explorer.training.checkpoints import hub_id, in_markdown, model_card, save_checkpoint
+from explorer.training.checkpoints import hub_id, in_markdown, model_card, read_seen, save_checkpoint
 from explorer.training.examples import Examples
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
-from explorer.training.seen import read_seen
 from tests.tiny import tiny_model
 from tests.training_help import make_dataset, make_model
 
@@ -170,6 +169,7 @@ def saved(model, tmp_path, data):
     return finetune(data, model, Plan(epochs=1), tmp_path / "run").checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"reg_tokens": 4, "no_embed_class": True, "init_values": 0.5}, {"global_pool": "avg", "qk_norm": True}]
 )

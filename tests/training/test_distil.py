@@ -107,9 +107,9 @@ def test_batches_are_normalised_and_repeat_with_their_seed(store):
 
 def test_colour_changes_leave_pixels_in_range():
     images = torch.rand(4, 3, 8, 8)
-    changed = data.jittered(images, 0.4, 0.5, np.random.default_rng(0))
+    changed = data.jitter(images, 0.4, 0.5, np.random.default_rng(0))
     assert changed.min() >= 0 and changed.max() <= 1
-    assert torch.allclose(data.jittered(images, 0, 0, np.random.default_rng(0)), images, atol=1e-6)
+    assert torch.allclose(data.jitter(images, 0, 0, np.random.default_rng(0)), images, atol=1e-6)
 
 
 def test_states_equal_the_models_own_forward_pass():

@@ -184,4 +184,4 @@ def test_without_kept_epochs_the_page_says_how_to_get_some(project, tmp_path, mo
     make_base(tmp_path / "base")
     monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path))
     app = open_compare()
-    assert not app.exception and "Keep one epoch in" in app.info[0].value
+    assert not app.exception and "Keep every so many epochs" in app.info[0].value

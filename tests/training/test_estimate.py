@@ -10,8 +10,7 @@ from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
 from explorer.training.runs.events import EventLog, read_events
-from explorer.training.runs.folder import RunFolder, State
-from explorer.training.runs.options import Options, create_run
+from explorer.training.runs.folder import Options, RunFolder, State, create_run
 from tests.training_help import make_dataset, make_model
 
 MEASURED = Estimate(before_seconds=4, epoch_seconds=2, epochs=10, cache_bytes=0, kept_bytes=0)
@@ -68,7 +67,7 @@ def test_a_launched_process_logs_how_long_it_took_to_start(tmp_path):
     data = make_dataset(tmp_path / "data", 6)
     model = make_model(tmp_path / "base")
     folder = RunFolder(tmp_path / "runs" / "mine")
-    create_run(folder, Options(str(data), model.loaded_from, str(tmp_path / "made")), Plan(epochs=1).resolved())
+    create_run(folder, Options(str(data), model.source, str(tmp_path / "made")), Plan(epochs=1).resolved())
     state = json.loads(folder.state.read_text())
     folder.state.write_text(json.dumps({**state, "updated": state["updated"] - 20}))
     finetune(data, model, run_dir=folder.path, resume=True, progress=False)

@@ -23,20 +23,9 @@ from explorer.training.plan import Plan
 from explorer.training.runs.events import EventLog, EventReader, epochs_of, read_events, rewind
 from explorer.training.runs.folder import RunFolder
 from explorer.training.split import split_model
-from tests.training_help import make_dataset, make_model
 
 NAMES = ["blue", "green", "red"]
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("base"))
 
 
 def labelled(data):
@@ -177,6 +166,8 @@ def test_run_folder_holds_what_it_promises(tmp_path, model, data):
     assert metrics == result.metrics
     keys = {"accuracy", "f1_macro", "f1_weighted", "loss", "best_epoch", "class_names", "confusion_matrix", "per_class"}
     assert metrics.keys() >= keys | {"baseline", "knn_accuracy"} and metrics["baseline"].keys() >= keys
+    gain = metrics["over_neighbours"]
+    assert gain["won"] - gain["lost"] == round(6 * (metrics["accuracy"] - metrics["knn_accuracy"]))
     assert metrics["class_names"] == NAMES and np.sum(metrics["confusion_matrix"]) == 6
     assert folder.read_state().status == "finished" and folder.read_state().progress == 1.0
     assert {state.phase for state in seen} >= {"reading", "caching", "baseline", "training", "saving"}

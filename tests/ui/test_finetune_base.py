@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import RunFolder, State
-from explorer.training.runs.options import Options, create_run
+from explorer.training.runs.folder import Options, RunFolder, State, create_run
 from explorer.ui.finetune.plan import last_base
 from tests.digits import digit_files
 from tests.pages.test_finetune import words
@@ -23,14 +23,14 @@ def _plan_step(sidebar: str, data: str) -> None:
     from explorer.data.datasets import read_dataset
     from explorer.models.loading import load_model
     from explorer.ui.finetune.data import Dataset
-    from explorer.ui.finetune.plan import _base
+    from explorer.ui.finetune.plan import pick_base
     from explorer.ui.messages import plain
 
     path = Path(data)
-    model = _base(
+    model = pick_base(
         load_model(sidebar, device="cpu"), Dataset(path, "digits", path.parent / "unread", read_dataset(path))
     )
-    st.markdown(f"trains {plain(model.source)}")
+    st.markdown(f"trains {plain(model.source.source)}")
 
 
 def make_runs(tmp_path: Path, monkeypatch) -> tuple[Path, Path, Path]:
@@ -49,6 +49,7 @@ def trains(app: AppTest) -> str:
     return words(app.markdown).replace("\\", "").removeprefix("trains ")
 
 
+@pytest.mark.slow
 def test_the_base_of_the_last_run_stays_and_the_step_asks(tmp_path, monkeypatch):
     base, result, data = make_runs(tmp_path, monkeypatch)
     assert last_base(data) == ModelSource(str(base)) and last_base(tmp_path) is None

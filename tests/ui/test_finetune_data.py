@@ -12,9 +12,8 @@ from explorer.data.datasets import read_dataset
 from explorer.errors import DataError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
-from explorer.training.runs.options import Options, write_config
-from explorer.ui.dataset_report import copies_line, thumbnail
-from explorer.ui.datasets import data_suffix, data_title, keep_data, uploads_folder
+from explorer.training.runs.folder import Options, write_config
+from explorer.ui.datasets import copies_line, data_suffix, data_title, keep_data, thumbnail, uploads_folder
 from explorer.ui.finetune.data import read_data
 from tests.digits import digit_files, digits_zip
 from tests.pages.test_finetune import make_run, words
@@ -27,17 +26,18 @@ def runs(tmp_path, monkeypatch) -> Path:
     return tmp_path / "runs"
 
 
+@pytest.mark.slow
 def test_the_report_says_sizes_and_what_was_passed_over_in_plain_words(tmp_path):
     files = {**digit_files(2), "zero/tall.png": picture(9, size=(16, 90)), "notes.txt": b"", ".x": b"", ".y": b""}
     write_folder(tmp_path / "set", files)
     app = AppTest.from_function(_show_report, args=(str(tmp_path / "set"),), default_timeout=60).run()
-    assert "Passed over: 2 system files, 1 file that is no image." in [caption.value for caption in app.caption]
+    assert "Other files: 2 system files, 1 file that is no image." in [caption.value for caption in app.caption]
     assert "Median size 64 × 64 pixels; sides from 16 to 90 pixels." in [caption.value for caption in app.caption]
 
 
 def _show_report(path: str) -> None:
     from explorer.data.datasets import read_dataset
-    from explorer.ui.dataset_report import show_report
+    from explorer.ui.datasets import show_report
 
     show_report(read_dataset(path), "set")
 
@@ -84,6 +84,7 @@ def upload(path: Path, title: str) -> str:
         return keep_data(stream, data_suffix(title)).name
 
 
+@pytest.mark.slow
 def test_a_data_set_is_found_again_by_the_address_and_in_a_list(runs, tmp_path):
     name = upload(digits_zip(tmp_path / "set", 3), "My digits.zip")
     app = data_step()
@@ -101,6 +102,7 @@ def test_a_data_set_is_found_again_by_the_address_and_in_a_list(runs, tmp_path):
     assert "no longer on the server" in words(app.error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["0123456789abcdef-gone.zip", "../../etc", "server/../x", "/etc", "digits-7/.."])
 def test_an_address_that_names_no_data_set_is_one_sentence(runs, name, tmp_path, monkeypatch):
     monkeypatch.setenv("EXPLORER_DATA", str(tmp_path))
@@ -108,6 +110,7 @@ def test_an_address_that_names_no_data_set_is_one_sentence(runs, name, tmp_path,
     assert words(app.text) == "none" and len(app.error) == 1 and "data" not in app.query_params
 
 
+@pytest.mark.slow
 def test_of_a_refused_data_set_nothing_is_kept_and_the_one_in_use_stays(runs, tmp_path):
     good = upload(digits_zip(tmp_path / "good", 2), "good.zip")
     app = data_step(data=good)
@@ -126,7 +129,7 @@ def test_of_a_refused_data_set_nothing_is_kept_and_the_one_in_use_stays(runs, tm
     [
         ({"a/1.txt": b"x"}, "'my.zip' holds no images; "),
         ({"a/1.png": picture(1), "a/b.zip": b"PK"}, "'my.zip' was refused because 'a/b.zip' is an archive"),
-        ({"a/1.png": picture(1), "b/1.png": picture(2), "b/2.png": picture(3)}, "In 'my.zip': Class 'a' has only one"),
+        ({"a/1.png": picture(1), "b/1.png": picture(2), "b/2.png": picture(3)}, "Class 'a' of 'my.zip' has only one"),
     ],
 )
 def test_what_is_wrong_with_a_zip_is_said_by_its_name(runs, tmp_path, files, sentence):

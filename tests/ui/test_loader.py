@@ -23,6 +23,8 @@ def stuck(monkeypatch):
             go.wait(30)
         if source.source.startswith("bad"):
             raise ModelError("damaged")
+        if source.source.startswith("bug"):
+            raise ZeroDivisionError
         return tiny_model()
 
     monkeypatch.setattr(explorer, "load_model", load)
@@ -31,7 +33,7 @@ def stuck(monkeypatch):
 
 
 def test_two_folders_that_never_come_keep_no_third_waiting(stuck):
-    loader = cached._Loader()
+    loader = cached.Loader()
     for name in ("stuck 1", "stuck 2"):
         loader.job(ModelSource(name))
     began = time.perf_counter()
@@ -40,7 +42,7 @@ def test_two_folders_that_never_come_keep_no_third_waiting(stuck):
 
 
 def test_what_is_stuck_is_given_up_and_not_begun_again(stuck, monkeypatch):
-    loader = cached._Loader()
+    loader = cached.Loader()
     job = loader.job(ModelSource("stuck"))
     job.give_up_if_stuck()
     assert not job.future.done()
@@ -51,8 +53,15 @@ def test_what_is_stuck_is_given_up_and_not_begun_again(stuck, monkeypatch):
     assert loader.job(ModelSource("stuck")) is job and stuck == ["stuck"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_of_our_own_ends_the_waiting_too(stuck):
+    job = cached.Loader().job(ModelSource("bug"))
+    with pytest.raises(ModelError, match="Loading bug failed: the server's log shows why"):
+        job.future.result(timeout=10)
+
+
 def test_only_so_many_are_loaded_at_once(stuck):
-    loader = cached._Loader()
+    loader = cached.Loader()
     for number in range(cached.MOST_LOADING):
         loader.job(ModelSource(f"stuck {number}"))
     with pytest.raises(ModelError, match="8 models are being loaded at this moment"):
@@ -60,7 +69,7 @@ def test_only_so_many_are_loaded_at_once(stuck):
 
 
 def test_a_model_that_failed_is_tried_again_and_old_ones_go(stuck):
-    loader = cached._Loader()
+    loader = cached.Loader()
     for _ in range(2):
         job = loader.job(ModelSource("bad"))
         with pytest.raises(ModelError, match="damaged"):

@@ -10,7 +10,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from explorer.models.source import ModelSource
-from explorer.ui.weights_upload import safe_name
+from explorer.ui.model_picker import safe_name
 from tests.app import TINY, open_app, sentences
 from tests.tiny import save_weights
 
@@ -35,20 +35,22 @@ def upload(name: str, content: bytes, **fields) -> AppTest:
     return app
 
 
+@pytest.mark.slow
 def test_a_model_is_kept_and_shown(checkpoints, tmp_path_factory):
     content = save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes()
     app = upload("../my model!.safetensors", content, heads=8)
     assert not app.exception and not sentences(app)
     choice = app.session_state["choice"]
-    assert choice.model.loaded_from == ModelSource("checkpoints/my-model-.safetensors", num_heads=8)
+    assert choice.model.source == ModelSource("checkpoints/my-model-.safetensors", num_heads=8)
     assert choice.model.num_heads == 8
     assert (checkpoints / "my-model-.safetensors").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_second_file_of_the_same_name_gets_a_name_of_its_own(checkpoints, tmp_path_factory):
     before = (checkpoints / "tiny.safetensors").read_bytes()
     app = upload("tiny.safetensors", save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes())
-    assert app.session_state["choice"].model.source == "checkpoints/tiny-2.safetensors"
+    assert app.session_state["choice"].model.source.source == "checkpoints/tiny-2.safetensors"
     assert (checkpoints / "tiny.safetensors").read_bytes() == before
 
 
@@ -56,6 +58,7 @@ def assumed(app: AppTest) -> list[str]:
     return [caption.value.replace("\\", "") for caption in app.sidebar.caption if "heads" in caption.value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["home", "attention", "patches"])
 def test_heads_that_were_assumed_are_told_below_the_picker_of_every_page(checkpoints, page):
     app = open_app(page)
@@ -66,19 +69,21 @@ def test_heads_that_were_assumed_are_told_below_the_picker_of_every_page(checkpo
     assert app.session_state["choice"].model.num_heads == 4
 
 
+@pytest.mark.slow
 def test_the_heads_of_a_file_are_there_again_after_another_model_and_the_link_has_them_only_with_the_file(checkpoints):
     app = open_app(heads="4")
     assert app.session_state["choice"].model.num_heads == 4 and app.query_params["heads"] == "4"
     app.selectbox(key="model").set_value("bundled").run()
     assert (
         not app.exception
-        and app.session_state["choice"].model.loaded_from.num_heads is None
+        and app.session_state["choice"].model.source.num_heads is None
         and "heads" not in app.query_params
     )
     app.selectbox(key="model").set_value(TINY).run()
     assert app.session_state["choice"].model.num_heads == 4 and app.query_params["heads"] == "4"
 
 
+@pytest.mark.slow
 def test_the_fields_of_an_upload_are_those_of_the_sidebar(checkpoints):
     app = open_app()
     for fields in (app.number_input, app.text_input):
@@ -100,13 +105,14 @@ def other_zip(folder: Path) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [pickle_bomb, other_zip, lambda folder: b"", lambda folder: b"\xff" * 64])
 def test_anything_else_is_explained_and_leaves_no_trace(checkpoints, tmp_path_factory, make):
     outside = tmp_path_factory.mktemp("outside")
     app = upload("evil.pth", make(outside))
     assert not app.exception
     assert len(sentences(app)) == 1
-    assert app.session_state["choice"].model.source == TINY
+    assert app.session_state["choice"].model.source.source == TINY
     assert [path.name for path in checkpoints.iterdir()] == ["tiny.safetensors"]
     assert not list(outside.iterdir())
 
@@ -126,13 +132,14 @@ def test_names_lose_folders_dots_in_front_and_odd_characters(given, kept):
     assert safe_name(given) == kept
 
 
+@pytest.mark.slow
 def test_above_the_limit_the_oldest_uploads_go_but_nothing_else(checkpoints, tmp_path_factory, monkeypatch):
     content = save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes()
     own = checkpoints / "tiny.safetensors"
-    monkeypatch.setattr("explorer.ui.weights_upload.LIMIT", 2 * len(content) + 10)
+    monkeypatch.setattr("explorer.ui.model_picker.LIMIT", 2 * len(content) + 10)
     for number, name in enumerate("abc"):
         os.utime(own, (1, 1))
         app = upload(f"{name}.safetensors", content)
-        assert app.session_state["choice"].model.loaded_from.source == f"checkpoints/{name}.safetensors"
+        assert app.session_state["choice"].model.source.source == f"checkpoints/{name}.safetensors"
         os.utime(checkpoints / f"{name}.safetensors", (number + 2, number + 2))
     assert {path.name for path in checkpoints.glob("*.safetensors")} == {own.name, "b.safetensors", "c.safetensors"}

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explorer.attention.balanced import Completeness
+from explorer.attention.maps.kind import Progress
 from explorer.attention.memory import MEMORY_BUDGET, check_memory, kept_bytes
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Score, Target, score_of
@@ -36,8 +37,9 @@ def integral(
     similar_to: Likened = None,
     steps: int = 32,
     baseline: Baseline = "grey",
+    progress: Progress | None = None,
 ) -> Integral:
-    """The map and its account; steps: points on the line; baseline: as for compute()."""
+    """The map and its account; steps: points on the line; baseline, progress: as for compute()."""
     if not 2 <= steps <= 512:
         raise QueryError(f"steps must be 2 to 512, not {steps}.")
     check_memory(recording)
@@ -54,6 +56,8 @@ def integral(
             )
             points = (start + (share + 0.5) * (pixels - start)).requires_grad_()
             total += (weight * _gradients(recording, score, points)).sum(dim=0, keepdim=True)
+            if progress:
+                progress(int(some[-1]) + 1, steps)
         parts = (pixels - start) * total
         ends = [float(score(*model.forward(picture)).detach()) for picture in (pixels, start)]
     rows, cols = recording.grid
@@ -68,13 +72,15 @@ def compute(
     similar_to: Likened = None,
     steps: int = 32,
     baseline: Baseline = "grey",
+    progress: Progress | None = None,
 ) -> Float[np.ndarray, "row col"]:
     """float32, signed.
 
     target, similar_to: as for score_of(); steps: points on the line, 2 to 512; baseline: "grey" is the mean of the
-    model's training photos, which it sees as 0, "black", or the photo's own "mean" colour.
+    model's training photos, which it sees as 0, "black", or the photo's own "mean" colour; progress: called with the
+    points done and in all.
     """
-    return integral(recording, target, similar_to, steps, baseline).heatmap
+    return integral(recording, target, similar_to, steps, baseline, progress).heatmap
 
 
 def baseline_pixels(recording: RecordedPass, pixels: Tensor, baseline: Baseline) -> Tensor:
@@ -92,8 +98,7 @@ def baseline_pixels(recording: RecordedPass, pixels: Tensor, baseline: Baseline)
 
 
 def _batch(recording: RecordedPass) -> int:
-    model = recording.model
-    return max(1, min(BATCH, MEMORY_BUDGET // kept_bytes(len(recording.tokens), model.width, model.depth)))
+    return max(1, min(BATCH, MEMORY_BUDGET // kept_bytes(recording.model, len(recording.tokens))))
 
 
 def _gradients(recording: RecordedPass, score: Score, points: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # at run time this module needs no torch: the command line re
     from explorer.attention.recorded import RecordedPass
 
 SettingT = TypeVar("SettingT", bound=Setting)
+Progress = Callable[[int, int], None]  # how much is done, and how much there is; raise from it to stop
+FEW = 6  # passes that a map takes which goes once through the model and back
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class MapKind:
     head of a layer, (recording, **settings but the head) -> (head, rows, cols), None where the map has no layers and
     heads; describe: (recording, **settings) -> what a figure's title calls it; sweep: how it is shown layer after
     layer, None where it can't be; live: whether the live canvas computes it in the browser; signed: whether values
-    above 0 speak for what is explained and those below 0 against it, which a diverging colour map shows.
+    above 0 speak for what is explained and those below 0 against it, which a diverging colour map shows; passes:
+    (recording, **settings) -> about how many forward passes it takes as long as; long: whether it takes so long that
+    compute() has a keyword `progress`, called with how much is done and how much there is.
     """
 
     name: str
@@ -45,6 +49,8 @@ class MapKind:
     sweep: Sweep | None = None
     live: bool = False
     signed: bool = False
+    passes: Callable[..., float] = lambda recording, **settings: FEW
+    long: bool = False
 
     @property
     def has_layers_and_heads(self) -> bool:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from explorer.attention import weights
@@ -47,9 +48,11 @@ def rollout(
     return r
 
 
-def _step(call: Call, r: Tensor, fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
-    """ "token" -> r A'."""
-    kept = _discarded(call, fusion, discard_ratio, cls) if discard_ratio else None
+def _step(
+    call: Call, r: Float[Tensor, " token"], fusion: str, discard_ratio: float, cls: int | None
+) -> Float[Tensor, " token"]:
+    """The row r one layer further down: r A'."""
+    kept = _discard(call, fusion, discard_ratio, cls) if discard_ratio else None
     out = torch.zeros_like(r)
     for block in r.nonzero()[:, 0].split(weights.BLOCK):
         rows = call.fused(block, fusion) if kept is None else kept[block]
@@ -59,7 +62,7 @@ def _step(call: Call, r: Tensor, fusion: str, discard_ratio: float, cls: int | N
     return out
 
 
-def _discarded(call: Call, fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
+def _discard(call: Call, fusion: str, discard_ratio: float, cls: int | None) -> Tensor:
     """A "query key" with its lowest entries zeroed, never the diagonal nor the cls column."""
     tokens, device = call.k.shape[1], call.k.device
     matrix = torch.empty(tokens, tokens, device=device, dtype=torch.float32)

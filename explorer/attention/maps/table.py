@@ -25,6 +25,7 @@ from explorer.attention.queries import FUSIONS
 from explorer.errors import QueryError
 
 DEFAULT = "attention"
+EXPLAINS_BEST = "gradient"  # of what a class hangs on, as the bench finds on ImageNet's sample photos (docs/bench.md)
 OLDER_NAMES = {"raw": "attention"}  # of files, links and commands of before
 
 LAYER = Layer("layer", "Layer", -1, "negatives count from the end (default: the last)")
@@ -52,7 +53,7 @@ def _from(module: str, function: str) -> Callable[..., Any]:
     return call
 
 
-def _explaining(words: str) -> Callable[..., str]:
+def _explain(words: str) -> Callable[..., str]:
     """How a figure's title calls a map of a score: the words, then the class or the likeness."""
 
     def describe(recording: Any, target: Any, similar_to: Any, **others: Any) -> str:
@@ -106,7 +107,7 @@ RELEVANCE = MapKind(
         replace(START_LAYER, in_app=False),
     ),
     compute=_from("relevance", "compute"),
-    describe=_explaining("relevance for"),
+    describe=_explain("relevance for"),
 )  # fmt: skip
 
 GRADIENT = MapKind(
@@ -116,7 +117,7 @@ GRADIENT = MapKind(
     "layers (LibraGrad 2025).",
     settings=EXPLAINED,
     compute=_from("gradient", "compute"),
-    describe=_explaining("token times gradient for"),
+    describe=_explain("token times gradient for"),
     signed=True,
 )
 
@@ -126,7 +127,7 @@ LEGRAD = MapKind(
     help="Which patches would raise a class's score if every layer attended to them more (Bousselham et al. 2025).",
     settings=(*EXPLAINED, replace(START_LAYER, in_app=False)),
     compute=_from("legrad", "compute"),
-    describe=_explaining("LeGrad for"),
+    describe=_explain("LeGrad for"),
 )
 
 GRADCAM = MapKind(
@@ -135,7 +136,7 @@ GRADCAM = MapKind(
     help="The channels of one layer's tokens, weighted by what they do to a class (Selvaraju et al. 2017).",
     settings=(*EXPLAINED, LAYER),
     compute=_from("gradcam", "compute"),
-    describe=_explaining("Grad-CAM for"),
+    describe=_explain("Grad-CAM for"),
     sweep=Sweep("layer", caption="Grad-CAM of layer", help="Of this class, layer after layer."),
 )
 
@@ -153,8 +154,10 @@ INTEGRATED_GRADIENTS = MapKind(
         ),
     ),
     compute=_from("integrated_gradients", "compute"),
-    describe=_explaining("integrated gradients for"),
+    describe=_explain("integrated gradients for"),
     signed=True,
+    passes=lambda recording, steps, **others: 3 * steps,
+    long=True,
 )  # fmt: skip
 
 OCCLUSION = MapKind(
@@ -163,8 +166,10 @@ OCCLUSION = MapKind(
     help="What a class's score loses without each patch. Slow: one pass for every patch.",
     settings=EXPLAINED,
     compute=_from("occlusion", "compute"),
-    describe=_explaining("occlusion for"),
+    describe=_explain("occlusion for"),
     signed=True,
+    passes=lambda recording, **others: recording.grid[0] * recording.grid[1],
+    long=True,
 )
 
 MAP_KINDS: dict[str, MapKind] = {

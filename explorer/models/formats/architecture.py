@@ -1,4 +1,4 @@
-"""The VisionTransformer that a state dict in timm's names belongs to, told from its keys and shapes alone."""
+"""The VisionTransformer that a state dict in timm's names belongs to, recognised by its keys and shapes alone."""
 
 import math
 import re

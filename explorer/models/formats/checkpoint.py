@@ -73,7 +73,7 @@ def load_checkpoint(
     grid: tuple[int, int] | None = None,
     copy: str | None = None,
 ) -> Checkpoint:
-    """A weights file as a timm module, its architecture told from keys and shapes unless arch or the file names it.
+    """A weights file as a timm module, its architecture recognised by keys and shapes unless arch or the file names it.
 
     copy: the beginning of the keys of the weights to take, where a training file holds several copies.
     Raises CheckpointError that names what is missing, misshapen, unsafe or unknown.

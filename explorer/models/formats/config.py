@@ -11,30 +11,36 @@ MAX_JSON = 32 * 2**20  # bytes; the index of the largest sharded models has 1 MB
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a folder; CheckpointError where it is missing, unreadable, or beside it lies an adapter only."""
-    file = folder / "config.json"
+def read_config(folder: Path, name: str | None = None) -> dict[str, Any]:
+    """config.json of a folder; CheckpointError where it is missing, unreadable, or beside it lies an adapter only.
+
+    name: what errors call the folder; by default its own.
+    """
+    file, name = folder / "config.json", name or folder.name
     if not file.is_file():
         adapter = folder / ADAPTER
         if adapter.is_file():
-            raise CheckpointError(_adapter_alone(folder, read_json(adapter)))
-        raise CheckpointError(f"The folder {folder.name} has no config.json: give one saved by timm or transformers.")
-    return read_json(file)
+            raise CheckpointError(_adapter_alone(name, read_json(adapter, name)))
+        raise CheckpointError(f"The folder {name} has no config.json: give one saved by timm or transformers.")
+    return read_json(file, name)
 
 
-def _adapter_alone(folder: Path, settings: dict[str, Any]) -> str:
+def _adapter_alone(name: str, settings: dict[str, Any]) -> str:
     base = settings.get("base_model_name_or_path")
     kind = settings.get("peft_type")
     return (
-        f"The folder {folder.name} holds {'a ' + kind if isinstance(kind, str) else 'an'} adapter without its model: "
+        f"The folder {name} holds {'a ' + kind if isinstance(kind, str) else 'an'} adapter without its model: "
         f"merge it into {base if isinstance(base, str) and base else 'its base model'} with peft's merge_and_unload() "
         "and save that."
     )
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """The settings in a JSON file; CheckpointError where they are unreadable, too large or nested too deeply."""
-    where = f"{file.name} in {file.parent.name}"
+def read_json(file: Path, folder: str) -> dict[str, Any]:
+    """The settings in a JSON file; CheckpointError where they are unreadable, too large or nested too deeply.
+
+    folder: what errors call the folder that it lies in.
+    """
+    where = f"{file.name} in {folder}"
     try:
         size = file.stat().st_size
         if size > MAX_JSON:

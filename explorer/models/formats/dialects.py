@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from explorer.errors import CheckpointError
@@ -227,8 +228,8 @@ def is_mae_pytorch(tensors: Tensors) -> bool:
     )
 
 
-def sinusoids(count: int, width: int) -> Tensor:
-    """ "1 count width": the fixed positions of MAE-pytorch, sin and cos of place / 10000^(2 (i // 2) / width)."""
+def sinusoids(count: int, width: int) -> Float[Tensor, "1 count width"]:
+    """The fixed positions of MAE-pytorch, sin and cos of place / 10000^(2 (i // 2) / width)."""
     channel = torch.arange(width, dtype=torch.float64)
     angle = torch.arange(count, dtype=torch.float64)[:, None] / 10_000 ** (2 * (channel // 2) / width)
     return torch.where(channel % 2 == 0, angle.sin(), angle.cos())[None].float()

@@ -127,7 +127,7 @@ def _head_beside(
     scope = f"{outer}." if outer else ""
     around = {key: t for key, t in tensors.items() if prefix and key.startswith(scope) and not key.startswith(prefix)}
     own = next((t for key, t in inside.items() if key == "head.weight" and t.ndim == 2), None)
-    if own is not None and not (after := _reading(around, scope, len(own))):
+    if own is not None and not (after := _matrix_of_width(around, scope, len(own))):
         return {}, frozenset(), ()
     if own is not None:
         heads = frozenset(f"{prefix}{key}" for key in inside if key.startswith("head."))
@@ -168,7 +168,7 @@ def _matrices(tensors: Tensors, scope: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _reading(tensors: Tensors, scope: str, width: int) -> str | None:
+def _matrix_of_width(tensors: Tensors, scope: str, width: int) -> str | None:
     return next((key for key in _matrices(tensors, scope) if tensors[key].shape[1] == width), None)
 
 

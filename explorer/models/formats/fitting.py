@@ -62,13 +62,13 @@ def fill(module: nn.Module, tensors: Tensors, file: str) -> list[str]:
     own = module.state_dict()
     other_grid = "pos_embed" in own and "pos_embed" in tensors and own["pos_embed"].shape != tensors["pos_embed"].shape
     if other_grid or not tensors.keys() >= own.keys():
-        tensors = _converted(tensors, module, file)
+        tensors = _convert(tensors, module, file)
     kept, left_out = fit(tensors, module, file)
     module.load_state_dict(kept, assign=True)
     return left_out
 
 
-def _converted(tensors: Tensors, module: nn.Module, file: str) -> Tensors:
+def _convert(tensors: Tensors, module: nn.Module, file: str) -> Tensors:
     """timm's own conversion of the original authors' keys, where the family has one."""
     convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
     if convert is None:

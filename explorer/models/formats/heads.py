@@ -72,7 +72,7 @@ def _behind_norm(rest: Tensors, head: Tensors, norm: Tensors, linear: str) -> He
     if "running_mean" in norm:
         epsilon = BATCH_NORM_EPSILON if "weight" in norm else MAE_EPSILON
         note = f"A batch norm stands before the classifier: its epsilon of {epsilon:g} is assumed."
-        return Head(rest | _folded(head, norm, epsilon), notes=(note,))
+        return Head(rest | _fold(head, norm, epsilon), notes=(note,))
     if norm:
         note = f"A LayerNorm stands before the classifier: its epsilon of {LAYER_NORM_EPSILON:g} is assumed."
         return Head(rest | head, (norm["weight"], norm["bias"]), (note,))
@@ -82,7 +82,7 @@ def _behind_norm(rest: Tensors, head: Tensors, norm: Tensors, linear: str) -> He
     return Head(rest | head)
 
 
-def _folded(head: Tensors, norm: Tensors, epsilon: float) -> Tensors:
+def _fold(head: Tensors, norm: Tensors, epsilon: float) -> Tensors:
     """The linear layer behind a batch norm as one linear layer: in evaluation both are affine."""
     scale = (norm["running_var"].double() + epsilon).rsqrt() * norm.get("weight", torch.ones(1)).double()
     shift = norm.get("bias", torch.zeros(1)).double() - norm["running_mean"].double() * scale

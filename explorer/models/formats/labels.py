@@ -23,8 +23,8 @@ def name_classes(labels: Any, count: int) -> tuple[list[str] | None, tuple[str, 
     names = [named.get(index, f"class {index}") for index in range(count)]
     if not missing and not extra:
         return names, ()
-    gaps = f"{_few([f'class {index}' for index in missing])} without a name" if missing else ""
-    unknown = f"{_few(extra)} without a class" if extra else ""
+    gaps = f"{_first_names([f'class {index}' for index in missing])} without a name" if missing else ""
+    unknown = f"{_first_names(extra)} without a class" if extra else ""
     between = " and " if gaps and unknown else ""
     return names, (f"Its config names classes that aren't 0 to {count - 1}, which leaves {gaps}{between}{unknown}.",)
 
@@ -39,7 +39,7 @@ def _by_index(labels: Any) -> dict[int, str]:
     return found
 
 
-def _few(names: list[str]) -> str:
+def _first_names(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 

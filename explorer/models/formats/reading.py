@@ -178,46 +178,49 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
-def read_model_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a folder's weights, with those of an adapter beside them, and that adapter's settings."""
-    tensors, adapter = read_weights_folder(folder), folder / ADAPTER
+def read_model_folder(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a folder's weights, with those of an adapter beside them, and that adapter's settings.
+
+    name: what errors call the folder.
+    """
+    tensors, adapter = read_weights_folder(folder, name), folder / ADAPTER
     if not adapter.is_file():
         return tensors, {}
     for file in (folder / f"adapter_model{suffix}" for suffix in (".safetensors", ".bin")):
         if file.is_file():
             added = read_contents(file).tensors
             tensors = tensors | {key.removeprefix("base_model.model."): tensor for key, tensor in added.items()}
-    return tensors, read_json(adapter)
+    return tensors, read_json(adapter, name)
 
 
-def read_weights_folder(folder: Path) -> dict[str, Tensor]:
+def read_weights_folder(folder: Path, name: str) -> dict[str, Tensor]:
     """The tensors of the weights in a folder, in one file or in shards; CheckpointError where there are none."""
-    for name in WEIGHT_NAMES:
-        if (folder / name).is_file():
-            return read_contents(folder / name).tensors
-    for name in SHARD_INDICES:
-        if (folder / name).is_file():
-            return _read_shards(folder, name)
+    for file in WEIGHT_NAMES:
+        if (folder / file).is_file():
+            return read_contents(folder / file).tensors
+    for index in SHARD_INDICES:
+        if (folder / index).is_file():
+            return _read_shards(folder, index, name)
     files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
     files = [path for path in files if not path.name.startswith(NO_WEIGHTS)]
     if not files:
-        raise CheckpointError(f"The folder {folder.name} holds no weights: expected {WEIGHT_NAMES[0]}.")
+        raise CheckpointError(f"The folder {name} holds no weights: expected {WEIGHT_NAMES[0]}.")
     if len(files) > 1:
         names = ", ".join(path.name for path in files[:4])
         raise CheckpointError(
-            f"The folder {folder.name} holds several weights files ({names}): name the right one {WEIGHT_NAMES[0]} "
+            f"The folder {name} holds several weights files ({names}): name the right one {WEIGHT_NAMES[0]} "
             f"or {WEIGHT_NAMES[1]}."
         )
     return read_contents(files[0]).tensors
 
 
-def _read_shards(folder: Path, index: str) -> dict[str, Tensor]:
+def _read_shards(folder: Path, index: str, name: str) -> dict[str, Tensor]:
     """The tensors of all shards that an index names."""
-    shards = read_json(folder / index).get("weight_map")
+    shards = read_json(folder / index, name).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
-        raise CheckpointError(f"{index} in {folder.name} has no weight_map of file names: save the model again.")
-    names = sorted({Path(shard).name for shard in shards.values()})
-    missing = [name for name in names if not (folder / name).is_file()]
+        raise CheckpointError(f"{index} in {name} has no weight_map of file names: save the model again.")
+    files = sorted({Path(shard).name for shard in shards.values()})
+    missing = [file for file in files if not (folder / file).is_file()]
     if missing:
-        raise CheckpointError(f"The shard {missing[0]} that {index} names is missing in {folder.name}: copy it there.")
-    return {key: tensor for name in names for key, tensor in read_contents(folder / name).tensors.items()}
+        raise CheckpointError(f"The shard {missing[0]} that {index} names is missing in {name}: copy it there.")
+    return {key: tensor for file in files for key, tensor in read_contents(folder / file).tensors.items()}

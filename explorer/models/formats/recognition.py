@@ -34,8 +34,8 @@ def recognise(tensors: Tensors, file: str) -> str:
     """
     shapes = _backbone(tensors)
     outline = _outline(shapes)
-    alike = [name for name in _architectures(tensors) if _outline(_shapes_of(name, depth=1)) in (outline, frozenset())]
-    found = [name for name in alike if _shapes_of(name) == shapes]
+    alike = [name for name in _architectures(tensors) if _outline(shapes_of(name, depth=1)) in (outline, frozenset())]
+    found = [name for name in alike if shapes_of(name) == shapes]
     if len(found) == 1:
         return found[0]
     if found:
@@ -77,7 +77,8 @@ def _outline(shapes: Shapes) -> Shapes:
 
 
 @cache
-def _shapes_of(architecture: str, depth: int | None = None) -> Shapes:
+def shapes_of(architecture: str, depth: int | None = None) -> Shapes:
+    """Those of a timm architecture, whole or with so many blocks; empty where it can't be shown or built so."""
     settings: dict[str, Any] = {} if depth is None else {"depth": depth}
     try:
         with torch.device("meta"):  # shapes only: the largest of them have billions of weights

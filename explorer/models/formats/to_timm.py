@@ -46,7 +46,7 @@ def timm_form(module: Any, base: str) -> tuple[str, dict[str, Any], Tensors] | N
     if base and form is BEIT:
         tensors |= {f"head.{key}": value for key, value in module.classifier.state_dict().items()}
         settings["num_classes"] = module.config.num_labels
-    tensors = form.finish(_joined(rename(tensors, form.rules), form.separate))
+    tensors = form.finish(_join(rename(tensors, form.rules), form.separate))
     return form.architecture, settings, tensors
 
 
@@ -61,7 +61,7 @@ def _shape(config: Any) -> dict[str, Any]:
     }
 
 
-def _joined(tensors: Tensors, separate: bool) -> Tensors:
+def _join(tensors: Tensors, separate: bool) -> Tensors:
     """blocks.N.attn.q, k and v as the one qkv that timm keeps, with one bias or one each for q and v."""
     joined = dict(tensors)
     for prefix in {match[1] for key in tensors if (match := re.fullmatch(r"(blocks\.\d+\.attn)\.q\.weight", key))}:

@@ -56,7 +56,7 @@ def try_reading(path: Path) -> None:
 def _watch(path: Path, seconds: float, memory: int) -> None:
     command = [sys.executable, "-m", __name__, str(path.resolve())]
     nothing = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=paths.PROJECT, stdin=nothing, stdout=nothing, stderr=nothing)
+    process = subprocess.Popen(command, cwd=paths.PACKAGE.parent, stdin=nothing, stdout=nothing, stderr=nothing)
     try:
         ended = _ended(process, seconds, memory)
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -46,8 +47,8 @@ def find_archives(sources: list[Path]) -> list[Path]:
     return sorted(path for source in sources for path in ([source] if source.is_file() else source.glob("*.zip")))
 
 
-def decode(content: bytes) -> np.ndarray:
-    """Decode a photo to (height, width, 3) uint8 with its short side at most SHORT_SIDE."""
+def decode(content: bytes) -> UInt8[np.ndarray, "height width 3"]:
+    """Decode a photo with its short side at most SHORT_SIDE."""
     photo = Image.open(io.BytesIO(content), formats=("JPEG", "PNG")).convert("RGB")
     scale = SHORT_SIDE / min(photo.size)
     if scale < 1:
@@ -86,8 +87,8 @@ class PhotoStore:
     def name(self, number: int) -> str:
         return self.index[number]["name"]
 
-    def photo(self, number: int) -> np.ndarray:
-        """Return one photo as (height, width, 3) uint8."""
+    def photo(self, number: int) -> UInt8[np.ndarray, "height width 3"]:
+        """Return one photo."""
         entry = self.index[number]
         height, width = entry["size"]
         return self.pixels[entry["offset"] : entry["offset"] + height * width * 3].reshape(height, width, 3)
@@ -98,38 +99,44 @@ class PhotoStore:
         return sorted(set(range(len(self))) - set(held_out)), held_out
 
 
-def resized(pixels: np.ndarray, height: int, width: int) -> Tensor:
-    """Resize (height, width, 3) uint8 to (3, height, width) uint8, smoothing where it shrinks."""
+def resize(pixels: UInt8[np.ndarray, "rows cols 3"], height: int, width: int) -> UInt8[Tensor, "3 height width"]:
+    """Resize, channels first, smoothing where it shrinks."""
     batch = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
     return F.interpolate(batch, (height, width), mode="bicubic", antialias=True)[0]
 
 
-def random_crop(photo: np.ndarray, size: int, min_scale: float, rng: np.random.Generator) -> Tensor:
-    """Cut a random rectangle (area min_scale to 1, sides 3:4 to 4:3) and resize it to (3, size, size) uint8."""
+def random_crop(
+    photo: UInt8[np.ndarray, "height width 3"], size: int, min_scale: float, rng: np.random.Generator
+) -> UInt8[Tensor, "3 {size} {size}"]:
+    """Cut a random rectangle (area min_scale to 1, sides 3:4 to 4:3) and resize it."""
     height, width = photo.shape[:2]
     area = height * width * rng.uniform(min_scale, 1)
     ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
     h, w = min(height, round((area / ratio) ** 0.5)), min(width, round((area * ratio) ** 0.5))
     top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
-    return resized(photo[top : top + h, left : left + w], size, size)
+    return resize(photo[top : top + h, left : left + w], size, size)
 
 
-def centre_crop(photo: np.ndarray, size: int, share: float = 0.95) -> Tensor:
-    """Cut the middle square (this share of the short side) and resize it to (3, size, size) uint8."""
+def centre_crop(
+    photo: UInt8[np.ndarray, "height width 3"], size: int, share: float = 0.95
+) -> UInt8[Tensor, "3 {size} {size}"]:
+    """Cut the middle square (this share of the short side) and resize it."""
     height, width = photo.shape[:2]
     side = round(min(height, width) * share)
     top, left = (height - side) // 2, (width - side) // 2
-    return resized(photo[top : top + side, left : left + side], size, size)
+    return resize(photo[top : top + side, left : left + side], size, size)
 
 
-def normalised(images: Tensor) -> Tensor:
-    """Turn uint8 or [0, 1] float (image, 3, h, w) into what the model takes: ImageNet's mean 0 and deviation 1."""
+def normalise(images: Shaped[Tensor, "image 3 height width"]) -> Float[Tensor, "image 3 height width"]:
+    """Turn uint8 or [0, 1] float into what the model takes: ImageNet's mean 0 and deviation 1."""
     images = images.float() / 255 if images.dtype == torch.uint8 else images
     mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (MEAN, STD))
     return (images - mean) / std
 
 
-def jittered(images: Tensor, colour: float, grey: float, rng: np.random.Generator) -> Tensor:
+def jitter(
+    images: Float[Tensor, "image 3 height width"], colour: float, grey: float, rng: np.random.Generator
+) -> Float[Tensor, "image 3 height width"]:
     """Change brightness, contrast and saturation of each [0, 1] float image by its own random factors."""
     count = len(images)
     light, contrast, saturation = torch.from_numpy(rng.uniform(1 - colour, 1 + colour, (3, count, 1, 1, 1))).float()
@@ -142,7 +149,9 @@ def jittered(images: Tensor, colour: float, grey: float, rng: np.random.Generato
     return (middle + (images - middle) * contrast).clamp(0, 1)
 
 
-def mixed(images: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
+def mix(
+    images: Float[Tensor, "image 3 height width"], settings: Augmentation, rng: np.random.Generator
+) -> Float[Tensor, "image 3 height width"]:
     """Blend (mixup) or patch (cutmix) the batch with its own reverse order, or leave it."""
     draw, size = rng.random(), images.shape[-1]
     if draw < settings.mixup:
@@ -157,9 +166,9 @@ def mixed(images: Tensor, settings: Augmentation, rng: np.random.Generator) -> T
 
 def training_batch(
     store: PhotoStore, numbers: list[int], size: int, settings: Augmentation, rng: np.random.Generator
-) -> Tensor:
-    """Return normalised, augmented random crops of the photos with these numbers, (image, 3, size, size) float32."""
+) -> Float[Tensor, "image 3 {size} {size}"]:
+    """Return normalised, augmented random crops of the photos with these numbers."""
     crops = torch.stack([random_crop(store.photo(i), size, settings.min_scale, rng) for i in numbers])
     flips = torch.from_numpy(rng.random(len(crops)) < 0.5).view(-1, 1, 1, 1)
     images = torch.where(flips, crops.flip(-1), crops).float() / 255
-    return normalised(mixed(jittered(images, settings.colour, settings.grey, rng), settings, rng))
+    return normalise(mix(jitter(images, settings.colour, settings.grey, rng), settings, rng))

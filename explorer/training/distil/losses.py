@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -31,14 +32,18 @@ class States:
     logits: Tensor
 
 
-def embed(model: ViT, images: Tensor, kept: Tensor | None = None) -> Tensor:
-    """Return the tokens that enter the first block (image token width), or only those with the kept indices."""
+def embed(
+    model: ViT, images: Float[Tensor, "image 3 height width"], kept: Int[Tensor, " kept"] | None = None
+) -> Float[Tensor, "image token width"]:
+    """Return the tokens that enter the first block, or only those with the kept indices."""
     tokens = model.norm_pre(model._pos_embed(model.patch_embed(images)))
     return tokens if kept is None else tokens[:, kept]
 
 
-def attend(block: Block, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the tokens after a block's attention and the logarithm of its pattern (image head query key)."""
+def attend(
+    block: Block, tokens: Float[Tensor, "image token width"]
+) -> tuple[Float[Tensor, "image token width"], Float[Tensor, "image head query key"]]:
+    """Return the tokens after a block's attention and the logarithm of its pattern."""
     count, length, width = tokens.shape
     heads = block.attn.num_heads
     qkv = block.attn.qkv(block.norm1(tokens)).view(count, length, 3, heads, width // heads)
@@ -48,17 +53,19 @@ def attend(block: Block, tokens: Tensor) -> tuple[Tensor, Tensor]:
     return tokens + block.attn.proj(mixed.transpose(1, 2).reshape(count, length, width)), log_pattern
 
 
-def think(block: Block, tokens: Tensor) -> Tensor:
-    """Return the tokens after a block's MLP (image token width)."""
+def think(block: Block, tokens: Float[Tensor, "image token width"]) -> Float[Tensor, "image token width"]:
+    """Return the tokens after a block's MLP."""
     return tokens + block.mlp(block.norm2(tokens))
 
 
-def classify(model: ViT, tokens: Tensor) -> Tensor:
-    """Return the logits (image class) that the final norm and head read from the last block's cls token."""
+def classify(model: ViT, tokens: Float[Tensor, "image token width"]) -> Float[Tensor, "image class"]:
+    """Return the logits that the final norm and head read from the last block's cls token."""
     return model.head(model.norm(tokens[:, 0])).float()
 
 
-def forward_states(model: ViT, images: Tensor, kept: Tensor | None = None) -> States:
+def forward_states(
+    model: ViT, images: Float[Tensor, "image 3 height width"], kept: Int[Tensor, " kept"] | None = None
+) -> States:
     """Run the model, on the kept tokens alone where given, and keep its tokens and patterns at every depth."""
     # The embedding learns from its own loss alone: gradients from every depth would drown it.
     embedded, blocks = embed(model, images, kept), []
@@ -70,7 +77,11 @@ def forward_states(model: ViT, images: Tensor, kept: Tensor | None = None) -> St
     return States(embedded, blocks, classify(model, tokens))
 
 
-def unexplained(student: Tensor, teacher: Tensor, reference: Tensor | None = None) -> Tensor:
+def unexplained(
+    student: Float[Tensor, "image token width"],
+    teacher: Float[Tensor, "image token width"],
+    reference: Float[Tensor, "image token width"] | None = None,
+) -> Float[Tensor, ""]:
     """Return the share of the teacher's variance that the student misses, plus a quarter of that of the cls token.
 
     With a reference (the tokens both started from) the variance is that of the step away from it.
@@ -83,24 +94,28 @@ def unexplained(student: Tensor, teacher: Tensor, reference: Tensor | None = Non
     return error / spread + 0.25 * cls_error / cls_spread
 
 
-def pattern_divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return KL(teacher | student) between patterns (image head query key), cls rows and patch rows weighted 1:3."""
+def pattern_divergence(
+    student: Float[Tensor, "image head query key"], teacher: Float[Tensor, "image head query key"]
+) -> Float[Tensor, ""]:
+    """Return KL(teacher | student) between patterns, cls rows and patch rows weighted 1:3."""
     rows = F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
     return 0.75 * rows[:, :, 1:].mean() + 0.25 * rows[:, :, 0].mean()
 
 
-def logit_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+def logit_divergence(student: Float[Tensor, "image class"], teacher: Float[Tensor, "image class"]) -> Float[Tensor, ""]:
     """Return KL(teacher | student) between the class distributions."""
     return F.kl_div(student.log_softmax(-1), teacher.log_softmax(-1), reduction="batchmean", log_target=True)
 
 
-def logit_error(student: Tensor, teacher: Tensor) -> Tensor:
+def logit_error(student: Float[Tensor, "image class"], teacher: Float[Tensor, "image class"]) -> Float[Tensor, ""]:
     """Return the share of the variance of the teacher's centred logits that the student misses."""
     student, teacher = (z - z.mean(-1, keepdim=True) for z in (student, teacher))
     return (student - teacher).square().mean() / teacher.square().mean()
 
 
-def embedding_loss(student: ViT, teacher: ViT, images: Tensor, size: int) -> Tensor:
+def embedding_loss(
+    student: ViT, teacher: ViT, images: Float[Tensor, "image 3 height width"], size: int
+) -> Float[Tensor, ""]:
     """Learn the embedded tokens at the size whose positions are stored as they are; calls backward."""
     images = F.interpolate(images, (size, size), mode="bicubic")
     with torch.no_grad():
@@ -110,7 +125,12 @@ def embedding_loss(student: ViT, teacher: ViT, images: Tensor, size: int) -> Ten
     return loss
 
 
-def blockwise_losses(student: ViT, teacher: States, images: Tensor, kept: Tensor | None = None) -> dict[str, Tensor]:
+def blockwise_losses(
+    student: ViT,
+    teacher: States,
+    images: Float[Tensor, "image 3 height width"],
+    kept: Int[Tensor, " kept"] | None = None,
+) -> dict[str, Float[Tensor, ""]]:
     """Let every part of the student do its teacher's part on the teacher's own tokens, all parts independently.
 
     Calls backward on each part as it goes, which keeps memory small; returns the losses for the log.
@@ -136,7 +156,12 @@ def blockwise_losses(student: ViT, teacher: States, images: Tensor, kept: Tensor
     return losses
 
 
-def whole_losses(student: ViT, teacher: States, images: Tensor, kept: Tensor | None = None) -> dict[str, Tensor]:
+def whole_losses(
+    student: ViT,
+    teacher: States,
+    images: Float[Tensor, "image 3 height width"],
+    kept: Int[Tensor, " kept"] | None = None,
+) -> dict[str, Float[Tensor, ""]]:
     """Let the student run on its own tokens and match the teacher at every depth; calls backward."""
     states = forward_states(student, images, kept)
     pairs = list(zip(states.blocks, teacher.blocks, strict=True))

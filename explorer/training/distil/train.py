@@ -28,7 +28,7 @@ from explorer.training.distil.data import (
     build_store,
     centre_crop,
     find_archives,
-    normalised,
+    normalise,
     training_batch,
 )
 from explorer.training.distil.export import export
@@ -221,7 +221,7 @@ class Trainer:
         top1 = top5 = tokens = 0.0
         for start in range(0, len(self.validation), batch):
             numbers = self.validation[start : start + batch]
-            images = normalised(torch.stack([centre_crop(self.store.photo(i), size) for i in numbers])).to(self.device)
+            images = normalise(torch.stack([centre_crop(self.store.photo(i), size) for i in numbers])).to(self.device)
             with self.autocast():
                 target, states = forward_states(self.teacher, images), forward_states(self.average, images)
             best = target.logits.argmax(-1, keepdim=True)

@@ -9,10 +9,40 @@ over the epochs.
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from explorer.training.runs.records import is_event
+from explorer.training.runs.json_files import LOSS, NUMBER, fits
+
+_INTERVALS = {key: [NUMBER] for key in ("accuracy", "f1_macro", "f1_weighted")}
+_CLASS = {"class": str, "precision": NUMBER, "recall": NUMBER, "f1": NUMBER, "support": int}
+REPORT = {
+    "accuracy": NUMBER, "f1_macro": NUMBER, "f1_weighted": NUMBER, "loss": LOSS, "class_names": [str],
+    "confusion_matrix": [[int]], "per_class": [_CLASS], "intervals": _INTERVALS,
+}  # fmt: skip
+_SIDES = {
+    f"{side}_{key}": kind
+    for side in ("train", "val")
+    for key, kind in {"loss": LOSS, "accuracy": NUMBER, "f1_macro": NUMBER}.items()
+}
+EVENTS: dict[str, dict[str, Any]] = {
+    "start": {"steps_an_epoch": int, "train_images": int, "val_images": int},
+    "baseline": {"metrics": REPORT, "knn_accuracy": NUMBER},
+    "step": {"epoch": int, "step": int, "loss": LOSS, "lr": NUMBER},
+    "epoch": {"epoch": int, "best": bool, "seconds": NUMBER, **_SIDES},
+    "phase": {"phase": str, "seconds": NUMBER},
+    "end": {"status": str},
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: its number counted over all epochs, mean loss over all processes, and peak learning rate."""
+
+    number: int
+    loss: float
+    lr: float
 
 
 class EventLog:
@@ -96,3 +126,24 @@ def epochs_of(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         for event in events
         if event["type"] == "epoch"
     ]
+
+
+def is_event(value: Any) -> bool:
+    """Whether it is a whole event of a log: of a known type, with what is read of that type."""
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str) or value["type"] not in EVENTS:
+        return False
+    if not fits(value, EVENTS[value["type"]]):
+        return False
+    if value["type"] == "start":
+        return value["steps_an_epoch"] > 0
+    return value["type"] != "baseline" or is_report(value["metrics"])
+
+
+def is_report(value: Any) -> bool:
+    """Whether it holds the scores of one model on one set, its tables all of one number of classes."""
+    if not fits(value, REPORT):
+        return False
+    classes, matrix = len(value["class_names"]), value["confusion_matrix"]
+    square = len(matrix) == classes and all(len(row) == classes for row in matrix)
+    pairs = all(len(value["intervals"][key]) == 2 for key in _INTERVALS)
+    return square and pairs and len(value["per_class"]) == classes

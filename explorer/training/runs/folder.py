@@ -1,24 +1,36 @@
-"""A run's folder, the one channel between a trainer and whoever watches it."""
+"""A run's folder, the one channel between a trainer and whoever watches it: what it holds, and how one is made.
 
-import json
+config.json keeps the options and the plan, all that the run's process is given; state.json says where the run stands.
+"""
+
 import os
+import shutil
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from explorer import paths
+from explorer.data.changes import NO_CHANGES, Changes
 from explorer.errors import TrainingError
-from explorer.training.runs.process import is_alive, process_start
-from explorer.training.runs.records import NUMBER, PROCESS, fits
+from explorer.models import registry
+from explorer.models.source import ModelSource
+from explorer.training.plan import Plan
+from explorer.training.runs.json_files import NUMBER, fits, read_json, write_json
+from explorer.training.runs.processes import PROCESS, is_alive, process_start
 
 ACTIVE = ("starting", "queued", "running")
 ENDED = ("finished", "stopped", "failed", "interrupted")
 CHECKS = ("", "reading", "loading")  # phases in which data, model and plan are checked, and nothing is learnt yet
-LARGEST_FILE = 2**26  # bytes of a JSON file of a run; one of 100,000 predictions has a quarter of it
 STATE = {
     "status": str, "phase": str, "place": (int, None), "progress": NUMBER, "epoch": int, "epochs": int,
     "images_per_second": (*NUMBER, None), "seconds_left": (*NUMBER, None), "error": (str, None),
     "checkpoint": (PurePath, None), "updated": NUMBER,
+}  # fmt: skip
+_SOURCE = {"source": PurePath, "arch": (str, None), "num_heads": (int, None), "grid": (str, None)}
+_OPTIONS = {
+    "data": PurePath, "model": _SOURCE, "checkpoint": PurePath, "onnx": bool, "tensorboard": bool,
+    "stored": (PurePath, None),
 }  # fmt: skip
 
 
@@ -49,6 +61,29 @@ class State:
         return self.status in ACTIVE
 
 
+@dataclass(frozen=True)
+class Options:
+    """data and model as finetune takes them; checkpoint: the folder to make; onnx and tensorboard: also write these.
+
+    stored: the folder that holds the data as read already (see explorer.data.store), where there is one.
+    """
+
+    data: str
+    model: ModelSource
+    checkpoint: str
+    onnx: bool = False
+    tensorboard: bool = False
+    stored: str | None = None
+
+
+@dataclass(frozen=True)
+class About:
+    """What a person calls a run, and noted about it; its folder and its checkpoint keep their name."""
+
+    title: str = ""
+    note: str = ""
+
+
 class RunFolder:
     """The files of one run; every write of JSON is atomic, so a reader never sees half a file."""
 
@@ -58,6 +93,8 @@ class RunFolder:
 
     config = property(lambda self: self.path / "config.json")
     dataset = property(lambda self: self.path / "dataset.json")
+    changes = property(lambda self: self.path / "changes.json")
+    about = property(lambda self: self.path / "about.json")
     events = property(lambda self: self.path / "events.jsonl")
     state = property(lambda self: self.path / "state.json")
     metrics = property(lambda self: self.path / "metrics.json")
@@ -79,6 +116,16 @@ class RunFolder:
             return False
         state = self.read_state()
         return state.status in ("failed", "interrupted") and state.phase in CHECKS
+
+    def read_about(self) -> About:
+        """What about.json holds; nothing where it is absent or damaged."""
+        if not self.about.is_file():
+            return About()
+        try:
+            found = read_json(self.about)
+        except TrainingError:
+            return About()
+        return About(found["title"], found["note"]) if fits(found, {"title": str, "note": str}) else About()
 
     def write_state(self, state: State) -> State:
         """Write state.json, stamped with this process and the time; returns what was written."""
@@ -133,25 +180,81 @@ def as_state(value: Any) -> State | None:
     return state if fits(asdict(state), STATE) and 0 <= state.progress <= 1 else None
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+def default_checkpoint(run_dir: Path) -> Path:
+    """Among the models on offer for a run in the runs folder; else checkpoints/<name> beside a folder "runs" that holds
+    the run, or a folder inside the run.
+    """
+    run_dir = run_dir.resolve()
+    if run_dir.parent == paths.runs():
+        return paths.checkpoints() / run_dir.name
+    if run_dir.parent.name == "runs":
+        return run_dir.parent.parent / "checkpoints" / run_dir.name
+    return run_dir / "checkpoint"
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file of a run; raises TrainingError for one that is missing, damaged or too large."""
-    where = f"{path.name} of the run {path.parent.name!r}"
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise TrainingError(f"{where} is too large to be what a run writes.")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainingError(f"{where} can't be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:  # no text, no JSON, or nested without end
-        raise TrainingError(f"{where} is damaged: it holds no JSON.") from error
+def new_options(
+    folder: RunFolder,
+    data: str | Path,
+    model: ModelSource,
+    *,
+    checkpoint: str | Path | None = None,
+    stored: Path | None = None,
+    onnx: bool = False,
+    tensorboard: bool = False,
+) -> Options:
+    """The options of a new run. Paths become absolute: its process may start, or go on, in another folder."""
+    path = Path(data)
+    target = checkpoint or default_checkpoint(folder.path)
+    known = None if stored is None else str(stored)
+    source = replace(registry.lasting(model), prompts=())  # a run has classes of its own
+    return Options(str(path.resolve() if path.exists() else data), source, str(target), onnx, tensorboard, known)
+
+
+def create_run(folder: RunFolder, options: Options, plan: Plan, changes: Changes = NO_CHANGES) -> None:
+    """Make the folder of a new run with its state, config.json and what to change of the data, if anything.
+
+    A run that was refused gives up its name.
+
+    The state comes first, so that a folder without one is never a run whose process was killed just then. Raises
+    TrainingError for a name that a run or checkpoint has, and for a folder that holds other files.
+    """
+    if folder.refused:
+        shutil.rmtree(folder.path)
+    if folder.state.is_file():
+        raise TrainingError(f"There is already a run named {folder.name!r}; choose another name or resume it.")
+    there = folder.path.exists()
+    if there and any(not path.name.startswith(".state.json.") for path in folder.path.iterdir()):
+        raise TrainingError(f"The folder {folder.path} holds other files: name a new folder for the run.")
+    target = Path(options.checkpoint)
+    if target.exists():  # training must not end by overwriting one
+        raise TrainingError(f"There is already a checkpoint named {target.name!r}; choose another name or delete it.")
+    folder.path.mkdir(parents=True, exist_ok=there)
+    folder.write_state(State("starting", epochs=plan.epochs))
+    if changes.entries:
+        write_json(folder.changes, changes.to_dict())
+    write_config(folder, options, plan)
+
+
+def write_config(folder: RunFolder, options: Options, plan: Plan) -> None:
+    write_json(folder.config, {**asdict(options), "plan": plan.to_dict()})
+
+
+def read_config(folder: RunFolder) -> tuple[Options, Plan]:
+    """What a run was started with; raises TrainingError where that isn't recorded."""
+    config = _fill_in(read_json(folder.config))
+    if not fits(config, _OPTIONS | {"plan": {}}):
+        raise TrainingError(f"config.json of the run {folder.name!r} is damaged: it holds no options.")
+    source = ModelSource(**{key: config["model"][key] for key in _SOURCE})
+    options = {key: config[key] for key in _OPTIONS}
+    return Options(**{**options, "model": source}), Plan.from_dict(config["plan"])
+
+
+def _fill_in(config: Any) -> Any:
+    """The same with what earlier releases left out; up to 0.1.0 the model's settings stood beside "model"."""
+    if not isinstance(config, dict):
+        return config
+    config = {"onnx": False, "tensorboard": False, "stored": None, **config}
+    if isinstance(config.get("model"), str):
+        beside = {name: config.get(name) for name in ("arch", "num_heads", "grid")}
+        config["model"] = {"source": config["model"], **beside}
+    return config

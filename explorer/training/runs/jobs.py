@@ -6,20 +6,32 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePath
 from typing import Any
 
 from explorer import paths
+from explorer.data.changes import NO_CHANGES, Changes
 from explorer.errors import ExplorerError, TrainingError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
-from explorer.training.runs.events import read_events
-from explorer.training.runs.folder import RunFolder, State, read_json, write_json
-from explorer.training.runs.options import Options, create_run, default_checkpoint, new_options, read_config
-from explorer.training.runs.process import process_start
-from explorer.training.runs.queue import refuse_live
-from explorer.training.runs.records import PREDICTIONS, fits, is_metrics
+from explorer.training.runs.events import REPORT, is_report, read_events
+from explorer.training.runs.folder import (
+    About,
+    Options,
+    RunFolder,
+    State,
+    create_run,
+    default_checkpoint,
+    new_options,
+    read_config,
+)
+from explorer.training.runs.json_files import NUMBER, fits, read_json, write_json
+from explorer.training.runs.processes import process_start, refuse_live
+
+LONGEST_TITLE, LONGEST_NOTE = 120, 5_000  # characters
+_METRICS = {**REPORT, "baseline": REPORT, "best_epoch": int, "knn_accuracy": NUMBER}
+_PREDICTIONS = [{"image": PurePath, "name": str, "actual": str, "predicted": str, "probability": NUMBER}]
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,12 @@ class Run:
     plan: Plan | None = None
     metrics: dict[str, Any] | None = None
     damage: str | None = None
+    about: About = field(default_factory=About)
+
+    @property
+    def title(self) -> str:
+        """What a person calls it: the name unless it was given another."""
+        return self.about.title or self.name
 
     @property
     def name(self) -> str:
@@ -48,7 +66,7 @@ class Run:
     def predictions(self) -> list[dict[str, Any]]:
         """What predictions.json holds; TrainingError where it is missing or damaged."""
         rows = read_json(self.folder.predictions)
-        if not fits(rows, PREDICTIONS):
+        if not fits(rows, _PREDICTIONS):
             raise TrainingError(f"predictions.json of the run {self.name!r} is damaged: it holds no predictions.")
         return rows
 
@@ -63,17 +81,18 @@ def start(
     onnx: bool = False,
     tensorboard: bool = False,
     stored: Path | None = None,
+    changes: Changes = NO_CHANGES,
 ) -> RunFolder:
     """Write a run's config.json and start its process, which outlives this one; returns its folder.
 
-    stored: the folder of the data as read already (see explorer.data.store).
+    stored: the folder of the data as read already (see explorer.data.store). changes: of the data, before training.
     Raises TrainingError for a name that can't be used or is taken. What goes wrong later stands in the run's state.
     """
     folder = RunFolder(run_path(name, runs))
     options = new_options(folder, data, ModelSource.of(model), stored=stored, onnx=onnx, tensorboard=tensorboard)
     plan = plan.resolved()
     try:
-        create_run(folder, options, plan)
+        create_run(folder, options, plan, changes)
         _launch(folder, State("starting", epochs=plan.epochs))
     except OSError as error:
         if not isinstance(error, FileExistsError):  # that one is a run which another window began just now
@@ -87,7 +106,7 @@ def resume(name: str, runs: Path | None = None) -> RunFolder:
     run = read_run(name, runs)
     if run.state.active or run.state.status == "finished":
         raise TrainingError(f"The run {name!r} is {run.state.status}; only one that stopped early can be resumed.")
-    refuse_live(run.folder)
+    refuse_live(run.folder.path)
     if run.options is None and run.damage:
         raise TrainingError(f"The run {name!r} can't be resumed: {run.damage}")
     try:
@@ -109,10 +128,21 @@ def delete(name: str, runs: Path | None = None) -> None:
     run = _read(RunFolder(run_path(name, runs)))
     if run.state.active:
         raise TrainingError(f"The run {name!r} is {run.state.status}; stop it before deleting it.")
-    refuse_live(run.folder)
+    refuse_live(run.folder.path)
     while run.folder.path.is_dir():
         with suppress(FileNotFoundError):  # its process, which has just ended, may be taking its last file away
             shutil.rmtree(run.folder.path)
+
+
+def describe(name: str, about: About, runs: Path | None = None) -> None:
+    """Keep what a person calls a run and notes about it; TrainingError for too long a text or a full disk."""
+    if len(about.title) > LONGEST_TITLE or len(about.note) > LONGEST_NOTE:
+        raise TrainingError(f"A run's name takes {LONGEST_TITLE} characters at most, a note {LONGEST_NOTE:,}.")
+    folder = read_run(name, runs).folder
+    try:
+        write_json(folder.about, asdict(about))
+    except OSError as error:
+        raise TrainingError(f"The note can't be kept ({error.strerror}): free some space.") from error
 
 
 def read_run(name: str, runs: Path | None = None) -> Run:
@@ -148,12 +178,12 @@ def _read(folder: RunFolder) -> Run:
             metrics = _read_metrics(folder)
     except ExplorerError as error:
         damage = str(error)
-    return Run(folder, state, options, plan, metrics, damage)
+    return Run(folder, state, options, plan, metrics, damage, folder.read_about())
 
 
 def _read_metrics(folder: RunFolder) -> dict[str, Any]:
     metrics = read_json(folder.metrics)
-    if not is_metrics(metrics):
+    if not (fits(metrics, _METRICS) and is_report(metrics) and is_report(metrics["baseline"])):
         raise TrainingError(f"metrics.json of the run {folder.name!r} is damaged: it holds no scores.")
     return metrics
 
@@ -196,7 +226,7 @@ def _launch(folder: RunFolder, state: State) -> None:
     with folder.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "explorer", "finetune", "--resume", "--name", folder.name, "--runs", str(runs)],
-            cwd=paths.PROJECT,
+            cwd=paths.project(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

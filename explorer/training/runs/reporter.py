@@ -5,14 +5,11 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from explorer.errors import TrainingError
-from explorer.training.runs.events import EventLog
+from explorer.training.runs.events import EventLog, Step
 from explorer.training.runs.folder import RunFolder, State
-
-if TYPE_CHECKING:
-    from explorer.training.loop import Step  # needs torch, which takes seconds to import
 
 QUIET = 0.3  # seconds between two writes of state.json while nothing but numbers change
 REDRAW = 0.1  # seconds between two pictures of the bar while nothing but numbers change
@@ -70,7 +67,7 @@ class Reporter:
         if self._events:
             self._events.emit(type, **values)
 
-    def step(self, epoch: int, step: "Step") -> None:
+    def step(self, epoch: int, step: Step) -> None:
         self.emit("step", epoch=epoch, step=step.number, loss=step.loss, lr=step.lr)
         if self._board:
             self._board.add_scalar("loss/step", step.loss, step.number)

@@ -4,7 +4,7 @@ import os
 import pickle
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ class Saved:
     best_loss: float = float("inf")
     baseline: Mapping[str, Any] = field(default_factory=dict)
     knn_accuracy: float = 0.0
+    neighbours: Sequence[int] = ()  # class of each validation image by its nearest neighbours; none in older runs
 
     def after(self, epoch: int, val_loss: float) -> "Saved":
         """The same after one more epoch; a lower validation loss makes it the best."""
@@ -76,7 +77,7 @@ def load_saved(folder: RunFolder) -> tuple[Saved, dict[str, Tensor], dict[str, A
         weights, state = content.pop("weights"), content.pop("state")
         return Saved(**content), weights, state
     except READ_ERRORS as error:
-        raise TrainingError(_damaged(folder.resume)) from error
+        raise TrainingError(_damage_sentence(folder.resume)) from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -84,10 +85,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise TrainingError(_damaged(path)) from error
+        raise TrainingError(_damage_sentence(path)) from error
 
 
-def _damaged(path: Path) -> str:
+def _damage_sentence(path: Path) -> str:
     return f"{path.name} is damaged, so the run can't go on: delete it, and start another with the same plan."
 
 
@@ -116,8 +117,8 @@ def _system_errors() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
-        told, cause = re.search(r"\(os error (\d+)\)", str(error)), error.__context__
-        number = int(told[1]) if told else cause.errno if isinstance(cause, OSError) else None
+        numbered, cause = re.search(r"\(os error (\d+)\)", str(error)), error.__context__
+        number = int(numbered[1]) if numbered else cause.errno if isinstance(cause, OSError) else None
         if number is None:
             raise
         raise OSError(number, os.strerror(number)) from error

@@ -1,60 +1,32 @@
 """The Evidence tab: does the class depend on what the map marks, and which head finds the object?"""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import streamlit as st
 from PIL import Image
 
-from explorer.attention.evidence import Evidence, evidence
 from explorer.attention.localization import Score, fit_mask, rank_heads, rectangle_mask
-from explorer.attention.maps.settings import TargetClass
 from explorer.attention.queries import head_name
 from explorer.attention.recording import Recording
-from explorer.rendering.charts import evidence_figure
 from explorer.rendering.view import View, shown_map, shown_mask
-from explorer.ui.map_picker import on_canvas, pick_class, pick_map
+from explorer.ui.attention.bench import bench_section
+from explorer.ui.attention.curves import curves
 from explorer.ui.view_settings import layer_words
-from explorer.ui.widgets import PLAIN, progress_bar
 
 MASKS = ("Rectangle", "Brightest patches", "Upload")
-KEPT = "evidence_kept"
 
 
 def evidence_tab(rec: Recording, view: View) -> None:
-    """Curves on demand where the model classifies, and the ranking of all heads against a mask."""
+    """Curves on demand where the model classifies, the ranking of all heads against a mask, and the bench of maps."""
     if rec.logits is not None:
         st.markdown("**Does the class depend on these patches?**")
-        _curves(rec, view)
+        curves(rec, view)
         st.divider()
     st.markdown("**Which head found it?**")
     _ranking(rec, view)
-
-
-def _curves(rec: Recording, view: View) -> None:
-    st.caption(
-        "Patches are removed (deletion) or revealed (insertion) from the map's highest to its lowest, and the class "
-        "is followed. A map that matters drops it faster, and brings it back sooner, than random order or the centre."
-    )
-    shown = pick_map(on_canvas(rec, view))
-    assert shown is not None  # relevance waits for a click only where there are no classes
-    fill_at, steps_at, class_at = st.columns([1.5, 1.5, 3])
-    with class_at:
-        explained = shown.view.map.row.needs(TargetClass)
-        target = shown.view.map[explained.name] if explained else pick_class(rec)
-    fill: Any = fill_at.selectbox("Removed patches show", ["mean", "blur"], key="evidence_fill")
-    steps = steps_at.select_slider("Steps", [5, 10, 20, 40], 10, key="evidence_steps")
-    asked = (rec.model_name, shown.view, target, fill, steps)
-    if st.button("Run", key="evidence_run", icon=":material/play_arrow:"):
-        # Clicking anything else stops it: Streamlit ends the run at the next progress.
-        with progress_bar("Removing and revealing patches") as progress:
-            result = evidence(rec, shown_map(shown.view, rec), target, steps, fill, progress=progress)
-        st.session_state[KEPT] = (asked, result)
-    kept: tuple[tuple, Evidence] | None = st.session_state.get(KEPT)
-    if kept is None or kept[0] != asked:
-        return
-    st.plotly_chart(evidence_figure(kept[1]), key="evidence_curves", width="stretch", config=PLAIN)
+    st.divider()
+    bench_section(rec, view)
 
 
 def _ranking(rec: Recording, view: View) -> None:
@@ -93,7 +65,7 @@ def _uploaded(rec: Recording, view: View) -> np.ndarray | None:
                             "cut-out with alpha", ["png", "bmp", "tif", "tiff", "webp", "gif"])  # fmt: skip
     if file is None:
         return None
-    return fit_mask(file, rec.part.geometry, rec.part.photo_size)
+    return fit_mask(file, rec.part.geometry, photo_size=rec.part.photo_size)
 
 
 def masked(image: Image.Image, mask: np.ndarray) -> Image.Image:

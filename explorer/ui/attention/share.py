@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
@@ -10,14 +11,20 @@ import streamlit as st
 from explorer.attention.maps.kind import MapKind
 from explorer.attention.recording import Recording
 from explorer.data.samples import SAMPLE
+from explorer.errors import QueryError
+from explorer.models.backbone import Model
 from explorer.rendering.figures import figure
 from explorer.rendering.gif import layers_gif
+from explorer.rendering.names import Names, parse_names
 from explorer.rendering.python_script import python_script
 from explorer.rendering.view import View, png, save_npz
 from explorer.ui.map_picker import Shown, on_canvas, pick_map
+from explorer.ui.messages import sentence_of
 from explorer.ui.state import shown_photo
 from explorer.ui.view_settings import download_name
 from explorer.web.live_page import live_page
+from explorer.web.site.about import about_model
+from explorer.web.site.page import one_file
 
 A_ROW = 4  # files side by side
 LOCAL = {"localhost", "127.0.0.1", "[::1]"}
@@ -39,9 +46,9 @@ def share_tab(rec: Recording, view: View) -> None:
     shown = pick_map(on_canvas(rec, view))
     if shown is None:
         return
-    name = download_name(rec, shown.view)
+    name, names = download_name(rec, shown.view), _pick_names()
     st.caption(f"The address of this page brings this view back{_not_in_link(shown.view)}. To take it elsewhere:")
-    _buttons(name, [file for file in _files(rec, shown) if file.fits(shown.view.map.row)])
+    _buttons(name, [file for file in _files(rec, shown, names) if file.fits(shown.view.map.row)])
     here = is_here(st.context.headers)
     script = python_script(shown.view, elsewhere=not here)
     st.markdown(
@@ -53,6 +60,7 @@ def share_tab(rec: Recording, view: View) -> None:
         help=f"Runs {'from any folder here' if here else 'where the explorer is installed'}, and writes beside itself.",
     )  # fmt: skip
     st.code(script, language="python")
+    site_button(lambda: rec.model, Path(rec.model.name).stem, "share_site")
     if own := own_photos(shown.view):
         st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
 
@@ -62,6 +70,35 @@ def is_here(headers: Mapping[str, str]) -> bool:
     named = {name.lower(): value for name, value in headers.items()}
     host = re.sub(r":\d+$", "", named.get("host", "localhost"))
     return host in LOCAL and not named.keys() & {"x-forwarded-for", "forwarded"}
+
+
+def site_button(load: Callable[[], Model], name: str, key: str) -> None:
+    """The page with the model inside, made when it is clicked; load: the model, name: of the file."""
+
+    def make() -> str:
+        model = load()
+        return one_file(model, about_model(model))
+
+    st.download_button(
+        "Web page of this model (HTML)", make, f"{name}.html", "text/html", on_click="ignore", key=key,
+        icon=":material/language:",
+        help="One file that runs the model in the visitor's browser, on any photo. Takes some seconds to make.",
+    )  # fmt: skip
+
+
+def _pick_names() -> Names:
+    """What heads and classes are called in figures, as the person says."""
+    with st.expander("Names in figures"):
+        text = st.text_area(
+            "Names", key="figure_names", persist_state="session", label_visibility="collapsed",
+            placeholder="9.3 = ears\ntabby, tabby cat = cat",
+            help="One a line: a head by layer.head, or a class, and what figures call it.",
+        )  # fmt: skip
+        try:
+            return parse_names(str(text).splitlines())
+        except QueryError as error:
+            st.error(sentence_of(error))
+            return {}
 
 
 def _buttons(name: str, files: list[File]) -> None:
@@ -85,12 +122,12 @@ def _not_in_link(view: View) -> str:
     return f", except {' and '.join(own)}: a link can't hold photos of your own" if own else ""
 
 
-def _files(rec: Recording, shown: Shown) -> tuple[File, ...]:
+def _files(rec: Recording, shown: Shown, names: Names) -> tuple[File, ...]:
     view, second, photo = shown.view, shown.second, shown_photo().image
     row = view.map.row
     drawn = "All heads of the layer, labelled." if row.has_layers_and_heads else "Photo and map, labelled."
     moving = row.sweep.help if row.sweep else ""
-    heads, layers = (partial(figure, view, rec, of, second, photo) for of in ("heads", "layers"))
+    heads, layers = (partial(figure, view, rec, of, second, photo, names) for of in ("heads", "layers"))
     return (
         File("Figure (SVG)", "svg", "image/svg+xml", lambda: heads().svg(), drawn),
         File("Figure (PDF)", "pdf", "application/pdf", lambda: heads().pdf(), drawn),

@@ -53,7 +53,7 @@ def pick_epochs(now: Current, trained: dict[str, str]) -> tuple[Pair, str]:
         after = second_recording(now, cached.load_model(source))
     else:
         after = before
-    return Pair(before, after, replace(now.view, source=start.loaded_from), trained=True), key
+    return Pair(before, after, replace(now.view, source=start.source), trained=True), key
 
 
 def _start(now: Current, key: str) -> Model:

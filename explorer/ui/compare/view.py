@@ -1,5 +1,6 @@
 """The parts of the Compare page: the second recording, the linked canvases, the difference, what changed most."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -14,13 +15,15 @@ from explorer.models.backbone import Model
 from explorer.models.descent import same_descent, trained_from
 from explorer.rendering.charts import divergence_figure
 from explorer.rendering.comparison import EQUAL, difference_map, paint_difference, second_view
+from explorer.rendering.comparison_figure import comparison_figure
+from explorer.rendering.vector import Drawing
 from explorer.rendering.view import View, picture
 from explorer.ui import cached
-from explorer.ui.address import write
+from explorer.ui.address import write, write_unless
 from explorer.ui.components.linked import linked_canvases
 from explorer.ui.messages import check_switch, plain, sentence_of
 from explorer.ui.model_picker import pick_second_model
-from explorer.ui.state import Current
+from explorer.ui.state import Current, shown_photo
 from explorer.ui.view_settings import (
     asked_from,
     change_settings,
@@ -28,9 +31,12 @@ from explorer.ui.view_settings import (
     check_query,
     checked_query,
     default_layer,
+    download_name,
     head_options,
     layer_words,
     settings,
+    take_head,
+    take_layer,
 )
 from explorer.ui.widgets import PLAIN
 from explorer.web.payload import canvas_payload
@@ -48,7 +54,7 @@ def pick_second(now: Current) -> Recording | None:
     None where it is the first again, and where no second model worked in this session yet.
     """
     try:
-        second = pick_second_model("Compare with", "with", now.model.source)
+        second = pick_second_model("Compare with", "with", now.model.source.source)
         recording = second_recording(now, second)
     except ExplorerError as error:
         kept: Model | None = st.session_state.get(IN_USE)
@@ -67,10 +73,10 @@ def pick_second(now: Current) -> Recording | None:
 
 
 def _which(model: Model) -> tuple:
-    return model.source, model.num_heads, model.loaded_from.grid
+    return model.source.source, model.num_heads, model.source.grid
 
 
-def alone(now: Current) -> None:
+def show_first_alone(now: Current) -> None:
     """The first model's picture, where nothing can stand beside it."""
     layer = default_layer(now.recording)
     words = f"{now.model.name}: layer {layer}, mean of heads"
@@ -112,7 +118,7 @@ def in_order(now: Current, second: Recording) -> Pair:
     """The sidebar's model and the second; the one that was trained from the other stands right."""
     related = same_descent(now.model, second.model)
     if trained_from(now.model, second.model):
-        return Pair(second, now.recording, replace(now.view, source=second.model.loaded_from), True, related)
+        return Pair(second, now.recording, replace(now.view, source=second.model.source), True, related)
     return Pair(now.recording, second, now.view, trained_from(second.model, now.model), related)
 
 
@@ -122,10 +128,12 @@ def pick_view(pair: Pair, default: int) -> View:
     options = head_options(first) if pair.has_head_pairs else list(FUSIONS)
     check_layer_and_head(first, options)
     layer_at, head_at = st.columns([3, 2], gap="large")
-    layer = layer_at.slider("Layer", 0, first.depth - 1, default, key="layer", bind="query-params")
-    if st.session_state.get("head") not in (None, *options):
-        st.session_state["head"] = "mean"
-    head = str(head_at.select_slider("Head", options, "mean", key="head", bind="query-params"))
+    take_layer(first, default)
+    take_head(options)
+    layer = layer_at.slider("Layer", 0, first.depth - 1, key="layer", persist_state="session")
+    head = str(head_at.select_slider("Head", options, key="head", persist_state="session"))
+    write_unless("layer", default)
+    write_unless("head", "mean")
     hide = _pick_artefacts(pair)
     view = pair.view.with_map(layer=layer, head=parse_head(head), query=_query(first))
     return view.with_look(hide_artefacts=hide)
@@ -194,6 +202,30 @@ def differences(view: View, pair: Pair) -> None:
         st.plotly_chart(figure, key="divergence", width="stretch", config=PLAIN)
         st.caption(f"Jensen-Shannon divergence from {asked_from(first, view)}. {_how(result, pair)}")
     _most_changed(result, pair)
+    _downloads(view, pair, result)
+
+
+def _downloads(view: View, pair: Pair, result: Divergence) -> None:
+    """Figure and numbers, made only when clicked."""
+    photo, name = shown_photo().image, f"{download_name(pair.first, view)}-compared"
+
+    def drawing() -> Drawing:
+        return comparison_figure(view, pair.first, pair.second, photo)
+
+    files: list[tuple[str, str, str, Callable[[], bytes | str]]] = [
+        (
+            "Figure (PDF)",
+            "pdf",
+            "application/pdf",
+            lambda: drawing().pdf(),
+        ),
+        ("Figure (SVG)", "svg", "image/svg+xml", lambda: drawing().svg()),
+        ("Numbers (CSV)", "csv", "text/csv", lambda: "\n".join(map(",".join, result.rows())) + "\n"),
+    ]
+    for place, (label, ending, mime, make) in zip(st.columns(4), files, strict=False):
+        place.download_button(
+            label, make, f"{name}.{ending}", mime, on_click="ignore", width="stretch", key=f"compared_{ending}"
+        )
 
 
 def _difference_picture(pair: Pair, change: np.ndarray) -> None:

@@ -53,7 +53,7 @@ class Picker {
     if (!this.open) this.comeApart();
   }
 
-  /** Once, when the page is opened: the patches part, so that nobody needs to be told what a patch is. */
+  /** Once, when the page is opened: the patches part, which shows what a patch is. */
   comeApart() {
     this.opened();
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -19,6 +19,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     setTriggerValue("picked", button.dataset.key);
   };
 
+  strip.style.setProperty("--side", `${data.side}px`);
   strip.replaceChildren(...data.photos.map((photo) => thumbnail(photo, pick)));
   mark(data.picked);
   reveal(strip);
@@ -49,6 +50,7 @@ function thumbnail(photo, pick) {
   button.setAttribute("role", "radio");
   button.setAttribute("aria-label", photo.title);
   button.title = photo.title;
+  button.classList.toggle("faded", photo.faded);
   const image = document.createElement("img");
   image.src = photo.src;
   image.alt = "";

@@ -1,12 +1,11 @@
 """Thumbnails of photos in rows; a click picks one."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 from streamlit.components.v2 import component
 
 from explorer.ui.components import asset
-from explorer.ui.photos import Photo
 
 _strip = component(
     "vit_photo_strip",
@@ -16,13 +15,25 @@ _strip = component(
 )
 
 
-def photo_strip(photos: Sequence[Photo], picked: Photo, key: str, on_pick: Callable[[], None]) -> None:
-    """Draw them with one picked; on_pick runs after a click; st.session_state[key]["picked"] is the photo then."""
+def photo_strip(
+    photos: Mapping[str, tuple[str, bytes]],
+    picked: str,
+    key: str,
+    on_pick: Callable[[], None],
+    side: int = 46,
+    faded: Collection[str] = (),
+) -> None:
+    """Draw photos, {key: (title, JPEG)}, with one picked; side: pixels of one at least; faded: keys of pale ones.
+
+    on_pick runs after a click; st.session_state[key]["picked"] is the photo's key then.
+    """
     thumbnails = [
-        {"key": photo.key, "title": photo.title, "src": f"data:image/jpeg;base64,{_base64(photo)}"} for photo in photos
+        {
+            "key": name,
+            "title": title,
+            "src": f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
+            "faded": name in faded,
+        }
+        for name, (title, jpeg) in photos.items()
     ]
-    _strip(key=key, data={"photos": thumbnails, "picked": picked.key}, on_picked_change=on_pick)
-
-
-def _base64(photo: Photo) -> str:
-    return base64.b64encode(photo.thumbnail).decode()
+    _strip(key=key, data={"photos": thumbnails, "picked": picked, "side": side}, on_picked_change=on_pick)

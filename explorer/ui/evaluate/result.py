@@ -1,27 +1,39 @@
 """What the Evaluate page shows: scores where the truth is known, every prediction, and where the model looked."""
 
-import hashlib
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
 from explorer.data.report import DatasetReport
+from explorer.evaluation.html_report import html_report
 from explorer.evaluation.predict import Evaluation
 from explorer.models.backbone import Model
-from explorer.training.seen import read_seen
+from explorer.training.checkpoints import read_seen
 from explorer.ui.attention_pictures import attention_picture, open_in_attention
-from explorer.ui.dataset_report import show_left_out, show_passed_over, thumbnail
-from explorer.ui.evaluate.data import as_csv, checkpoints_with_classes
-from explorer.ui.evaluate.uploads import Given
+from explorer.ui.changes import sha_of
+from explorer.ui.datasets import show_left_out, show_passed_over, thumbnail
+from explorer.ui.evaluate.data import Given, as_csv, checkpoints_with_classes
+from explorer.ui.evaluate.unsure import pick_unsure
 from explorer.ui.messages import plain, show_errors
-from explorer.ui.scores import per_class_table, show_confusion, show_scores
+from explorer.ui.mistakes import Photos, explore
+from explorer.ui.scores import show_scores
 from explorer.ui.view_settings import default_layer
 
+NAMED = 6  # class names in the line about the model
 FEW = 5  # files left out that are named at once
 PICTURED = 300  # rows that are shown with a picture
 ROW = 52  # pixels
 LIKELIEST = 5  # classes of the chosen image
+
+
+def answers_line(model: str, names: Sequence[str]) -> str:
+    """ "pets answers only ants or bees, whatever the photo shows."; of many classes their number and the first few."""
+    if len(names) <= NAMED:
+        listed = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+        return f"{plain(model)} answers only {plain(listed)}, whatever the photo shows."
+    some = ", ".join(names[: NAMED - 1])
+    return f"{plain(model)} answers one of {len(names):,} classes, whatever the photo shows: {plain(some)} …"
 
 
 def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: DatasetReport | None) -> None:
@@ -32,24 +44,48 @@ def show_evaluation(model: Model, given: Given, evaluation: Evaluation, report: 
     for note in report.notes if report else ():
         st.info(plain(note))
     st.caption(counts_line(evaluation, report))
-    seen = seen_line(model.source, evaluation, report)
+    seen = seen_line(model.source.source, evaluation, report)
     if seen:
         st.warning(seen, icon=":material/visibility:")
     if evaluation.metrics:
-        _scores(evaluation.metrics)
+        show_scores(evaluation.metrics)
+    if evaluation.rows:
+        threshold = 0.0 if evaluation.found.outputs == "number" else pick_unsure(evaluation)
+        _downloads(model, given, evaluation, threshold, seen)
+        _photos(model, given, evaluation, report, threshold)
     _left_out(evaluation, report)
-    if not evaluation.rows:
-        return
-    st.header("Predictions", anchor=False)
-    table, chosen = st.columns([3, 2], gap="large")
-    with table:
-        row = _table(given, evaluation)
+
+
+def _downloads(model: Model, given: Given, evaluation: Evaluation, threshold: float, seen: str) -> None:
+    with st.container(horizontal=True):
+        st.download_button(
+            "Report", lambda: html_report(evaluation, model.name, given.title, threshold, [seen] if seen else []),
+            "report.html", "text/html", on_click="ignore", icon=":material/download:",
+            help="Scores, confusion, classes and mistakes with their photos, in one HTML file.",
+        )  # fmt: skip
         st.download_button(
             "predictions.csv", lambda: as_csv(evaluation), "predictions.csv", "text/csv", on_click="ignore",
             icon=":material/download:", help="Every image with the probabilities of all classes.",
         )  # fmt: skip
+
+
+def _photos(model: Model, given: Given, evaluation: Evaluation, report: DatasetReport | None, threshold: float) -> None:
+    """Those of known classes behind the numbers, the others as a table."""
+    scored = [row for row in evaluation.rows if row.get("actual")] if evaluation.metrics else []
+    if scored and evaluation.metrics and report and given.zip:
+        data = given.zip[1] if len(report.class_names) > 1 else None
+        folders = {item.name: report.folder(item) for item in report.items}
+        key = f"evaluate_{given.name}"
+        explore(Photos(scored, evaluation.metrics, model, key, None, None, data, report.class_names, folders))
+    rows = evaluation.rows[len(scored) :]
+    if not rows:
+        return
+    st.header("Predictions", anchor=False)
+    table, chosen = st.columns([3, 2], gap="large")
+    with table:
+        row = _table(given, rows, evaluation.found.outputs == "number", threshold)
     with chosen, show_errors():
-        _one_image(model, evaluation, row)
+        _one_image(model, evaluation, row, threshold)
 
 
 def _better(report: DatasetReport | None) -> str:
@@ -82,25 +118,7 @@ def _images(count: int) -> str:
 def seen_line(source: str, evaluation: Evaluation, report: DatasetReport | None) -> str:
     """A sentence about images that the model of that source was trained or validated on; "" where there is none."""
     known = {item.name: item.sha for item in report.items} if report else {}
-    return read_seen(source).warning([known.get(row["name"]) or _sha(row["image"]) for row in evaluation.rows])
-
-
-@st.cache_data(show_spinner=False, max_entries=5000)
-def _sha(path: str) -> str:
-    """sha256 of a file, hex; "" where it is gone."""
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError:
-        return ""
-
-
-def _scores(metrics: dict[str, Any]) -> None:
-    show_scores(metrics)
-    left, right = st.columns(2, gap="large", vertical_alignment="center")
-    with left:
-        show_confusion(metrics, "confusion")
-    with right:
-        per_class_table(metrics)
+    return read_seen(source).warning([known.get(row["name"]) or sha_of(row["image"]) for row in evaluation.rows])
 
 
 def _left_out(evaluation: Evaluation, report: DatasetReport | None) -> None:
@@ -112,46 +130,46 @@ def _left_out(evaluation: Evaluation, report: DatasetReport | None) -> None:
         show_left_out(left_out, expanded=len(left_out) <= FEW)
 
 
-def _table(given: Given, evaluation: Evaluation) -> dict[str, Any]:
-    """All predictions; returns the row that is chosen, at first the first one."""
-    known = {"Actual": "actual"} if evaluation.metrics else {}
-    number = evaluation.found.outputs == "number"
-    rows = [
+def _table(given: Given, rows: Sequence[dict[str, Any]], number: bool, threshold: float) -> dict[str, Any]:
+    """Predictions of photos whose class no one knows; returns the row that is chosen, at first the first one."""
+    cells = [
         {
             "picture": thumbnail(row["image"], 96) if place < PICTURED else None,
             "Image": row["name"].rsplit("/", 1)[-1],
-            **{title: row[key] for title, key in known.items()},
-            **({"Number": row["probability"]} if number else _likeliest(row)),
+            **({"Number": row["probability"]} if number else _likeliest(row, threshold)),
         }
-        for place, row in enumerate(evaluation.rows)
+        for place, row in enumerate(rows)
     ]
     columns = {
         "picture": st.column_config.ImageColumn("", width=56),
-        "Image": st.column_config.TextColumn(width=130),
-        "Actual": st.column_config.TextColumn(width=100),
-        "Predicted": st.column_config.TextColumn(width=105),
+        "Image": st.column_config.TextColumn(width=170),
+        "Predicted": st.column_config.TextColumn(width=170),
         "Probability": st.column_config.NumberColumn(width=82, format="%.1f%%"),
         "Number": st.column_config.NumberColumn(width=105, format="%.4f"),
     }
     picked = st.dataframe(
-        rows, hide_index=True, row_height=ROW, column_config=columns, height=min(38 + ROW * len(rows), 560),
+        cells, hide_index=True, row_height=ROW, column_config=columns, height=min(38 + ROW * len(rows), 560),
         on_select="rerun", selection_mode="single-row-required", key=f"predictions_{hash(given)}", alt="Predictions",
     )  # fmt: skip
     chosen = picked["selection"]["rows"]
-    return evaluation.rows[chosen[0] if chosen and chosen[0] < len(evaluation.rows) else 0]
+    return rows[chosen[0] if chosen and chosen[0] < len(rows) else 0]
 
 
-def _likeliest(row: dict[str, Any]) -> dict[str, Any]:
-    return {"Predicted": row["predicted"], "Probability": 100 * row["probability"]}
+def _likeliest(row: dict[str, Any], threshold: float) -> dict[str, Any]:
+    unsure = row["probability"] < threshold
+    name = f"unsure ({row['predicted']})" if unsure else row["predicted"]
+    return {"Predicted": name, "Probability": 100 * row["probability"]}
 
 
-def _one_image(model: Model, evaluation: Evaluation, row: dict[str, Any]) -> None:
+def _one_image(model: Model, evaluation: Evaluation, row: dict[str, Any], threshold: float) -> None:
     """The chosen image with its attention, its likeliest classes, and the way to the Attention page."""
     name = row["name"].rsplit("/", 1)[-1]
     caption = f"{plain(name)}: attention in layer {default_layer(model)}, mean of heads"
     st.image(attention_picture(model, row["image"]), caption=caption, width="stretch")
     top = evaluation.found.top(evaluation.found.images.index(row["name"]), LIKELIEST)
     if evaluation.found.outputs != "number":
+        if row["probability"] < threshold:
+            st.info(f"Unsure: the likeliest class has only {row['probability']:.0%}.", icon=":material/help:")
         _classes(top)
     if st.button("Open in Attention", icon=":material/my_location:", key="open_row"):
         open_in_attention(None, row["image"], name)

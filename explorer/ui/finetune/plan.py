@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from explorer import paths
+from explorer.data.changes import NO_CHANGES, Changes
 from explorer.data.splits import assign_splits
 from explorer.models import registry
 from explorer.models.backbone import Model
@@ -18,7 +19,8 @@ from explorer.training.examples import Examples
 from explorer.training.plan import LAYER_DECAY, LEARNING_RATES, Plan
 from explorer.training.runs.jobs import free_name, list_runs, start
 from explorer.ui import cached
-from explorer.ui.dataset_report import IMBALANCED
+from explorer.ui.changes import show_changes
+from explorer.ui.datasets import IMBALANCED
 from explorer.ui.finetune.data import Dataset
 from explorer.ui.finetune.runs import model_title
 from explorer.ui.finetune.steps import RUN, go_to
@@ -27,22 +29,23 @@ from explorer.ui.state import Choice
 from explorer.words import duration_in_words, size_in_words
 
 TRAIN = {
-    "head": ("Classifier only (the head)", "Seconds to minutes. The attention stays as it is."),
+    "head": ("Classifier only", "Seconds to minutes. The attention stays as it is."),
     "last": ("Last blocks", "Minutes. The attention of those blocks learns too."),
     "all": ("All blocks", "The slowest. Every weight learns."),
 }
 AUGMENTATIONS = {"none": "None", "flip": "Mirrored images", "full": "Full: RandAugment, crops, mixup"}
 EPOCHS = {"head": 30, "last": 10, "all": 10}
-NEW_HEADS = {"probe": "as a linear probe", "random": "at random"}
+NEW_HEADS = {"probe": "fitted", "random": "random"}
 NEARLY = 0.9  # share of the time from which on people say "nearly all"
 KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another step
 
 
 def choose_plan(choice: Choice, dataset: Dataset) -> None:
     """The form, what it costs, and the button that starts a run as a process of its own."""
-    model = _base(choice.model, dataset)
+    model = pick_base(choice.model, dataset)
     st.markdown(f"Train **{plain(model.name)}** on **{plain(dataset.title)}**.")
     plan = _plan(model, dataset)
+    changes = _pick_changes(dataset)
     proposed = free_name(dataset.title, plan.train, paths.runs())
     left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
     name = left.text_input("Name of the new model", proposed, key=f"name_{proposed}", **KEPT)
@@ -51,22 +54,30 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
         with st.spinner("Starting the training process …"):
             folder = start(
-                dataset.path, model.loaded_from, plan, (name or "").strip(), paths.runs(),
-                onnx=onnx, stored=dataset.stored,
+                dataset.path, model.source, plan, (name or "").strip(), paths.runs(),
+                onnx=onnx, stored=dataset.stored, changes=changes,
             )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
 
 
-def _base(shown: Model, dataset: Dataset) -> Model:
+def _pick_changes(dataset: Dataset) -> Changes:
+    """What a person changed of the data while looking at mistakes, unless the run is to go without."""
+    changes = show_changes(dataset.path, "plan")
+    key = f"plan_changes_{dataset.path}"
+    used = bool(changes.entries) and st.checkbox("Train with these changes", True, key=key, **KEPT)
+    return changes if used else NO_CHANGES
+
+
+def pick_base(shown: Model, dataset: Dataset) -> Model:
     """The model to start from: the sidebar's, or what these data's last run started from where that is another.
 
     Opening a mistake in Attention puts the run's result into the sidebar; the next run is still to start from its base.
     """
     before = last_base(dataset.path)
-    if before is None or before == replace(shown.loaded_from, source=registry.lasting(shown.source)):
+    if before is None or before == registry.lasting(shown.source):
         return shown
     options = {"last": f"{model_title(before.source)}, as the last run", "sidebar": f"{shown.name}, in the sidebar"}
-    key = f"plan_base_{dataset.path}_{before}_{shown.loaded_from}"  # another model in the sidebar is another question
+    key = f"plan_base_{dataset.path}_{before}_{shown.source}"  # another model in the sidebar is another question
     picked = st.radio("Start from", list(options), format_func=options.__getitem__, key=key, horizontal=True, **KEPT)
     return cached.load_model(before) if picked == "last" else shown
 
@@ -135,7 +146,7 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
         "batch_size": next(cells).number_input("Batch size", 1, 1024, 32, key="plan_batch_size", **KEPT),
         "weight_decay": next(cells).number_input("Weight decay", 0.0, 1.0, 0.05, key="plan_weight_decay", **KEPT),
         "early_stopping": next(cells).number_input(
-            "Stop early after epochs", 1, None, None, placeholder="never", key="plan_early_stopping", **KEPT,
+            "Stop after epochs without progress", 1, None, None, placeholder="never", key="plan_early_stopping", **KEPT,
             help="End when the validation loss has not fallen for so many epochs.",
         ),
         "seed": next(cells).number_input("Seed", 0, 2**32 - 1, 0, key="plan_seed", **KEPT),
@@ -144,13 +155,13 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
             help="The share of all steps in which the learning rate rises, before it falls along a cosine.",
         ),
         "keep_epochs": next(cells).number_input(
-            "Keep one epoch in", 1, None, None, placeholder="none", key="plan_keep_epochs", **KEPT,
+            "Keep every so many epochs", 1, None, None, placeholder="none", key="plan_keep_epochs", **KEPT,
             help="Keep the weights of every so many epochs, to see on the Compare page how the attention changed.",
         ),
         "label_smoothing": next(cells).slider("Label smoothing", 0.0, 0.5, 0.0, key="plan_label_smoothing", **KEPT),
         "new_head": next(cells).selectbox(
-            "A new head starts", list(NEW_HEADS), format_func=NEW_HEADS.__getitem__, key="plan_new_head", **KEPT,
-            help="The probe is fitted to the pretrained model's features first, in about a second. A random head "
+            "New classifier starts", list(NEW_HEADS), format_func=NEW_HEADS.__getitem__, key="plan_new_head", **KEPT,
+            help="Fitted: to the pretrained model's features, as a linear probe, in about a second. A random one "
             "spends the first epochs on that, and disturbs the blocks below meanwhile.",
         ),
     }  # fmt: skip
@@ -170,16 +181,16 @@ def _cost(model: Model, dataset: Dataset, plan: Plan) -> Estimate:
     """Measured anew only when something changes that costs time, or when another run has ended."""
     costly = (plan.train, plan.augmentation, plan.image_size, plan.images_per_class, plan.val_fraction, plan.seed)
     ended = tuple(run.name for run in list_runs(paths.runs()) if run.state.status == "finished")
-    measured = _measured((cached.model_number(model), str(dataset.path), *costly, ended), model, dataset, plan)
+    measured = _measure((cached.model_number(model), str(dataset.path), *costly, ended), model, dataset, plan)
     return replace(measured, epochs=plan.epochs)
 
 
 @st.cache_data(show_spinner="Timing a few images", max_entries=50)
-def _measured(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estimate:
+def _measure(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estimate:
     examples = Examples.of(assign_splits(_dataset.report, _plan.val_fraction, _plan.seed), _plan)
     names, images = _dataset.report.class_names, (len(examples.train_images), len(examples.val_images))
     measured = estimate(_model, _plan, names, examples.train_images, images[1], str(_model.device))
-    source = replace(_model.loaded_from, source=registry.lasting(_model.source))
+    source = registry.lasting(_model.source)
     return measured.learned_from(list_runs(paths.runs()), kind_of(source, _plan), images)
 
 

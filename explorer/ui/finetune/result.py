@@ -1,76 +1,136 @@
 """Step Result of the Fine-tune page: how good the model became, where it errs, and how its attention changed."""
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from explorer.errors import TrainingError
+from explorer.evaluation.metrics import wilson
+from explorer.evaluation.paired import Gain
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.training.plan import Plan
-from explorer.training.runs.folder import State
+from explorer.training.runs.folder import Options, State
 from explorer.training.runs.jobs import Run
-from explorer.training.runs.options import Options
+from explorer.training.runs.json_files import fits
 from explorer.ui import cached
-from explorer.ui.attention_pictures import attention_picture, open_in_attention, plain_picture
+from explorer.ui.attention_pictures import attention_picture, can_compare, open_in_attention, open_in_compare
 from explorer.ui.datasets import data_title
 from explorer.ui.finetune.downloads import downloads
 from explorer.ui.finetune.runs import model_title, trained_words
+from explorer.ui.finetune.train import NEIGHBOURS
 from explorer.ui.messages import plain, show_errors
-from explorer.ui.scores import per_class_table, show_confusion, show_scores
-from explorer.ui.view_settings import default_layer
+from explorer.ui.mistakes import Photos, explore
+from explorer.ui.scores import SCORES, total
 
-SHOWN = 6  # pictures of a kind
 CELL, GAP = 142, 16  # pixels: the width of a picture, and between two of them
 COMPARED = 3  # photos whose attention is shown before and after
+UNTRAINED = "A classifier with random weights on the model as it was: what guessing gives."
+OVER_NEIGHBOURS = "The weights that were kept. The change is from the nearest neighbours, not from guessing."
 LAST = -1  # layer: the one that training changes first
 
 
 def show_result(run: Run) -> None:
-    """Numbers, tables and pictures of a run that ended with a checkpoint."""
+    """Numbers, photos and pictures of a run that ended with a checkpoint."""
     if run.damage:
         raise TrainingError(run.damage)
     if run.metrics is None or run.options is None or run.plan is None or not run.state.checkpoint:
         st.caption("Nothing yet: it comes when this run ends or is stopped after its first epoch.")
         return
     key = model_key(Path(run.state.checkpoint))
-    st.markdown(_which_weights(run.metrics["best_epoch"], run.state))
     there = Path(run.state.checkpoint).exists()
     if there:
         st.markdown(f"Saved as **{plain(key)}**: {plain(_origin(run.options, run.plan))}.")
     _buttons(run, key if there else None)
-    show_scores(run.metrics)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        show_confusion(run.metrics["baseline"], f"before_{run.name}", "Confusion before training")
-    with right:
-        show_confusion(run.metrics, f"after_{run.name}", "Confusion after training")
-    per_class_table(run.metrics)
-    if there:
-        _pictures(run, run.options, run.plan, key)
-    else:
+    show_gain(run.metrics, run.plan)
+    st.caption(_which_weights(run.metrics["best_epoch"], run.state))
+    if not there:
         st.info(f"The model {plain(key)} was deleted, so there is nothing to look with: only the numbers are left.")
+    _photos(run, run.options, run.plan, key if there else None)
 
 
-def _pictures(run: Run, options: Options, plan: Plan, key: str) -> None:
-    """What needs the trained model and the validation images."""
+def show_gain(metrics: Mapping[str, Any], plan: Plan) -> None:
+    """Accuracy untrained, by neighbours and now, each with its interval, and whether the training was worth it."""
+    images, baseline = total(metrics), metrics["baseline"]
+    knn, gain = metrics["knn_accuracy"], gain_of(metrics)
+    noise = gain is None or gain.within_noise
+    rows = {
+        "Untrained classifier": (baseline["accuracy"], baseline["intervals"]["accuracy"], None, UNTRAINED),
+        "Nearest neighbours": (knn, wilson(round(knn * images), images), None, NEIGHBOURS),
+        "Now": (metrics["accuracy"], metrics["intervals"]["accuracy"], metrics["accuracy"] - knn, OVER_NEIGHBOURS),
+    }
+    with st.container(horizontal=True):
+        for title, (value, (low, high), change, help) in rows.items():
+            delta = None if change is None else f"{100 * change:+.1f} points over neighbours"
+            st.metric(
+                f"{title} ({low:.1%} to {high:.1%})", f"{value:.1%}", delta, "off" if noise else "normal", help=help,
+                border=True, height="stretch",
+            )  # fmt: skip
+    others = " · ".join(
+        f"{SCORES[key]} {metrics[key]:.1%} ({low:.1%} to {high:.1%})"
+        for key, (low, high) in metrics["intervals"].items()
+        if key != "accuracy"
+    )
+    st.caption(f"Accuracy on {images:,} validation photos; in brackets 95% intervals. {others}.")
+    if gain:
+        (st.success if gain.share > 0 and not gain.within_noise else st.info)(gain_sentence(gain, plan))
+
+
+def gain_of(metrics: Mapping[str, Any]) -> Gain | None:
+    """What was gained over the neighbours; None for a run from before that was kept."""
+    found = metrics.get("over_neighbours")
+    if not fits(found, {"won": int, "lost": int}) or min(found.values()) < 0:
+        return None
+    return Gain(total(metrics), found["won"], found["lost"])
+
+
+def gain_sentence(gain: Gain, plan: Plan) -> str:
+    """ "Training the last block gained 0.6 points over the nearest neighbours …: within the noise of 153 photos."."""
+    trained = "the classifier" if plan.train == "head" else trained_words(plan.train)
+    what = f"Training {'the ' if trained.startswith('last') else ''}{trained}"
+    if not gain.won + gain.lost:
+        return f"{what} changed nothing over the nearest neighbours: both have the same photos right."
+    did = "gained" if gain.share > 0 else "lost" if gain.share < 0 else "changed"
+    low, high = gain.interval
+    noise = f"within the noise of {gain.images:,} photos" if gain.within_noise else "more than chance would give"
+    return (
+        f"{what} {did} {100 * abs(gain.share):.1f} points over the nearest neighbours: {noise} (95% interval "
+        f"{100 * low:+.1f} to {100 * high:+.1f}; p = {gain.chance:.2g}, McNemar's exact test). "
+        f"Only the training has {_photo_count(gain.won)} right, only the neighbours {gain.lost:,}."
+    )
+
+
+def _photo_count(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count:,} photos"
+
+
+def _photos(run: Run, options: Options, plan: Plan, key: str | None) -> None:
+    """Every validation photo behind the numbers, and how the attention changed; key: the model, if it is there."""
     with show_errors():
         predicted = run.predictions()
         rows = [row for row in predicted if Path(row["image"]).is_file()]
         if len(rows) < len(predicted):
             st.info(f"{len(predicted) - len(rows):,} of the {len(predicted):,} validation images are no longer there.")
-        trained = cached.load_model(key)
-        _predictions(rows, trained, plan.image_size)
-        base = cached.load_model(options.model)
-        _attention_change(base, trained, rows, plan)
+        trained = cached.load_model(key) if key else None
+        assert run.metrics is not None
+        names, data = list(run.metrics["class_names"]), Path(options.data)
+        data = data if data.is_absolute() else None  # digits by its name: nothing lies there
+        opens = key if key and key.startswith("checkpoints/") else ""
+        explore(Photos(rows, run.metrics, trained, f"result_{run.name}", opens, plan.image_size, data, names))
+        if trained:
+            _attention_change(cached.load_model(options.model), trained, rows, plan)
 
 
 def _which_weights(best: int, state: State) -> str:
     if best == 0:
         return "Stopped in the first epoch: these are the weights up to there."
-    return f"Weights of epoch **{best}** of {state.epoch}, the one with the lowest validation loss."
+    return (
+        f"Weights of epoch {best} of {state.epoch}, the one with the lowest validation loss. The best epoch was chosen "
+        "on these photos, so new ones, on Evaluate, are the fairer test."
+    )
 
 
 def _origin(options: Options, plan: Plan) -> str:
@@ -95,52 +155,28 @@ def _buttons(run: Run, key: str | None) -> None:
         downloads(run, key)
 
 
-def _predictions(rows: list[dict[str, Any]], trained: Model, size: int | None) -> None:
-    st.header("Sample predictions", anchor=False)
-    samples = random.Random(0).sample(rows, min(SHOWN, len(rows)))
-    for place, row in zip(_places(len(samples), CELL), samples, strict=True):
-        with place, show_errors():
-            st.image(plain_picture(row["image"]), alt=row["name"])
-            _verdict(row)
-    st.header("Worst mistakes", anchor=False)
-    mistakes = [row for row in rows if row["actual"] != row["predicted"]][:SHOWN]
-    if not mistakes:
-        st.success("None: every validation image was classified correctly.")
-        return
-    st.caption(f"The highest losses, with the new model's attention in layer {default_layer(trained)}, mean of heads.")
-    for place, row in zip(_places(len(mistakes), CELL), mistakes, strict=True):
-        with place, show_errors():
-            st.image(attention_picture(trained, row["image"], size), alt=f"{row['name']} with its attention")
-            _verdict(row)
-            if trained.source.startswith("checkpoints/") and st.button(
-                "Open", icon=":material/my_location:", type="tertiary", key=f"mistake_{row['name']}"
-            ):
-                open_in_attention(trained.source, row["image"], row["name"], size)
-
-
 def _places(count: int, width: int) -> list[Any]:
     """Places side by side, as many in a row as fit: six on a desk, two on a phone."""
     with st.container(horizontal=True):
         return [st.container(width=width, gap="small") for _ in range(count)]
 
 
-def _verdict(row: dict[str, Any]) -> None:
-    """What was predicted, and what it is where that was wrong."""
-    right = row["actual"] == row["predicted"]
-    mark = ":green[:material/check:]" if right else ":red[:material/close:]"
-    is_really = "" if right else f"  \nactual: {plain(row['actual'])}"
-    st.markdown(f"{mark} **{plain(row['predicted'])}** {row['probability']:.0%}{is_really}")
-
-
 def _attention_change(base: Model, trained: Model, rows: list[dict[str, Any]], plan: Plan) -> None:
-    st.header("Attention before and after", anchor=False)
+    """The attention before and after on a few photos, where it can have changed."""
     if plan.train == "head":
-        st.caption("Only the classifier was trained, so the attention can't change: both pictures are the same.")
-    else:
-        st.caption("The last layer's attention, mean of heads, on the same photos.")
+        st.caption("Only the classifier was trained, so the attention is what it was before.")
+        return
+    st.header("Attention before and after", anchor=False)
+    st.caption("The last layer's attention, mean of heads, on the same photos.")
     chosen = random.Random(1).sample(rows, min(COMPARED, len(rows)))
     for place, row in zip(_places(len(chosen), 2 * CELL + GAP), chosen, strict=True):
         with place, show_errors(), st.container(horizontal=True):
             for title, model in (("Before", base), ("After", trained)):
                 picture = attention_picture(model, row["image"], plan.image_size, LAST)
                 st.image(picture, caption=title, width=CELL)
+    if (
+        chosen
+        and can_compare(base, trained)
+        and st.button("Compare before and after", icon=":material/compare:", key="compare_before_after")
+    ):
+        open_in_compare(base, trained, chosen[0]["image"], chosen[0]["name"], plan.image_size)

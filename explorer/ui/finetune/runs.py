@@ -1,5 +1,7 @@
 """Every run: which one is shown, all of them in one table and one chart, and their end."""
 
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -7,14 +9,22 @@ import streamlit as st
 from explorer import paths
 from explorer.models import registry
 from explorer.training.curves import COMPARED, CONFIG, compare_figure
-from explorer.training.runs.jobs import Run, delete, list_runs
+from explorer.training.runs.events import read_events
+from explorer.training.runs.folder import About
+from explorer.training.runs.jobs import Run, delete, describe, list_runs
 from explorer.ui.address import keep_in_address
 from explorer.ui.datasets import data_title
-from explorer.ui.finetune.steps import RUN
+from explorer.ui.finetune.steps import RUN, open_next
 from explorer.ui.messages import plain
-from explorer.ui.scores import SCORES, written
+from explorer.ui.scores import SCORES, axis_font
+from explorer.words import duration_in_words
 
-COLUMNS = {title: st.column_config.NumberColumn(format="%.1f%%") for title in SCORES.values()}
+COLUMNS: dict[str, Any] = {
+    "Started": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm"),
+    "Learning rate": st.column_config.NumberColumn(format="%g"),
+    **{title: st.column_config.NumberColumn(format="%.1f%%") for title in SCORES.values()},
+}
+TABLE = "runs_table"
 AT_FIRST = 4  # runs that are compared before a person chooses
 
 
@@ -29,54 +39,113 @@ def pick_run() -> Run | None:
         st.warning(f"There is no run named {plain(wanted)} any more; here is the newest.")
     st.session_state[RUN] = wanted if wanted in runs else next(iter(runs))
     # Not bound to the address: a bound widget leaves its default out, and the newest run is another one tomorrow.
-    name = st.selectbox("Run", list(runs), key=RUN, label_visibility="collapsed", persist_state="session")
+    name = st.selectbox(
+        "Run", list(runs), key=RUN, label_visibility="collapsed", persist_state="session",
+        format_func=lambda name: label(runs[name]),
+    )  # fmt: skip
     st.query_params[RUN] = name
     return runs[name]
 
 
+def label(run: Run) -> str:
+    """What a person calls it, and its name where that is another."""
+    return run.name if run.title == run.name else f"{run.title} ({run.name})"
+
+
 def show_runs() -> None:
-    """All runs with their scores, compared in one chart; each can be deleted."""
+    """All runs with their scores, compared in one chart; a click opens one, each can be renamed, noted and deleted."""
     runs = list_runs(paths.runs())
     if not runs:
         st.caption("No run yet.")
         return
-    st.dataframe([_row(run) for run in runs], hide_index=True, column_config=COLUMNS, placeholder="–", alt="Runs")
+    st.caption("Click a run to open it.")
+    st.dataframe(
+        [_row(run) for run in runs], hide_index=True, column_config=COLUMNS, placeholder="–", alt="Runs", key=TABLE,
+        on_select=lambda: _open(runs), selection_mode="single-cell",
+    )  # fmt: skip
     for run in runs:
         if run.damage:
             st.warning(plain(f"{run.name}: {run.damage}"))
     _compare(runs)
-    _delete([run.name for run in runs if not run.state.active])
+    with st.container(horizontal=True):
+        _describe(runs)
+        _delete([run.name for run in runs if not run.state.active])
+
+
+def _open(runs: list[Run]) -> None:
+    cells = st.session_state[TABLE]["selection"]["cells"]
+    if cells:
+        run = runs[cells[0][0]]
+        open_next("Result" if run.metrics else "Train", **{RUN: run.name})
+
+
+def _describe(runs: list[Run]) -> None:
+    """A name and notes for a run; the folder and the checkpoint keep theirs."""
+    by_name = {run.name: run for run in runs}
+    with st.popover("Name and notes", icon=":material/edit_note:"):
+        name = st.selectbox("Run to describe", list(by_name), key="run_to_describe")
+        about = by_name[name].about
+        title = st.text_input("Called", about.title, placeholder=name, key=f"title_of_{name}")
+        note = st.text_area("Notes", about.note, key=f"note_of_{name}")
+        if st.button("Save", key="save_about"):
+            describe(name, About(title.strip(), note.strip()), paths.runs())
+            st.rerun()
 
 
 def _compare(runs: list[Run]) -> None:
     names = [run.name for run in runs]
     left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
-    compared = left.multiselect("Compare", names, names[:AT_FIRST], key="compared_runs")
+    labels = {run.name: label(run) for run in runs}
+    compared = left.multiselect(
+        "Compare", names, names[:AT_FIRST], key="compared_runs", format_func=labels.__getitem__
+    )  # fmt: skip
     by = right.segmented_control(
         "By validation", list(COMPARED), default="val_loss", key="compared_by",
         format_func=lambda key: COMPARED[key].removeprefix("validation ").capitalize(),
         required=True,
     )  # fmt: skip
-    chosen = {run.name: run.events() for run in runs if run.name in compared}
+    chosen = {labels[run.name]: run.events() for run in runs if run.name in compared}
     events = {name: found for name, found in chosen.items() if any(event["type"] == "epoch" for event in found)}
     if events and by:
         figure = compare_figure(events, by)
         for update in (figure.update_xaxes, figure.update_yaxes):
-            update(tickfont=written(), title_font=written())
+            update(tickfont=axis_font(), title_font=axis_font())
         st.plotly_chart(figure, key="compared_chart", config=CONFIG, alt=f"Runs by {COMPARED[by]}")
 
 
 def _row(run: Run) -> dict[str, Any]:
     metrics = run.metrics or {}
+    started, took = times(run)
     return {
-        "Run": run.name,
+        "Run": run.title,
         "State": run.state.status,
+        "Started": started,
+        "Took": None if took is None else duration_in_words(took),
         "Data": data_title(run.options.data) if run.options else "",
         "Model": model_title(run.options.model.source) if run.options else "",
         "Trained": trained_words(run.plan.train) if run.plan else "",
+        "Learning rate": run.plan.lr if run.plan else None,
         "Epochs": f"{run.state.epoch} of {run.state.epochs}",
         **{title: 100 * metrics[key] if metrics else None for key, title in SCORES.items()},
+        "Notes": run.about.note,
     }
+
+
+def times(run: Run) -> tuple[datetime | None, float | None]:
+    """(when it was started, how many seconds it worked so far); None where its files don't tell."""
+    config, events = run.folder.config, run.folder.events
+    started = datetime.fromtimestamp(config.stat().st_mtime) if config.is_file() else None
+    if not events.is_file():
+        return started, None
+    about = events.stat()
+    return started, _worked(str(events), (about.st_mtime_ns, about.st_size))
+
+
+@st.cache_data(show_spinner=False, max_entries=500)
+def _worked(events: str, stamp: tuple[int, int]) -> float | None:
+    """Seconds of all phases, those of the processes that a run went on in as well."""
+    phases = [event["seconds"] for event in read_events(Path(events)) if event["type"] == "phase"]
+    return sum(phases) if phases else None
 
 
 def trained_words(train: str) -> str:

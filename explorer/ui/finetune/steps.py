@@ -15,7 +15,12 @@ def steps() -> list[Any]:
     return list(st.tabs(STEPS, key="step", bind="query-params", on_change="rerun"))
 
 
+def open_next(step: str, **settings: Any) -> None:
+    """Have the next run of the page begin with that step open: for a callback."""
+    st.session_state[_NEXT] = {"step": step, **settings}
+
+
 def go_to(step: str, **settings: Any) -> None:
     """Run the page again with that step open."""
-    st.session_state[_NEXT] = {"step": step, **settings}
+    open_next(step, **settings)
     st.rerun()

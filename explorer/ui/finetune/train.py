@@ -25,7 +25,7 @@ STARTING = "Starting the training process, which loads PyTorch first"
 PHASES = {
     "reading": "Reading the images",
     "loading": "Loading the model",
-    "caching": "Running the frozen blocks, once per image",
+    "caching": "Preparing photos: the part that isn't trained runs once",
     "baseline": "Measuring the untrained classifier",
     "training": "Training",
     "saving": "Saving",
@@ -155,14 +155,14 @@ def _numbers(baseline: dict[str, Any], events: list[dict[str, Any]]) -> None:
 
 def _curves(name: str, events: list[dict[str, Any]], baseline: dict[str, Any]) -> None:
     left, right = st.columns(2, gap="medium")
-    events = thinned(events)
+    events = thin_steps(events)
     with left:
         live_chart(loss_figure(events, baseline), key=f"loss_{name}")
     with right:
         live_chart(score_figure(events, baseline), key=f"score_{name}")
 
 
-def thinned(events: list[dict[str, Any]], most: int = MOST_STEPS) -> list[dict[str, Any]]:
+def thin_steps(events: list[dict[str, Any]], most: int = MOST_STEPS) -> list[dict[str, Any]]:
     """The events with about `most` of their steps at most, evenly chosen, the newest always among them."""
     steps = [event["step"] for event in events if event["type"] == "step"]
     kept = {*steps[:: len(steps) // most + 1], *steps[-1:]}

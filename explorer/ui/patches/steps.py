@@ -59,7 +59,7 @@ def _and(parts: Sequence[str]) -> str:
 
 
 def why_positions(tokens: Tokens) -> str:
-    """Why places must be told, by addition here or in the layers."""
+    """Why the model needs the places of patches, added here or in the layers."""
     if tokens.positions is None:
         return "To attention, tokens are a set without order; nothing is added here that tells where a patch lies."
     return "To attention, tokens are a set without order; so each gets a vector added that stands for its place."
@@ -135,11 +135,12 @@ def show_positions(tokens: Tokens, model: Model, patch: tuple[int, int]) -> None
         _picture(
             marked_map(similarity, patch),
             f"How alike the position of patch {patch} is to every other: cosine similarity, "
-            f"{_signed(similarity.min())} (dark) to 1 (bright). Near places are alike, often a whole row and column.",
+            f"{_with_minus(similarity.min())} (dark) to 1 (bright). Near places are alike, often "
+            "a whole row and column.",
         )
 
 
-def _signed(value: float) -> str:
+def _with_minus(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
 
 

@@ -15,8 +15,9 @@ from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
 from explorer.training.runs.events import EventReader
-from explorer.training.runs.folder import RunFolder, State, write_json
-from explorer.training.runs.process import process_start
+from explorer.training.runs.folder import RunFolder, State
+from explorer.training.runs.json_files import write_json
+from explorer.training.runs.processes import process_start
 from explorer.training.runs.snapshots import load_saved, load_tensors
 from tests.training.runs.damage import damage
 from tests.training_help import make_dataset, make_model
@@ -59,6 +60,7 @@ def damaged(runs: Path, real_run: Path, seed: int) -> str:
     return damage(runs / "bad", draw)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, LISTED, 40))
 def test_whatever_is_damaged_all_other_runs_are_listed(runs, real_run, capsys, start):
     for seed in range(start, start + 40):
@@ -71,6 +73,7 @@ def test_whatever_is_damaged_all_other_runs_are_listed(runs, real_run, capsys, s
         assert lines["good"].split()[1] == "finished" and lines["failed"].split()[1] == "failed", (seed, done)
 
 
+@pytest.mark.slow
 def test_a_damaged_run_can_not_be_resumed_but_deleted(runs, real_run):
     for seed in range(LISTED):
         done = damaged(runs, real_run, seed)
@@ -84,6 +87,7 @@ def test_a_damaged_run_can_not_be_resumed_but_deleted(runs, real_run):
             assert not run.folder.path.exists(), (seed, done)
 
 
+@pytest.mark.slow
 def test_damaged_weights_are_a_sentence(runs, real_run):
     for seed in range(LISTED):
         draw = random.Random(seed)

@@ -20,25 +20,14 @@ from explorer.errors import TrainingError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
-from explorer.training.runs.folder import RunFolder, State, read_json, write_json
-from explorer.training.runs.options import read_config
-from explorer.training.runs.process import is_alive, process_start
-from explorer.training.runs.queue import MachineQueue
-from tests.training_help import make_base, make_dataset
+from explorer.training.runs.folder import RunFolder, State, read_config
+from explorer.training.runs.json_files import read_json, write_json
+from explorer.training.runs.processes import MachineQueue, is_alive, process_start
+from tests.training_help import make_dataset
 
 pytestmark = pytest.mark.slow
 
 PATIENCE = 240  # seconds for a process to get somewhere on a busy machine
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return make_base(tmp_path_factory.mktemp("base"))
 
 
 def wait_for(condition, what: str):
@@ -202,7 +191,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from explorer.models.loading import load_model
-from explorer.training.runs.options import read_config
+from explorer.training.runs.folder import read_config
 from explorer.training.plan import Plan
 from explorer.training.finetune import finetune
 from explorer.errors import TrainingError
@@ -232,7 +221,7 @@ def test_full_disk_ends_as_failed_and_resumes(tmp_path, data, base):
     (earlier / "kept").write_text("an earlier checkpoint")
     folder = RunFolder(tmp_path / "runs" / "full")
     command = [sys.executable, "-c", LIMITED, str(data), str(base), str(folder.path), "disk"]
-    out = subprocess.run(command, capture_output=True, text=True, cwd=paths.PROJECT, check=True)
+    out = subprocess.run(command, capture_output=True, text=True, cwd=paths.project(), check=True)
     assert "The disk is full" in out.stdout
     state = folder.read_state()
     assert state.status == "failed" and "disk is full" in (state.error or "") and not folder.cache.exists()
@@ -275,7 +264,7 @@ def test_lost_memory_ends_as_failed(tmp_path, base):
     folder = RunFolder(tmp_path / "run")
     command = [sys.executable, "-c", LIMITED, str(data), str(base), str(folder.path), "memory"]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # a thread that can't start would abort the process
-    out = subprocess.run(command, capture_output=True, text=True, cwd=paths.PROJECT, env=alone)
+    out = subprocess.run(command, capture_output=True, text=True, cwd=paths.project(), env=alone)
     assert "not enough memory" in out.stdout, out.stderr[-2000:]
     assert folder.read_state().status == "failed" and "memory" in (folder.read_state().error or "")
 

@@ -13,7 +13,7 @@ from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import RunFolder, State
 from explorer.training.runs.reporter import Reporter, numbers, progress_display
-from tests.training_help import make_dataset, make_model
+from tests.training_help import make_dataset
 
 
 class Terminal(io.StringIO):
@@ -24,11 +24,6 @@ class Terminal(io.StringIO):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("data"), per_class=6)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("base"))
 
 
 def test_without_a_terminal_every_phase_and_epoch_is_a_line_on_stderr(tmp_path, data, model, capsys):

@@ -1,0 +1,108 @@
+"""`python -m explorer bench`: which map tells the truth about this model, on your own photos."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from explorer.attention.maps.table import MAP_KINDS
+from explorer.commands import _view
+
+if TYPE_CHECKING:
+    from explorer.evaluation.bench.table import Table
+
+SHOWN = ("srg_grey", "srg_p_grey", "srg_blur", "srg_dropped", "srg_road", "auc", "sanity")  # columns that are printed
+EXAMPLE = "example: python -m explorer bench photos --masks masks --maps all attention:layer=9 --without occlusion"
+
+
+def add_parser(subparsers: Any) -> None:
+    """bench PHOTOS [--masks MASKS] [--maps ...] --out DIR"""
+    parser = subparsers.add_parser("bench", help="measure which map tells the truth on your photos", epilog=EXAMPLE)
+    parser.add_argument("source", metavar="PHOTOS", type=Path, help="folder or zip of photos")
+    parser.add_argument("--masks", type=Path, help="folder or zip with a mask of the same name for each photo, or some")
+    kinds = f"all, or any of {', '.join(MAP_KINDS)}; with settings as rollout:discard_ratio=0.9 (default: all)"
+    parser.add_argument("--maps", nargs="+", default=["all"], metavar="MAP", help=kinds)
+    parser.add_argument("--without", nargs="+", default=[], metavar="MAP", help="kinds that all leaves out: occlusion")
+    parser.add_argument("--ways", nargs="*", metavar="WAY", help="of removing patches: grey, blur, dropped, road "
+                        "(default: all; without a word none, for masks alone)")  # fmt: skip
+    parser.add_argument("--photos", type=int, default=100, metavar="N", help="the first so many (default: 100)")
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="pass over so many photos first")
+    parser.add_argument("--sanity", type=int, default=4, metavar="N",
+                        help="photos that models with random layers see, too; 0: none (default: 4)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the tables and the report")
+    _view.add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure photo after photo (progress on stderr), write tables and report, print the table and the verdicts."""
+    from explorer.errors import DataError
+    from explorer.evaluation.bench.contenders import entrants
+    from explorer.evaluation.bench.journal import Journal, about
+    from explorer.evaluation.bench.photos import open_photos
+    from explorer.evaluation.bench.processes import processes
+    from explorer.evaluation.bench.run import Plan, lines
+    from explorer.evaluation.bench.table import table
+    from explorer.evaluation.bench.ways import WAYS
+
+    if args.photos < 1 or args.skip < 0 or args.sanity < 0:
+        raise DataError("--photos must be 1 or more, --skip and --sanity 0 or more.")
+    ways = tuple(WAYS) if args.ways is None else tuple(args.ways)
+    plan = Plan(entrants(args.maps, args.without), ways, args.size, args.fit, args.sanity, args.seed)
+    all_ = processes()
+    with open_photos(args.source, args.masks, args.photos, args.skip) as photos:
+        model = _view.open_model(args, all_.device)
+        journal = Journal(args.out, all_.index)
+        of = about(model, [photo.name for photo in photos], plan.in_words())
+        if all_.is_main:
+            journal.open(of)
+        known = all_.gather(journal.lines())  # and after it, all may write
+        journal.open(of)
+        show = _Display(len(photos)) if all_.is_main else None
+        found = []
+        for line in lines(model, photos, plan, known, (all_.index, all_.count), show):
+            journal.add(line)
+            found.append(line)
+        found = known + all_.gather(found)
+    if all_.is_main:
+        _finish(args, model.name, found, table(found, plan))
+    return 0
+
+
+def _finish(args: argparse.Namespace, model: str, lines: list[dict[str, Any]], found: "Table") -> None:
+    from explorer.evaluation.bench.report import html_report
+    from explorer.evaluation.bench.table import markdown, write_files
+
+    facts = {"model": model, "source": str(args.source)}
+    write_files(found, lines, args.out, **facts)
+    page = html_report(found, f"{model} on {args.source.name}", facts)
+    (args.out / "report.html").write_text(page, encoding="utf-8")
+    print(f"{model}, {found.photos} photos, best first by {found.main.title}\n")
+    print(markdown(found, SHOWN))
+    for verdict in found.against_the_best():
+        print(verdict.words())
+    for name, why in {**found.refused, **found.failed}.items():
+        print(f"left out: {name}: {why}", file=sys.stderr)
+    print(f"\nwrote {args.out / 'report.html'}, table.csv, table.json and photos.csv")
+
+
+class _Display:
+    """How far it is, on stderr, in place on a terminal and by lines elsewhere."""
+
+    def __init__(self, photos: int):
+        self.photos, self.began, self.shown = photos, time.monotonic(), 0.0
+        self.terminal = sys.stderr.isatty()
+
+    def __call__(self, done: float, total: float) -> None:
+        from explorer.words import duration_in_words
+
+        now = time.monotonic()
+        if done < total and now - self.shown < (0.5 if self.terminal else 30):
+            return
+        self.shown = now
+        left = (now - self.began) * (total - done) / done
+        text = f"{done / total:.0%} of {self.photos} photos" + (f", {duration_in_words(left)} left" if left else "")
+        start, end = ("\r", "" if done < total else "\n") if self.terminal else ("", "\n")
+        print(f"{start}{text:<60}", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,153 @@
+"""What a person changed of a data set without touching its files: photos left out, photos given another class."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from explorer.data.report import DatasetReport, Item, duplicate_group
+from explorer.errors import DataError, DiskError
+
+LARGEST_FILE = 2**24  # bytes: a hundred thousand changes
+_SHA = re.compile("[0-9a-f]{64}")
+_HALVES = re.compile("[\ud800-\udfff]")  # halves of characters, which no page and no file takes
+_FIELDS = {"sha": str, "name": str, "before": str, "class_name": (str, type(None))}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One photo and every equal file: left out where class_name is None, else given that class.
+
+    sha: sha256 of the file, hex. name: in the data set, for people. before: its class in the data set.
+    """
+
+    sha: str
+    name: str
+    before: str
+    class_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The changes of one data set, the newest last; each photo at most once."""
+
+    entries: tuple[Change, ...] = ()
+
+    def of(self, sha: str) -> Change | None:
+        """What was changed of the photo with that sha256; None where nothing was."""
+        return next((entry for entry in self.entries if entry.sha == sha), None)
+
+    def add(self, change: Change) -> "Changes":
+        """With that change, in place of an earlier one of the same photo."""
+        return Changes((*self.undo(change.sha).entries, change))
+
+    def undo(self, sha: str) -> "Changes":
+        """Without the change of that photo."""
+        return Changes(tuple(entry for entry in self.entries if entry.sha != sha))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a file of changes holds."""
+        return {"photos": [asdict(entry) for entry in self.entries]}
+
+    def words(self) -> str:
+        """ "2 photos left out, 1 given another class"; "" where there is none."""
+        out = sum(entry.class_name is None for entry in self.entries)
+        moved = len(self.entries) - out
+        parts = [f"{_photos(out)} left out"] * bool(out)
+        parts += [f"{f'{moved:,}' if out else _photos(moved)} given another class"] * bool(moved)
+        return ", ".join(parts)
+
+    def apply(self, report: DatasetReport) -> DatasetReport:
+        """The report without what was left out, and with the new classes; a note says how many photos that is.
+
+        Sides of a split stay, so that photos that validate go on to. Raises DataError for a class that the data lack.
+        """
+        if not self.entries:
+            return report
+        labels = {name: label for label, name in enumerate(report.class_names)}
+        self._check_classes(labels)
+        found = [(index, item, self._by_sha.get(item.sha)) for index, item in enumerate(report.items)]
+        kept = [
+            (index, item if change is None else replace(item, label=labels[change.class_name or ""]))
+            for index, item, change in found
+            if change is None or change.class_name is not None
+        ]
+        note = self._note({item.sha for item in report.items})
+        return _with_items(replace(report, notes=(*report.notes, note)), kept)
+
+    @property
+    def _by_sha(self) -> dict[str, Change]:
+        return {entry.sha: entry for entry in self.entries}
+
+    def _check_classes(self, known: Iterable[str]) -> None:
+        for entry in self.entries:
+            if entry.class_name is not None and entry.class_name not in known:
+                raise DataError(
+                    f"The changes give '{entry.name}' the class '{entry.class_name}', which these data don't have; "
+                    f"their classes are {', '.join(known)}."
+                )
+
+    def _note(self, shas: set[str]) -> str:
+        used = Changes(tuple(entry for entry in self.entries if entry.sha in shas))
+        note, strange = f"Changed by hand: {used.words() or 'nothing'}.", len(self.entries) - len(used.entries)
+        return f"{note} Passed over: changes of {_photos(strange)} that these data don't hold." if strange else note
+
+
+NO_CHANGES = Changes()
+
+
+def _with_items(report: DatasetReport, kept: list[tuple[int, Item]]) -> DatasetReport:
+    """The report with these items alone, given with their old places, and the groups of copies among them."""
+    place = {old: new for new, (old, _) in enumerate(kept)}
+    items = tuple(item for _, item in kept)
+    groups = [(group.kind, [place[index] for index in group.items if index in place]) for group in report.duplicates]
+    copies = tuple(duplicate_group(kind, left, items) for kind, left in groups if len(left) > 1)
+    return replace(report, items=items, duplicates=copies)
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count:,} photos"
+
+
+def read_changes(path: Path) -> Changes:
+    """The changes in that file; DataError where there is none, or it is damaged or something else."""
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise DataError(f"'{path.name}' is too large to be a file of changes; give the one that the app made.")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"The changes in '{path.name}' can't be read ({error.strerror}): check the path.") from error
+    except (ValueError, RecursionError):
+        found = None
+    photos = found.get("photos") if isinstance(found, dict) else None
+    if not isinstance(photos, list) or not all(map(_is_change, photos)):
+        raise DataError(f"'{path.name}' is no file of changes, or is damaged: give one that the app made.")
+    return Changes(tuple({photo["sha"]: _change(photo) for photo in photos}.values()))
+
+
+def _is_change(photo: object) -> bool:
+    if not isinstance(photo, dict) or not all(isinstance(photo.get(key), kind) for key, kind in _FIELDS.items()):
+        return False
+    texts = "".join(photo[key] or "" for key in _FIELDS)
+    return bool(_SHA.fullmatch(photo["sha"])) and not _HALVES.search(texts)
+
+
+def _change(photo: dict[str, str]) -> Change:
+    return Change(**{key: photo[key] for key in _FIELDS})
+
+
+def write_changes(path: Path, changes: Changes) -> None:
+    """Write them whole or not at all; no file where there is none to keep. DiskError where the disk is full."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        if not changes.entries:
+            path.unlink(missing_ok=True)
+            return
+        partial.write_text(json.dumps(changes.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise DiskError(f"The changes can't be kept in '{path.parent}' ({error.strerror}): free some space.") from error
+    finally:
+        partial.unlink(missing_ok=True)

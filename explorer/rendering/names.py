@@ -1,0 +1,44 @@
+"""Names as a person gives them, for figures: of heads by LAYER.HEAD, of classes by their name or number."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from explorer.errors import QueryError
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+
+LONGEST = 60  # letters of a name
+_HEAD = re.compile(r"\d+\.\d+")
+
+Names = Mapping[str, str]  # "9.3" or a class -> its name in figures
+
+
+def parse_names(lines: Sequence[str]) -> dict[str, str]:
+    """ "9.3 = ears", "tabby, tabby cat = cat" -> {"9.3": "ears", …}; empty lines are passed over.
+
+    Raises QueryError for a line without "=" or an empty or overlong name.
+    """
+    names = {}
+    for line in filter(str.strip, lines):
+        what, equals, name = (part.strip() for part in line.rpartition("="))
+        if not equals or not what or not 0 < len(name) <= LONGEST:
+            raise QueryError(
+                f"A name is given as 9.3 = ears for layer 9, head 3, or as tabby = cat for a class, not {line!r}."
+            )
+        names[what] = name
+    return names
+
+
+def head_label(names: Names, layer: int, head: int, default: str) -> str:
+    """What a figure calls a head."""
+    return names.get(f"{layer}.{head}", default)
+
+
+def with_class_names(title: str, recording: "Recording", names: Names) -> str:
+    """A title with classes called as the person calls them; QueryError for a class that there isn't."""
+    for what, name in names.items():
+        if not _HEAD.fullmatch(what):
+            title = title.replace(recording.model.class_name(recording.class_index(what)), name)
+    return title

@@ -1,0 +1,305 @@
+"""The What if tab: drop patches, switch heads off, cut edges, and see at once what the answer is then."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from explorer.attention.interventions.edits import (
+    CutEdge,
+    DropPatches,
+    Edit,
+    PutToken,
+    SetAttention,
+    SetHead,
+    SetMlp,
+    checked,
+    edit_text,
+    in_words,
+    parse_edit,
+)
+from explorer.attention.interventions.effect import Effect
+from explorer.attention.interventions.heads import HeadEffects
+from explorer.attention.queries import Query, parse_query, query_text
+from explorer.attention.recording import Recording
+from explorer.errors import QueryError
+from explorer.rendering.effect_charts import effect_figure, heads_figure
+from explorer.rendering.view import View
+from explorer.ui.address import keep_in_address, write
+from explorer.ui.components.patch_painter import patch_painter
+from explorer.ui.map_picker import pick_class
+from explorer.ui.messages import check_link, sentence_of, show_errors
+from explorer.ui.photos import my_photos, pick_second_photo, samples
+from explorer.ui.view_settings import default_layer
+from explorer.ui.widgets import PLAIN, progress_bar
+
+EDITS = "edits"  # the active edits as they are typed, oldest first; also in the address, one after another
+PAINTER, SEQ = "what_if_painter", "what_if_seq"
+BETWEEN = ";"  # edits in the address
+EFFECT, HEADS = "what_if_effect", "what_if_heads"  # (what was asked, the answer)
+REFUSED = "what_if_refused"  # a sentence on the edit that couldn't be added
+MOST_PHOTOS = 16  # that a mean is over
+KINDS = {
+    "head": "Head", "attention": "Layer's attention", "mlp": "Layer's MLP", "cut": "Edge",
+    "put": "Token of another photo",
+}  # fmt: skip
+
+
+def what_if_tab(rec: Recording, view: View) -> None:
+    """Edits on the left, what they do on the right; below, every head measured once."""
+    st.caption(
+        "Change what the model computes for this photo, and see its answer then: what matters is what changes it. "
+        "Attention shows where a token looks; this shows whether it makes a difference."
+    )
+    edits, second = _active(rec), None
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        _painter(rec, edits)
+    with right:
+        target = pick_class(rec) if rec.logits is not None else None
+        second = _add_edits(rec, view)
+        _list(edits)
+    with right, show_errors():
+        _show(rec, _effect(rec, view, edits, target, second), edits)
+    st.divider()
+    _all_heads(rec, view, target)
+
+
+def check_edits(rec: Recording) -> None:
+    """Name the edits of a link that this recording can't take."""
+    example = edit_text(SetHead(rec.depth - 1, 0))
+    check_link(EDITS, lambda text: len(_read(text, rec)) == len(_split(text)), f"edits such as {example}, split by ;")
+
+
+def _split(text: str) -> list[str]:
+    return [part for part in text.split(BETWEEN) if part.strip()]
+
+
+def _read(text: str, rec: Recording) -> list[Edit]:
+    """The edits that can be read and that the recording can take."""
+    found: list[Edit] = []
+    for part in _split(text):
+        try:
+            found = list(checked([*found, parse_edit(part)], rec))
+        except QueryError:
+            continue
+    return found
+
+
+def _active(rec: Recording) -> list[Edit]:
+    """The edits of this session, at first those of the address; of another model's those that fit."""
+    keep_in_address(EDITS)
+    text = st.session_state.setdefault(EDITS, st.query_params.get(EDITS, ""))
+    return _read(text, rec)
+
+
+def _keep(edits: list[Edit]) -> None:
+    text = BETWEEN.join(map(edit_text, edits))
+    st.session_state[EDITS] = text
+    write(EDITS, text or None)
+
+
+def _painter(rec: Recording, edits: list[Edit]) -> None:
+    dropped = [patch for edit in edits if isinstance(edit, DropPatches) for patch in edit.patches]
+    seq = st.session_state.setdefault(SEQ, 0)
+
+    def take_stroke() -> None:
+        stroke = st.session_state[PAINTER]["stroke"]
+        patches = tuple(sorted((int(row), int(col)) for row, col in stroke["patches"]))
+        others = [edit for edit in edits if not isinstance(edit, DropPatches)]
+        st.session_state[SEQ] = stroke["seq"]
+        _keep([*others, DropPatches(patches)] if patches else others)
+
+    patch_painter(rec.image, rec.grid, dropped, seq, key=PAINTER, on_paint=take_stroke)
+    st.caption("Click or paint patches to take them out of the token list; once more puts them back.")
+
+
+def _add_edits(rec: Recording, view: View) -> Image.Image | None:
+    """The widgets of one more edit, and the second photo where one is picked."""
+    kind = str(st.segmented_control("Change", list(KINDS), format_func=KINDS.__getitem__, default="head",
+                                    required=True, key="what_if_kind"))  # fmt: skip
+    second, edit = None, None
+    if kind in ("head", "attention", "mlp"):
+        edit = _pick_part(rec, view, kind)
+    elif kind == "cut":
+        edit = _pick_edge(rec, view)
+    else:
+        edit = _pick_token(rec, view)
+    if kind == "put" or any(isinstance(one, PutToken) for one in _active(rec)):
+        second = _fitted(rec, view, pick_second_photo("Second photo", "what_if_photo", view.photo.image).image)
+
+    st.button("Add", key="what_if_add", icon=":material/add:", on_click=_add, args=(rec, edit), disabled=edit is None)
+    if refused := st.session_state.pop(REFUSED, None):
+        st.error(refused, icon=":material/error:")
+    return second
+
+
+def _add(rec: Recording, edit: Edit) -> None:
+    try:
+        _keep(list(checked([*_active(rec), edit], rec)))
+    except QueryError as error:
+        st.session_state[REFUSED] = sentence_of(error)
+
+
+def _layer(rec: Recording, view: View, key: str, everywhere: bool = False) -> int | None:
+    options = [*(["all"] if everywhere else []), *map(str, range(rec.depth))]
+    if st.session_state.get(key) not in (None, *options):
+        del st.session_state[key]
+    at = options.index(str(view.map["layer"] % rec.depth if view.map["layer"] is not None else default_layer(rec)))
+    picked = str(st.selectbox("Layer", options, at, key=key))
+    return None if picked == "all" else int(picked)
+
+
+def _head(rec: Recording, view: View, key: str, everywhere: bool = False) -> int | None:
+    options = [*(["all"] if everywhere else []), *map(str, range(rec.num_heads))]
+    if st.session_state.get(key) not in (None, *options):
+        del st.session_state[key]
+    shown = str(view.map["head"])
+    picked = str(st.selectbox("Head", options, options.index(shown) if shown in options else 0, key=key))
+    return None if picked == "all" else int(picked)
+
+
+def _pick_part(rec: Recording, view: View, kind: str) -> Edit:
+    columns = st.columns(3 if kind == "head" else 2)
+    with columns[0]:
+        layer = _layer(rec, view, "what_if_layer")
+    head = None
+    if kind == "head":
+        with columns[1]:
+            head = _head(rec, view, "what_if_head")
+    to: Any = columns[-1].selectbox(
+        "Set to", ["off", "mean"], key="what_if_to", help="Off: it adds nothing. Mean: what it adds on average over "
+        "the photos of the sidebar, token by token, so that it no longer tells this photo from others.",
+    )  # fmt: skip
+    assert layer is not None
+    if kind == "head":
+        assert head is not None
+        return SetHead(layer, head, to)
+    return SetAttention(layer, to) if kind == "attention" else SetMlp(layer, to)
+
+
+def _token(rec: Recording, label: str, key: str, default: str) -> Query | None:
+    text = st.text_input(label, default, key=key, help="A prefix token's name, or a patch as row,col.").strip()
+    try:
+        query = parse_query(text)
+        rec.query_indices(query)
+    except QueryError as error:
+        st.caption(f":red[{error}]")
+        return None
+    return query
+
+
+def _pick_edge(rec: Recording, view: View) -> Edit | None:
+    columns = st.columns(4)
+    first = rec.prefix_tokens[0] if rec.prefix_tokens else "0,0"
+    with columns[0]:
+        query = _token(rec, "Who reads", "what_if_query", first)
+    asked = view.map["query"]
+    with columns[1]:
+        key = _token(rec, "Whom", "what_if_key", query_text(asked) if isinstance(asked, tuple) else "0,0")
+    with columns[2]:
+        layer = _layer(rec, view, "what_if_edge_layer", everywhere=True)
+    with columns[3]:
+        head = _head(rec, view, "what_if_edge_head", everywhere=True)
+    if query is None or key is None or "mean" in (query, key):
+        return None
+    return CutEdge(query, key, layer, head)
+
+
+def _pick_token(rec: Recording, view: View) -> Edit | None:
+    columns = st.columns(3)
+    asked = view.map["query"]
+    shown = query_text(asked) if isinstance(asked, tuple) else "0,0"
+    with columns[0]:
+        patch = _token(rec, "Patch", "what_if_patch", shown)
+    with columns[1]:
+        source = _token(rec, "Its patch there", "what_if_source", shown)
+    with columns[2]:
+        layer = _layer(rec, view, "what_if_put_layer")
+    if not isinstance(patch, tuple) or not isinstance(source, tuple) or layer is None:
+        return None
+    return PutToken(patch, layer, None if source == patch else source)
+
+
+def _list(edits: list[Edit]) -> None:
+    """The active edits, each with a button that takes it back."""
+    if not edits:
+        return
+    with st.container(key="what_if_list"):
+        for at, edit in enumerate(edits):
+            words_at, button_at = st.columns([6, 1], vertical_alignment="center")
+            words_at.markdown(in_words(edit).replace("[", "\\["))
+            button_at.button(
+                "Undo", key=f"what_if_undo_{at}", icon=":material/undo:", type="tertiary",
+                on_click=_keep, args=([*edits[:at], *edits[at + 1 :]],), help=f"Take back: {in_words(edit)}",
+            )  # fmt: skip
+        if len(edits) > 1:
+            st.button("Undo all", key="what_if_clear", type="tertiary", on_click=_keep, args=([],))
+
+
+def _fitted(rec: Recording, view: View, photo: Image.Image) -> Image.Image:
+    return rec.model.fit_photo(photo, view.photo.size, view.photo.fit)
+
+
+def _kept(key: str, rec: Recording, asked: tuple, work: Callable[[], Any]) -> Any:
+    """The answer of the last run where the same was asked of the same recording."""
+    kept = st.session_state.get(key)
+    if kept is None or kept[0] is not rec or kept[1] != asked:
+        st.session_state[key] = kept = (rec, asked, work())
+    return kept[2]
+
+
+def _effect(rec: Recording, view: View, edits: list[Edit], target: int | None, second: Image.Image | None) -> Effect:
+    """What the edits do; means are over the session's own photos, or the samples where there are none."""
+    means = any(getattr(edit, "to", "") == "mean" for edit in edits)
+    photos = (my_photos() or samples())[:MOST_PHOTOS] if means else []
+    asked = (tuple(edits), target, tuple(photo.key for photo in photos), second and second.tobytes())
+    return _kept(
+        EFFECT, rec, asked,
+        lambda: rec.what_if(edits, target, photos=[_fitted(rec, view, one.image) for one in photos], second=second),
+    )  # fmt: skip
+
+
+def _show(rec: Recording, effect: Effect, edits: list[Edit]) -> None:
+    what = "Likeness to the photo as it was" if rec.logits is None else "Logit"
+    score_at, told_at = st.columns(2)
+    score_at.metric(what, f"{effect.score[1]:.2f}", f"{effect.change:+.3f}" if edits else None)
+    told = "–" if effect.foretold is None else f"{effect.foretold:+.3f}"
+    told_at.metric(
+        "By the ledger", told, help="The change that the ledger's shares alone would give: direct paths, as if later "
+        "layers took no notice. Where the true change is smaller, other parts make up for what is gone.",
+    )  # fmt: skip
+    if effect.top:
+        st.plotly_chart(effect_figure(effect), key="what_if_classes", width="stretch", config=PLAIN)
+
+
+def _all_heads(rec: Recording, view: View, target: int | None) -> None:
+    st.markdown("**Which heads matter?**")
+    st.caption(
+        "Every head is switched off once. Red heads speak for the class: without them its logit falls. Beside it what "
+        "the ledger says of each head, and how far its attention is from an even one."
+    )
+    asked = (rec.class_index(target) if rec.logits is not None else None,)
+    kept = st.session_state.get(HEADS)
+    if st.button("Measure all heads", key="what_if_measure", icon=":material/play_arrow:"):
+        with progress_bar("Switching heads off, layer by layer") as progress:
+            kept = (rec, asked, rec.measure_heads(target, progress=progress))
+        st.session_state[HEADS] = kept
+    if kept is not None and kept[0] is rec and kept[1] == asked:
+        _heads(kept[2])
+
+
+def _heads(heads: HeadEffects) -> None:
+    panels: list[tuple[str, np.ndarray, str, bool]] = [("Effect on the logit", heads.effects, "logit", True)]
+    if heads.shares is not None:
+        said = f"By the ledger; rank correlation with the effect {heads.correlation(heads.shares):.2f}"
+        panels.append((said, heads.shares, "logit", True))
+    said = f"Divergence from even attention; with the effect's size {heads.correlation(heads.divergence):.2f}"
+    panels.append((said, heads.divergence, "bits", False))
+    for column, (title, table, unit, signed) in zip(st.columns(len(panels)), panels, strict=True):
+        column.markdown(title)
+        column.plotly_chart(
+            heads_figure(table, unit, signed), key=f"what_if_{title[:9]}", width="stretch", config=PLAIN
+        )

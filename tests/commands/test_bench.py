@@ -1,0 +1,91 @@
+"""The command bench: from photos to tables and a report, stopped and gone on with, in one process and in two."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from explorer.cli import main
+from tests.conftest import REPOSITORY
+from tests.tiny import photo, save_tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    (folder / "photos").mkdir()
+    for seed in range(5):
+        photo(64, 64, seed).save(folder / "photos" / f"{seed}.png")
+    save_tiny(folder / "model")
+    return folder
+
+
+def arguments(folder, out: str) -> list[str]:
+    asked = ["--maps", "all", "--without", "occlusion", "integrated_gradients", "--sanity", "1"]
+    return ["bench", str(folder / "photos"), "--model", str(folder / "model"), *asked, "--out", str(folder / out)]
+
+
+def test_tables_report_and_verdicts(folder, capsys):
+    assert main(arguments(folder, "one")) == 0
+    said = capsys.readouterr()
+    assert "| map | SRG, grey |" in said.out
+    assert " on your photos: " in said.out or "sure difference" in said.out
+    assert "100% of 5 photos" in said.err
+    data = json.loads((folder / "one" / "table.json").read_text())
+    with (folder / "one" / "table.csv").open() as file:
+        rows = {row["map"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == data["maps"].keys() == {
+        "attention", "rollout", "relevance", "gradient", "legrad", "gradcam", "centre", "random",
+    }  # fmt: skip
+    for name, row in rows.items():
+        assert float(row["srg_grey"]) == pytest.approx(data["maps"][name]["srg_grey"]["value"], abs=1e-4)
+    with (folder / "one" / "photos.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 5 * len(rows)
+    assert "Which map tells the truth?" in (folder / "one" / "report.html").read_text()
+
+
+def test_a_stopped_bench_goes_on_to_the_same_table(folder, capsys):
+    main(arguments(folder, "whole"))
+    main(arguments(folder, "stopped"))
+    path = folder / "stopped" / "lines-0.jsonl"
+    written = path.read_text()
+    path.write_text("\n".join(written.splitlines()[:2]) + '\n{"photo": 2, "na')
+    assert main(arguments(folder, "stopped")) == 0
+    whole, stopped = (json.loads((folder / name / "table.json").read_text()) for name in ("whole", "stopped"))
+    assert whole == stopped
+    assert main([*arguments(folder, "stopped"), "--seed", "3"]) == 2
+    assert "holds a bench with other seed: give another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--photos", "0"], "--photos must be 1 or more"),
+        (["--ways", "white"], "removed by grey, blur, dropped, road, not white"),
+        (["--maps", "saliency"], "one of attention"),
+        (["--masks", "nowhere"], "no zip or folder"),
+        (["--skip", "5"], "no photo after the first 5"),
+    ],
+)
+def test_what_can_not_be_had_is_one_line(folder, capsys, options, said):
+    assert main([*arguments(folder, "none"), *options]) == 2
+    captured = capsys.readouterr().err
+    assert said in captured and captured.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_table_of_one(folder):
+    # accelerate's own launcher starts one process where there's no GPU, and hands several to this.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    for start, out in ((launch, "two"), ([sys.executable], "again")):
+        command = [*start, "-m", "explorer", *arguments(folder, out)]
+        done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("wrote ") == 1
+    assert (folder / "two" / "lines-1.jsonl").read_text().count('"scores"') == 2
+    one, two = (json.loads((folder / name / "table.json").read_text()) for name in ("again", "two"))
+    assert one == two
