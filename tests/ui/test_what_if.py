@@ -40,7 +40,7 @@ def test_an_edit_is_added_and_taken_back(recording):
     app.segmented_control(key="what_if_kind").set_value("mlp").run()
     app.selectbox(key="what_if_layer").set_value("0").run()
     app.button(key="what_if_add").click().run()
-    assert app.session_state[EDITS] == "mlp 0=off" and app.query_params[EDITS] == ["mlp 0=off"]
+    assert app.session_state[EDITS] == "mlp 0=off" and app.query_params[EDITS] == "mlp 0=off"
     assert metrics(app)["score"][1] == f"{recording.what_if([SetMlp(0)]).change:+.3f}"
     app.button(key="what_if_undo_0").click().run()
     assert app.session_state[EDITS] == "" and EDITS not in app.query_params
