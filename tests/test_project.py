@@ -69,7 +69,7 @@ def providers() -> Mapping[str, list[str]]:
     return packages_distributions()
 
 
-OPTIONAL = {"onnxscript"}  # for one option, which says what to install
+OPTIONAL = {"onnx", "onnxscript"}  # for some outputs, which say what to install
 BY_NAME = {  # run, or imported where they are there
     "ipykernel", "nbclient", "onnx", "onnxruntime", "pre-commit", "pyright", "pytest-cov", "pytest-rerunfailures",
     "pytest-xdist", "ruff",

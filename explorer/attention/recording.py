@@ -13,6 +13,7 @@ from torch import Tensor
 from explorer.attention import weights
 from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.ledger import Ledger, ledger
+from explorer.attention.lens import TOP, Lens, lens
 from explorer.attention.maps.kind import Progress
 from explorer.attention.maps.table import MAP_KINDS, map_kind
 from explorer.attention.own_blocks import Follower, has_own_blocks
@@ -21,6 +22,7 @@ from explorer.attention.queries import Head, Query
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.recorder import AttentionRecorder
 from explorer.attention.scores import Likened, Target
+from explorer.attention.step import Step, layer_pass
 from explorer.data.images import ImageSource, open_image
 from explorer.errors import ExplorerError, RecordingError
 from explorer.models.backbone import Model
@@ -96,6 +98,25 @@ class Recording(RecordedPass):
         """
         with enough_memory(f"compute the account of {self.model_name}", SMALLER):
             return ledger(self, target, similar_to)
+
+    def step(self, layer: int, query: Query | None = None) -> Step:
+        """One token through one layer in numbers: scores, pattern, values, heads, MLP, the token after it.
+
+        layer: negatives count from the end; query: a prefix token's name or (row, col) of a patch; None: cls. Raises
+        QueryError where the model's blocks aren't attention and an MLP on one residual stream. Many tokens of one
+        layer: explorer.attention.step.layer_pass(), which runs the model once.
+        """
+        with enough_memory(f"look inside {self.model_name}", SMALLER):
+            return layer_pass(self, layer).step(query)
+
+    def lens(self, target: int | str | None = None, top: int = TOP) -> Lens:
+        """What the classifier says of every token after every layer: its `top` classes, and the probability of one.
+
+        target: that class, by index or name; None: the predicted one. Raises QueryError for a model without classes or
+        without one residual stream.
+        """
+        with enough_memory(f"look inside {self.model_name}", SMALLER):
+            return lens(self, target, top)
 
     def what_if(
         self,

@@ -61,4 +61,4 @@ def _bar(most: float, middle: float, y: float) -> list[Item]:
 def _settings(view: View, first: "Recording", second: "Recording") -> str:
     """The first's settings and origin, and the second's beside them."""
     other = {"source": second.model.source.source, KEY: provenance(second)}
-    return json.dumps({**json.loads(with_provenance(view, first)), "second": other})
+    return json.dumps({**json.loads(with_provenance(view.to_json(), first)), "second": other})

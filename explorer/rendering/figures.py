@@ -125,7 +125,7 @@ def _lay_out(
         items.append(Text(tile.label, x + side / 2, y + height + label * 1.2, label, "middle"))
     bottom = top + math.ceil(len(tiles) / columns) * step
     items += _scale(view, limits, width, bottom)
-    return Drawing(width, bottom + 2 * LABEL, tuple(items), text, with_provenance(view, recording))
+    return Drawing(width, bottom + 2 * LABEL, tuple(items), text, with_provenance(view.to_json(), recording))
 
 
 def _tile_photo(view: View, recording: "Recording", photo: ImageSource | None, side: float) -> Image.Image:

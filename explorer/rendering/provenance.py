@@ -18,7 +18,6 @@ from explorer.version import VERSION
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
-    from explorer.rendering.view import View
 
 LIBRARIES = ("torch", "timm", "transformers", "numpy", "pillow")
 KEY = "provenance"
@@ -42,9 +41,9 @@ def provenance(recording: "Recording") -> dict[str, Any]:
     }
 
 
-def with_provenance(view: "View", recording: "Recording") -> str:
-    """The view's settings as JSON, and beside them where the file comes from; View.from_json() reads it."""
-    return json.dumps({**json.loads(view.to_json()), KEY: provenance(recording)})
+def with_provenance(settings: str, recording: "Recording") -> str:
+    """A view's settings, View.to_json(), and beside them where the file comes from; View.from_json() reads it."""
+    return json.dumps({**json.loads(settings), KEY: provenance(recording)})
 
 
 def read_provenance(settings: str) -> Mapping[str, Any] | None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import streamlit as st
@@ -88,6 +88,27 @@ class _Shelf:
             self.kept[key] = record()
             malloc.give_back()
         return self.kept[key]
+
+
+class KeptWith(Generic[T]):
+    """What was made of a recording, kept for as long as the recording is: the newest few.
+
+    It must not refer to the recording, which would then be kept for good.
+    """
+
+    def __init__(self, most: int):
+        self.most = most
+        self._made: WeakKeyDictionary[Recording, dict[Any, T]] = WeakKeyDictionary()
+
+    def get(self, rec: Recording, asked: Any, make: Callable[[], T]) -> T:
+        """What is kept for `asked`, or what make() makes in the thread of recordings."""
+        kept = self._made.setdefault(rec, {})
+        if asked not in kept:
+            made = in_recording_thread(make)
+            while len(kept) >= self.most:
+                kept.pop(next(iter(kept)), None)
+            kept[asked] = made
+        return kept[asked]
 
 
 def model_number(model: Model) -> int:

@@ -110,14 +110,7 @@ def confusion_figure(metrics: Mapping[str, Any], picked: Cell = ("", "")) -> go.
             texttemplate="%{text}" if len(shown) <= WRITTEN else None, hoverinfo="skip",
         )
     )  # fmt: skip
-    # Plotly selects points, not cells: each cell has one, and the nearest is hit wherever the mouse is.
-    actual, predicted = np.indices(counts.shape).reshape(2, -1)
-    figure.add_scatter(
-        x=[names[index] for index in predicted], y=[names[index] for index in actual], mode="markers",
-        marker={"size": 30, "symbol": "square", "opacity": 0}, showlegend=False,
-        customdata=list(zip(counts.ravel().tolist(), shares.ravel().tolist(), strict=True)),
-        hovertemplate="%{customdata[0]} of %{y} predicted as %{x} (%{customdata[1]:.1%})<extra></extra>",
-    )  # fmt: skip
+    _add_cells(figure, names, counts, shares)
     _frame(figure, [metrics["class_names"][index] for index in shown], picked, ink["color"])
     figure.update_layout(
         height=min(150 + 44 * len(names), 620),
@@ -143,6 +136,17 @@ def confusion_figure(metrics: Mapping[str, Any], picked: Cell = ("", "")) -> go.
         showgrid=False,
     )
     return figure
+
+
+def _add_cells(figure: go.Figure, names: Sequence[str], counts: np.ndarray, shares: np.ndarray) -> None:
+    """A point in each cell: Plotly selects points, not cells, and the nearest is hit wherever the mouse is."""
+    actual, predicted = np.indices(counts.shape).reshape(2, -1)
+    figure.add_scatter(
+        x=[names[index] for index in predicted], y=[names[index] for index in actual], mode="markers",
+        marker={"size": 30, "symbol": "square", "opacity": 0}, showlegend=False,
+        customdata=list(zip(counts.ravel().tolist(), shares.ravel().tolist(), strict=True)),
+        hovertemplate="%{customdata[0]} of %{y} predicted as %{x} (%{customdata[1]:.1%})<extra></extra>",
+    )  # fmt: skip
 
 
 def _frame(figure: go.Figure, names: Sequence[str], picked: Cell, colour: str) -> None:

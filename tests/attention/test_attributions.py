@@ -149,6 +149,18 @@ def test_occlusion_takes_the_token_out_of_the_list(pool):
     assert got.min() < 0 < got.max()
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "total"), [("occlusion", {}, 64), ("integrated_gradients", {"steps": 20}, 20)]
+)
+def test_long_maps_say_how_far_they_are(recording, kind, settings, total):
+    seen: list[tuple[int, int]] = []
+    shown = recording.map(kind, progress=lambda done, whole: seen.append((done, whole)), **settings)
+    np.testing.assert_array_equal(shown, recording.map(kind, **settings))
+    assert [whole for _, whole in seen] == [total] * len(seen) and len(seen) > 1
+    done = [count for count, _ in seen]
+    assert done == sorted(done) and done[-1] == total
+
+
 def test_occlusion_beside_a_bias_before_softmax():
     name = "beit_base_patch16_224"
     model = wrap_timm(small_timm(name), name)

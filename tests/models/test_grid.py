@@ -1,6 +1,6 @@
 """A weights file whose position embeddings form no square: its grid is told to library, commands and app."""
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from explorer.models.source import ModelSource
 from explorer.models.token_layout import read_grid
 from explorer.ui.attention_pictures import attention_picture
 from tests.app import open_app, sentences
-from tests.conftest import REPOSITORY
 from tests.tiny import photo
 from tests.training_help import make_dataset
 
@@ -78,7 +77,7 @@ def test_it_holds_with_the_architecture_named_too(weights, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_and_its_script_give_the_same_map(weights, tmp_path):
+def test_the_command_and_its_script_give_the_same_map(weights, tmp_path, monkeypatch):
     photo(80, 48).save(tmp_path / "photo.png")
     told = ["--model", str(weights), "--grid", "6x10", "--size", "48", "--fit", "keep"]
     assert main(["attention", str(tmp_path / "photo.png"), *told, "--npz", "--out", str(tmp_path / "maps")]) == 0
@@ -88,11 +87,8 @@ def test_the_command_and_its_script_give_the_same_map(weights, tmp_path):
     assert expected.shape == (6, 10)
     np.testing.assert_array_equal(stored["map"], expected)
     assert main(["figure", str(tmp_path / "photo.png"), *told, "--out", str(tmp_path / "view.py")]) == 0
-    run = subprocess.run(
-        [sys.executable, "view.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120,
-        env={"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    monkeypatch.setattr(sys, "path", [*sys.path])  # to which the script adds
+    runpy.run_path(str(tmp_path / "view.py"), run_name="__main__")
     np.testing.assert_array_equal(np.load(tmp_path / "view.npz")["map"], expected)
 
 

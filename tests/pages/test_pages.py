@@ -8,10 +8,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
+from explorer import paths
 from explorer.models import registry
 from explorer.models.source import ModelSource
 from explorer.rendering.view import PhotoInput, View
-from explorer.ui.navigation import FOLDER, PAGES, entries
+from explorer.ui.navigation import PAGES, entries
 from tests.app import TINY, open_app, sentences
 from tests.conftest import REPOSITORY
 from tests.tiny import save_weights
@@ -35,7 +36,7 @@ def test_page_shows_itself_without_an_exception(name: str):
 
 
 def test_every_file_of_the_folder_is_in_the_menu():
-    assert {path.stem for path in FOLDER.glob("*.py")} == {entry.name for entry in entries()}
+    assert {path.stem for path in paths.PAGES.glob("*.py")} == {entry.name for entry in entries()}
 
 
 @pytest.mark.parametrize("entry", PAGES, ids=NAMES)
@@ -240,7 +241,7 @@ def test_features_names_the_picked_patch():
 def test_the_stand_in_for_a_clip_is_shown_and_described():
     app = open_app("video", fps="2")
     assert [caption for caption in app.caption if caption.value.startswith("Until you drop one in: a pan over Cat.")]
-    assert "The first frame of a pan over Cat" in str([image.proto for image in app.get("image")])
+    assert "A pan over Cat" in str([image.proto for image in app.get("image")])
     assert "Look at 4 frames" in [button.label for button in app.button]
 
 

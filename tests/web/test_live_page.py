@@ -131,13 +131,19 @@ def test_the_live_page_is_one_file_with_no_address_in_it(recording):
         assert word not in page
 
 
-def test_a_large_layer_stays_below_five_megabytes(recording):
+def test_the_live_page_holds_every_layer_once(recording):
+    page = live_page(VIEW, recording)
+    assert page.count("<script data-file") == recording.depth - 1, "the shown one comes with the photo"
+
+
+def test_a_large_layer_goes_alone_and_stays_below_five_megabytes(recording):
     # ViT-B/8 at 224 px: 785 tokens of width 768. The numbers don't matter here, their count does.
     call = replace(recording.calls[1], q=torch.randn(12, 785, 64), k=torch.randn(12, 785, 64))
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8))
     tokens = np.zeros((785, 768), np.float32)
-    large = replace(recording, image=image, grid=(28, 28), calls=[call] * 3, tokens=tokens, norms=torch.ones(4, 785))
+    large = replace(recording, image=image, grid=(28, 28), calls=[call] * 12, tokens=tokens, norms=torch.ones(13, 785))
     page = live_page(VIEW, large)
+    assert "<script data-file" not in page
     assert len(page.encode()) < 5_000_000
 
 

@@ -49,7 +49,8 @@ def curves(rec: Recording, view: View) -> None:
         "is followed. A map that matters drops it faster, and brings it back sooner, than random order or the centre."
     )
     shown = pick_map(on_canvas(rec, view))
-    assert shown is not None  # relevance waits for a click only where there are no classes
+    if shown is None:
+        return
     more = _pick_more(shown)
     over_at, fill_at, steps_at, class_at = st.columns([2, 1.3, 1.4, 2.3])
     over = over_at.segmented_control(
@@ -60,6 +61,7 @@ def curves(rec: Recording, view: View) -> None:
     with class_at:
         explained = shown.view.map.row.needs(TargetClass)
         target = shown.view.map[explained.name] if explained else pick_class(rec)
+        target = target[0] if isinstance(target, tuple) else target  # of two, the class that is explained
     fill: Any = fill_at.selectbox("Removed patches show", ["mean", "blur"], key="evidence_fill")
     steps: Any = steps_at.select_slider("Steps", [5, 10, 20, 40], 10, key="evidence_steps")
     photos = (my_photos() or samples())[:MOST_PHOTOS] if over == "all" else [shown_photo()]
@@ -127,7 +129,7 @@ def _show(rec: Recording, view: View, kept: Kept, is_old: bool) -> None:
     name = f"{download_name(rec, view)}-evidence"
 
     def drawing():
-        return evidence_drawing(bands, kept.words, with_provenance(view, rec))
+        return evidence_drawing(bands, kept.words, with_provenance(view.to_json(), rec))
 
     for place, label, ending, mime, make in zip(
         st.columns(4), ("Curves (PDF)", "Curves (SVG)", "Numbers (CSV)"), ("pdf", "svg", "csv"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
@@ -10,6 +11,7 @@ from explorer.attention.maps.kind import MapKind
 from explorer.attention.recording import Recording
 from explorer.data.samples import SAMPLE
 from explorer.errors import QueryError
+from explorer.models.backbone import Model
 from explorer.rendering.figures import figure
 from explorer.rendering.gif import layers_gif
 from explorer.rendering.names import Names, parse_names
@@ -20,6 +22,8 @@ from explorer.ui.messages import sentence_of
 from explorer.ui.state import shown_photo
 from explorer.ui.view_settings import download_name
 from explorer.web.live_page import live_page
+from explorer.web.site.about import about_model
+from explorer.web.site.page import one_file
 
 A_ROW = 4  # files side by side
 
@@ -52,8 +56,23 @@ def share_tab(rec: Recording, view: View) -> None:
         icon=":material/code:", help="Runs from any folder of this machine, and writes beside itself.",
     )  # fmt: skip
     st.code(script, language="python")
+    site_button(lambda: rec.model, Path(rec.model.name).stem, "share_site")
     if own := own_photos(shown.view):
         st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
+
+
+def site_button(load: Callable[[], Model], name: str, key: str) -> None:
+    """The page with the model inside, made when it is clicked; load: the model, name: of the file."""
+
+    def make() -> str:
+        model = load()
+        return one_file(model, about_model(model))
+
+    st.download_button(
+        "Web page of this model (HTML)", make, f"{name}.html", "text/html", on_click="ignore", key=key,
+        icon=":material/language:",
+        help="One file that runs the model in the visitor's browser, on any photo. Takes some seconds to make.",
+    )  # fmt: skip
 
 
 def _pick_names() -> Names:

@@ -11,6 +11,7 @@ from explorer.models.onnx import export_onnx
 from explorer.models.registry import resolve
 from explorer.training.runs.jobs import Run
 from explorer.ui import cached
+from explorer.ui.attention.share import site_button
 
 FILES = {"epochs.csv": "text/csv", "curves.html": "text/html", "metrics.json": "application/json"}
 MODEL_FILES = "config.json", "model.safetensors", "README.md"
@@ -36,6 +37,7 @@ def downloads(run: Run, key: str | None) -> None:
             )  # fmt: skip
     if key is None:
         return
+    site_button(lambda: cached.load_model(key), run.name, "file_site")
     onnx = resolve(key) / "model.onnx"
     if onnx.is_file():
         st.download_button(

@@ -1,0 +1,188 @@
+"""A web page with the model inside: a folder, or one file, that needs no server and sends nothing anywhere.
+
+The visitor's browser runs the model as ONNX (explorer/web/site/export.py) in onnxruntime-web, and the live canvas
+draws its attention from the q and k that come out of it.
+"""
+
+import base64
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+import explorer
+from explorer.data.samples import sample_photo
+from explorer.errors import ModelError
+from explorer.models.backbone import Model
+from explorer.models.preprocess import usual_geometry
+from explorer.rendering.colormaps import COLORMAPS, lookup_table
+from explorer.web.payload import canvas_markup, canvas_script, without_imports
+from explorer.web.site.export import Exported, export
+from explorer.words import size_in_words
+
+HERE = Path(__file__).parent
+RUNTIME = HERE.parent / "vendor"
+LARGEST = 200 * 2**20  # bytes of weights that a page may ask a visitor to fetch
+SAMPLE_SIDE = 512  # pixels of the sample photo's longer side
+NAMED = 12  # classes in the sentence about what it answers
+INDEX = "index.html"
+
+
+@dataclass(frozen=True)
+class About:
+    """What the page says of the model beside its name; all of it is escaped."""
+
+    licence: str = ""
+    card: str = ""  # address of its card
+    accuracy: float | None = None  # on validation images, of a fine-tuned model
+    validated: int | None = None  # how many those were
+    unsure: float | None = None  # below this probability of the likeliest class the page says so
+
+
+def write_site(model: Model, out: Path, about: About = About(), single_file: bool = False, half: bool = True) -> Path:
+    """Write the page of the model into a new folder; its index.html.
+
+    single_file: everything in index.html, as one_file(). Errors as one_file(), and ModelError for an `out` that exists.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError(f"{out} exists already: give a new folder for the page.")
+    exported = _exported(model, half)
+    out.mkdir(parents=True, exist_ok=True)
+    files = _files(exported)
+    index = out / INDEX
+    index.write_text(page(model, exported, about, files if single_file else {}), encoding="utf-8")
+    if not single_file:
+        for name, content in files.items():
+            (out / name).write_bytes(content)
+    shutil.copy(RUNTIME / "LICENSE", out / "onnxruntime-LICENSE.txt")
+    return index
+
+
+def one_file(model: Model, about: About = About(), half: bool = True) -> str:
+    """The page as one HTML file, which opens from a disk. half: weights in float16.
+
+    Raises ModelError for a model that is too large for a page or can't be exported.
+    """
+    exported = _exported(model, half)
+    return page(model, exported, about, _files(exported))
+
+
+def _exported(model: Model, half: bool) -> Exported:
+    size = model.num_parameters * (2 if half else 4)
+    if size > LARGEST:
+        raise ModelError(
+            f"A page of {model.name} would make each visitor fetch {size_in_words(size)}, above the limit of "
+            f"{size_in_words(LARGEST)}: choose a smaller model."
+        )
+    return export(model, half)
+
+
+def _files(exported: Exported) -> dict[str, bytes]:
+    """What the page reads beside its own text, by name."""
+    return {"model.onnx": exported.onnx, "ort.wasm.gz": (RUNTIME / "ort.wasm.gz").read_bytes()}
+
+
+def page(model: Model, exported: Exported, about: About, inside: dict[str, bytes]) -> str:
+    """The HTML; inside: the files that it holds itself instead of fetching them from beside it."""
+    markup, css = canvas_markup()
+    assets = "\n".join(
+        f'<script type="application/octet-stream;base64" id="{name}">{base64.b64encode(content).decode()}</script>'
+        for name, content in inside.items()
+    )
+    style = Template((HERE / "site.css").read_text("utf-8")).substitute(canvas=css)
+    settings = json.dumps(page_settings(model, exported, about))
+    return Template((HERE / "site.html").read_text("utf-8")).substitute(
+        version=explorer.__version__,
+        title=escape(model.name),
+        about=escape(f"Choose a photo: this page shows what {model.name} makes of it, and where it looks."),
+        css=style,
+        markup=markup,
+        footer=footer(model, exported, about),
+        settings=settings.replace("</", "<\\/"),
+        assets=assets,
+        worker=worker_script().replace("</", "<\\/"),
+        script=f"{canvas_script()}\n{without_imports((HERE / 'site.js').read_text('utf-8'))}".replace("</", "<\\/"),
+    )
+
+
+def page_settings(model: Model, exported: Exported, about: About) -> dict[str, Any]:
+    """What site.js and worker.js know of the model."""
+    height, width = model.input_shape
+    geometry = model.geometry or usual_geometry((1, 1), model.input_size, model.patch_size, "crop")
+    return {
+        "grid": model.grid(height, width),
+        "prefix": model.prefix_tokens,
+        "default_query": "cls" if "cls" in model.prefix_tokens else [0, 0],
+        "heads": model.num_heads,
+        "depth": model.depth,
+        "dim": exported.dim,
+        "scales": exported.scales,
+        "classes": model.class_names,
+        "outputs": model.outputs,
+        "unsure": about.unsure,
+        "answers": _answers(model),
+        "preparation": asdict(geometry) | {
+            "interpolation": model.interpolation, "mean": model.mean, "std": model.std,
+        },
+        "colormaps": COLORMAPS,
+        "tables": base64.b64encode(np.stack([lookup_table(name) for name in COLORMAPS]).tobytes()).decode(),
+        "sample": _sample(),
+        "bytes": len(exported.onnx),
+    }  # fmt: skip
+
+
+def footer(model: Model, exported: Exported, about: About) -> str:
+    """How large, which licence, how good, made by what; as HTML."""
+    sentences = [
+        f"{model.num_parameters / 1e6:.1f} million weights, {size_in_words(len(exported.onnx))} to fetch once."
+    ]
+    if about.accuracy is not None:
+        of = f" of {about.validated} validation images" if about.validated else " of the validation images"
+        sentences.append(f"It classified {about.accuracy:.1%}{of} correctly.")
+    if about.licence:
+        sentences.append(f"Licence of the weights: {about.licence}.")
+    text = escape(" ".join(sentences))
+    card = f' <a href="{escape(about.card, quote=True)}" rel="noopener">Model card</a>.' if about.card else ""
+    runtime = json.loads((RUNTIME / "version.json").read_text())
+    made = escape(f"Computed by {runtime['name']} {runtime['version']} ({runtime['license']}); made with vit-explorer.")
+    return f"<p>{text}{card}</p>\n<p>{made}</p>"
+
+
+def worker_script() -> str:
+    """The worker as one plain script: the runtime, `ort` with the names that worker.js uses of it, and its own code.
+
+    No module, as the runtime is one in its file: browsers refuse workers that are modules to a page on a disk.
+    """
+    runtime = (RUNTIME / "ort.mjs").read_text("utf-8").partition("//# sourceMappingURL")[0]
+    exports = re.search(r"export\{([^}]*)\}", runtime)
+    assert exports, "the runtime exports nothing"
+    names = dict(reversed(pair.split(" as ")) for pair in exports[1].split(",") if " as " in pair)
+    wanted = ", ".join(f"{name}: {names[name]}" for name in ("InferenceSession", "Tensor", "env"))
+    plain = runtime.replace(exports[0], f"const ort = {{ {wanted} }}").replace("import.meta.url", "self.location.href")
+    own = [without_imports((HERE / name).read_text("utf-8")) for name in ("pixels.js", "worker.js")]
+    return "\n".join([plain, *(re.sub(r"^export ", "", text, flags=re.M) for text in own)])
+
+
+def _answers(model: Model) -> str:
+    """Of a fine-tuned model with few classes, that it knows no others."""
+    names = model.class_names
+    if not names or len(names) > NAMED or model.outputs != "classes":
+        return ""
+    listed = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+    return f"It answers only {listed}, whatever the photo shows."
+
+
+def _sample() -> str:
+    """A photo to begin with, as a data address."""
+    photo = sample_photo("cat")
+    photo.thumbnail((SAMPLE_SIDE, SAMPLE_SIDE))
+    file = BytesIO()
+    photo.save(file, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
