@@ -176,6 +176,7 @@ def record(
     recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], model.depth, byte_budget, follower)
     tokens, logits = _forward(model, model.pixels(fitted), recorder)
     _check_layers(model, recorder)
+    norms = recorder.stream.all_norms()
     return Recording(
         model=model,
         image=fitted,
@@ -185,8 +186,8 @@ def record(
         precision=str(recorder.dtype).removeprefix("torch."),
         calls=recorder.calls,
         part=photo_part(photo, geometry),
-        norms=recorder.stream.all_norms(),
-        verified=follower is None or follower.found == model.depth,
+        norms=norms,
+        verified=follower is None or (follower.found == model.depth and norms is not None),
     )
 
 
