@@ -30,7 +30,7 @@ from explorer.rendering.view import View
 from explorer.ui.address import keep_in_address, write
 from explorer.ui.components.patch_painter import patch_painter
 from explorer.ui.map_picker import pick_class
-from explorer.ui.messages import check_link, sentence_of, show_errors
+from explorer.ui.messages import check_link, plain, sentence_of, show_errors
 from explorer.ui.photos import my_photos, pick_second_photo, samples
 from explorer.ui.view_settings import default_layer
 from explorer.ui.widgets import PLAIN, progress_bar
@@ -53,18 +53,17 @@ def what_if_tab(rec: Recording, view: View) -> None:
         "Change what the model computes for this photo, and see its answer then: what matters is what changes it. "
         "Attention shows where a token looks; this shows whether it makes a difference."
     )
-    edits, second = _active(rec), None
+    edits = _active(rec)
     left, right = st.columns([2, 3], gap="large")
     with left:
         _painter(rec, edits)
-    with right:
-        target = pick_class(rec) if rec.logits is not None else None
         second = _add_edits(rec, view)
         _list(edits)
     with right, show_errors():
-        _show(rec, _effect(rec, view, edits, target, second), edits)
+        target = pick_class(rec) if rec.logits is not None else None
+        _show(rec, _effect(rec, view, edits, target, second), target)
     st.divider()
-    _all_heads(rec, view, target)
+    _all_heads(rec, target)
 
 
 def check_edits(rec: Recording) -> None:
@@ -224,19 +223,14 @@ def _pick_token(rec: Recording, view: View) -> Edit | None:
 
 
 def _list(edits: list[Edit]) -> None:
-    """The active edits, each with a button that takes it back."""
-    if not edits:
-        return
-    with st.container(key="what_if_list"):
-        for at, edit in enumerate(edits):
-            words_at, button_at = st.columns([6, 1], vertical_alignment="center")
-            words_at.markdown(in_words(edit).replace("[", "\\["))
-            button_at.button(
-                "Undo", key=f"what_if_undo_{at}", icon=":material/undo:", type="tertiary",
-                on_click=_keep, args=([*edits[:at], *edits[at + 1 :]],), help=f"Take back: {in_words(edit)}",
-            )  # fmt: skip
-        if len(edits) > 1:
-            st.button("Undo all", key="what_if_clear", type="tertiary", on_click=_keep, args=([],))
+    """The active edits, each a button that takes it back."""
+    for at, edit in enumerate(edits):
+        st.button(
+            in_words(edit), key=f"what_if_undo_{at}", icon=":material/undo:", type="tertiary", on_click=_keep,
+            args=([*edits[:at], *edits[at + 1 :]],), help="Take this back.",
+        )  # fmt: skip
+    if len(edits) > 1:
+        st.button("Undo all", key="what_if_clear", icon=":material/undo:", on_click=_keep, args=([],))
 
 
 def _fitted(rec: Recording, view: View, photo: Image.Image) -> Image.Image:
@@ -262,20 +256,26 @@ def _effect(rec: Recording, view: View, edits: list[Edit], target: int | None, s
     )  # fmt: skip
 
 
-def _show(rec: Recording, effect: Effect, edits: list[Edit]) -> None:
-    what = "Likeness to the photo as it was" if rec.logits is None else "Logit"
+def _show(rec: Recording, effect: Effect, target: int | None) -> None:
     score_at, told_at = st.columns(2)
-    score_at.metric(what, f"{effect.score[1]:.2f}", f"{effect.change:+.3f}" if edits else None)
+    change = f"{effect.change:+.3f}" if effect.edits else None
+    score_at.metric(_score_words(rec, target), f"{effect.score[1]:.2f}", change)
     told = "–" if effect.foretold is None else f"{effect.foretold:+.3f}"
     told_at.metric(
-        "By the ledger", told, help="The change that the ledger's shares alone would give: direct paths, as if later "
-        "layers took no notice. Where the true change is smaller, other parts make up for what is gone.",
+        "Change foretold by the ledger", told, help="What the ledger's shares alone would give: direct paths, as if "
+        "later layers took no notice. Where the true change is smaller, other parts make up for what is gone.",
     )  # fmt: skip
     if effect.top:
         st.plotly_chart(effect_figure(effect), key="what_if_classes", width="stretch", config=PLAIN)
 
 
-def _all_heads(rec: Recording, view: View, target: int | None) -> None:
+def _score_words(rec: Recording, target: int | None) -> str:
+    if rec.logits is None:
+        return "Likeness to the photo as it was"
+    return f"Logit of {plain(rec.model.class_name(rec.class_index(target)))}"
+
+
+def _all_heads(rec: Recording, target: int | None) -> None:
     st.markdown("**Which heads matter?**")
     st.caption(
         "Every head is switched off once. Red heads speak for the class: without them its logit falls. Beside it what "
@@ -292,14 +292,15 @@ def _all_heads(rec: Recording, view: View, target: int | None) -> None:
 
 
 def _heads(heads: HeadEffects) -> None:
-    panels: list[tuple[str, np.ndarray, str, bool]] = [("Effect on the logit", heads.effects, "logit", True)]
+    panels: list[tuple[str, np.ndarray, str, str]] = [("Effect", heads.effects, "logit", "Score with it less without")]
+    with_effect = "rank correlation with the effect"
     if heads.shares is not None:
-        said = f"By the ledger; rank correlation with the effect {heads.correlation(heads.shares):.2f}"
-        panels.append((said, heads.shares, "logit", True))
-    said = f"Divergence from even attention; with the effect's size {heads.correlation(heads.divergence):.2f}"
-    panels.append((said, heads.divergence, "bits", False))
-    for column, (title, table, unit, signed) in zip(st.columns(len(panels)), panels, strict=True):
-        column.markdown(title)
-        column.plotly_chart(
-            heads_figure(table, unit, signed), key=f"what_if_{title[:9]}", width="stretch", config=PLAIN
-        )
+        said = f"Its share by direct paths; {with_effect}: {heads.correlation(heads.shares):.2f}"
+        panels.append(("By the ledger", heads.shares, "logit", said))
+    said = f"0: even, 1: all on one token; {with_effect}'s size: {heads.correlation(heads.divergence):.2f}"
+    panels.append(("Divergence from even attention", heads.divergence, "bits", said))
+    for column, (title, table, unit, words) in zip(st.columns(len(panels)), panels, strict=True):
+        column.markdown(f"**{title}**")
+        figure = heads_figure(table, unit, signed=unit == "logit")
+        column.plotly_chart(figure, key=f"what_if_{title}", width="stretch", config=PLAIN)
+        column.caption(words)
