@@ -26,7 +26,7 @@ def test_painted_patches_leave_the_model_and_come_back(page: Page, app, recordin
     page.goto(app + LINK)
     frame = page.locator("[data-part=frame]")
     frame.wait_for()
-    delta = page.get_by_test_id("stMetric").filter(has_text="Logit of").get_by_test_id("stMetricDelta")
+    delta = page.get_by_test_id("stMetric").filter(has_text="Score for").get_by_test_id("stMetricDelta")
     box = settled_box(frame)
     side = box["width"] / 8
 

@@ -22,14 +22,16 @@ from explorer.attention.interventions.edits import (
 )
 from explorer.attention.interventions.effect import Effect
 from explorer.attention.interventions.heads import HeadEffects
+from explorer.attention.maps.table import GRADIENT
 from explorer.attention.queries import Query, parse_query, query_text
 from explorer.attention.recording import Recording
+from explorer.attention.scores import Target
 from explorer.errors import QueryError
 from explorer.rendering.effect_charts import effect_figure, heads_figure
 from explorer.rendering.view import View
 from explorer.ui.address import keep_in_address, write
 from explorer.ui.components.patch_painter import patch_painter
-from explorer.ui.map_picker import pick_class
+from explorer.ui.map_picker import on_canvas, pick_settings
 from explorer.ui.messages import check_link, plain, sentence_of, show_errors
 from explorer.ui.photos import my_photos, pick_second_photo, samples
 from explorer.ui.view_settings import default_layer
@@ -59,11 +61,21 @@ def what_if_tab(rec: Recording, view: View) -> None:
         _painter(rec, edits)
         second = _add_edits(rec, view)
         _list(edits)
+    asked: tuple[Target, str] | None = None, "Likeness to the photo as it was"
     with right, show_errors():
-        target = pick_class(rec) if rec.logits is not None else None
-        _show(rec, _effect(rec, view, edits, target, second), target)
-    st.divider()
-    _all_heads(rec, target)
+        if rec.logits is not None:
+            asked = _pick_target(rec, view)
+        if asked is not None:
+            _show(_effect(rec, view, edits, asked[0], second), asked[1])
+    if asked is not None:
+        st.divider()
+        _all_heads(rec, asked[0])
+
+
+def _pick_target(rec: Recording, view: View) -> tuple[Target, str] | None:
+    """A class or the difference of two, and what its score is called; None where both are one."""
+    shown = pick_settings(GRADIENT.name, on_canvas(rec, view))
+    return None if shown is None else (shown.view.map["target"], f"Score for {plain(shown.title)}")
 
 
 def check_edits(rec: Recording) -> None:
@@ -245,7 +257,7 @@ def _kept(key: str, rec: Recording, asked: tuple, work: Callable[[], Any]) -> An
     return kept[2]
 
 
-def _effect(rec: Recording, view: View, edits: list[Edit], target: int | None, second: Image.Image | None) -> Effect:
+def _effect(rec: Recording, view: View, edits: list[Edit], target: Target, second: Image.Image | None) -> Effect:
     """What the edits do; means are over the session's own photos, or the samples where there are none."""
     means = any(getattr(edit, "to", "") == "mean" for edit in edits)
     photos = (my_photos() or samples())[:MOST_PHOTOS] if means else []
@@ -256,10 +268,10 @@ def _effect(rec: Recording, view: View, edits: list[Edit], target: int | None, s
     )  # fmt: skip
 
 
-def _show(rec: Recording, effect: Effect, target: int | None) -> None:
+def _show(effect: Effect, words: str) -> None:
     score_at, told_at = st.columns(2)
     change = f"{effect.change:+.3f}" if effect.edits else None
-    score_at.metric(_score_words(rec, target), f"{effect.score[1]:.2f}", change)
+    score_at.metric(words, f"{effect.score[1]:.2f}", change)
     told = "–" if effect.foretold is None else f"{effect.foretold:+.3f}"
     told_at.metric(
         "Change foretold by the ledger", told, help="What the ledger's shares alone would give: direct paths, as if "
@@ -269,19 +281,13 @@ def _show(rec: Recording, effect: Effect, target: int | None) -> None:
         st.plotly_chart(effect_figure(effect), key="what_if_classes", width="stretch", config=PLAIN)
 
 
-def _score_words(rec: Recording, target: int | None) -> str:
-    if rec.logits is None:
-        return "Likeness to the photo as it was"
-    return f"Logit of {plain(rec.model.class_name(rec.class_index(target)))}"
-
-
-def _all_heads(rec: Recording, target: int | None) -> None:
+def _all_heads(rec: Recording, target: Target) -> None:
     st.markdown("**Which heads matter?**")
     st.caption(
         "Every head is switched off once. Red heads speak for the class: without them its logit falls. Beside it what "
         "the ledger says of each head, and how far its attention is from an even one."
     )
-    asked = (rec.class_index(target) if rec.logits is not None else None,)
+    asked = rec.class_index(target) if rec.logits is not None and not isinstance(target, tuple) else target
     kept = st.session_state.get(HEADS)
     if st.button("Measure all heads", key="what_if_measure", icon=":material/play_arrow:"):
         with progress_bar("Switching heads off, layer by layer") as progress:
