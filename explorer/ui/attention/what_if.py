@@ -28,7 +28,7 @@ from explorer.attention.queries import Query, parse_query, query_text
 from explorer.attention.recording import Recording
 from explorer.attention.scores import Target
 from explorer.errors import QueryError
-from explorer.rendering.effect_charts import effect_figure, heads_figure
+from explorer.rendering.effect_charts import effect_figure, measured_figure
 from explorer.rendering.view import View
 from explorer.ui.address import keep_in_address, write
 from explorer.ui.components.patch_painter import patch_painter
@@ -310,10 +310,10 @@ def _heads(heads: HeadEffects) -> None:
     if heads.shares is not None:
         said = f"Its share by direct paths; {with_effect}: {heads.correlation(heads.shares):.2f}"
         panels.append(("By the ledger", heads.shares, "logit", said))
-    said = f"0: even, 1: all on one token; {with_effect}'s size: {heads.correlation(heads.divergence):.2f}"
+    said = f"0: even, near 1: all on one token; {with_effect}'s size: {heads.correlation(heads.divergence):.2f}"
     panels.append(("Divergence from even attention", heads.divergence, "bits", said))
     for column, (title, table, unit, words) in zip(st.columns(len(panels)), panels, strict=True):
         column.markdown(f"**{title}**")
-        figure = heads_figure(table, unit, signed=unit == "logit")
+        figure = measured_figure(table, unit, signed=unit == "logit")
         column.plotly_chart(figure, key=f"what_if_{title}", width="stretch", config=PLAIN)
         column.caption(words)
