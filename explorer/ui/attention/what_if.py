@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import streamlit as st
@@ -27,7 +28,7 @@ from explorer.attention.queries import Query, parse_query, query_text
 from explorer.attention.recording import Recording
 from explorer.attention.scores import Target
 from explorer.errors import QueryError
-from explorer.rendering.effect_charts import effect_figure, heads_figure
+from explorer.rendering.effect_charts import effect_figure, measured_figure
 from explorer.rendering.view import View
 from explorer.ui.address import keep_in_address, write
 from explorer.ui.components.patch_painter import patch_painter
@@ -40,7 +41,7 @@ from explorer.ui.widgets import PLAIN, progress_bar
 EDITS = "edits"  # the active edits as they are typed, oldest first; also in the address, one after another
 PAINTER, SEQ = "what_if_painter", "what_if_seq"
 BETWEEN = ";"  # edits in the address
-EFFECT, HEADS = "what_if_effect", "what_if_heads"  # (what was asked, the answer)
+EFFECT, HEADS = "what_if_effect", "what_if_heads"  # (the recording, what was asked of it, the answer)
 REFUSED = "what_if_refused"  # a sentence on the edit that couldn't be added
 MOST_PHOTOS = 16  # that a mean is over
 KINDS = {
@@ -249,12 +250,19 @@ def _fitted(rec: Recording, view: View, photo: Image.Image) -> Image.Image:
     return rec.model.fit_photo(photo, view.photo.size, view.photo.fit)
 
 
-def _kept(key: str, rec: Recording, asked: tuple, work: Callable[[], Any]) -> Any:
-    """The answer of the last run where the same was asked of the same recording."""
+def _kept(key: str, rec: Recording, asked: Any, work: Callable[[], Any] | None) -> Any:
+    """The newest answer where the same was asked of the same recording, else that of work(), if there is any.
+
+    A session mustn't keep a recording that nobody else does: they are large.
+    """
     kept = st.session_state.get(key)
-    if kept is None or kept[0] is not rec or kept[1] != asked:
-        st.session_state[key] = kept = (rec, asked, work())
-    return kept[2]
+    if kept is not None and kept[0]() is rec and kept[1] == asked:
+        return kept[2]
+    if work is None:
+        return None
+    answer = work()
+    st.session_state[key] = (ref(rec), asked, answer)
+    return answer
 
 
 def _effect(rec: Recording, view: View, edits: list[Edit], target: Target, second: Image.Image | None) -> Effect:
@@ -288,13 +296,12 @@ def _all_heads(rec: Recording, target: Target) -> None:
         "the ledger says of each head, and how far its attention is from an even one."
     )
     asked = rec.class_index(target) if rec.logits is not None and not isinstance(target, tuple) else target
-    kept = st.session_state.get(HEADS)
-    if st.button("Measure all heads", key="what_if_measure", icon=":material/play_arrow:"):
+    heads = _kept(HEADS, rec, asked, None)
+    if st.button("Measure all heads", key="what_if_measure", icon=":material/play_arrow:") and heads is None:
         with progress_bar("Switching heads off, layer by layer") as progress:
-            kept = (rec, asked, rec.measure_heads(target, progress=progress))
-        st.session_state[HEADS] = kept
-    if kept is not None and kept[0] is rec and kept[1] == asked:
-        _heads(kept[2])
+            heads = _kept(HEADS, rec, asked, lambda: rec.measure_heads(target, progress=progress))
+    if heads is not None:
+        _heads(heads)
 
 
 def _heads(heads: HeadEffects) -> None:
@@ -303,10 +310,10 @@ def _heads(heads: HeadEffects) -> None:
     if heads.shares is not None:
         said = f"Its share by direct paths; {with_effect}: {heads.correlation(heads.shares):.2f}"
         panels.append(("By the ledger", heads.shares, "logit", said))
-    said = f"0: even, 1: all on one token; {with_effect}'s size: {heads.correlation(heads.divergence):.2f}"
+    said = f"0: even, near 1: all on one token; {with_effect}'s size: {heads.correlation(heads.divergence):.2f}"
     panels.append(("Divergence from even attention", heads.divergence, "bits", said))
     for column, (title, table, unit, words) in zip(st.columns(len(panels)), panels, strict=True):
         column.markdown(f"**{title}**")
-        figure = heads_figure(table, unit, signed=unit == "logit")
+        figure = measured_figure(table, unit, signed=unit == "logit")
         column.plotly_chart(figure, key=f"what_if_{title}", width="stretch", config=PLAIN)
         column.caption(words)
