@@ -77,12 +77,12 @@ def show_steps(now: Current) -> None:
     )
 
 
-def look() -> None:
-    """Go to the Attention page; a patch that was picked is its query."""
+def follow(page: str) -> None:
+    """Go to another page; a patch that was picked is its query."""
     if patch := st.query_params.get(PATCH):
         change_settings(query=patch)
     # Without query_params Streamlit would refuse, since it may not clear those that are bound to widgets.
-    st.switch_page(page_named("attention"), query_params={})
+    st.switch_page(page_named(page), query_params={})
 
 
 st.title("How a photo becomes tokens", anchor=False)
@@ -93,5 +93,8 @@ explain(
 now = current()
 with show_errors():
     show_steps(now)
-if st.button("See where they look", type="tertiary", icon=":material/arrow_forward:"):
-    look()
+with st.container(horizontal=True):
+    if st.button("Follow it through a layer", type="tertiary", icon=":material/arrow_forward:"):
+        follow("inside")
+    if st.button("See where they look", type="tertiary", icon=":material/arrow_forward:"):
+        follow("attention")

@@ -1,5 +1,6 @@
 """What a map is asked from: a token or a patch, one head or several; as a person types it, and in words."""
 
+import re
 from collections.abc import Sequence
 from operator import index
 
@@ -67,7 +68,7 @@ def query_title(query: Query) -> str:
 
 def parse_head(text: str) -> Head:
     """ "3" -> 3, "mean" -> "mean"."""
-    return int(text) if text.lstrip("-").isdigit() else text
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
 
 
 def head_name(head: Head) -> str:

@@ -59,11 +59,16 @@ def _explain(view: "View", recording: "Recording", second: "Recording | None", o
 
 
 def _score(view: "View", recording: "Recording") -> str:
-    """The class and its probability, or what the image is likened to."""
+    """The class and its probability, the logits of two classes, or what the image is likened to."""
+    from explorer.attention.scores import describe_score
+
     if (other := view.map["similar_to"]) is not None:
         return f"likeness to {f'patch {other}' if isinstance(other, tuple) else other}"
-    assert recording.probabilities is not None  # else relevance would have refused
-    index = recording.class_index(view.map["target"])
+    assert recording.probabilities is not None and recording.logits is not None  # else relevance would have refused
+    if isinstance(target := view.map["target"], tuple):
+        one, another = (float(recording.logits[recording.class_index(part)]) for part in target)
+        return f"{describe_score(recording, target, None)} (logits {one:.3f} and {another:.3f})"
+    index = recording.class_index(target)
     value = recording.probabilities[index]
     shown = f"{value:.4f}" if recording.model.outputs == "number" else f"{value:.1%}"
     return f"{recording.model.class_name(index)} ({shown})"

@@ -10,6 +10,8 @@ RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "nearest": Image.Resampling.NEAREST,
     "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
 }
 MOST_RESIZED = 4_000_000  # pixels of a resized photo that is made whole before its centre is cut out
 Sides = tuple[int, int]  # (height, width) in pixels

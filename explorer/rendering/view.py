@@ -288,7 +288,8 @@ def save_npz(view: View, recording: "Recording", second: "Recording | None" = No
     map (rows, cols) float32; heads (head, rows, cols) where the kind has them; mask (rows, cols) bool where mass is
     set; artefacts (rows, cols) bool where they are hidden, in map and heads; logits (class) where the model classifies;
     image (height, width, 3) uint8, what the model saw; model_name, prefix_tokens, precision, verified; settings:
-    View.to_json() with where the file comes from, see explorer.rendering.provenance; second as in shown_map.
+    View.to_json() with where the file comes from, see explorer.rendering.provenance; signed: whether map has values for
+    (above 0) and against; second as in shown_map.
     """
     heatmap = shown_map(view, recording, second)
     arrays: dict[str, Any] = {
@@ -299,6 +300,7 @@ def save_npz(view: View, recording: "Recording", second: "Recording | None" = No
         "prefix_tokens": np.array(recording.prefix_tokens, dtype=np.str_),
         "precision": np.array(recording.precision),
         "verified": np.array(recording.verified),
+        "signed": np.array(view.map.row.signed),
     }
     if view.map.row.has_layers_and_heads:
         arrays["heads"] = shown_heads(view, recording)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import streamlit as st
@@ -17,6 +17,7 @@ import explorer
 from explorer import malloc
 from explorer.errors import ExplorerError, ModelError
 from explorer.models import registry
+from explorer.models.formats.trial import tried_first
 from explorer.models.source import ModelSource
 from explorer.ui import libraries
 from explorer.ui.photos import Photo
@@ -104,6 +105,27 @@ class _Shelf:
         return self.kept[key]
 
 
+class KeptWith(Generic[T]):
+    """What was made of a recording, kept for as long as the recording is: the newest few.
+
+    It must not refer to the recording, which would then be kept for good.
+    """
+
+    def __init__(self, most: int):
+        self.most = most
+        self._made: WeakKeyDictionary[Recording, dict[Any, T]] = WeakKeyDictionary()
+
+    def get(self, rec: "Recording", asked: Any, make: Callable[[], T]) -> T:
+        """What is kept for `asked`, or what make() makes in the thread of recordings."""
+        kept = self._made.setdefault(rec, {})
+        if asked not in kept:
+            made = in_recording_thread(make)
+            while len(kept) >= self.most:
+                kept.pop(next(iter(kept)), None)
+            kept[asked] = made
+        return kept[asked]
+
+
 def model_number(model: "Model") -> int:
     """A number that only this loaded model has: what is cached by Streamlit of a model goes by it."""
     with _numbering:
@@ -150,7 +172,8 @@ class _Job:
         try:
             libraries.wait()
             self.moved = time.monotonic()
-            model = explorer.load_model(self.source, progress=self.progress)
+            with tried_first():
+                model = explorer.load_model(self.source, progress=self.progress)
             malloc.give_back()
             self.finish(model, None)
         except ExplorerError as error:

@@ -18,6 +18,7 @@ from explorer.errors import ExplorerError, ModelError, UntoldError
 from explorer.models import registry
 from explorer.models.facts import HEADS_UNTOLD, LEFT_OUT, ModelFacts
 from explorer.models.formats.config import WEIGHT_SUFFIXES
+from explorer.models.formats.trial import tried_first
 from explorer.models.prompt_files import checked_prompts, has_text_tower
 from explorer.models.source import ModelSource
 from explorer.training.runs.jobs import list_runs
@@ -262,7 +263,8 @@ def _add_weights(file: UploadedFile, settings: ModelSource) -> ModelSource:
         path = Path(private) / safe_name(file.name)
         keep_upload(file, path.parent, "", LIMIT).rename(path)
         libraries.wait()
-        explorer.load_model(replace(settings, source=str(path)), device="cpu")
+        with tried_first():
+            explorer.load_model(replace(settings, source=str(path)), device="cpu")
         name = _free_name(path)
         path.rename(folder / name)
     _drop_oldest(folder, name)

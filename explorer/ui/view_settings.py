@@ -13,7 +13,7 @@ from explorer.data.samples import SAMPLE
 from explorer.errors import QueryError
 from explorer.rendering.colormaps import COLORMAPS
 from explorer.rendering.view import View
-from explorer.ui.address import keep_in_address, write
+from explorer.ui.address import by_key, keep_in_address, number, take, write
 from explorer.ui.messages import check_link, link_is_new
 from explorer.web.payload import LOOK
 
@@ -25,11 +25,14 @@ CANVAS = "canvas"  # key of the live canvas
 SETTINGS = "canvas_settings"  # what a person last chose in it; outlives a change of page
 DEFAULTS: dict[str, Any] = {
     "query": None, "colormap": "inferno", "opacity": 0.6, "resample": "bicubic", "scale": "map", "mass": None,
-    "hide_artefacts": False, "grid": False,
+    "hide_artefacts": False, "grid": False, "shows": "attention", "mosaic": False,
 }  # fmt: skip
-CHOICES = {"colormap": tuple(COLORMAPS), "resample": ("bicubic", "nearest"), "scale": ("map", "shared", "raw")}
+CHOICES = {
+    "colormap": tuple(COLORMAPS), "resample": ("bicubic", "nearest"), "scale": ("map", "shared", "raw"),
+    "shows": ("attention", "rollout"),
+}  # fmt: skip
 LOWEST = {"opacity": 0.0, "mass": 0.05}  # of settings up to 1
-SWITCHES, ON = ("grid", "hide_artefacts"), ("1", "true")
+SWITCHES, ON = ("grid", "hide_artefacts", "mosaic"), ("1", "true")
 
 
 class Asked(Protocol):
@@ -87,7 +90,8 @@ def _safe(text: str) -> str:
 
 def check_layer_and_head(rec: "Recording | Model", heads: Sequence[str]) -> None:
     """Name a layer and head of a link that there aren't; call it before their sliders mend the address."""
-    check_link("layer", lambda text: text.isdecimal() and int(text) < rec.depth, f"from 0 to {rec.depth - 1}")
+    layer = number(int, 0, rec.depth - 1)
+    check_link("layer", lambda text: layer(text) is not None, f"from 0 to {rec.depth - 1}")
     check_link("head", heads.__contains__, f"one of {', '.join(heads)}")
 
 
@@ -150,12 +154,13 @@ def _within(text: str, lowest: float) -> float | None:
 
 
 def take_change() -> None:
-    """Callback of the canvas: keep what a person changed there, and let the head slider follow."""
+    """Callback of the canvas: keep what a person changed there."""
     change = st.session_state[CANVAS].get("view")
     if not change:
         return
-    text = query_text(change["query"])
-    st.session_state[SETTINGS] = {**settings(), **change["look"], "query": text, "seq": change["seq"]}
+    other = {"query": query_text(change["query"]), "shows": change["shows"], "seq": change["seq"]}
+    st.session_state[SETTINGS] = {**settings(), **change["look"], **other}
+    st.session_state["layer"] = int(change["layer"])
     st.session_state["head"] = str(change["head"])
 
 
@@ -175,14 +180,16 @@ def change_settings(**changes: Any) -> None:
     st.session_state[SETTINGS] = {**settings(), **changes}
 
 
-def mirror_in_address() -> None:
-    """Write the canvas' settings into the address, but none that stands at its default."""
+def mirror_in_address(rec: "Recording") -> None:
+    """Write layer, head and the canvas' settings into the address, but none that stands at its default."""
+    defaults = {**DEFAULTS, "layer": default_layer(rec), "head": "mean"}
+    values = {**settings(), **{name: st.session_state[name] for name in ("layer", "head")}}
     texts = {
-        name: "1" if value is True else str(value)
-        for name, default in DEFAULTS.items()
-        if (value := settings()[name]) != default
+        name: "1" if values[name] is True else str(values[name])
+        for name, default in defaults.items()
+        if values[name] != default
     }
-    for name in DEFAULTS:
+    for name in defaults:
         if name not in texts and name in st.query_params:
             del st.query_params[name]
     changed = {name: text for name, text in texts.items() if st.query_params.get(name) != text}
@@ -216,7 +223,7 @@ def unknown_in_address(rec: "Recording") -> str | None:
     if link_is_new():
         return None
     layer, head = st.query_params.get("layer"), st.query_params.get("head")
-    if layer is not None and not (layer.isdigit() and int(layer) < rec.depth):
+    if layer is not None and number(int, 0, rec.depth - 1)(layer) is None:
         return f"This model has layers 0 to {rec.depth - 1}; {layer!r} is none of them."
     if head is not None and head not in head_options(rec):
         return f"This model has heads 0 to {rec.num_heads - 1}, or their mean, max and min; {head!r} is none of them."
@@ -226,6 +233,18 @@ def unknown_in_address(rec: "Recording") -> str | None:
 def head_options(rec: "Recording | Model") -> list[str]:
     """mean, max, min, 0, 1, …"""
     return [*FUSIONS, *map(str, range(rec.num_heads))]
+
+
+def take_layer(rec: "Recording | Model", default: int | None = None) -> int:
+    """The layer of this session, else that of the address, else the default; a widget of the key "layer" shows it."""
+    take("layer", number(int, 0, rec.depth - 1), default_layer(rec) if default is None else default)
+    return st.session_state["layer"]
+
+
+def take_head(options: Sequence[str]) -> str:
+    """The same for the head, of those options."""
+    take("head", by_key({option: option for option in options}), "mean")
+    return st.session_state["head"]
 
 
 def default_layer(rec: "Recording | Model") -> int:
@@ -238,3 +257,11 @@ def current_view(base: View, rec: "Recording", layer: int, head: str, query: Que
     look = {name: settings()[name] for name in LOOK}
     look["hide_artefacts"] &= rec.norms is not None  # where they aren't known there's nothing to tell outliers by
     return base.with_map(layer=layer, head=parse_head(head), query=query).with_look(**look)
+
+
+def shown_view(view: View) -> View:
+    """The view of what the canvas shows: the attention of the view, or the rollout that begins at its layer."""
+    if settings()["shows"] == "attention":
+        return view
+    layer, head, query = (view.map[name] for name in ("layer", "head", "query"))
+    return view.with_map("rollout", start_layer=layer, fusion=head if isinstance(head, str) else "mean", query=query)

@@ -241,7 +241,7 @@ def test_features_names_the_picked_patch():
 def test_the_stand_in_for_a_clip_is_shown_and_described():
     app = open_app("video", fps="2")
     assert [caption for caption in app.caption if caption.value.startswith("Until you drop one in: a pan over Cat.")]
-    assert "The first frame of a pan over Cat" in str([image.proto for image in app.get("image")])
+    assert "A pan over Cat" in str([image.proto for image in app.get("image")])
     assert "Look at 4 frames" in [button.label for button in app.button]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ ABOUT = "bench.json"
 def about(model: Model, photos: list[str], plan: Mapping[str, Any]) -> dict[str, Any]:
     """What a bench is of: lines of another model, other photos or another plan don't belong to it."""
     weights = sum(float(parameter.double().sum()) for parameter in model.module.parameters())
-    return {"model": model.name, "source": model.source, "weights": f"{weights:.8g}", **plan, "photos": photos}
+    source = {name: value for name, value in asdict(model.source).items() if value}
+    known = {"model": model.name, "source": source, "weights": f"{weights:.8g}", **plan, "photos": photos}
+    return json.loads(json.dumps(known))  # as it is read again
 
 
 class Journal:

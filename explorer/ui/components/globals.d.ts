@@ -1,6 +1,7 @@
 // What the scripts of this folder find beside themselves when Python has joined them (see script() and canvas_script()).
 
 declare const LiveView: typeof import("../../web/canvas/view.js").LiveView;
+declare const fetchOnce: typeof import("./store.js").fetchOnce;
 
 interface Window {
   /** Set by last_drawn.js: what LiveView's "drawn" event told last. */
