@@ -1,5 +1,7 @@
 """What a map is asked from: a token or a patch, one head or several; as a person types it, and in words."""
 
+import re
+
 from explorer.errors import QueryError
 
 Query = str | tuple[int, int]  # a prefix token's name, "mean" over the patches, or (row, col) of a patch
@@ -37,7 +39,7 @@ def query_title(query: Query) -> str:
 
 def parse_head(text: str) -> Head:
     """ "3" -> 3, "mean" -> "mean"."""
-    return int(text) if text.lstrip("-").isdigit() else text
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
 
 
 def head_name(head: Head) -> str:

@@ -32,7 +32,7 @@ from explorer.models.preprocess import Fit
 if TYPE_CHECKING:
     from explorer.attention.interventions.edits import Edit
     from explorer.attention.interventions.effect import Effect
-    from explorer.attention.interventions.heads import HeadEffects, Progress
+    from explorer.attention.interventions.heads import HeadEffects
 
 BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
 SMALLER = "record the image at a smaller size"
@@ -137,7 +137,7 @@ class Recording(RecordedPass):
             return what_if(self, edits, target, similar_to, photos, second)
 
     def measure_heads(
-        self, target: Target = None, similar_to: Likened = None, progress: "Progress | None" = None
+        self, target: Target = None, similar_to: Likened = None, progress: Progress | None = None
     ) -> "HeadEffects":
         """What every head does to a class, the difference of two or a likeness: each is switched off once."""
         from explorer.attention.interventions.heads import measure_heads  # statistics, slow to import
@@ -176,6 +176,7 @@ def record(
     recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], model.depth, byte_budget, follower)
     tokens, logits = _forward(model, model.pixels(fitted), recorder)
     _check_layers(model, recorder)
+    norms = recorder.stream.all_norms()
     return Recording(
         model=model,
         image=fitted,
@@ -185,8 +186,8 @@ def record(
         precision=str(recorder.dtype).removeprefix("torch."),
         calls=recorder.calls,
         part=photo_part(photo, geometry),
-        norms=recorder.stream.all_norms(),
-        verified=follower is None or follower.found == model.depth,
+        norms=norms,
+        verified=follower is None or (follower.found == model.depth and norms is not None),
     )
 
 

@@ -13,6 +13,8 @@ RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "nearest": Image.Resampling.NEAREST,
     "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
 }
 TORCH_RESAMPLING = {name: InterpolationMode(name) for name in RESAMPLING} | {"nearest": InterpolationMode.NEAREST_EXACT}
 MOST_RESIZED = 4_000_000  # pixels of a resized photo that is made whole before its centre is cut out

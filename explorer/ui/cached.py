@@ -19,6 +19,7 @@ from explorer.attention.recording import Recording
 from explorer.errors import ExplorerError, ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
+from explorer.models.formats.trial import tried_first
 from explorer.models.preprocess import Fit
 from explorer.models.source import ModelSource
 from explorer.ui.photos import Photo
@@ -155,7 +156,8 @@ class _Job:
     def run(self) -> None:
         """Load it: what the thread does. Errors that no person can mend show in the server's log."""
         try:
-            model = explorer.load_model(self.source, progress=self.progress)
+            with tried_first():
+                model = explorer.load_model(self.source, progress=self.progress)
             malloc.give_back()
             self.finish(model, None)
         except ExplorerError as error:

@@ -20,6 +20,7 @@ from explorer.models.backbone import Model
 from explorer.models.formats.architecture import HEADS_UNTOLD
 from explorer.models.formats.config import WEIGHT_SUFFIXES
 from explorer.models.formats.fitting import LEFT_OUT
+from explorer.models.formats.trial import tried_first
 from explorer.models.loading import folder_of
 from explorer.models.prompt_files import checked_prompts, has_text_tower
 from explorer.models.source import ModelSource
@@ -241,7 +242,8 @@ def _add_weights(file: UploadedFile, settings: ModelSource) -> ModelSource:
     with TemporaryDirectory(dir=folder, prefix=".upload-") as private:
         path = Path(private) / safe_name(file.name)
         keep_upload(file, path.parent, "", LIMIT).rename(path)
-        explorer.load_model(replace(settings, source=str(path)), device="cpu")
+        with tried_first():
+            explorer.load_model(replace(settings, source=str(path)), device="cpu")
         name = _free_name(path)
         path.rename(folder / name)
     _drop_oldest(folder, name)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
-from explorer.ui.address import by_key, take, write, write_unless
+from explorer.ui.address import by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link
 from explorer.ui.model_picker import pick_model
 from explorer.ui.photos import pick_photo
@@ -66,7 +66,8 @@ def _pick_size(model: Model) -> int:
     _follow_model(model, low, high)
 
     def read(text: str) -> int | None:
-        return int(text) if text.isdigit() and low <= int(text) <= high and int(text) % patch == 0 else None
+        size = number(int, low, high)(text)
+        return size if size is not None and size % patch == 0 else None
 
     check_link(
         "size",

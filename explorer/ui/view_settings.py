@@ -71,7 +71,8 @@ def _safe(text: str) -> str:
 
 def check_layer_and_head(rec: Recording | Model, heads: Sequence[str]) -> None:
     """Name a layer and head of a link that there aren't; call it before their sliders mend the address."""
-    check_link("layer", lambda text: text.isdecimal() and int(text) < rec.depth, f"from 0 to {rec.depth - 1}")
+    layer = number(int, 0, rec.depth - 1)
+    check_link("layer", lambda text: layer(text) is not None, f"from 0 to {rec.depth - 1}")
     check_link("head", heads.__contains__, f"one of {', '.join(heads)}")
 
 
@@ -192,7 +193,7 @@ def unknown_in_address(rec: Recording) -> str | None:
     if link_is_new():
         return None
     layer, head = st.query_params.get("layer"), st.query_params.get("head")
-    if layer is not None and not (layer.isdigit() and int(layer) < rec.depth):
+    if layer is not None and number(int, 0, rec.depth - 1)(layer) is None:
         return f"This model has layers 0 to {rec.depth - 1}; {layer!r} is none of them."
     if head is not None and head not in head_options(rec):
         return f"This model has heads 0 to {rec.num_heads - 1}, or their mean, max and min; {head!r} is none of them."

@@ -19,6 +19,7 @@ from explorer.rendering.python_script import python_script
 from explorer.rendering.view import paint, photo_of, png, save_npz
 from explorer.web.live_page import live_page
 from explorer.web.payload import canvas_script
+from tests.conftest import REPOSITORY
 from tests.tiny import photo, save_tiny, tiny_model
 from tests.views import changed, view_of
 
@@ -101,6 +102,15 @@ def test_the_script_finds_a_checkpoint_of_a_folder_that_only_the_app_was_told_of
     save_tiny(tmp_path / "models" / "mine")
     text = python_script(view_of("checkpoints/mine", "photo.png"))
     assert f"explorer.load_model({str(tmp_path / 'models' / 'mine')!r})" in text
+
+
+def test_for_another_machine_no_folder_of_this_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path / "models"))
+    save_tiny(tmp_path / "models" / "mine")
+    text = python_script(view_of("checkpoints/mine", "photo.png"), elsewhere=True)
+    assert str(REPOSITORY) not in text and str(tmp_path) not in text and "sys.path" not in text
+    assert "load_model(view.source.source)" in text and "here / view.photo.image" in text
+    compile(text, "view.py", "exec")
 
 
 def test_the_script_names_only_what_differs():
