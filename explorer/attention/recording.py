@@ -10,12 +10,12 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from explorer.attention import weights
 from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.ledger import Ledger, ledger
 from explorer.attention.lens import TOP, Lens, lens
 from explorer.attention.maps.kind import Progress
 from explorer.attention.maps.table import MAP_KINDS, map_kind
+from explorer.attention.mass import mass_mask
 from explorer.attention.own_blocks import Follower, has_own_blocks
 from explorer.attention.photo_part import photo_part
 from explorer.attention.queries import Head, Query
@@ -149,7 +149,7 @@ class Recording(RecordedPass):
         self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None
     ) -> Bool[np.ndarray, "row col"]:
         """The smallest set of patches that holds `mass` of the shown map, bool (rows, cols), as DINO's --threshold."""
-        return weights.mass_mask(torch.from_numpy(self.attention(layer, head, query)), mass).numpy()
+        return mass_mask(self.attention(layer, head, query), mass)
 
 
 @torch.no_grad()

@@ -10,10 +10,8 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from explorer.attention.recording import record
 from explorer.data.images import ImageSource, open_image
 from explorer.errors import ExplorerError, ImageError, QueryError
-from explorer.models.loading import load_model
 from explorer.rendering.provenance import LIBRARIES, provenance, read_provenance
 from explorer.rendering.view import View, photo_of, png, save_npz, second_recording
 
@@ -76,8 +74,11 @@ def verify(path: Path, photo: ImageSource | None = None) -> list[Finding]:
     """
     stored = read_stored(path)
     view = View.from_json(stored.settings)
-    model = load_model(view.source)
     source = _photo(stored, view, path.parent, photo)
+    from explorer.attention.recording import record  # torch: after what the files alone can tell
+    from explorer.models.loading import load_model
+
+    model = load_model(view.source)
     if source is None:  # what the model saw: kept as it is
         seen = Image.fromarray(stored.arrays["image"])
         recording = record(model, seen, min(seen.size), "keep")

@@ -202,3 +202,21 @@ def test_a_model_of_very_many_positions_is_not_recorded_at_its_own_size():
         with pytest.raises(ImageError, match=r"1024x1024 pixels make 16,384 patches, the limit is 10,000"):
             explorer.record(model, noisy(WIDE), fit=fit)
     assert explorer.record(model, noisy(WIDE), size=64).grid == (8, 8)
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "another short side": {
+        "image_processor_type": "LevitImageProcessor",
+        "size": {"shortest_edge": 32},
+        "crop_size": 32,
+    },
+    "an oblong": {"image_processor_type": "ViTImageProcessor", "size": {"height": 40, "width": 32}},
+    "any shape": {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}, "do_center_crop": False},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_a_processor_does_otherwise_is_noted(name, vit_folder):
+    (vit_folder / "preprocessor_config.json").write_text(json.dumps(OTHERS[name]))
+    notes = explorer.load_model(vit_folder, device="cpu").notes
+    assert [note for note in notes if "transformers' own pipeline gives other probabilities" in note]

@@ -288,3 +288,12 @@ def test_mmengine_puts_the_averaged_weights_where_others_put_the_newest(tmp_path
     model = load(content, tmp_path)
     assert_equal(model, averaged)
     assert any("the averaged ones, where MMEngine puts them" in note for note in model.notes)
+
+
+def test_patches_averaged_without_cls_are_siglips_or_asked_about(tmp_path):
+    settings: Any = {"class_token": False, "global_pool": "avg", "fc_norm": False, "num_classes": 0, "depth": 12}
+    settings |= {"embed_dim": 768, "num_heads": 12, "mlp_ratio": 0.25}
+    notes = load(plain(**settings, patch_size=32, img_size=256, act_layer="gelu_tanh").state_dict(), tmp_path).notes
+    assert not any("GELU" in note for note in notes), "known from SigLIP's published models"
+    with pytest.raises(UntoldError, match=r"vit_base_patch16_gap_224 has 16 and vit_base_patch16_siglip_gap_224 12"):
+        load(plain(**settings, img_size=224).state_dict(), tmp_path, num_heads=None)
