@@ -1,4 +1,4 @@
-"""Numbers as people say them: bytes and durations."""
+"""Numbers as people say them: bytes, durations, shares and signs."""
 
 
 def size_in_words(size: int, digits: int = 0) -> str:
@@ -14,3 +14,13 @@ def duration_in_words(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share of 1: "5.4 %"."""
+    return f"{share:.{digits}%}".replace("%", " %")
+
+
+def with_sign(value: float, digits: int = 2) -> str:
+    """ "+1.80" or "−0.25": with its sign, which is a minus and no hyphen."""
+    return f"{value:+.{digits}f}".replace("-", "−")

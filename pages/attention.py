@@ -4,9 +4,10 @@ import streamlit as st
 
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View
-from explorer.ui.attention.live import canvas, classes_and_downloads, layer_and_head
+from explorer.ui.attention.live import canvas, downloads
 from explorer.ui.attention.tabs import TABS, tabs
 from explorer.ui.attention.what_if import check_edits
+from explorer.ui.glossary import explain
 from explorer.ui.map_picker import WHY, check_map, explaining, on_canvas
 from explorer.ui.messages import check_link, show_errors
 from explorer.ui.state import current
@@ -17,8 +18,8 @@ from explorer.ui.view_settings import check_layer_and_head, check_look, check_qu
 def attention(recording: Recording, base: View) -> None:
     """Everything that follows the layer, so that a new layer reruns this and not the sidebar."""
     with show_errors():
-        view = canvas(recording, base, *layer_and_head(recording))
-        classes_and_downloads(recording, view)
+        view, shown = canvas(recording, base)
+        downloads(recording, shown)
         tabs(recording, view)
 
 
@@ -35,6 +36,6 @@ def check_address(recording: Recording, base: View) -> None:
 
 st.title("Where every token looks", anchor=False)
 now = current()
-st.markdown(heads_and_query(now.recording))
+explain(heads_and_query(now.recording))
 check_address(now.recording, now.view)
 attention(now.recording, now.view)

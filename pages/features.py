@@ -5,14 +5,15 @@ import streamlit as st
 from explorer.attention.recording import Recording
 from explorer.ui import cached
 from explorer.ui.features import view
+from explorer.ui.glossary import explain
 from explorer.ui.messages import show_errors
-from explorer.ui.photos import pick_second_photo
+from explorer.ui.photos import mirror, pick_second_photo
 from explorer.ui.state import Current, current
 
 
 def second_recording(now: Current) -> Recording:
-    """Another photo by the same model, at the same size."""
-    photo = pick_second_photo("Second photo", "second", now.photo.source)
+    """Another photo by the same model, at the same size; at first the same thing from closer by, turned round."""
+    photo = pick_second_photo("Second photo", "second", now.photo.source, alike=mirror(now.photo))
     return cached.record(now.model, photo, now.size, now.fit)
 
 
@@ -28,5 +29,7 @@ def features(now: Current) -> None:
 
 
 st.title("What the tokens hold", anchor=False)
-st.markdown("After the last layer every patch is a vector. Parts that the model takes for the same thing lie together.")
+explain(
+    "After the last [[layer]] every [[patch]] is a vector. Parts that the model takes for the same thing lie together."
+)
 features(current())

@@ -5,6 +5,7 @@ import streamlit as st
 from explorer.models.tokens import make_tokens
 from explorer.ui.address import read_patch
 from explorer.ui.components.patch_picker import patch_picker
+from explorer.ui.glossary import explain
 from explorer.ui.messages import check_link, link_is_new, plain, show_errors
 from explorer.ui.navigation import page_named
 from explorer.ui.patches.steps import show_positions, show_prefix, show_vectors, step, why_positions, why_prefix
@@ -76,21 +77,24 @@ def show_steps(now: Current) -> None:
     )
 
 
-def look() -> None:
-    """Go to the Attention page; a patch that was picked is its query."""
+def follow(page: str) -> None:
+    """Go to another page; a patch that was picked is its query."""
     if patch := st.query_params.get(PATCH):
         change_settings(query=patch)
     # Without query_params Streamlit would refuse, since it may not clear those that are bound to widgets.
-    st.switch_page(page_named("attention"), query_params={})
+    st.switch_page(page_named(page), query_params={})
 
 
 st.title("How a photo becomes tokens", anchor=False)
-st.markdown(
-    "A Vision Transformer never gets the photo itself, only a list of vectors, its **tokens**. Click a patch and "
-    "follow it, from its pixels to the token that enters the first layer."
+explain(
+    "A Vision Transformer never gets the photo itself, only a list of vectors, its [[tokens|token]]. Click a [[patch]] "
+    "and follow it, from its pixels to the token that enters the first [[layer]]."
 )
 now = current()
 with show_errors():
     show_steps(now)
-if st.button("See where they look", type="tertiary", icon=":material/arrow_forward:"):
-    look()
+with st.container(horizontal=True):
+    if st.button("Follow it through a layer", type="tertiary", icon=":material/arrow_forward:"):
+        follow("inside")
+    if st.button("See where they look", type="tertiary", icon=":material/arrow_forward:"):
+        follow("attention")

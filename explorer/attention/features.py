@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-from sklearn.decomposition import PCA
 
 from explorer.attention.queries import Query
 from explorer.attention.recorded import RecordedPass
 from explorer.errors import QueryError
 
 FEWEST = 4  # patches that a PCA in three components needs
+SPECK = 0.02  # of an image's patches: a smaller piece of foreground or background belongs to what is around it
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,17 @@ def patch_tokens(recording: RecordedPass) -> np.ndarray:
     return recording.tokens[len(recording.prefix_tokens) :]
 
 
-def pca_colours(recordings: Sequence[RecordedPass], foreground: bool = True) -> list[Colours]:
+def pca_colours(recordings: Sequence[RecordedPass], foreground: bool = True, cut: float = 0.0) -> list[Colours]:
     """Red, green and blue = the first three principal components of the patch tokens of all images together.
 
-    As in DINOv2 (Oquab et al. 2023): the first component of all patches, cut by Otsu's threshold, splits foreground
-    from background, and a second PCA colours the foreground alone. The foreground is the side that touches less of
-    the border, so a photo always comes out the same. With fewer than 4 patches on that side all are coloured.
+    As in DINOv2 (Oquab et al. 2023): the first component of all patches, cut in two, splits foreground from
+    background, and a second PCA colours the foreground alone. The foreground is the side that touches less of the
+    border, so a photo always comes out the same; specks in it and holes are smoothed away. cut: where between the two
+    sides, from -1 (the mean of the background: much is foreground) over 0 (Otsu's threshold) to 1 (the mean of the
+    foreground). With fewer than 4 patches in the foreground all are coloured.
     """
+    if not -1 <= cut <= 1:
+        raise QueryError(f"cut must lie from -1 to 1, not {cut}.")
     _check_same_width(recordings)
     tokens = np.concatenate([patch_tokens(recording) for recording in recordings]).astype(np.float64)
     if len(tokens) < FEWEST:
@@ -41,7 +46,9 @@ def pca_colours(recordings: Sequence[RecordedPass], foreground: bool = True) -> 
     chosen = np.ones(len(tokens), dtype=bool)
     if foreground:
         border = np.concatenate([_border(recording.grid).ravel() for recording in recordings])
-        side = foreground_side(components(tokens, 1)[0][:, 0], border)
+        scores = _on_grids(recordings, components(tokens, 1)[0][:, 0])
+        side = foreground_side(np.concatenate([_soft(part).ravel() for part in scores]), border, cut)
+        side = np.concatenate([without_specks(part).ravel() for part in _on_grids(recordings, side)])
         chosen = side if side.sum() >= FEWEST else chosen
     values, explained = components(tokens[chosen], 3)
     low, high = values.min(axis=0), values.max(axis=0)
@@ -55,6 +62,8 @@ def components(tokens: np.ndarray, count: int) -> tuple[np.ndarray, tuple[float,
 
     A component's sign is arbitrary: here the largest of its loadings is positive.
     """
+    from sklearn.decomposition import PCA  # a second to import, which pages with a likeness alone don't wait for
+
     pca = PCA(min(count, *tokens.shape), svd_solver="full").fit(tokens)
     axes = np.asarray(pca.components_)
     signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
@@ -63,12 +72,33 @@ def components(tokens: np.ndarray, count: int) -> tuple[np.ndarray, tuple[float,
     return pca.transform(tokens) * signs, shares
 
 
-def foreground_side(scores: np.ndarray, border: np.ndarray) -> np.ndarray:
-    """Otsu's split of scores "token" into two, as a bool: the side with the smaller share on the border."""
+def foreground_side(scores: np.ndarray, border: np.ndarray, cut: float = 0.0) -> np.ndarray:
+    """Otsu's split of scores "token" into two, as a bool: the side with the smaller share on the border.
+
+    cut: moves the threshold, from the one side's mean (-1, much is foreground) to the other's (1).
+    """
     if scores.max() <= scores.min():
         return np.ones(len(scores), dtype=bool)
-    high = scores > otsu(scores)
-    return high if border[high].mean() <= border[~high].mean() else ~high
+    threshold = otsu(scores)
+    high = scores > threshold
+    if border[high].mean() > border[~high].mean():
+        scores, threshold, high = -scores, -threshold, ~high
+    mean = scores[high].mean() if cut > 0 else scores[~high].mean()
+    return scores > threshold + abs(cut) * (mean - threshold) if cut else high
+
+
+def _soft(scores: np.ndarray) -> np.ndarray:
+    """Scores (rows, cols), each with a little of its neighbours': single patches that differ don't count."""
+    return cv2.GaussianBlur(scores, (3, 3), 0, borderType=cv2.BORDER_REPLICATE)
+
+
+def without_specks(mask: np.ndarray) -> np.ndarray:
+    """A bool (rows, cols) without specks, and without holes, of less than SPECK of its patches."""
+    for value in (False, True):  # holes first, or a ring would count as a speck
+        count, parts, stats, _ = cv2.connectedComponentsWithStats((mask == value).astype(np.uint8), connectivity=4)
+        small = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] < SPECK * mask.size]
+        mask = mask ^ np.isin(parts, small)
+    return mask
 
 
 def otsu(scores: np.ndarray) -> float:
@@ -94,10 +124,16 @@ def _border(grid: tuple[int, int]) -> np.ndarray:
 def _split(
     recordings: Sequence[RecordedPass], rgb: np.ndarray, chosen: np.ndarray, explained: tuple[float, ...]
 ) -> list[Colours]:
+    parts = zip(_on_grids(recordings, rgb), _on_grids(recordings, chosen), strict=True)
+    return [Colours(colours, mask, explained) for colours, mask in parts]
+
+
+def _on_grids(recordings: Sequence[RecordedPass], values: np.ndarray) -> list[np.ndarray]:
+    """Values "patch ..." of all recordings, one after the other -> (rows, cols, ...) of each."""
     grids = [recording.grid for recording in recordings]
     ends = np.cumsum([rows * cols for rows, cols in grids])[:-1]
-    parts = zip(np.split(rgb, ends), np.split(chosen, ends), grids, strict=True)
-    return [Colours(colours.reshape(*grid, 3), mask.reshape(grid), explained) for colours, mask, grid in parts]
+    parts = zip(np.split(values, ends), grids, strict=True)
+    return [part.reshape(*grid, *values.shape[1:]) for part, grid in parts]
 
 
 def similarity(recording: RecordedPass, query: Query, other: RecordedPass | None = None) -> np.ndarray:

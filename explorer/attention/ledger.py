@@ -82,7 +82,7 @@ def account_of(trace: Trace) -> Ledger:
 def _layer(trace: Trace, layer: int, gradient: Tensor) -> tuple[Tensor, float, float]:
     """One layer's shares: of its heads "head token", its MLP and its attention's biases."""
     assert trace.balanced is not None
-    branches = branches_of(trace, layer)
+    branches = trace.branches(layer)
     out_gradient = head_gradient(trace, layer, gradient)
     bias = trace.balanced.biases()
     heads = head_shares(trace.watch.attention[layer], out_gradient)
@@ -92,17 +92,12 @@ def _layer(trace: Trace, layer: int, gradient: Tensor) -> tuple[Tensor, float, f
     return heads, sum(shares[1:]), bias
 
 
-def branches_of(trace: Trace, layer: int) -> list[Tensor]:
-    """What a layer adds to the residual stream, "1 token width": its attention's result, then its MLP's."""
-    return [branch for made, _, branch in trace.watch.stream.sums if made == layer]
-
-
 def head_gradient(
     trace: Trace, layer: int, gradient: Float[Tensor, "1 token width"]
 ) -> Float[Tensor, "head query dim"]:
     """Of the last stream's gradient: what a layer's heads, softmax(q k^T) v, add to the score by the direct path."""
     out = trace.watch.attention[layer].out
-    branch = branches_of(trace, layer)[0]
+    branch = trace.branches(layer)[0]
     return torch.autograd.grad(branch, out, gradient, retain_graph=True, materialize_grads=True)[0][0]
 
 

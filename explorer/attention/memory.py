@@ -28,8 +28,8 @@ def _hidden_units(model: Model) -> tuple[int, bool]:
     return leaving, entering > 1.5 * leaving
 
 
-def check_memory(recording: RecordedPass, budget: int = MEMORY_BUDGET) -> None:
-    """Raise QueryError, with the largest size that fits, where a pass with gradients would keep more than `budget`."""
+def check_memory(recording: RecordedPass, budget: int = MEMORY_BUDGET, what: str = "A gradient") -> None:
+    """Raise QueryError, with the largest size that fits, where a pass for `what` would keep more than `budget`."""
     model, (width, height) = recording.model, recording.image.size
     needed = kept_bytes(model, len(recording.tokens))
     if needed <= budget:
@@ -40,6 +40,6 @@ def check_memory(recording: RecordedPass, budget: int = MEMORY_BUDGET) -> None:
     fits = next((side for side in sides if side * max(side, round(side * long / short)) <= patches), 0)
     offer = f"record the image at size {fits * model.patch_size} or less" if fits else "use a smaller model"
     raise QueryError(
-        f"A gradient at {width}x{height} pixels needs about {needed / 2**30:.2g} GB, above the limit of "
+        f"{what} at {width}x{height} pixels needs about {needed / 2**30:.2g} GB, above the limit of "
         f"{budget / 2**30:.2g} GB: {offer}."
     )

@@ -101,6 +101,8 @@ class AttentionRecorder(TorchFunctionMode):
         out = func(*args, **kwargs)
         if followed:
             self.stream.after(out)
+        if self.follower:
+            self.follower.after(out)
         if func is F.scaled_dot_product_attention:
             self._see(out, *args, **kwargs)
         return out

@@ -10,17 +10,19 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from explorer.attention import weights
 from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.ledger import Ledger, ledger
+from explorer.attention.lens import TOP, Lens, lens
 from explorer.attention.maps.kind import Progress
 from explorer.attention.maps.table import MAP_KINDS, map_kind
+from explorer.attention.mass import mass_mask
 from explorer.attention.own_blocks import Follower, has_own_blocks
 from explorer.attention.photo_part import photo_part
 from explorer.attention.queries import Head, Query
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.recorder import AttentionRecorder
 from explorer.attention.scores import Likened, Target
+from explorer.attention.step import Step, layer_pass
 from explorer.data.images import ImageSource, open_image
 from explorer.errors import ExplorerError, RecordingError
 from explorer.models.backbone import Model
@@ -30,7 +32,7 @@ from explorer.models.preprocess import Fit
 if TYPE_CHECKING:
     from explorer.attention.interventions.edits import Edit
     from explorer.attention.interventions.effect import Effect
-    from explorer.attention.interventions.heads import HeadEffects, Progress
+    from explorer.attention.interventions.heads import HeadEffects
 
 BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
 SMALLER = "record the image at a smaller size"
@@ -97,6 +99,25 @@ class Recording(RecordedPass):
         with enough_memory(f"compute the account of {self.model_name}", SMALLER):
             return ledger(self, target, similar_to)
 
+    def step(self, layer: int, query: Query | None = None) -> Step:
+        """One token through one layer in numbers: scores, pattern, values, heads, MLP, the token after it.
+
+        layer: negatives count from the end; query: a prefix token's name or (row, col) of a patch; None: cls. Raises
+        QueryError where the model's blocks aren't attention and an MLP on one residual stream. Many tokens of one
+        layer: explorer.attention.step.layer_pass(), which runs the model once.
+        """
+        with enough_memory(f"look inside {self.model_name}", SMALLER):
+            return layer_pass(self, layer).step(query)
+
+    def lens(self, target: int | str | None = None, top: int = TOP) -> Lens:
+        """What the classifier says of every token after every layer: its `top` classes, and the probability of one.
+
+        target: that class, by index or name; None: the predicted one. Raises QueryError for a model without classes or
+        without one residual stream.
+        """
+        with enough_memory(f"look inside {self.model_name}", SMALLER):
+            return lens(self, target, top)
+
     def what_if(
         self,
         edits: "Sequence[Edit]",
@@ -116,7 +137,7 @@ class Recording(RecordedPass):
             return what_if(self, edits, target, similar_to, photos, second)
 
     def measure_heads(
-        self, target: Target = None, similar_to: Likened = None, progress: "Progress | None" = None
+        self, target: Target = None, similar_to: Likened = None, progress: Progress | None = None
     ) -> "HeadEffects":
         """What every head does to a class, the difference of two or a likeness: each is switched off once."""
         from explorer.attention.interventions.heads import measure_heads  # statistics, slow to import
@@ -128,7 +149,7 @@ class Recording(RecordedPass):
         self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None
     ) -> Bool[np.ndarray, "row col"]:
         """The smallest set of patches that holds `mass` of the shown map, bool (rows, cols), as DINO's --threshold."""
-        return weights.mass_mask(torch.from_numpy(self.attention(layer, head, query)), mass).numpy()
+        return mass_mask(self.attention(layer, head, query), mass)
 
 
 @torch.no_grad()
@@ -155,6 +176,7 @@ def record(
     recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], model.depth, byte_budget, follower)
     tokens, logits = _forward(model, model.pixels(fitted), recorder)
     _check_layers(model, recorder)
+    norms = recorder.stream.all_norms()
     return Recording(
         model=model,
         image=fitted,
@@ -164,8 +186,8 @@ def record(
         precision=str(recorder.dtype).removeprefix("torch."),
         calls=recorder.calls,
         part=photo_part(photo, geometry),
-        norms=recorder.stream.all_norms(),
-        verified=follower is None or follower.found == model.depth,
+        norms=norms,
+        verified=follower is None or (follower.found == model.depth and norms is not None),
     )
 
 

@@ -15,7 +15,7 @@ from explorer.data.samples import SAMPLE
 from explorer.errors import QueryError
 
 Class = int | str  # index or name
-Target = Class | tuple[Class, Class] | None
+Target = Class | tuple[Class | None, Class] | None
 Likened = RecordedPass | tuple[int, int] | None
 Score = Callable[[Tensor, Any], Tensor]  # tokens "1 token width", logits "1 class" or None -> a number
 
@@ -24,9 +24,9 @@ def score_of(recording: RecordedPass, target: Target = None, similar_to: Likened
     """The number to explain, as a function of a pass's tokens "1 token width" and logits "1 class".
 
     target: a class's index or name, None for the predicted class, or two classes ("tabby", "lynx") for the difference
-    of their logits: why the one and not the other. similar_to, for models without classes or instead of one: the
-    cosine similarity of the image's feature (cls token, else mean patch token) to that of another recording, or to
-    the token of a patch (row, col). Raises QueryError for an unknown class or patch.
+    of their logits: why the one (None: the predicted) and not the other. similar_to, for models without classes or
+    instead of one: the cosine similarity of the image's feature (cls token, else mean patch token) to that of another
+    recording, or to the token of a patch (row, col). Raises QueryError for an unknown class or patch.
     """
     if similar_to is not None:
         return _similarity(recording.query_indices(None), _anchor(recording, similar_to))

@@ -84,6 +84,7 @@ class Attended:
     call: Call  # of q and k, as a recording keeps them
     v: Tensor  # "head token dim"
     out: Tensor
+    given: Tensor  # v as the call got it, "1 head token dim", where groups of heads may share one
 
 
 class Watch(TorchFunctionMode):
@@ -131,7 +132,7 @@ class Watch(TorchFunctionMode):
         if asked.q.shape[0] != 1 or asked.k.shape[-2] not in (self.tokens, self.patches):
             return
         q, k, v = (t.detach()[0] for t in asked.each_head())
-        attended = Attended(Call(q, k, asked.scale, asked.bias()), v, out)
+        attended = Attended(Call(q, k, asked.scale, asked.bias()), v, out, asked.v)
         if not asked.is_over(self.tokens):
             self.pooling.append(attended)
             return
@@ -142,16 +143,13 @@ class Watch(TorchFunctionMode):
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
-    """One forward pass with gradients, up to a score."""
+class Pass:
+    """One forward pass of a recording's image, run again and watched."""
 
     recording: RecordedPass
     watch: Watch
-    pixels: Tensor  # "1 3 height width"
     tokens: Tensor  # "1 token width" after the last norm
     logits: Tensor | None
-    score: Tensor
-    balanced: BalancedMode | None = None
 
     @property
     def stream(self) -> list[Float[Tensor, "1 token width"]]:
@@ -166,6 +164,19 @@ class Trace:
                 "isn't known: ask for attention, rollout or relevance."
             )
         return [*entering.values(), last]
+
+    def branches(self, layer: int) -> list[Tensor]:
+        """ "1 token width": what a layer adds to the stream, its attention first."""
+        return [branch for made, _, branch in self.watch.stream.sums if made == layer]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace(Pass):
+    """One forward pass with gradients, up to a score."""
+
+    pixels: Tensor  # "1 3 height width"
+    score: Tensor
+    balanced: BalancedMode | None = None
 
     def gradients(self, tensors: list[Tensor], keep: bool = False) -> list[Tensor]:
         """Of the score, for each tensor; zeros where it depends on none. keep: another backward pass will follow."""
@@ -194,18 +205,33 @@ def traced(
     parameters get no gradients. Raises QueryError where the pass would keep more than `budget` bytes.
     """
     check_memory(recording, budget)
-    model = recording.model
-    rows, cols = recording.grid
-    watch = Watch(len(recording.tokens), rows * cols, recording.depth)
-    rules = BalancedMode(model.name) if balanced else None
+    rules = BalancedMode(recording.model_name) if balanced else None
     with torch.inference_mode(False), torch.enable_grad():
-        pixels = model.pixels(recording.image).requires_grad_()
-        with visible_attention(model.module), rules or nullcontext(), attend or nullcontext(), watch:
-            tokens, logits = model.forward(pixels)
-        if len(watch.attention) != recording.depth:
-            raise RecordingError(
-                f"{model.name} made {len(watch.attention)} attention calls where {recording.depth} were recorded."
-            )
+        pixels = recording.model.pixels(recording.image).requires_grad_()
+        with rules or nullcontext(), attend or nullcontext():
+            watch, tokens, logits = _run(recording, pixels)
         with rules or nullcontext():
             number = score(tokens, logits)
-        yield Trace(recording, watch, pixels, tokens, logits, number, rules)
+        yield Trace(recording, watch, tokens, logits, pixels, number, rules)
+
+
+def look_inside(recording: RecordedPass, budget: int = MEMORY_BUDGET) -> Pass:
+    """Run the recording's image through its model again, without gradients, and keep what enters and leaves its layers.
+
+    Raises QueryError where that would take more than `budget` bytes.
+    """
+    check_memory(recording, budget, "A look inside all layers")  # a gradient keeps a little more
+    with torch.no_grad():
+        return Pass(recording, *_run(recording, recording.model.pixels(recording.image)))
+
+
+def _run(recording: RecordedPass, pixels: Tensor) -> tuple[Watch, Tensor, Tensor | None]:
+    model, (rows, cols) = recording.model, recording.grid
+    watch = Watch(len(recording.tokens), rows * cols, recording.depth)
+    with visible_attention(model.module), watch:
+        tokens, logits = model.forward(pixels)
+    if len(watch.attention) != recording.depth:
+        raise RecordingError(
+            f"{model.name} made {len(watch.attention)} attention calls where {recording.depth} were recorded."
+        )
+    return watch, tokens, logits

@@ -3,15 +3,17 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer.attention.maps.settings import Choice, Setting
+from explorer.attention.maps.settings import INSTEAD_OF, Choice, Setting, TargetClass
 from explorer.attention.maps.table import DEFAULT, MAP_KINDS, current_name, map_kind
 from explorer.errors import QueryError
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
+    from explorer.data.images import ImageSource
     from explorer.models.backbone import Model
     from explorer.rendering.view import View
 
@@ -48,6 +50,11 @@ def add_settings(parser: argparse.ArgumentParser, *settings: Setting) -> None:
             choices=setting.choices if isinstance(setting, Choice) else None, metavar=setting.metavar,
             help=setting.help,
         )  # fmt: skip
+    if any(isinstance(setting, TargetClass) for setting in settings):
+        parser.add_argument(
+            f"--{INSTEAD_OF.replace('_', '-')}", metavar="CLASS",
+            help="explain the difference to this class: why the one and not the other",
+        )  # fmt: skip
 
 
 def typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -77,12 +84,14 @@ def view_of(args: argparse.Namespace, image: Path | str) -> "View":
     from explorer.models.source import ModelSource
     from explorer.rendering.view import Look, MapChoice, PhotoInput, View
 
-    kind = getattr(args, "kind", DEFAULT)
-    defaults = map_kind(kind).defaults
+    row = map_kind(getattr(args, "kind", DEFAULT))
+    settings, explained = row.defaults | _given(args, *row.defaults), row.needs(TargetClass)
+    if explained and (other := getattr(args, INSTEAD_OF, None)) is not None:
+        settings[explained.name] = (settings[explained.name], other)
     return View(
         ModelSource(args.model, args.arch, args.num_heads, args.grid, tuple(args.prompts)),
         PhotoInput(str(image), args.size, args.fit),
-        MapChoice(kind, **defaults | _given(args, *defaults)),
+        MapChoice(row.name, **settings),
         Look(**_given(args, *(field.name for field in fields(Look)))),
     )
 
@@ -96,8 +105,16 @@ def likened(args: argparse.Namespace) -> str | None:
     return args.similar_to if isinstance(args.similar_to, str) else None
 
 
+def model_once(args: argparse.Namespace) -> "Callable[[], Model]":
+    """open_model() for when the first photo is there: what is wrong with a file is said before torch is imported."""
+    return cache(lambda: open_model(args))
+
+
 def open_model(args: argparse.Namespace, device: str = "auto") -> "Model":
     """The model of --model, --arch, --num-heads and --grid."""
+    from explorer.models.registry import check_there
+
+    check_there(args.model)
     from explorer import load_model, malloc
 
     malloc.settle()
@@ -106,7 +123,7 @@ def open_model(args: argparse.Namespace, device: str = "auto") -> "Model":
     )
 
 
-def recorded(args: argparse.Namespace, model: "Model", image: Path | str) -> "Recording":
+def recorded(args: argparse.Namespace, model: "Model", image: "ImageSource") -> "Recording":
     """The image as the model sees it with --size and --fit."""
     from explorer import record
 

@@ -28,10 +28,10 @@ Mask = np.ndarray  # (height, width) uint8 of OBJECT, LEFT_OUT and BACKGROUND
 def open_mask(source: ImageSource, photo_size: tuple[int, int] | None = None) -> Image.Image:
     """The mask as a grey picture of 255 (object), 0 (background) and 128 (left out).
 
-    Understood: grey of these values; labels from 1 on, 255 left out; colours on black, VOC's too, whose void is left
-    out; palettes; cut-outs by alpha. source: as open_image's, or an array (height, width) of bool or uint8.
-    photo_size: (width, height) of the photo that it must lie on. Raises ImageError for what is no mask, and for
-    another shape than the photo's.
+    Understood: grey of these values; labels from 1 on, 255 left out; trimaps of 1, 2 and 3; colours on black, VOC's
+    too, whose void is left out; palettes; cut-outs by alpha. source: as open_image's, or an array (height, width) of
+    bool or uint8. photo_size: (width, height) of the photo that it must lie on. Raises ImageError for what is no
+    mask, and for another shape than the photo's.
     """
     path = source if isinstance(source, (str, PathLike)) else getattr(source, "name", None)
     name = f"The mask {Path(path).name!r}" if isinstance(path, (str, PathLike)) else "The mask"
@@ -71,7 +71,13 @@ def _by_shade(shades: np.ndarray) -> Mask:
     return np.select([shades > SOLID, shades < CLEAR], [OBJECT, BACKGROUND], LEFT_OUT).astype(np.uint8)
 
 
-def _by_label(labels: np.ndarray) -> Mask:
+def _by_label(labels: np.ndarray, name: str) -> Mask:
+    """0 is the background, 255 left out; a trimap, which has no 0, has 1 for the object, 2 around it, 3 between."""
+    found = set(np.unique(labels).tolist())
+    if found == {1, 2, 3}:
+        return np.select([labels == 1, labels == 2], [OBJECT, BACKGROUND], LEFT_OUT).astype(np.uint8)
+    if not found & {0, 255}:
+        raise ImageError(f"{name} has a label everywhere and no 0, so its background can't be told; {ASKED}.")
     return np.select([labels == 255, labels == 0], [LEFT_OUT, BACKGROUND], OBJECT).astype(np.uint8)
 
 
@@ -81,7 +87,7 @@ def _grey(shades: np.ndarray, name: str) -> Mask:
     levels = np.arange(256)
     low, high = counts[1:CLEAR].sum(), counts[CLEAR:255].sum()
     if low > (SHARE * shades.size if counts[255] else 0) and not high:
-        return _by_label(shades)
+        return _by_label(shades, name)
     known = np.abs(levels[:, None] - (BACKGROUND, LEFT_OUT, OBJECT)).min(axis=1) <= EXACT
     soft = counts[~known].sum() <= counts[255 - EXACT :].sum() or (counts > 0).sum() > CLEAR
     others = levels[~known & (counts > SHARE * shades.size)]
@@ -99,7 +105,7 @@ def _palette(image: Image.Image, name: str) -> Mask:
     coloured = np.ptp(palette[np.unique(indexes)], axis=1).max() > EXACT
     bordered = coloured and not palette[0].any() and palette[255].min() >= 255 - EXACT and (indexes == 255).any()
     if palette[:3].tolist() == LABELS or bordered:
-        return _by_label(indexes)
+        return _by_label(indexes, name)
     return _by_colour(image.convert("RGB"), name)
 
 

@@ -13,6 +13,8 @@ from explorer.errors import CheckpointError
 MAX_DEPTH = 512  # layers; every one costs Python objects, even without its numbers
 MAX_PARAMETERS = 10_000_000_000  # the largest published Vision Transformers have 7 billion
 MAX_TOKENS = 65_536  # positions that a model has embeddings for: a grid of 256 x 256
+MAX_BUFFERS = 2**28  # numbers computed beside parameters, such as places of relative positions: tokens squared a layer
+SPARE_PARAMETERS = 10_000_000  # that a model may have and its file lack: a classifier or a pooler
 DEPTHS = ("depth", "num_hidden_layers", "num_layers", "n_layers")
 SIZES = ("img_size", "image_size", "input_size")
 
@@ -66,17 +68,33 @@ def _check_tokens(sides: list[float], patch: list[float], name: str) -> None:
 def measure(build: Callable[[], nn.Module], name: str) -> nn.Module:
     """What `build` makes, on torch's meta device, where nothing takes memory.
 
-    Raises CheckpointError where its parameters and buffers together pass the limit.
+    Raises CheckpointError where its parameters and buffers together pass the limit, or its buffers alone theirs.
     """
     with torch.device("meta"):
         module = build()
-    count = _count(module.parameters()) + _count(module.buffers())
+    buffers = _count(module.buffers())
+    count = _count(module.parameters()) + buffers
+    if buffers > MAX_BUFFERS:
+        raise CheckpointError(
+            f"{name} has tables of {buffers:,} numbers by its config, as relative positions of large images need; the "
+            f"limit is {MAX_BUFFERS:,}: save it with a smaller image size."
+        )
     if count > max_parameters():
         raise CheckpointError(
             f"{name} has {count:,} parameters by its config, the limit is {max_parameters():,}: "
             "set EXPLORER_MAX_PARAMETERS to more if this computer can hold it."
         )
     return module
+
+
+def check_filled(module: nn.Module, tensors: Iterable[torch.Tensor], name: str) -> None:
+    """Raise CheckpointError for a module from measure() that is far larger than the weights that are to fill it."""
+    needed, held = _count(module.parameters()), _count(tensors)
+    if needed > 2 * held + SPARE_PARAMETERS:
+        raise CheckpointError(
+            f"{name} has {needed:,} parameters by its config, but its weights hold {held:,}: they belong to different "
+            "models."
+        )
 
 
 def _count(tensors: Iterable[torch.Tensor]) -> int:

@@ -45,6 +45,15 @@ def check_size(size: int, patch_size: int) -> None:
         raise ImageError(f"The input size {size} is no multiple of the patch size {patch_size}: try {nearest}.")
 
 
+def check_patches(width: int, height: int, patch_size: int) -> None:
+    """Raise ImageError for an input of more patches than the limit."""
+    tokens = (width // patch_size) * (height // patch_size)
+    if tokens > MAX_TOKENS:
+        raise ImageError(
+            f"{width}x{height} pixels make {tokens:,} patches, the limit is {MAX_TOKENS:,}: use a smaller input size."
+        )
+
+
 def target_sides(width: int, height: int, size: int, patch_size: int, fit: Fit) -> tuple[int, int]:
     """(width, height) in pixels of the fitted image."""
     sides = [size, size]
@@ -52,10 +61,8 @@ def target_sides(width: int, height: int, size: int, patch_size: int, fit: Fit) 
         scale = size / min(width, height)
         sides = [max(patch_size, round(side * scale / patch_size) * patch_size) for side in (width, height)]
     tokens = (sides[0] // patch_size) * (sides[1] // patch_size)
-    if tokens > MAX_TOKENS and fit != "keep":
-        raise ImageError(
-            f"{size}x{size} pixels make {tokens:,} patches, the limit is {MAX_TOKENS:,}: use a smaller input size."
-        )
+    if fit != "keep":
+        check_patches(sides[0], sides[1], patch_size)
     if tokens > MAX_TOKENS:
         raise ImageError(
             f"Keeping the aspect of a {width}x{height} image makes {tokens:,} patches, the limit is {MAX_TOKENS:,}; "

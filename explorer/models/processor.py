@@ -5,16 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from explorer.models.formats.channels import rgb_values
 from explorer.models.formats.config import read_json
 from explorer.models.formats.reading import first_line
 from explorer.models.geometry import Geometry
+from explorer.models.preprocess import to_pixels
 
 Colour = tuple[float, float, float]
 FILE = "preprocessor_config.json"
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers, as processors store them
 COLOURS = ("image_mean", "image_std", "do_normalize", "do_rescale", "rescale_factor", "resample")
+# What transformers raises where a file asks for what it can't do.
+BROKEN = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, RuntimeError)
 LARGEST = 65_536  # pixels of a side
+PROBE = (90, 61)  # pixels of the picture on which it is compared with what is made of it here
+ALIKE = 0.02  # mean difference of normalised pixels: rounding to 8 bit between two steps
 SQUASHED_FROM = 384  # pixels: from here on ConvNeXT's processor squashes
 
 
@@ -25,6 +33,7 @@ class Processor:
     settings: dict[str, Any]
     notes: tuple[str, ...] = ()
     says_size: bool = True  # the folder itself, not the defaults of the processor's class
+    library: Any = None  # transformers' own, where it can use the settings
 
     def normalisation(self, usual: tuple[Colour, Colour]) -> tuple[Colour, Colour]:
         """Mean and deviation of pixels from 0 to 1; usual: the family's own, where nothing is said."""
@@ -66,7 +75,7 @@ class Processor:
         short = _edge(self.settings.get("size"))
         crop = cut if self.settings.get("do_center_crop") else None
         share = _positive(self.settings.get("crop_pct"))
-        if share and short:  # ConvNeXT's
+        if share and short and str(self.settings.get("image_processor_type")).startswith("ConvNext"):
             squash = short >= SQUASHED_FROM
             longer = short if squash else int(short / share)
             resize, crop = (longer, longer), crop or (short, short)
@@ -80,6 +89,31 @@ class Processor:
             return None
         read = (crop[0] - crop[0] % patch_size, crop[1] - crop[1] % patch_size)
         return Geometry(resize, crop, read, squash, "transformers")
+
+    def unfollowed(self, geometry: Geometry | None, usual: tuple[Colour, Colour]) -> tuple[str, ...]:
+        """The sentence that its pictures are others than those made here; none where they are the same.
+
+        geometry: what was made of it. usual: as for normalisation().
+        """
+        if self.library is None or (geometry is None and not self.says_size):
+            return ()
+        if geometry is not None and self._agrees(geometry, usual):
+            return ()
+        return (f"What {FILE} asks for can't all be done here: transformers' own pipeline gives other probabilities.",)
+
+    def _agrees(self, geometry: Geometry, usual: tuple[Colour, Colour]) -> bool:
+        """Whether both make the same of a picture of noise, as far as the model reads it."""
+        noise = np.random.default_rng(0).integers(0, 256, (PROBE[1] // 5, PROBE[0] // 5, 3), dtype=np.uint8)
+        picture = Image.fromarray(noise).resize(PROBE, Image.Resampling.BICUBIC)
+        try:
+            theirs = self.library(images=picture, return_tensors="pt")["pixel_values"][0]
+        except BROKEN:
+            return False
+        rows, cols = geometry.input
+        ours = to_pixels(geometry.apply(picture, self.interpolation), *self.normalisation(usual))[0]
+        if tuple(theirs.shape[1:]) != geometry.crop:
+            return False
+        return float((theirs[:, :rows, :cols] - ours).abs().mean()) <= ALIKE * float(ours.std())
 
 
 NO_PROCESSOR = Processor({})
@@ -98,11 +132,13 @@ def read_processor(folder: Path, name: str | None = None) -> Processor:
 
     try:
         processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        return Processor(processor.to_dict(), says_size=bool(stored.keys() & {"size", "crop_size"}))
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, RuntimeError) as error:
+        says_size = bool(stored.keys() & {"size", "crop_size"})
+        return Processor(processor.to_dict(), says_size=says_size, library=processor)
+    except BROKEN as error:
         note = f"transformers can't use {FILE} ({first_line(error)}): only its colours are used, if it has any."
         colours = {key: stored[key] for key in COLOURS if key in stored}
-        return Processor({"do_normalize": True, "do_rescale": True, **colours} if colours else {}, (note,))
+        settings = {"do_normalize": True, "do_rescale": True, **colours} if colours else {}
+        return Processor(settings, (note,), says_size=False)
 
 
 def _divide(values: Colour, factor: float) -> Colour:

@@ -12,8 +12,9 @@ from explorer.errors import CheckpointError
 from explorer.models.formats.additions import check_left_out, check_quantised, merge_adapters
 from explorer.models.formats.channels import grey_values, rgb_kernel, rgb_values
 from explorer.models.formats.config import read_config
-from explorer.models.formats.dialects import Tensors
+from explorer.models.formats.dialects import Tensors, is_hybrid
 from explorer.models.formats.fitting import fill, floats, left_out_note
+from explorer.models.formats.heads import Head, read_head
 from explorer.models.formats.labels import name_classes
 from explorer.models.formats.reading import first_line, read_model_folder
 from explorer.models.limits import check_numbers
@@ -54,17 +55,24 @@ def load_timm_folder(folder: Path, name: str | None = None) -> tuple[nn.Module, 
     named = {key.removeprefix("timm_model."): tensor for key, tensor in stored.items()}  # TimmWrapper's own prefix
     own, merged = merge_adapters(named, adapter, name)
     check_quantised(own, name)
-    tensors = floats(own)
-    if channels := _to_rgb(tensors, settings, name):
+    other_head = "head.weight" in module.state_dict() and "head.weight" not in own  # one that somebody put there
+    head = read_head(floats(own), module.embed_dim) if other_head else Head(floats(own))
+    tensors = dict(head.tensors)
+    channels = _to_rgb(tensors, settings, name)
+    if head.left_out:
+        settings["num_classes"] = 0
+    if channels or head.left_out:
         module = _empty_of(config, settings, name)
     stretched = _interpolation_note(tensors, module)
     left_out = fill(module, tensors, name)
-    check_left_out(left_out, name, FOLDER_REMEDY)
+    check_left_out(left_out, module, name, FOLDER_REMEDY)
+    head.put_norm(module)
     labels, gaps = name_classes(config.get("label_names") or config.get("id2label"), module.num_classes)
     if labels:
         module.pretrained_cfg["label_names"] = labels
     module.problem_type = config.get("problem_type")  # TimmWrapper's word for what the outputs mean
-    return module, (*merged, *channels, *stretched, *gaps, *left_out_note(left_out))
+    listed = left_out_note([*left_out, *head.left_out])
+    return module, (*merged, *channels, *head.notes, *stretched, *gaps, *listed)
 
 
 def _empty_of(config: dict[str, Any], settings: dict[str, Any], name: str) -> Any:
@@ -88,8 +96,8 @@ def _interpolation_note(tensors: Tensors, module: Any) -> tuple[str, ...]:
 def _to_rgb(tensors: Tensors, settings: dict[str, Any], name: str) -> tuple[str, ...]:
     """Turn the patch projection of other channels into one of RGB, in tensors and settings; a sentence about it."""
     kernel = tensors.get(KERNEL)
-    if kernel is None or any(key.startswith("patch_embed.backbone.") for key in tensors):
-        return ()  # hybrids project a convolutional network's channels
+    if kernel is None or is_hybrid(tensors):
+        return ()
     tensors[KERNEL], notes = rgb_kernel(kernel, name)
     if notes:
         pretrained = settings["pretrained_cfg"]

@@ -64,6 +64,7 @@ BLOCK_REASONS = {
     "DiffParallelScalingBlock": "each head is the difference of two softmax maps (differential attention)",
     "ParallelThingsBlock": "each block holds several attention layers side by side",
 }
+PADDED = "timm would pad photos for it (crop_mode, crop_pct): here they are cut to the centre square."
 OTHER_REASON = "it isn't a plain Vision Transformer (one softmax(QK^T) over all tokens in every block)"
 
 
@@ -164,6 +165,7 @@ def wrap_timm(
     trunk = getattr(anyway, "encoder", anyway)  # the image encoders of language models sit inside a classifier
     _check_blocks(trunk, name or source)
     _check_channels(trunk, name or source)
+    geometry = _geometry(anyway, trunk)
     return Model(
         name=name or config.get("architecture") or source,
         source=ModelSource(source),
@@ -180,8 +182,8 @@ def wrap_timm(
         mean=rgb_values(config["mean"], IMAGENET_DEFAULT_MEAN),
         std=rgb_values(config["std"], IMAGENET_DEFAULT_STD),
         interpolation=config["interpolation"] if config.get("interpolation") in RESAMPLING else "bicubic",
-        geometry=_geometry(anyway, trunk),
-        notes=notes,
+        geometry=geometry,
+        notes=notes if geometry else (*notes, PADDED),
     )
 
 

@@ -20,10 +20,11 @@ from explorer.models.formats.additions import check_left_out, check_quantised, m
 from explorer.models.formats.channels import rgb_kernel
 from explorer.models.formats.config import read_config
 from explorer.models.formats.fitting import check_finite, left_out_note
+from explorer.models.formats.heads import read_head
 from explorer.models.formats.labels import meaning, name_classes
 from explorer.models.formats.reading import first_line, read_model_folder
 from explorer.models.geometry import Geometry
-from explorer.models.limits import check_numbers, measure
+from explorer.models.limits import check_filled, check_numbers, measure
 from explorer.models.processor import NO_PROCESSOR, Processor
 from explorer.models.source import ModelSource
 
@@ -104,7 +105,8 @@ def load_transformers(folder: Path, name: str | None = None) -> tuple[nn.Module,
     family = family_of(str(settings.get("model_type")))
     if settings.get("quantization_config"):
         raise CheckpointError(f"{name} holds quantised weights by its config.json: save them dequantised.")
-    tensors, merged = merge_adapters(*read_model_folder(folder, name), name)
+    stored, merged = merge_adapters(*read_model_folder(folder, name), name)
+    tensors = _plain_classifier(stored, name)
     check_quantised(tensors, name)
     vision = settings.get("vision_config")
     channels = _to_rgb(tensors, [settings, *([vision] if isinstance(vision, dict) else [])], name)
@@ -142,12 +144,28 @@ def _to_rgb(tensors: dict[str, Tensor], settings: list[dict[str, Any]], name: st
     return notes
 
 
+def _plain_classifier(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors with a linear layer that somebody put behind dropout under the classifier's own name."""
+    own = {key.replace("classifier.", "head.", 1): t for key, t in tensors.items() if key.startswith("classifier.")}
+    weight = next((t for t in own.values() if t.ndim == 2), None)
+    if weight is None or "head.weight" in own:
+        return tensors
+    head = read_head(own, weight.shape[1])
+    if head.norm is not None or "head.weight" not in head.tensors:
+        raise CheckpointError(f"The classifier in {name} is more than one linear layer, which its config can't say.")
+    rest = {key: t for key, t in tensors.items() if not key.startswith("classifier.")}
+    return rest | {key.replace("head.", "classifier.", 1): t for key, t in head.tensors.items()}
+
+
 def _take_labels(
     settings: dict[str, Any], tensors: dict[str, Tensor], name: str
 ) -> tuple[list[str] | None, tuple[str, ...]]:
     """The names of the classes, taken out of the settings, whose number of labels becomes that of the weights."""
     labels = settings.pop("id2label", None)
     settings.pop("label2id", None)
+    for group in settings.values():  # a text or vision half: transformers would make names for all its labels
+        if isinstance(group, dict):
+            group.pop("num_labels", None)
     counts = [len(t) for key, t in tensors.items() if re.fullmatch(r"(cls_)?classifier\.weight", key) and t.ndim == 2]
     said = settings.pop("num_labels", None)
     if not counts:
@@ -168,7 +186,7 @@ def fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple[
         check_finite(tensor, key, file)
     try:
         with _quiet():
-            measure(lambda: cls._from_config(config), file)
+            check_filled(measure(lambda: cls._from_config(config), file), tensors.values(), file)
             module, report = cls.from_pretrained(
                 None,
                 config=config,
@@ -190,7 +208,8 @@ def fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple[
     if missing:
         raise CheckpointError(f"{file}: the tensor {missing[0]} is missing, so the model isn't complete.")
     left_out = sorted(report["unexpected_keys"])
-    check_left_out((key for key in left_out if BACKBONE_KEY.match(key)), file, "its config.json doesn't describe it")
+    inside = (key for key in left_out if BACKBONE_KEY.match(key))
+    check_left_out(inside, module, file, "its config.json doesn't describe it")
     return module, left_out_note(left_out)
 
 
@@ -234,7 +253,8 @@ def wrap_transformers(
         _check_oblong(adapter, module, oblong, name or source)
     backbone = getattr(anyway, adapter.base) if adapter.base else anyway
     mean, std = processor.normalisation(family.pixels)
-    geometry = _geometry(config, processor, oblong)
+    found = processor.geometry(token_layout.patch_side(config.patch_size))
+    geometry = _geometry(config, processor, found, oblong)
     return Model(
         name=name or source.removeprefix("hf:"),
         source=ModelSource(source),
@@ -252,13 +272,14 @@ def wrap_transformers(
         std=std,
         interpolation=processor.interpolation,
         geometry=geometry,
-        notes=(*notes, *processor.notes),
+        notes=(*notes, *processor.notes, *processor.unfollowed(found if geometry else None, family.pixels)),
     )
 
 
-def _geometry(config: Any, processor: Processor, oblong: tuple[int, int] | None) -> Geometry | None:
-    """How the processor fits photos, where that gives the shape that the model takes."""
-    found = processor.geometry(token_layout.patch_side(config.patch_size))
+def _geometry(
+    config: Any, processor: Processor, found: Geometry | None, oblong: tuple[int, int] | None
+) -> Geometry | None:
+    """How the processor fits photos, where what was found gives the shape that the model takes."""
     if found is None or (found.input != oblong if oblong else found.input[0] != found.input[1]):
         return None
     # At another size than its class's default the same is done in proportion.

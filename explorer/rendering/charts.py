@@ -13,6 +13,7 @@ from explorer.rendering.evidence_drawing import TITLES, colour_of
 
 NAMES = {"map": "this map", "random": "random order", "centre": "centre first"}
 DASHES = {"random": "dot", "centre": "dash"}
+MARGIN = {"l": 8, "r": 8, "t": 8, "b": 8}
 LEAST_BITS = 1e-3  # upper end of the scale where nothing differs more
 
 
@@ -79,7 +80,7 @@ def divergence_figure(result: Divergence) -> go.Figure:
     figure = go.Figure(heat)
     figure.update_xaxes(title="Layer", type="category")
     figure.update_yaxes(title="Head", type="category", autorange="reversed")
-    return figure.update_layout(height=120 + 26 * max(4, len(heads)), margin={"l": 8, "r": 8, "t": 8, "b": 8})
+    return figure.update_layout(height=120 + 26 * max(4, len(heads)), margin=MARGIN)
 
 
 def history_figure(history: History, layer: int, epoch: int) -> go.Figure:
@@ -98,4 +99,4 @@ def history_figure(history: History, layer: int, epoch: int) -> go.Figure:
     figure.add_vline(x=epoch, line={"color": "#78716c", "dash": "dot", "width": 1.5})
     figure.update_xaxes(title="Epoch", tickvals=history.epochs)
     figure.update_yaxes(title="Divergence from the start (bits)", rangemode="tozero")
-    return figure.update_layout(height=380, margin={"l": 8, "r": 8, "t": 8, "b": 8})
+    return figure.update_layout(height=380, margin=MARGIN)

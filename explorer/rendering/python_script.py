@@ -13,11 +13,12 @@ from explorer.rendering.view import Look, MapChoice, PhotoInput, View
 ALWAYS = ("layer", "head", "query")  # what a reader looks for, named even where it stands at its default
 
 
-def python_script(view: View, folder: Path | None = None) -> str:
+def python_script(view: View, folder: Path | None = None, elsewhere: bool = False) -> str:
     """The code that opens the view's model and image, computes its map and saves PNG and NPZ beside itself.
 
     It runs from any folder: a photo without a folder of its own is looked for beside it, unless `folder`, where the
-    script will lie, doesn't hold it; then it is named in full, as a model's file or folder is.
+    script will lie, doesn't hold it; then it is named in full, as a model's file or folder is. elsewhere: it will run
+    on another machine, where the explorer is installed, so that no folder of this one is named.
     """
     other = view.map.other_image
     also = ", second=other" if other is not None else ""
@@ -26,11 +27,7 @@ def python_script(view: View, folder: Path | None = None) -> str:
     lines = [
         '"""One view of the explorer: writes its picture (PNG) and its maps (NPZ) beside itself, from any folder."""',
         "",
-        "import sys",
-        "from pathlib import Path",
-        "",
-        f"sys.path.append({str(paths.PACKAGE.parent)!r})  # the explorer's folder; an installed explorer comes first",
-        "",
+        *(["from pathlib import Path", ""] if elsewhere else _finding_the_explorer()),
         "import explorer",
         *_imports(view),
         "from explorer.rendering.view import png, save_npz",
@@ -41,7 +38,7 @@ def python_script(view: View, folder: Path | None = None) -> str:
         f"    map=explorer.{_map_code(view.map)},",
         *([f"    look=explorer.{_code(view.look)},"] if view.look != Look() else []),
         ")",
-        f"model = explorer.load_model({_source_arguments(view)})",
+        f"model = explorer.load_model({_source_arguments(view, elsewhere)})",
         "here = Path(__file__).resolve().parent",
         f"photo = {_photo('view.photo.image', view.photo.image, folder)}",
         f"recording = {_record('photo')}",
@@ -56,6 +53,16 @@ def python_script(view: View, folder: Path | None = None) -> str:
     return "\n".join(lines)
 
 
+def _finding_the_explorer() -> list[str]:
+    return [
+        "import sys",
+        "from pathlib import Path",
+        "",
+        f"sys.path.append({str(paths.PACKAGE.parent)!r})  # the explorer's folder; an installed explorer comes first",
+        "",
+    ]
+
+
 def _imports(view: View) -> list[str]:
     hidden = view.look.hide_artefacts
     lines = ["from explorer.attention.artefacts import artefact_mask, without_artefacts"] if hidden else []
@@ -63,12 +70,17 @@ def _imports(view: View) -> list[str]:
     return [*lines, "from explorer.data.samples import sample_photo"] if samples else lines
 
 
-def _source_arguments(view: View) -> str:
-    """What load_model takes for the view's model; a file that another folder wouldn't find is named in full."""
+def _source_arguments(view: View, elsewhere: bool) -> str:
+    """What load_model takes for the view's model; a file that another folder wouldn't find is named in full.
+
+    elsewhere: names no folder of this machine.
+    """
     source = view.source
     path, entry = Path(source.source), find(source.source)
     first = "view.source.source"
-    if entry and source.source.startswith("checkpoints/") and paths.checkpoints() != paths.project() / "checkpoints":
+    if elsewhere:
+        pass
+    elif entry and source.source.startswith("checkpoints/") and paths.checkpoints() != paths.project() / "checkpoints":
         first = repr(entry.source)
     elif entry is None and path.exists() and not path.is_absolute():
         first = repr(str(path.resolve()))

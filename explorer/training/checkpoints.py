@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -243,6 +243,19 @@ class Seen:
         short = [sha[:DIGITS] for sha in shas]
         trained = sum(sha in self.train for sha in short)
         return trained, sum(sha in self.val and sha not in self.train for sha in short)
+
+    def warning(self, shas: Sequence[str]) -> str:
+        """A sentence about the images among these that are known, which a score doesn't tell the truth about; or ""."""
+        trained, validated = self.count(shas)
+        if not trained + validated:
+            return ""
+        parts = [f"{trained:,} in its training"] * bool(trained)
+        parts += [f"{validated:,} in its validation"] * bool(validated)
+        images = "1 image" if len(shas) == 1 else f"{len(shas):,} images"
+        return (
+            f"The model knows {trained + validated:,} of these {images} already: {' and '.join(parts)}. New images are "
+            "the fair test."
+        )
 
 
 def write_seen(folder: Path, examples: Examples, origin: TrainedFrom) -> None:

@@ -28,11 +28,11 @@ def by_key(labels: Mapping[str, str]) -> Read[str]:
 
 
 def number(kind: Callable[[str], T], low: float, high: float) -> Read[T]:
-    """Reads an int or a float within bounds."""
+    """Reads an int or a float within bounds, in plain digits."""
 
     def read(text: str) -> T | None:
-        try:
-            return kind(text) if low <= float(text) <= high else None
+        try:  # float first: int() takes no more than 4,300 digits
+            return kind(text) if text.isascii() and low <= float(text) <= high else None
         except ValueError:
             return None
 
@@ -43,10 +43,8 @@ def read_patch(grid: tuple[int, int]) -> Read[tuple[int, int]]:
     """Reads a patch, "row,col", of that grid."""
 
     def read(text: str) -> tuple[int, int] | None:
-        row, _, col = text.partition(",")
-        if row.isdecimal() and col.isdecimal() and int(row) < grid[0] and int(col) < grid[1]:
-            return int(row), int(col)
-        return None
+        places = [number(int, 0, side - 1)(part) for part, side in zip(text.split(",", 1), grid, strict=False)]
+        return (places[0], places[1]) if len(places) == 2 and None not in places else None
 
     return read
 

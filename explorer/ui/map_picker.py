@@ -15,6 +15,7 @@ import streamlit as st
 from explorer.attention.features import cosine, similarity
 from explorer.attention.maps.kind import MapKind
 from explorer.attention.maps.settings import (
+    INSTEAD_OF,
     Choice,
     Count,
     FirstLayer,
@@ -33,12 +34,12 @@ from explorer.models.backbone import Model
 from explorer.rendering.view import View
 from explorer.ui import cached
 from explorer.ui.address import Read, by_key, number, take, write, write_unless
-from explorer.ui.messages import check_link
+from explorer.ui.messages import check_link, plain
 from explorer.ui.photos import pick_second_photo
-from explorer.ui.view_settings import default_layer, head_options
+from explorer.ui.view_settings import default_layer, head_options, take_head, take_layer
 
 LIKE = {"patch": "Clicked patch", "photo": "Another photo"}
-PREDICTED = "predicted"
+PREDICTED, NO_OTHER = "predicted", "-"  # in links
 WHY = "why"  # key of the picker of the kinds that explain
 LINKED_MAPS = "linked_maps"  # key of a picker -> the kinds of map that the session's first address asked for
 SAVED: Any = {"persist_state": "session"}
@@ -232,16 +233,17 @@ def _draw_first_layer(setting: FirstLayer, place: Place) -> Picked:
 
 
 def _draw_layer(setting: Layer, place: Place) -> Picked:
-    model = place.model
-    value = st.slider(setting.title, 0, model.depth - 1, default_layer(model), key=setting.key, bind="query-params")
+    take_layer(place.model)
+    value = st.slider(setting.title, 0, place.model.depth - 1, key=setting.key, **SAVED)
+    write_unless(setting.key, default_layer(place.model))
     return Picked(value)
 
 
 def _draw_head(setting: HeadOrFusion, place: Place) -> Picked:
     options = head_options(place.model)
-    if st.session_state.get(setting.key) not in (None, *options):
-        st.session_state[setting.key] = setting.default
-    value = st.select_slider(setting.title, options, setting.default, key=setting.key, bind="query-params")
+    take_head(options)
+    value = st.select_slider(setting.title, options, key=setting.key, **SAVED)
+    write_unless(setting.key, setting.default)
     return Picked(parse_head(str(value)))
 
 
@@ -249,15 +251,25 @@ def _check_class(setting: TargetClass, place: Place) -> None:
     if place.has_canvas and place.recording().logits is not None:  # a clip is not recorded for a link's sake
         labels = by_key(class_labels(place.recording()))
         expected = "the name or number of one of the model's classes"
-        check_link(setting.key, lambda text: labels(text) is not None, expected)
+        for key in (setting.key, INSTEAD_OF):
+            check_link(key, lambda text: labels(text) is not None, expected)
 
 
-def _draw_class(setting: TargetClass, place: Place) -> Picked:
+def _draw_class(setting: TargetClass, place: Place) -> Picked | None:
     rec = place.recording()
-    target = pick_class(rec)
-    if target is None and not place.has_canvas:
-        return Picked(None, "each frame's predicted class")
-    return Picked(target, rec.model.class_name(rec.class_index(target)))
+    one_at, other_at = st.columns(2)
+    with one_at:
+        target = pick_class(rec)
+    with other_at:
+        other = pick_instead_of(rec)
+    predicted = target is None and not place.has_canvas
+    title = "each frame's predicted class" if predicted else rec.model.class_name(rec.class_index(target))
+    if other is None:
+        return Picked(target, title)
+    if not predicted and other == rec.class_index(target):
+        st.caption(f"Both are {plain(title)}: choose two different ones.")
+        return None
+    return Picked((target, other), f"{title} rather than {rec.model.class_name(other)}")
 
 
 def _check_likeness(setting: Likeness, place: Place) -> None:
@@ -339,7 +351,7 @@ def _class_keys(rec: Recording) -> list[str]:
     assert rec.logits is not None
     names = rec.model.class_names or [""] * len(rec.logits)
     counts = Counter(names)
-    unique = [name and counts[name] == 1 and name != PREDICTED for name in names]
+    unique = [name and counts[name] == 1 and name not in (PREDICTED, NO_OTHER) for name in names]
     numbers = [f"#{index}" if str(index) in counts else str(index) for index in range(len(names))]
     return [name if own else number_ for name, own, number_ in zip(names, unique, numbers, strict=True)]
 
@@ -354,3 +366,16 @@ def pick_class(rec: Recording) -> int | None:
     )  # fmt: skip
     write_unless("class", PREDICTED)
     return None if picked == PREDICTED else _class_keys(rec).index(picked)
+
+
+def pick_instead_of(rec: Recording) -> int | None:
+    """A second class, to ask why the first and not this one; None: the first is explained alone."""
+    labels = {NO_OTHER: "No other: its logit alone"} | class_labels(rec)
+    del labels[PREDICTED]
+    take(INSTEAD_OF, by_key(labels), NO_OTHER)
+    picked = st.selectbox(
+        "Instead of", list(labels), format_func=labels.__getitem__, key=INSTEAD_OF, **SAVED,
+        help="Explains the difference of two classes: why the one and not the other.",
+    )  # fmt: skip
+    write_unless(INSTEAD_OF, NO_OTHER)
+    return None if picked == NO_OTHER else _class_keys(rec).index(picked)

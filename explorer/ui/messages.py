@@ -11,6 +11,7 @@ from explorer.errors import ExplorerError
 
 _MESSAGES = "messages"  # of this run, or of one that ended with a rerun
 _LINK = "link"  # what is wrong with the address of this page
+LONGEST = 80  # letters of what a person or a link wrote, in a sentence about it
 _MARKUP = "\\`*_[]$#<>|~:"
 
 
@@ -49,6 +50,11 @@ def sentence_of(error: ExplorerError) -> str:
 def plain(text: str) -> str:
     """The text with nothing in it that Markdown would take for markup."""
     return "".join(f"\\{character}" if character in _MARKUP else character for character in text)
+
+
+def shorten(text: str) -> str:
+    """The text, of a long one its beginning."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def say(sentence: str) -> None:
@@ -115,7 +121,7 @@ def _draw(place: DeltaGenerator) -> None:
 
 def link_sentence(wrong: Mapping[str, "_Wrong"]) -> str:
     """One sentence that names every wrong value, and for a single one what would work."""
-    named = [f"{key} “{value.wanted}”" for key, value in wrong.items()]
+    named = [f"{key} “{shorten(value.wanted)}”" for key, value in wrong.items()]
     if len(named) == 1:
         expected = next(iter(wrong.values())).expected
         return f"The link asks for {named[0]}, which can't be used: it must be {expected}. Shown instead: the default."

@@ -21,6 +21,7 @@ class Entry(NamedTuple):
 PAGES = (
     Entry("home", "Home", ":material/visibility:", "See a photo through the model's eyes."),
     Entry("patches", "Patches", ":material/grid_view:", "How a photo becomes tokens, step by step."),
+    Entry("inside", "Inside", ":material/account_tree:", "One token through one layer, number by number."),
     Entry("attention", "Attention", ":material/my_location:", "Any layer, any head, asked from any patch."),
     Entry("features", "Features", ":material/palette:", "What the tokens have in common: colours, parts, neighbours."),
     Entry("compare", "Compare", ":material/compare:", "Two models on one photo, or one before and after training."),
@@ -45,6 +46,11 @@ def path(entry: Entry) -> Path:
 def page(entry: Entry) -> Page:
     """What st.navigation and st.page_link take; the first page is where the bare address leads."""
     return st.Page(path(entry), title=entry.title, icon=entry.icon, url_path=entry.name, default=entry is PAGES[0])
+
+
+def is_home(opened: Page) -> bool:
+    """Whether that page is the one which is there before PyTorch is."""
+    return opened.url_path == ""
 
 
 def pages() -> list[Page]:

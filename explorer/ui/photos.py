@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 import streamlit as st
-from PIL import Image
+from PIL import Image, ImageOps
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.images import open_image
@@ -25,6 +25,8 @@ from explorer.ui.uploads import keep_upload, let_go
 
 FOLDER_LIMIT = 2 * 2**30  # bytes of dropped photos and clips on disk, over all sessions; the oldest go first
 THUMBNAIL = 112  # pixels
+MIRRORED = "mirrored:"  # begins the key of such a copy
+CLOSER = 0.8  # of the sides
 _MINE = "my_photos"
 STRIP = "photo_strip"
 PHOTO = "photo"  # the setting in the address: the name of a sample, or MINE and the key of a photo of this session
@@ -33,6 +35,7 @@ GONE = "The photo of this address is no longer here: photos go with the window t
 TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "ppm"]
 LARGEST_PHOTO = 100  # MB
 _PICKED = "photo_key"
+_ALIKE = "alike"  # names the photo that a page adds to the choices of a second one
 _DROPS = "photo_drops"  # number of the drop zone's newest generation: a new key empties it
 _SHOTS = "photo_shots"  # photos taken so far; the camera's key has it, so that each photo leaves the camera ready again
 
@@ -59,6 +62,11 @@ class Photo:
 def samples() -> list[Photo]:
     """The photos that come along."""
     return [Photo(f"sample:{name}", f"sample:{name}", title) for name, title in SAMPLES.items()]
+
+
+def mirror(photo: Photo) -> Photo:
+    """The photo from closer by and turned left to right: other pixels of the same thing."""
+    return Photo(f"{MIRRORED}{photo.key}", photo.source, f"{photo.title}, mirrored and closer")
 
 
 def my_photos() -> list[Photo]:
@@ -101,12 +109,20 @@ def copy_to_disk(file: IO[bytes]) -> tuple[str, Path]:
 
 @st.cache_resource(show_spinner=False, max_entries=2)
 def _open(key: str, _title: str) -> Image.Image:
+    if key.startswith(MIRRORED):
+        return _turn_round(_open(key.removeprefix(MIRRORED), _title))
     if key.startswith("sample:"):
         return sample_photo(key.removeprefix("sample:"))
     path = Path(_folder().name) / key
     if not path.is_file():
         raise ImageError("This photo is no longer on the server; drop it in again.")
     return open_image(path, _title)
+
+
+def _turn_round(image: Image.Image) -> Image.Image:
+    width, height = (max(1, round(CLOSER * side)) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return ImageOps.mirror(image.crop((left, top, left + width, top + height)))
 
 
 @st.cache_data(show_spinner=False, max_entries=300)
@@ -138,21 +154,26 @@ def pick_photo_next(photo: Photo) -> None:
     st.session_state[_PICKED] = photo.key
 
 
-def pick_second_photo(label: str, key: str, first: str) -> Photo:
-    """One of the session's photos and the samples, at first another than the one of source `first`."""
+def pick_second_photo(label: str, key: str, first: str, alike: Photo | None = None) -> Photo:
+    """One of the session's photos and the samples, at first another than the one of source `first`.
+
+    alike: another photo that is on offer, too, and chosen at first.
+    """
     photos = {photo.key: photo for photo in (*my_photos(), *samples())}
+    default = next((name for name, photo in photos.items() if photo.source != first), next(iter(photos)))
+    if alike:
+        default, photos = _ALIKE, {_ALIKE: alike, **photos}
     counts = Counter(photo.title for photo in photos.values())
     labels = {
         name: photo.title if counts[photo.title] == 1 else f"{photo.title} ({name[:6]})"
         for name, photo in photos.items()
     }
-    default = next((name for name, photo in photos.items() if photo.source != first), next(iter(photos)))
     check_link(key, lambda text: _read_second(labels, text) is not None, f"one of {', '.join(SAMPLES)}")
     take(key, lambda text: _read_second(labels, text), default)
-    photo = photos[st.selectbox(label, list(photos), key=key, format_func=labels.__getitem__, persist_state="session")]
-    sample = photo.source.removeprefix("sample:")
-    write(key, sample if sample in SAMPLES and photo.key != default else None)
-    return photo
+    name = st.selectbox(label, list(photos), key=key, format_func=labels.__getitem__, persist_state="session")
+    sample = photos[name].source.removeprefix("sample:")
+    write(key, sample if sample in SAMPLES and name != default else None)
+    return photos[name]
 
 
 def _read_second(labels: dict[str, str], text: str) -> str | None:

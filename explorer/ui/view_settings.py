@@ -3,34 +3,56 @@
 import re
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import streamlit as st
 
 from explorer.attention.maps.settings import QueryToken
 from explorer.attention.queries import FUSIONS, Query, head_name, parse_head, parse_query, query_name, query_text
-from explorer.attention.recording import Recording
 from explorer.data.samples import SAMPLE
 from explorer.errors import QueryError
-from explorer.models.backbone import Model
 from explorer.rendering.colormaps import COLORMAPS
 from explorer.rendering.view import View
-from explorer.ui.address import keep_in_address
+from explorer.ui.address import by_key, keep_in_address, number, take, write
 from explorer.ui.messages import check_link, link_is_new
 from explorer.web.payload import LOOK
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+    from explorer.models.backbone import Model
 
 CANVAS = "canvas"  # key of the live canvas
 SETTINGS = "canvas_settings"  # what a person last chose in it; outlives a change of page
 DEFAULTS: dict[str, Any] = {
     "query": None, "colormap": "inferno", "opacity": 0.6, "resample": "bicubic", "scale": "map", "mass": None,
-    "hide_artefacts": False, "grid": False,
+    "hide_artefacts": False, "grid": False, "shows": "attention", "mosaic": False,
 }  # fmt: skip
-CHOICES = {"colormap": tuple(COLORMAPS), "resample": ("bicubic", "nearest"), "scale": ("map", "shared", "raw")}
+CHOICES = {
+    "colormap": tuple(COLORMAPS), "resample": ("bicubic", "nearest"), "scale": ("map", "shared", "raw"),
+    "shows": ("attention", "rollout"),
+}  # fmt: skip
 LOWEST = {"opacity": 0.0, "mass": 0.05}  # of settings up to 1
-SWITCHES, ON = ("grid", "hide_artefacts"), ("1", "true")
+SWITCHES, ON = ("grid", "hide_artefacts", "mosaic"), ("1", "true")
 
 
-def asked_from(rec: Recording, view: View) -> str:
+class Asked(Protocol):
+    """What a query is asked of: a recording, or the picture that ships with the app."""
+
+    @property
+    def grid(self) -> tuple[int, int]: ...
+
+    @property
+    def prefix_tokens(self) -> tuple[str, ...]: ...
+
+    @property
+    def default_query(self) -> str: ...
+
+    def query_indices(self, query: Query | None) -> list[int]:
+        """Raises QueryError for a query that it doesn't hold."""
+        ...
+
+
+def asked_from(rec: "Recording", view: View) -> str:
     """Which query the view's map is asked from, in words: cls, patch (3, 4)."""
     return query_name(view.map["query"] or rec.default_query)
 
@@ -40,17 +62,17 @@ def layer_words(view: View) -> str:
     return f"layer {view.map['layer']}, {head_name(view.map['head'])}"
 
 
-def heads_and_query(rec: Recording) -> str:
-    """What heads and the query are, for someone who never met them."""
-    asks = "the mean of all patches" if rec.default_query == "mean" else f"{rec.default_query} (class token)"
-    count = f"each layer of this model has {rec.num_heads}" if rec.num_heads > 1 else "each layer of this model has one"
+def heads_and_query(rec: "Recording") -> str:
+    """What heads and the query are, for someone who never met them; text for explorer.ui.glossary."""
+    asks = "the mean of all patches" if rec.default_query == "mean" else "[[cls]] (class token)"
+    count = f"each [[layer]] of this model has {rec.num_heads if rec.num_heads > 1 else 'one'}"
     return (
-        "Every token shares out 100 % of its attention over all tokens. A **head** is one such way of sharing, and "
-        f"{count}. The **query** is the token that asks: {asks}, or the patch you click."
+        "Every [[token]] shares out 100 % of its [[attention]] over all tokens. A [[head]] is one such way of sharing, "
+        f"and {count}. The [[query]] is the token that asks: {asks}, or the patch you click."
     )
 
 
-def download_name(rec: Recording, view: View) -> str:
+def download_name(rec: "Recording", view: View) -> str:
     """A name for files of this view, without ending: cat-Bundled-ViT-layer9-mean-cls, letters of any file system."""
     row, asks, settings = view.map.row, view.map.row.needs(QueryToken), dict(view.map.settings)
     if asks:
@@ -66,20 +88,21 @@ def _safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")
 
 
-def check_layer_and_head(rec: Recording | Model, heads: Sequence[str]) -> None:
+def check_layer_and_head(rec: "Recording | Model", heads: Sequence[str]) -> None:
     """Name a layer and head of a link that there aren't; call it before their sliders mend the address."""
-    check_link("layer", lambda text: text.isdecimal() and int(text) < rec.depth, f"from 0 to {rec.depth - 1}")
+    layer = number(int, 0, rec.depth - 1)
+    check_link("layer", lambda text: layer(text) is not None, f"from 0 to {rec.depth - 1}")
     check_link("head", heads.__contains__, f"one of {', '.join(heads)}")
 
 
-def check_query(rec: Recording) -> None:
+def check_query(rec: Asked) -> None:
     """Name a query of a link that the recording lacks."""
     tokens = ", ".join([*rec.prefix_tokens, "mean"])
     grid = f"{rec.grid[0]} rows and {rec.grid[1]} columns"
     check_link("query", lambda text: _can_ask(rec, text), f"{tokens}, or a patch as row,col of the {grid}")
 
 
-def _can_ask(rec: Recording, text: str) -> bool:
+def _can_ask(rec: Asked, text: str) -> bool:
     try:
         rec.query_indices(parse_query(text))
     except QueryError:
@@ -131,13 +154,25 @@ def _within(text: str, lowest: float) -> float | None:
 
 
 def take_change() -> None:
-    """Callback of the canvas: keep what a person changed there, and let the head slider follow."""
+    """Callback of the canvas: keep what a person changed there."""
     change = st.session_state[CANVAS].get("view")
     if not change:
         return
-    text = query_text(change["query"])
-    st.session_state[SETTINGS] = {**settings(), **change["look"], "query": text, "seq": change["seq"]}
+    other = {"query": query_text(change["query"]), "shows": change["shows"], "seq": change["seq"]}
+    st.session_state[SETTINGS] = {**settings(), **change["look"], **other}
+    st.session_state["layer"] = int(change["layer"])
     st.session_state["head"] = str(change["head"])
+
+
+def take_query(canvas: str) -> None:
+    """Callback of a canvas without tools: keep the query that a person chose there, for all pages."""
+    if change := st.session_state[canvas].get("view"):
+        change_settings(query=query_text(change["query"]), seq=change["seq"])
+
+
+def mirror_query() -> None:
+    """Write the query alone into the address of a page that shows no other of these settings."""
+    write("query", settings()["query"])
 
 
 def change_settings(**changes: Any) -> None:
@@ -145,14 +180,16 @@ def change_settings(**changes: Any) -> None:
     st.session_state[SETTINGS] = {**settings(), **changes}
 
 
-def mirror_in_address() -> None:
-    """Write the canvas' settings into the address, but none that stands at its default."""
+def mirror_in_address(rec: "Recording") -> None:
+    """Write layer, head and the canvas' settings into the address, but none that stands at its default."""
+    defaults = {**DEFAULTS, "layer": default_layer(rec), "head": "mean"}
+    values = {**settings(), **{name: st.session_state[name] for name in ("layer", "head")}}
     texts = {
-        name: "1" if value is True else str(value)
-        for name, default in DEFAULTS.items()
-        if (value := settings()[name]) != default
+        name: "1" if values[name] is True else str(values[name])
+        for name, default in defaults.items()
+        if values[name] != default
     }
-    for name in DEFAULTS:
+    for name in defaults:
         if name not in texts and name in st.query_params:
             del st.query_params[name]
     changed = {name: text for name, text in texts.items() if st.query_params.get(name) != text}
@@ -160,7 +197,7 @@ def mirror_in_address() -> None:
         st.query_params.update(changed)  # at once: each change of the address is a message to the browser
 
 
-def checked_query(rec: Recording) -> tuple[Query, str | None]:
+def checked_query(rec: Asked) -> tuple[Query, str | None]:
     """The query to show, and one sentence where the wanted one isn't in the recording and the default is shown.
 
     No sentence where a link asks for it: the message above the page names it.
@@ -178,7 +215,7 @@ def checked_query(rec: Recording) -> tuple[Query, str | None]:
     return query, None
 
 
-def unknown_in_address(rec: Recording) -> str | None:
+def unknown_in_address(rec: "Recording") -> str | None:
     """One sentence where another model than before lacks the layer or head in the address; before the sliders mend it.
 
     None where it comes from a link: the message above the page names it.
@@ -186,25 +223,45 @@ def unknown_in_address(rec: Recording) -> str | None:
     if link_is_new():
         return None
     layer, head = st.query_params.get("layer"), st.query_params.get("head")
-    if layer is not None and not (layer.isdigit() and int(layer) < rec.depth):
+    if layer is not None and number(int, 0, rec.depth - 1)(layer) is None:
         return f"This model has layers 0 to {rec.depth - 1}; {layer!r} is none of them."
     if head is not None and head not in head_options(rec):
         return f"This model has heads 0 to {rec.num_heads - 1}, or their mean, max and min; {head!r} is none of them."
     return None
 
 
-def head_options(rec: Recording | Model) -> list[str]:
+def head_options(rec: "Recording | Model") -> list[str]:
     """mean, max, min, 0, 1, …"""
     return [*FUSIONS, *map(str, range(rec.num_heads))]
 
 
-def default_layer(rec: Recording | Model) -> int:
+def take_layer(rec: "Recording | Model", default: int | None = None) -> int:
+    """The layer of this session, else that of the address, else the default; a widget of the key "layer" shows it."""
+    take("layer", number(int, 0, rec.depth - 1), default_layer(rec) if default is None else default)
+    return st.session_state["layer"]
+
+
+def take_head(options: Sequence[str]) -> str:
+    """The same for the head, of those options."""
+    take("head", by_key({option: option for option in options}), "mean")
+    return st.session_state["head"]
+
+
+def default_layer(rec: "Recording | Model") -> int:
     """Three quarters up: there, and not in the last layer, maps hold the object best in most supervised models."""
     return min(rec.depth - 1, round(0.75 * rec.depth))
 
 
-def current_view(base: View, rec: Recording, layer: int, head: str, query: Query) -> View:
+def current_view(base: View, rec: "Recording", layer: int, head: str, query: Query) -> View:
     """The base view (model, image, size, fit) with everything this page sets."""
     look = {name: settings()[name] for name in LOOK}
     look["hide_artefacts"] &= rec.norms is not None  # where they aren't known there's nothing to tell outliers by
     return base.with_map(layer=layer, head=parse_head(head), query=query).with_look(**look)
+
+
+def shown_view(view: View) -> View:
+    """The view of what the canvas shows: the attention of the view, or the rollout that begins at its layer."""
+    if settings()["shows"] == "attention":
+        return view
+    layer, head, query = (view.map[name] for name in ("layer", "head", "query"))
+    return view.with_map("rollout", start_layer=layer, fusion=head if isinstance(head, str) else "mean", query=query)

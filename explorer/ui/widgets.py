@@ -7,6 +7,7 @@ from html import escape
 import streamlit as st
 
 from explorer.attention.maps.kind import MapKind, Progress
+from explorer.rendering.colormaps import lookup_table
 from explorer.ui.components import asset
 
 PLAIN = {"displayModeBar": False}  # a Plotly chart without its toolbar
@@ -41,6 +42,25 @@ def hint(mouse: str, touch: str, key: str) -> None:
     for kind, words in (("mouse", mouse), ("touch", touch)):
         with st.container(key=f"by_{kind}_{key}"):
             st.markdown(words)
+
+
+def colour_bar(colormap: str, low: str, high: str) -> None:
+    """A map's colours from its lowest to its highest value, with both in words."""
+    stops = lookup_table(colormap)[:: 255 // 15]
+    colours = ",".join(f"rgb({red} {green} {blue})" for red, green, blue in stops.tolist())
+    st.html(
+        f'<div class="colour-bar"><span>{escape(low)}</span><i style="background:linear-gradient(90deg,{colours})"></i>'
+        f"<span>{escape(high)}</span></div>"
+    )
+
+
+def legend(colours: Mapping[str, tuple[int, int, int]]) -> None:
+    """What each colour stands for."""
+    entries = (
+        f'<span><i style="background:rgb({red} {green} {blue})"></i>{escape(name)}</span>'
+        for name, (red, green, blue) in colours.items()
+    )
+    st.html(f'<div class="legend">{"".join(entries)}</div>')
 
 
 @contextmanager

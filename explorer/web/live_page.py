@@ -1,9 +1,10 @@
 """The live canvas in one HTML file: hovering works offline, with nothing to install."""
 
 import base64
+from collections.abc import Iterator
 from html import escape
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import load
 
@@ -11,13 +12,20 @@ from explorer.attention.maps.table import MAP_KINDS
 from explorer.errors import QueryError
 from explorer.rendering.figures import title
 from explorer.rendering.view import View
-from explorer.web.payload import BYTE_LIMIT, canvas_markup, canvas_payload, canvas_script
+from explorer.web.payload import (
+    BYTE_LIMIT,
+    RecordingFiles,
+    canvas_markup,
+    canvas_payload,
+    canvas_script,
+    recording_files,
+)
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
 
-# q and k in float32 up to here, so that with the image and base64's third more the file stays below 5 MB.
-SMALL = 3_400_000
+SMALL = 3_400_000  # bytes of q and k in float32 up to here
+ALL = 16 * 2**20  # bytes of q and k of all layers in float16 up to here: a third more in the file
 PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -44,29 +52,38 @@ $css
 <h1>$title</h1>
 $markup
 <script id="payload" type="application/octet-stream;base64">$payload</script>
+$layers
 <script type="module">
 $script
-const packed = atob(document.getElementById("payload").textContent);
-const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));
-new LiveView(document.body).update(bytes);
+const decode = (element) => Uint8Array.from(atob(element.textContent), (character) => character.charCodeAt(0));
+const view = new LiveView(document.body);
+view.update(decode(document.getElementById("payload")));
+for (const layer of document.querySelectorAll("script[data-file]")) {
+  await new Promise((resolve) => setTimeout(resolve)); // the first picture comes before the other layers
+  view.addLayer(decode(layer));
+  layer.remove();
+}
 </script>
 </body>
 </html>
 """)
 
 
-def live_page(view: View, recording: "Recording") -> str:
-    """The view's layer as a page of its own, which asks no server for anything.
+def live_page(view: View, recording: "Recording", limit: int = ALL) -> str:
+    """The view as a page of its own, which asks no server for anything: all layers where they are small enough.
 
-    q and k are kept in float32 where the file stays below 5 MB, else in float16. Raises QueryError for a kind of
-    map that the page can't compute under the mouse.
+    q and k of all layers are kept where they take at most `limit` bytes in float16; above that those of the view's
+    layer, in a page below 5 MB where float16 allows it. Raises QueryError for a kind of map that the canvas doesn't
+    begin with.
     """
     if not view.map.row.live:
         live = " and ".join(name for name, kind in MAP_KINDS.items() if kind.live)
         raise QueryError(f"The live page shows {live}, not {view.map.kind}: save a PNG, NPZ or figure of it.")
-    payload = canvas_payload(recording, view, limit=SMALL)
+    files = recording_files(recording, min(SMALL, limit), limit)
+    sent: dict[str, Any] = {"files": files, "steps": files.precision is not None, "classes": True}
+    payload = canvas_payload(recording, view, limit=SMALL, **sent)
     if "k" not in load(payload):
-        payload = canvas_payload(recording, view, limit=BYTE_LIMIT)
+        payload = canvas_payload(recording, view, limit=BYTE_LIMIT, **sent)
     markup, css = canvas_markup()
     return PAGE.substitute(
         title=escape(title(view, recording)),
@@ -75,4 +92,13 @@ def live_page(view: View, recording: "Recording") -> str:
         markup=markup,
         script=canvas_script(),
         payload=base64.b64encode(payload).decode(),
+        layers="\n".join(_scripts(files, but=view.map["layer"] % recording.depth)),
     )
+
+
+def _scripts(files: RecordingFiles, but: int) -> Iterator[str]:
+    """Each layer but one, for after the first picture."""
+    for layer, content in enumerate(files.layers):
+        if layer != but:
+            text = base64.b64encode(content).decode()
+            yield f'<script data-file type="application/octet-stream;base64">{text}</script>'

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from explorer.training.finetune import Result
 
 FRAME = '<iframe srcdoc="{}" style="width:100%;height:{}px;border:0" sandbox="allow-scripts" title="{}"></iframe>'
+ALL_LAYERS = 4 * 2**20  # bytes of q and k of all layers in a cell, which a notebook keeps, up to here
 CELL = 26  # pixels of a cell of the divergence's table
 
 
@@ -25,12 +26,12 @@ def register(shell: Any) -> None:
 
 
 def recording_html(recording: "Recording") -> str:
-    """The live canvas of the last layer, in a frame; explorer.web.live_page makes such a page of any view."""
+    """The live canvas, at first of the last layer, in a frame; explorer.web.live_page makes such a page of any view."""
     from explorer.rendering.view import PhotoInput, View
     from explorer.web.live_page import live_page
 
     view = View(recording.model.source, PhotoInput("photo"))
-    return frame(live_page(view, recording), 760, f"Attention of {recording.model_name}, live")
+    return frame(live_page(view, recording, limit=ALL_LAYERS), 760, f"Attention of {recording.model_name}, live")
 
 
 def divergence_html(found: "Divergence") -> str:

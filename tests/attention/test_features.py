@@ -8,7 +8,16 @@ import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
 import explorer
-from explorer.attention.features import components, cosine, foreground_side, otsu, patch_tokens, pca_colours, similarity
+from explorer.attention.features import (
+    components,
+    cosine,
+    foreground_side,
+    otsu,
+    patch_tokens,
+    pca_colours,
+    similarity,
+    without_specks,
+)
 from explorer.errors import QueryError
 from tests.tiny import photo, tiny_model
 
@@ -131,3 +140,29 @@ def test_shares_of_the_variance_are_numbers_also_where_all_tokens_are_alike():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # sklearn's own division by zero
         assert components(np.ones((8, 6)), 3)[1] == (0.0, 0.0, 0.0)
+
+
+def test_specks_and_holes_are_smoothed_away():
+    mask = np.zeros((10, 10), bool)
+    mask[2:7, 2:7] = True
+    expected = mask.copy()
+    mask[4, 4] = False  # a hole
+    mask[9, 9] = True  # a speck
+    np.testing.assert_array_equal(without_specks(mask), expected)
+    assert without_specks(np.ones((4, 4), bool)).all() and not without_specks(np.zeros((4, 4), bool)).any()
+
+
+def test_the_cut_moves_between_both_sides_means():
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(0, 1, 60), rng.normal(6, 1, 40)])
+    border = np.arange(100) < 60
+    for turned in (scores, -scores):
+        much, usual, little = (foreground_side(turned, border, cut) for cut in (-1, 0, 1))
+        assert (little <= usual).all() and (usual <= much).all()
+        np.testing.assert_array_equal(little, scores > scores[usual].mean())
+        np.testing.assert_array_equal(much, scores > scores[~usual].mean())
+
+
+def test_a_cut_out_of_range_is_refused(square):
+    with pytest.raises(QueryError, match="from -1 to 1, not 2"):
+        pca_colours([square], cut=2)

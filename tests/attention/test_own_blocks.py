@@ -1,8 +1,13 @@
 """Whether a recording is known to be what the model goes on with."""
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import explorer
 from explorer.attention.own_blocks import has_own_blocks
@@ -47,3 +52,48 @@ def test_a_forward_pass_put_in_place_of_a_librarys_own_is_followed(monkeypatch):
     kind = type(blocks_of(other)[0].attn)
     monkeypatch.setattr(kind, "forward", lambda self, x, **others: x)
     assert not has_own_blocks(other.module)
+
+
+class Wilful(nn.Module):
+    """A block's attention of somebody's own, which does something with what it projected."""
+
+    def __init__(self, attention: Any, after: Callable[[torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self.attention, self.after = attention, after
+
+    def forward(self, x: torch.Tensor, **others: Any) -> torch.Tensor:
+        return self.after(self.attention(x, **others))
+
+
+@pytest.mark.parametrize(
+    ("after", "known"),
+    [
+        (lambda x: x, True),
+        (lambda x: x * torch.linspace(-1, 2, 64), True),  # a layer scale
+        (lambda x: x.flip(1), False),
+        (lambda x: x.flip(2), False),
+        (lambda x: x * 0, False),
+        (lambda x: x.mean(1, keepdim=True).expand_as(x).contiguous(), False),
+        (lambda x: F.layer_norm(x, (64,)), False),
+    ],
+)
+def test_what_is_done_behind_the_projection_is_followed_into_the_residual_stream(after, known):
+    model = tiny_model()
+    for block in blocks_of(model):
+        block.attn = Wilful(block.attn, after)
+    assert explorer.record(model, photo()).verified is known
+
+
+def test_a_stream_that_is_reordered_between_blocks_is_not_verified():
+    model = tiny_model()
+    plain = blocks_of(model)[1]
+    blocks_of(model)[1] = Wilful(plain, lambda x: x.flip(1))
+    assert not explorer.record(model, photo()).verified
+
+
+def test_a_hook_makes_a_librarys_block_one_of_somebodys_own():
+    model = tiny_model()
+    hook = blocks_of(model)[0].attn.register_forward_hook(lambda module, taken, out: out.flip(1))
+    assert not explorer.record(model, photo()).verified
+    hook.remove()
+    assert explorer.record(model, photo()).verified

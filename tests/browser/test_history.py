@@ -52,10 +52,10 @@ def test_ten_pages_there_and_back_and_there_again(page, app):
         stops.append((urlsplit(page.url).path, expected, shown))
         page.get_by_role("link", name=title, exact=True).first.click()
 
-    page.get_by_role("slider", name="Layer").press("ArrowLeft")
+    page.get_by_role("slider", name="Layer", exact=True).press("ArrowLeft")
     canvas_shows(page, 1, "mean", "cls")
     for head in ("max", "min", "0"):
-        page.get_by_role("slider", name="Head").press("ArrowRight")
+        page.get_by_role("slider", name="Head", exact=True).press("ArrowRight")
         canvas_shows(page, 1, head, "cls")
     click_patch(page, 3, 4)
     leave("Features", attention_first, layer="1", head="0", query="3,4")
@@ -66,8 +66,8 @@ def test_ten_pages_there_and_back_and_there_again(page, app):
     page.get_by_role("tab", name="Runs").click()
     leave("Attention", plan_step, step="Runs")
     page.locator(".live[data-layer]").wait_for()
-    page.get_by_role("slider", name="Layer").press("Home")
-    page.get_by_role("slider", name="Head").press("Home")
+    page.get_by_role("slider", name="Layer", exact=True).press("Home")
+    page.get_by_role("slider", name="Head", exact=True).press("Home")
     click_patch(page, 2, 2)
     canvas_shows(page, 0, "mean", "2,2")
     page.get_by_role("tab", name="Numbers").click()

@@ -37,6 +37,16 @@ def test_the_live_page_follows_the_mouse_offline(new_window, tmp_path, scheme):
     page.mouse.move(box["x"] + 5.5 / 8 * box["width"], box["y"] + 2.5 / 8 * box["height"])
     page.locator('.live[data-query="2,5"]').wait_for()
     np.testing.assert_allclose(drawn_weights(root), recording.attention(1, 2, (2, 5)).ravel(), atol=1e-6)
+    page.keyboard.press("]")
+    page.locator('.live[data-layer="2"]').wait_for()
+    page.get_by_role("radio", name="max of heads").click()
+    page.get_by_role("radio", name="rollout").click()
+    page.locator('.live[data-shows="rollout"]').wait_for()
+    np.testing.assert_allclose(drawn_weights(root), recording.rollout("cls", "max", start_layer=2).ravel(), atol=1e-6)
+    page.get_by_role("radio", name="head 2", exact=True).click()
+    page.mouse.move(box["x"] + 5.5 / 8 * box["width"], box["y"] + 2.5 / 8 * box["height"])
+    page.locator('.live[data-query="2,5"][data-head="2"]').wait_for()
+    np.testing.assert_allclose(drawn_weights(root), recording.attention(2, 2, (2, 5)).ravel(), atol=1e-6)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(23, 20, 18)"}[scheme]
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
@@ -99,6 +109,7 @@ def test_the_downloaded_script_writes_the_downloaded_picture_from_any_folder(pag
 def test_a_shared_map_outlives_a_change_of_page_and_opens_from_its_link(page, app, new_window):
     page.goto(f"{app}{LINK}&tab=Share&map=relevance&class=3")
     expect(page.get_by_text("target=3")).to_be_visible()
+    page.get_by_text("More", exact=True).click()
     page.get_by_role("checkbox", name="Patch grid").check()
     wanted = {"grid=1", "map=relevance", "class=3", "tab=Share"}
     page.wait_for_url(lambda url: wanted <= set(url.split("?")[1].split("&")))
@@ -140,6 +151,7 @@ def test_artefact_tokens_leave_canvas_tab_address_and_npz_together(page, app, ma
     canvas_shows(shown)
     page.get_by_text("Take them out of every map of this page").click()
     canvas_shows(hidden)
+    page.get_by_text("More", exact=True).click()
     expect(page.get_by_role("checkbox", name="Hide 1 odd patch (artefacts)")).to_be_checked()
     page.wait_for_url("**hide_artefacts=**")
     with page.expect_download() as download:

@@ -40,10 +40,10 @@ def test_an_uploaded_clip_is_looked_at_and_plays(page, app, tmp_path):
     expect(page.locator("video")).to_have_count(0)
 
 
-def test_the_first_frame_is_small_on_a_phone_too(page, app):
+def test_the_pan_is_small_on_a_phone_too(page, app):
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(app + LINK)
-    frame = page.get_by_role("img", name="The first frame of a pan over Cat")
+    frame = page.get_by_role("img", name="A pan over Cat")
     frame.wait_for()
     assert settled_box(frame)["width"] == PREVIEW
 

@@ -68,6 +68,7 @@ def test_finetune_stop_resume_evaluate_predict_and_list(tmp_path, data, base, ca
     assert "<h2>Confusion</h2>" in (tmp_path / "out.html").read_text("utf-8")
     out = capsys.readouterr().out
     assert "on 21 images (all images), 0 files left out" in out and "predicted as" in out
+    assert "The model knows 21 of these 21 images already: 15 in its training and 6 in its validation." in out
     rows = list(csv.DictReader((tmp_path / "out.csv").open()))
     assert len(rows) == 21 and {row["actual"] for row in rows} == {"blue", "green", "red"}
     assert float(rows[0]["blue"]) + float(rows[0]["green"]) + float(rows[0]["red"]) == pytest.approx(1, abs=1e-4)

@@ -232,3 +232,20 @@ def test_a_query_that_cannot_be_one_is_said_in_one_line(folder, tmp_path, capsys
     said = capsys.readouterr().err
     assert stopped.value.code == 2 and said.count("\n") == 1
     assert "argument --query: A query is a token's name or a patch as row,col; '3,four' is neither." in said
+
+
+def test_the_difference_of_two_classes(folder, tmp_path, capsys):
+    image = folder / "images" / "one.png"
+    run("relevance", image, "--model", folder / "model", "--class", "bee", "--instead-of", "crow", "--npz",
+        "--out", tmp_path)  # fmt: skip
+    recording = explorer.record(model_of(folder), image)
+    stored = np.load(tmp_path / "one_relevance.npz")
+    np.testing.assert_allclose(stored["map"], recording.map("relevance", target=("bee", "crow")), atol=1e-6)
+    assert View.from_json(str(stored["settings"])).map["target"] == ("bee", "crow")
+    assert "bee rather than crow (logits" in capsys.readouterr().out
+    other = "ant" if recording.class_index(None) else "crow"
+    run("figure", image, "--model", folder / "model", "--kind", "gradient", "--instead-of", other,
+        "--out", tmp_path / "view.npz")  # fmt: skip
+    stored = np.load(tmp_path / "view.npz")
+    np.testing.assert_allclose(stored["map"], recording.map("gradient", target=(None, other)), atol=1e-6)
+    assert stored["signed"] and not np.load(tmp_path / "one_relevance.npz")["signed"]

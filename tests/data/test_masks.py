@@ -71,6 +71,7 @@ MASKS = {
     "one bit": (grey(RIGHT).convert("1"), RIGHT),
     "0 and 1": (grey(INSIDE * 1), RIGHT),
     "labels in grey with 255 left out": (grey(np.where(RING, 255, INSIDE * 15)), RIGHT_BUT_RING),
+    "trimap of Oxford Pets": (grey(np.where(RING, 3, np.where(INSIDE, 1, 2))), RIGHT_BUT_RING),
     "labels in 16 bit": (Image.fromarray((INSIDE * 3 + SECOND * 20).astype(np.uint16)), RIGHT_BOTH),
     "VOC, cat": (voc(8), RIGHT_BUT_RING),
     "VOC, bicycle": (voc(2), RIGHT_BUT_RING),
@@ -128,6 +129,7 @@ def test_soft_edges_are_left_out():
     ("mask", "said"),
     [
         (photo(*SIZE), "as a photo does"),
+        (grey(np.where(INSIDE, 2, 5)), "no 0, so its background can't be told"),
         (voc(2, ring=True).convert("L"), "grey values 75"),  # the colours' luminance is no class any more
         (with_alpha(grey(np.where(SECOND, 0, 255)), INSIDE | SECOND), "could mean either"),
     ],

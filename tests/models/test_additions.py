@@ -41,6 +41,16 @@ def test_a_lora_whose_scale_the_file_says_is_merged(tmp_path):
     assert any("LoRA adapter in 2 layers was merged" in note for note in model.notes)
 
 
+def test_a_rank_stabilised_lora_is_scaled_by_the_root_of_its_rank(tmp_path):
+    reference, base, adapter = adapted()
+    for layer in range(DEPTH):
+        down, up = (adapter[f"blocks.{layer}.attn.qkv.{part}"] for part in "AB")
+        reference.blocks[layer].attn.qkv.weight.data += (ALPHA / RANK**0.5 - ALPHA / RANK) * up @ down
+    peft = base | named(adapter, "lora_A.default.weight", "lora_B.default.weight")
+    model = load({"state_dict": peft, "peft_config": {"lora_alpha": ALPHA, "use_rslora": True}}, tmp_path)
+    assert_equal(model, reference, atol=1e-4)
+
+
 def test_a_lora_with_alpha_beside_it_is_merged(tmp_path):
     reference, base, adapter = adapted()
     alphas = {f"blocks.{layer}.attn.qkv.alpha": torch.tensor(float(ALPHA)) for layer in range(DEPTH)}
@@ -53,6 +63,38 @@ def test_a_lora_of_unknown_scale_is_refused_with_and_without_arch(arch, tmp_path
     _, base, adapter = adapted()
     with pytest.raises(CheckpointError, match=r"LoRA adapter .* of unknown scale: merge the adapter"):
         load(base | named(adapter, "lora_A", "lora_B"), tmp_path, arch=arch)
+
+
+STARTS = [{"init_lora_weights": "pissa_niter_16"}, {"alpha_pattern": {"qkv": 4}}, {"fan_in_fan_out": True}]
+
+
+@pytest.mark.parametrize("setting", STARTS)
+def test_a_lora_that_is_no_plain_sum_with_the_base_is_refused(setting, tmp_path):
+    _, base, adapter = adapted()
+    tensors = base | named(adapter, "lora_A.default.weight", "lora_B.default.weight")
+    with pytest.raises(CheckpointError, match=r"LoRA adapter .* of unknown scale"):
+        load({"state_dict": tensors, "config": {"lora_alpha": ALPHA, **setting}}, tmp_path)
+
+
+def test_loralib_may_have_merged_it_already(tmp_path):
+    _, base, adapter = adapted()
+    with pytest.raises(CheckpointError, match=r"LoRA adapter .* of unknown scale"):
+        load({"state_dict": base | named(adapter, "lora_A", "lora_B"), "args": {"lora_alpha": ALPHA}}, tmp_path)
+
+
+def test_dora_is_refused(tmp_path):
+    _, base, adapter = adapted()
+    tensors = base | named(adapter, "lora_A.default.weight", "lora_B.default.weight")
+    tensors |= {"blocks.0.attn.qkv.lora_magnitude_vector.default.weight": torch.ones(3 * WIDTH)}
+    with pytest.raises(CheckpointError, match=r"holds an adapter .*magnitude"):
+        load({"state_dict": tensors, "config": {"lora_alpha": ALPHA}}, tmp_path)
+
+
+@pytest.mark.parametrize("arch", [None, "vit_tiny_patch16_224"])
+def test_rotary_frequencies_are_no_ornament(arch, tmp_path):
+    tensors = timm.create_model("vit_tiny_patch16_224", num_classes=0).state_dict()
+    with pytest.raises(CheckpointError):
+        load(tensors | {"rope.freqs": torch.ones(2, 12, 3, 32)}, tmp_path, arch=arch, num_heads=3)
 
 
 OTHERS = [
@@ -76,6 +118,8 @@ QUANTISED: dict[str, Tensor] = {
     "blocks.0.mlp.fc1.SCB": torch.ones(4 * WIDTH),
     "blocks.0.mlp.fc1.weight.absmax": torch.ones(8),
     "blocks.1.attn.qkv.qweight": torch.ones(8, 8, dtype=torch.int32),
+    "blocks.1.attn.qkv.weight._scale": torch.ones(8),  # quanto
+    "blocks.1.attn.qkv.weight_qdata": torch.ones(8, 8, dtype=torch.int8),  # torchao
 }
 
 

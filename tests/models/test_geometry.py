@@ -14,6 +14,7 @@ from timm.data.transforms_factory import create_transform
 from torch.testing import assert_close
 
 import explorer
+from explorer.errors import ImageError
 from explorer.evaluation.predict import predict
 from explorer.models.geometry import Geometry
 from explorer.models.timm_models import wrap_timm
@@ -193,3 +194,29 @@ def test_settings_that_transformers_can_not_use_are_noted(vit_folder):
     (vit_folder / "preprocessor_config.json").write_text('{"image_processor_type": "NoSuchProcessor", "size": [1]}')
     model = explorer.load_model(vit_folder, device="cpu")
     assert "transformers can't use preprocessor_config.json" in model.notes[-1] and model.mean == (0.5, 0.5, 0.5)
+
+
+def test_a_model_of_very_many_positions_is_not_recorded_at_its_own_size():
+    model = replace(tiny_model(), input_size=1024, geometry=Geometry.whole((1024, 1024), squash=True))
+    for fit in ("own", "squash", "crop"):
+        with pytest.raises(ImageError, match=r"1024x1024 pixels make 16,384 patches, the limit is 10,000"):
+            explorer.record(model, noisy(WIDE), fit=fit)
+    assert explorer.record(model, noisy(WIDE), size=64).grid == (8, 8)
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "another short side": {
+        "image_processor_type": "LevitImageProcessor",
+        "size": {"shortest_edge": 32},
+        "crop_size": 32,
+    },
+    "an oblong": {"image_processor_type": "ViTImageProcessor", "size": {"height": 40, "width": 32}},
+    "any shape": {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}, "do_center_crop": False},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_a_processor_does_otherwise_is_noted(name, vit_folder):
+    (vit_folder / "preprocessor_config.json").write_text(json.dumps(OTHERS[name]))
+    notes = explorer.load_model(vit_folder, device="cpu").notes
+    assert [note for note in notes if "transformers' own pipeline gives other probabilities" in note]

@@ -1,11 +1,15 @@
 """The classifier of a weights file: kept behind dropout or a norm, left out where layers hide between."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+import explorer
 from tests.models.test_formats import PATCH, SIZE, WIDTH, load, photo, plain, prefixed, randomise
 
 
@@ -102,3 +106,28 @@ def test_a_norm_in_the_wrapper_stands_before_the_classifier(tmp_path):
     pixels = model.preprocess(photo())
     with torch.no_grad():
         torch.testing.assert_close(model.forward(pixels)[1], head(norm(backbone(pixels))), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["dropout", "layer norm"])
+def test_a_timm_folder_keeps_a_classifier_behind_dropout_or_a_norm(name, tmp_path):
+    reference = with_head(HEADS[name]())
+    folder_of(reference, tmp_path)
+    model = explorer.load_model(tmp_path, device="cpu")
+    pixels = model.preprocess(photo())
+    with torch.no_grad():
+        torch.testing.assert_close(model.forward(pixels)[1], reference(pixels), atol=1e-5, rtol=0)
+
+
+def test_a_timm_folder_with_a_hidden_layer_has_no_classes(tmp_path):
+    folder_of(with_head(nn.Sequential(nn.Linear(WIDTH, 8), nn.ReLU(), nn.Linear(8, 3))), tmp_path)
+    model = explorer.load_model(tmp_path, device="cpu")
+    assert model.forward(model.preprocess(photo()))[1] is None
+    assert any("more than one linear layer (head.0, head.2)" in note for note in model.notes)
+
+
+def folder_of(reference: Any, folder: Path) -> None:
+    shape = {"img_size": SIZE, "patch_size": PATCH, "embed_dim": WIDTH, "depth": 2, "num_heads": 2, "mlp_ratio": 4}
+    pixels = {"input_size": [3, SIZE, SIZE], "mean": [0.5] * 3, "std": [0.5] * 3}
+    config = {"architecture": "test_vit", "num_classes": 3, "model_args": shape, "pretrained_cfg": pixels}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(reference.state_dict(), folder / "model.safetensors")

@@ -62,6 +62,36 @@ def test_a_transformers_folder_that_no_computer_holds(changes, words, tmp_path):
         explorer.load_model(tmp_path, device="cpu")
 
 
+def test_a_config_for_which_more_would_be_made_than_the_weights_hold(tmp_path):
+    import transformers
+
+    transformers.ViTModel(transformers.ViTConfig(**SMALL)).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"num_hidden_layers": 300, "intermediate_size": 9999}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"parameters by its config, but its weights hold .* different models"):
+        explorer.load_model(tmp_path, device="cpu")
+
+
+def test_tables_of_relative_positions_are_bounded(tmp_path):
+    timm_folder(tmp_path, architecture="beit_base_patch16_224", model_args={"img_size": 2048, "depth": 1})
+    with pytest.raises(CheckpointError, match=r"tables of .* numbers by its config, as relative positions"):
+        explorer.load_model(tmp_path, device="cpu")
+
+
+def test_half_a_billion_labels_of_a_text_model_get_no_names(tmp_path):
+    import transformers
+
+    settings = {key: value for key, value in SMALL.items() if key != "num_labels"}
+    vision = transformers.CLIPVisionConfig(**settings)
+    transformers.CLIPVisionModel(vision).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    both = {"model_type": "clip", "vision_config": config, "text_config": {"num_labels": 500_000_000}}
+    (tmp_path / "config.json").write_text(json.dumps(both))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert explorer.load_model(tmp_path, device="cpu").class_names is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+
+
 def test_the_limits_can_be_set(tmp_path, monkeypatch):
     timm_folder(tmp_path)
     monkeypatch.setenv("EXPLORER_MAX_PARAMETERS", "1000")

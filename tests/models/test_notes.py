@@ -1,5 +1,6 @@
 """What shapes don't tell is what the file, its project or all published models say; else it is asked for or noted."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -57,8 +58,6 @@ def clip_names(tensors: Tensors) -> Tensors:
 
 
 def clip(activation: str) -> Any:
-    from functools import partial
-
     norm = partial(torch.nn.LayerNorm, eps=1e-5)
     return plain(pre_norm=True, num_classes=0, act_layer=activation, norm_layer=norm)
 
@@ -161,8 +160,6 @@ def test_a_square_number_of_positions_may_be_an_oblong_grid_and_cls(tmp_path):
 
 
 def test_pooling_and_epsilon_that_the_file_says(tmp_path):
-    from functools import partial
-
     reference = plain(global_pool="avg", fc_norm=False, norm_layer=partial(torch.nn.LayerNorm, eps=1e-2))
     content = {"model": reference.state_dict(), "args": {"global_pool": "avg", "layer_norm_eps": 1e-2}}
     assert_equal(load(content, tmp_path), reference)
@@ -226,3 +223,77 @@ def test_mae_pytorch_computes_its_positions(tmp_path):
     model = load({"model": tensors | {"encoder_to_decoder.weight": torch.ones(8, WIDTH)}}, tmp_path)
     assert_equal(model, reference, atol=1e-4)
     assert any("sines" in note for note in model.notes)
+
+
+PIXELS = torch.zeros(1, 3, 64, 64)
+
+
+def test_the_architecture_that_a_training_file_names_decides_what_shapes_do_not(tmp_path):
+    reference = timm.create_model("vit_small_patch16_rope_ape_224", num_classes=0)
+    content = {"state_dict": randomise(reference).state_dict(), "arch": "vit_small_patch16_rope_ape_224"}
+    assert_equal(load(content, tmp_path, num_heads=None), reference, atol=1e-4)
+
+
+def test_files_that_may_be_deit_3_or_rotary_say_so(tmp_path):
+    reference = timm.create_model("vit_small_patch16_rope_ape_224", num_classes=0)
+    tensors = randomise(reference).state_dict()
+    notes = load(tensors, tmp_path, num_heads=None).notes
+    assert "Taken for DeiT III; if it has rotary positions, say arch vit_small_patch16_rope_ape_224." in notes
+    model = load(tensors, tmp_path, num_heads=None, arch="vit_small_patch16_rope_ape_224")
+    assert_equal(model, reference, atol=1e-4)
+    assert not any("DeiT III" in note for note in model.notes)
+
+
+def test_a_named_architecture_with_changed_settings_still_says_its_activation(tmp_path):
+    norm = partial(nn.LayerNorm, eps=1e-5)
+    reference = plain(act_layer="quick_gelu", global_pool="avg", fc_norm=False, norm_layer=norm)
+    content = {"state_dict": reference.state_dict(), "args": {"model": "vit_base_patch16_224", "gp": "avg"}}
+    assert not torch.equal(load(content, tmp_path).forward(PIXELS)[0], reference.forward_features(PIXELS))
+    content["args"]["model"] = "vit_base_patch16_clip_quickgelu_224"
+    assert_equal(load(content, tmp_path), reference)
+
+
+def test_norms_behind_attention_are_asked_about(tmp_path):
+    reference = timm.create_model("vit_base_patch16_rpn_224", num_classes=0, depth=2, embed_dim=64, num_heads=2)
+    with pytest.raises(UntoldError, match=r"norms stand before or behind .* vit_base_patch16_rpn_224"):
+        load(reference.state_dict(), tmp_path)
+
+
+def test_moco_v3_has_twelve_heads_and_mae_of_its_width_is_asked_about(tmp_path):
+    tensors = timm.create_model("vit_small_patch16_224", num_classes=0, depth=2).state_dict()
+    both = prefixed("module.base_encoder.", tensors) | prefixed("module.momentum_encoder.", tensors)
+    model = load({"state_dict": both, "arch": "vit_small"}, tmp_path, num_heads=None)
+    assert model.num_heads == 12 and any("2 copies" in note for note in model.notes)
+    tensors["pos_embed"][:, 0] = 0  # computed positions leave cls without one
+    with pytest.raises(UntoldError, match="MoCo v3's models of width 384 have 12 and others 6"):
+        load(tensors, tmp_path, num_heads=None)
+    assert load(tensors, tmp_path, num_heads=6).num_heads == 6
+
+
+def test_a_larger_teacher_is_no_average_of_its_student(tmp_path):
+    student, teacher = plain(num_classes=0), plain(num_classes=0, embed_dim=128)
+    content = prefixed("student.", student.state_dict()) | prefixed("teacher.", teacher.state_dict())
+    model = load({"state_dict": content}, tmp_path)
+    assert_equal(model, student)
+    assert any("other models, too: they open as weights.pth#state_dict.teacher" in note for note in model.notes)
+    again = explorer.load_model(f"{tmp_path}/weights.pth#state_dict.teacher", device="cpu", num_heads=2)
+    assert_equal(again, teacher)
+
+
+def test_mmengine_puts_the_averaged_weights_where_others_put_the_newest(tmp_path):
+    averaged, newest = plain(), plain(num_classes=5, drop_rate=0.1)
+    torch.nn.init.normal_(newest.blocks[0].attn.qkv.weight)
+    ema = {"steps": torch.tensor(7), **prefixed("module.backbone.", newest.state_dict())}
+    content = {"state_dict": prefixed("backbone.", averaged.state_dict()), "ema_state_dict": ema}
+    model = load(content, tmp_path)
+    assert_equal(model, averaged)
+    assert any("the averaged ones, where MMEngine puts them" in note for note in model.notes)
+
+
+def test_patches_averaged_without_cls_are_siglips_or_asked_about(tmp_path):
+    settings: Any = {"class_token": False, "global_pool": "avg", "fc_norm": False, "num_classes": 0, "depth": 12}
+    settings |= {"embed_dim": 768, "num_heads": 12, "mlp_ratio": 0.25}
+    notes = load(plain(**settings, patch_size=32, img_size=256, act_layer="gelu_tanh").state_dict(), tmp_path).notes
+    assert not any("GELU" in note for note in notes), "known from SigLIP's published models"
+    with pytest.raises(UntoldError, match=r"vit_base_patch16_gap_224 has 16 and vit_base_patch16_siglip_gap_224 12"):
+        load(plain(**settings, img_size=224).state_dict(), tmp_path, num_heads=None)

@@ -80,7 +80,7 @@ def test_the_config_of_an_earlier_release_is_read(tmp_path):
     assert plan == Plan(epochs=30).resolved()
     write_config(folder, options, plan)
     assert json.loads(folder.config.read_text())["model"] == {
-        "source": "checkpoints/odd.safetensors", "arch": None, "num_heads": 3, "grid": "6x10",
+        "source": "checkpoints/odd.safetensors", "arch": None, "num_heads": 3, "grid": "6x10", "prompts": [],
     }  # fmt: skip
     assert read_config(folder) == (options, plan)
 

@@ -231,7 +231,7 @@ def test_open_in_attention_shows_the_map_that_was_clicked(tmp_path):
     look = {"colormap": "grey", "resample": "nearest", "scale": "shared", "opacity": "0.2", "mass": "0.5", "grid": "1"}
     place = {"query": "1,2", "layer": "0", "head": "1", "tab": "Share", "map": "rollout", "hide_artefacts": "1"}
     app = open_app("attention", size="48", fit="keep", **place, **look)
-    before = app.session_state["canvas_settings"]["query"], app.slider(key="layer").value
+    before = app.session_state["canvas_settings"]["query"], app.session_state["layer"]
     assert before == ("1,2", 0) and app.session_state["tab"] == "Share"
     assert (app.session_state["choice"].size, app.session_state["choice"].fit) == (48, "keep")
     assert app.session_state["canvas_settings"]["scale"] == "shared" and app.session_state["map"] == "rollout"
@@ -243,6 +243,6 @@ def test_open_in_attention_shows_the_map_that_was_clicked(tmp_path):
     assert app.session_state["choice"].photo.title == "a.png"
     assert DEFAULTS.items() <= app.session_state["canvas_settings"].items()
     assert (app.session_state["choice"].size, app.session_state["choice"].fit) == (model.input_size, "crop")
-    assert app.slider(key="layer").value == default_layer(model) and app.select_slider(key="head").value == "mean"
-    assert app.session_state["tab"] == "Layers × heads"
+    assert (app.session_state["layer"], app.session_state["head"]) == (default_layer(model), "mean")
+    assert app.session_state["tab"] == "Rollout"
     assert not {"size", "fit", *place, *look} & set(app.query_params)

@@ -10,7 +10,7 @@ import explorer
 from explorer.models import registry
 from explorer.models.source import ModelSource
 from explorer.rendering.view import Look, MapChoice, PhotoInput, View
-from explorer.ui.address import by_key, number
+from explorer.ui.address import by_key, number, read_patch
 from tests.app import TINY, open_app, sentences
 from tests.tiny import save_weights, tiny_model
 
@@ -20,14 +20,29 @@ def test_a_key_and_a_label_read_as_the_key():
     assert [read(text) for text in ("dino-s8", "DINO ViT-S/8", "DINO S8")] == ["dino-s8", "dino-s8", None]
 
 
-@pytest.mark.parametrize(("text", "value"), [("2", 2), ("0", 0), ("4", None), ("-1", None), ("many", None)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("2", 2), ("0", 0), ("4", None), ("-1", None), ("many", None), ("²", None)]
+)
 def test_numbers_within_bounds(text, value):
     assert number(int, 0, 3)(text) == value
+
+
+@pytest.mark.parametrize("text", ["²,1", "1,²", "1", "1,", ",1", "1,2,3", "3,0", "-1,0", "٣,1"])
+def test_a_patch_outside_the_grid_or_no_patch_reads_as_none(text):
+    assert read_patch((3, 4))(text) is None and read_patch((3, 4))("2,3") == (2, 3)
 
 
 def test_a_number_of_the_wrong_kind_reads_as_none():
     assert number(int, 0, 3)("1.5") is None and number(float, 0, 0.95)("0.5") == 0.5
     assert number(float, 0, 1)("nan") is None
+
+
+def test_no_number_has_too_many_digits():
+    assert (
+        number(int, 0, 3)("9" * 9999) is None
+        and number(int, 0, 3)("²") is None
+        and read_patch((3, 4))("9" * 9999 + ",1") is None
+    )
 
 
 @pytest.mark.slow

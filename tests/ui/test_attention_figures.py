@@ -8,52 +8,13 @@ import pytest
 import explorer
 from explorer.attention.queries import head_name, parse_query, query_name, query_text
 from explorer.errors import QueryError
-from explorer.rendering.colormaps import lookup_table
-from explorer.ui.attention.figures import GAP, TILE, in_blocks, matrix_figure, mosaic, mosaic_figure, mosaic_picture
+from explorer.ui.attention.figures import in_blocks, matrix_figure
 from tests.tiny import photo, tiny_model
-from tests.views import changed, view_of
 
 
 @pytest.fixture(scope="module")
 def recording():
     return explorer.record(tiny_model(), photo())
-
-
-def test_a_mosaic_holds_layers_from_left_to_right_and_heads_from_top_to_bottom():
-    maps = np.zeros((3, 2, 4, 4), np.float32)
-    maps[2, 0] = 1  # only layer 2, head 0 is bright
-    picture = np.array(mosaic_picture(maps, "inferno", "shared", "nearest"))
-    assert picture.shape == (2 * TILE, 3 * TILE, 4)
-    dark, bright = lookup_table("inferno")[[0, 255]]
-    middle = TILE // 2
-    np.testing.assert_array_equal(picture[middle, 2 * TILE + middle, :3], bright)
-    np.testing.assert_array_equal(picture[TILE + middle, 2 * TILE + middle, :3], dark)
-    np.testing.assert_array_equal(picture[middle, middle, :3], dark)
-    assert (picture[: GAP - 1, :, 3] == 0).all(), "between the tiles the page shows through"
-
-
-def test_scales_of_a_mosaic():
-    maps = np.stack([np.full((1, 2, 2), 0.1), np.full((1, 2, 2), 0.2)]).astype(np.float32)
-    maps[:, :, 0, 0] = 0
-    brightest = {}
-    for scale in ("map", "shared", "raw"):
-        picture = np.array(mosaic_picture(maps, "grey", scale, "nearest"))[..., 0]
-        brightest[scale] = [int(picture[:, :TILE].max()), int(picture[:, TILE:].max())]
-    assert brightest == {"map": [255, 255], "shared": [128, 255], "raw": [26, 51]}
-
-
-def test_a_mosaic_is_made_once_and_its_tiles_say_what_they_are(recording):
-    view = view_of(image="photo", query="cls")
-    shown = mosaic(recording, view)
-    assert mosaic(recording, changed(view, layer=0)) is shown
-    for change in ({"query": (0, 0)}, {"hide_artefacts": True}, {"scale": "shared"}):
-        assert mosaic(recording, changed(view, **change)) is not shown
-    figure = mosaic_figure(shown, recording.grid, 1, 2, "#c2410c")
-    points: Any = figure.data[0]
-    at = list(zip(points.x, points.y, strict=True)).index((1, 2))
-    assert points.customdata[at] == recording.attention(1, 2, "cls").max()
-    frame = figure.layout.shapes[0]
-    assert (frame.x0, frame.x1, frame.y0, frame.y1) == (0.5, 1.5, 1.5, 2.5)
 
 
 def test_large_matrices_are_averaged_in_blocks():

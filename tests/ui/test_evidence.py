@@ -37,7 +37,8 @@ def test_curves_of_several_maps_and_photos_stay_while_the_layer_moves():
     kept = app.session_state["evidence_kept"]
     assert kept.bands[0].order == "attention" and kept.bands[1].order == "rollout"
     assert len(kept.found) == len(kept.bands[0].areas) > 3
-    app.slider(key="layer").set_value(0).run()
+    app.session_state["layer"] = 0
+    app.run()
     assert not app.exception and not sentences(app)
     assert any(said.value.endswith("Press **Run** for what is shown now.") for said in app.caption)
     assert app.session_state["evidence_kept"] is kept

@@ -19,6 +19,7 @@ from explorer.rendering.python_script import python_script
 from explorer.rendering.view import paint, photo_of, png, save_npz
 from explorer.web.live_page import live_page
 from explorer.web.payload import canvas_script
+from tests.conftest import REPOSITORY
 from tests.tiny import photo, save_tiny, tiny_model
 from tests.views import changed, view_of
 
@@ -103,6 +104,15 @@ def test_the_script_finds_a_checkpoint_of_a_folder_that_only_the_app_was_told_of
     assert f"explorer.load_model({str(tmp_path / 'models' / 'mine')!r})" in text
 
 
+def test_for_another_machine_no_folder_of_this_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path / "models"))
+    save_tiny(tmp_path / "models" / "mine")
+    text = python_script(view_of("checkpoints/mine", "photo.png"), elsewhere=True)
+    assert str(REPOSITORY) not in text and str(tmp_path) not in text and "sys.path" not in text
+    assert "load_model(view.source.source)" in text and "here / view.photo.image" in text
+    compile(text, "view.py", "exec")
+
+
 def test_the_script_names_only_what_differs():
     text = python_script(VIEW)
     assert "explorer.MapChoice('attention', layer=1, head=2, query=(1, 3))" in text and "opacity" not in text
@@ -131,13 +141,19 @@ def test_the_live_page_is_one_file_with_no_address_in_it(recording):
         assert word not in page
 
 
-def test_a_large_layer_stays_below_five_megabytes(recording):
+def test_the_live_page_holds_every_layer_once(recording):
+    page = live_page(VIEW, recording)
+    assert page.count("<script data-file") == recording.depth - 1, "the shown one comes with the photo"
+
+
+def test_a_large_layer_goes_alone_and_stays_below_five_megabytes(recording):
     # ViT-B/8 at 224 px: 785 tokens of width 768. The numbers don't matter here, their count does.
     call = replace(recording.calls[1], q=torch.randn(12, 785, 64), k=torch.randn(12, 785, 64))
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8))
     tokens = np.zeros((785, 768), np.float32)
-    large = replace(recording, image=image, grid=(28, 28), calls=[call] * 3, tokens=tokens, norms=torch.ones(4, 785))
+    large = replace(recording, image=image, grid=(28, 28), calls=[call] * 12, tokens=tokens, norms=torch.ones(13, 785))
     page = live_page(VIEW, large)
+    assert "<script data-file" not in page
     assert len(page.encode()) < 5_000_000
 
 

@@ -11,6 +11,7 @@ from explorer.errors import QueryError
 if TYPE_CHECKING:  # at run time this module needs no torch: the command line reads it for --help
     from explorer.attention.recorded import RecordedPass
 
+INSTEAD_OF = "instead_of"  # what links and commands call the second class of a difference
 SWITCH_WORDS = {"yes": True, "true": True, "1": True, "on": True, "no": False, "false": False, "0": False, "off": False}
 
 
@@ -243,7 +244,10 @@ class Switch(Setting):
 
 @dataclass(frozen=True)
 class TargetClass(Setting):
-    """A class by its index or name, two of them for the difference of their logits; None: the predicted one."""
+    """A class by its index or name, two of them for the difference of their logits; None: the predicted one.
+
+    On the command line and in links the second one is a setting of its own, `INSTEAD_OF`.
+    """
 
     def check(self, value: Any) -> None:
         if isinstance(value, tuple) and len(value) != 2:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from explorer.errors import CheckpointError, UntoldError
 from explorer.models.formats.dialects import Tensors
@@ -18,16 +18,20 @@ ADAPTERS = re.compile(
 )
 SCALES = re.compile(
     r"(^|[._])(SCB|absmax|nested_absmax|quant_map|nested_quant_map|quant_state|qweight|qzeros|g_idx|scales|W_q|"
-    r"weight_scale(_inv)?|input_scale|output_scale|weight_zero_point|zero_point|weight_packed)([._]|$)"
+    r"weight_scale(_inv)?|input_scale|output_scale|weight_zero_point|zero_point|weight_packed|_packed_params|"
+    r"weight_(qdata|scale|_data|_scale|_zeropoint|_shift)|weight\._(data|scale|shift|zeropoint))([._]|$)"
 )
 # Parts of a checkpoint that a backbone computes nothing with.
 HARMLESS = re.compile(
-    r"(mask_token|head|heads|head_dist|fc|classifier|pre_logits|decoder\w*|projector|predictor|proj|logit_\w+|"
-    r"relative_position_index|rope\.(periods|freqs)|rope_embed\.periods|total_ops|total_params)(\.|$)|"
+    r"(mask_token|masked_embed|head|heads|head_dist|fc|classifier|pre_logits|decoder\w*|projector|predictor|proj|logit_\w+|"
+    r"relative_position_index|total_ops|total_params)(\.|$)|"
     r".*(relative_position_index|num_batches_tracked|bias_mask|total_ops|total_params)$"
 )
+ROTARY = re.compile(r"rope\w*\.(periods|freqs|bands|inv_freq)$")  # computed by a module that turns q and k at all
 MERGE = "merge the adapter into its base model first (peft's merge_and_unload()) and save that"
 LORA = re.compile(r"(.+)\.lora_(?:A|down)(?:\.\w+)?(?:\.weight)?")
+# Starts of a LoRA that take something from the base's own weights: what is saved belongs to what was left of them.
+CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 def merge_adapters(tensors: Tensors, settings: dict[str, Any], file: str) -> tuple[Tensors, tuple[str, ...]]:
@@ -44,6 +48,8 @@ def merge_adapters(tensors: Tensors, settings: dict[str, Any], file: str) -> tup
     for name, key in modules.items():
         up = _partner(merged, _base_key(key))
         scale = _scale(merged, name, settings, len(merged[_base_key(key)]))
+        if not key.endswith(".weight"):  # loralib's, which merges B A into W whenever a model is evaluated
+            scale = None
         if scale is None or up is None:
             raise CheckpointError(f"{file} holds a LoRA adapter ({key}) of unknown scale: {MERGE}.")
         _merge(merged, _base_key(name), merged.pop(_base_key(key)), merged.pop(up), scale, file)
@@ -65,10 +71,13 @@ def _partner(tensors: Tensors, key: str) -> str | None:
 
 
 def _scale(tensors: Tensors, name: str, settings: dict[str, Any], rank: int) -> float | None:
-    """alpha / rank, or alpha / sqrt(rank) of a rank-stabilised LoRA; None where the file doesn't say alpha."""
+    """alpha / rank, or alpha / sqrt(rank) of a rank-stabilised LoRA; None where the file doesn't say alpha, or more.
+
+    alpha is one number for all layers, or stands beside each.
+    """
     beside = tensors.get(f"{name}.alpha")
     said = {value for key, value in settings.items() if re.search(r"(^|[._])lora_alpha$", key)}
-    if settings.get("alpha_pattern") or settings.get("fan_in_fan_out"):  # not the same for all layers
+    if any(_leaves_scale_open(key, value) for key, value in settings.items()):
         said = set()
     if beside is not None and beside.numel() == 1:
         said = {float(beside)}
@@ -76,6 +85,13 @@ def _scale(tensors: Tensors, name: str, settings: dict[str, Any], rank: int) -> 
         return None
     stable = any(key.endswith("use_rslora") and value is True for key, value in settings.items())
     return alpha / (math.sqrt(rank) if stable else rank)
+
+
+def _leaves_scale_open(key: str, value: Any) -> bool:
+    """Whether a setting makes W + B A alpha / rank something else than what was trained."""
+    if re.search(r"(^|\.)(alpha_pattern|fan_in_fan_out)(\.|$)", key):
+        return bool(value)
+    return key.endswith("init_lora_weights") and str(value).lower().startswith(CHANGES_BASE)
 
 
 def _merge(tensors: Tensors, name: str, down: Tensor, up: Tensor, scale: float, file: str) -> None:
@@ -101,12 +117,15 @@ def _floats(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.dtype == torch.bool
 
 
-def check_left_out(keys: Iterable[str], file: str, remedy: str, bare: bool = False) -> None:
+def check_left_out(keys: Iterable[str], module: nn.Module, file: str, remedy: str, bare: bool = False) -> None:
     """Raise where a tensor without a place in the module would change what its backbone computes.
 
     remedy: what to do about it. bare: the file names no architecture, so the error asks for it (UntoldError).
     """
-    strange = next((key for key in keys if not HARMLESS.match(key)), None)
+    kinds = {type(part).__name__.lower() for part in module.modules()}
+    rotary = any("rope" in kind or "rotary" in kind for kind in kinds)
+    left = (key for key in keys if not (rotary and ROTARY.match(key)))
+    strange = next((key for key in left if not HARMLESS.match(key)), None)
     if strange is None:
         return
     kind = UntoldError if bare else CheckpointError

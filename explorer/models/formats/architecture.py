@@ -12,6 +12,7 @@ from timm.layers.norm import LayerNorm
 from torch import Tensor
 
 from explorer.errors import CheckpointError, UntoldError
+from explorer.models.facts import HEADS_UNTOLD
 
 # How many axes the tensors have that tell an architecture; others are compared with the finished module.
 AXES = {
@@ -40,7 +41,6 @@ CLIP_ASKED = (
     "The file is the image half of a CLIP and doesn't say whether its activation is QuickGELU, as in OpenAI's own "
     "weights, or GELU: say with arch, vit_base_patch16_clip_quickgelu_224 or vit_base_patch16_clip_224."
 )
-HEADS_UNTOLD = "The file doesn't say how many heads"  # begins the note on an assumed number
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def architecture_of(tensors: dict[str, Tensor], said: Said) -> Architecture:
     for with UntoldError.
     """
     _check_axes(tensors)
+    _check_blocks(tensors)
     patch = tensors["patch_embed.proj.weight"]
     if patch.shape[1] != 3 or patch.shape[2] != patch.shape[3]:
         raise CheckpointError(
@@ -80,6 +81,8 @@ def architecture_of(tensors: dict[str, Tensor], said: Said) -> Architecture:
         )
     width, patch_size = patch.shape[0], patch.shape[-1]
     depth = _depth(tensors)
+    if not {"norm.weight", "fc_norm.weight"} & tensors.keys():
+        raise UntoldError("The tensor norm.weight is missing: if its architecture has none, name that with arch.")
     parts = {key.split(".", 2)[-1] for key in tensors if key.startswith("blocks.")}  # of any block
     assumed: list[str] = []
     known = (width, depth) in PUBLISHED_SHAPES
@@ -88,7 +91,7 @@ def architecture_of(tensors: dict[str, Tensor], said: Said) -> Architecture:
         "patch_size": patch_size,
         "embed_dim": width,
         "depth": depth,
-        "num_heads": _heads(width, "mlp_layer" in mlp, said.num_heads, assumed),
+        "num_heads": _heads(tensors, width, "mlp_layer" in mlp, said.num_heads, assumed),
         "num_classes": tensors["head.weight"].shape[0] if _classifies(tensors) else 0,
         "class_token": "cls_token" in tensors,
         "reg_tokens": tensors["reg_token"].shape[1] if "reg_token" in tensors else 0,
@@ -117,6 +120,16 @@ def _check_axes(tensors: dict[str, Tensor]) -> None:
             )
 
 
+def _check_blocks(tensors: dict[str, Tensor]) -> None:
+    """Raise UntoldError where blocks of another order of norms have these very keys."""
+    keys = {"cls_token", "reg_token", "blocks.0.attn.qkv.bias", "blocks.0.ls1.gamma", "attn_pool.latent"}
+    if "fc_norm.weight" in tensors and not keys & tensors.keys():
+        raise UntoldError(
+            "Whether norms stand before or behind attention and MLP can't be told from these tensors: say with arch, "
+            "vit_base_patch16_rpn_224 where they stand behind."
+        )
+
+
 def _classifies(tensors: dict[str, Tensor]) -> bool:
     # timm averages the classifiers of cls and dist: with only one of them its logits would be other ones.
     return "head.weight" in tensors and ("dist_token" not in tensors or "head_dist.weight" in tensors)
@@ -132,7 +145,7 @@ def _depth(tensors: dict[str, Tensor]) -> int:
     return missing
 
 
-def _heads(width: int, gated: bool, num_heads: int | None, assumed: list[str]) -> int:
+def _heads(tensors: dict[str, Tensor], width: int, gated: bool, num_heads: int | None, assumed: list[str]) -> int:
     if num_heads is not None:
         if num_heads < 1 or width % num_heads:
             raise UntoldError(f"{num_heads} heads don't divide the width {width}: give num_heads that does.")
@@ -141,6 +154,17 @@ def _heads(width: int, gated: bool, num_heads: int | None, assumed: list[str]) -
         heads = PUBLISHED_HEADS[width]
         assumed.append(f"{HEADS_UNTOLD}: {heads} assumed, as published models of width {width} have.")
         return heads
+    positions = tensors.get("pos_embed")
+    if width == 384 and "cls_token" in tensors and positions is not None and not positions[:, 0].any():
+        raise UntoldError(
+            f"{HEADS_UNTOLD}: with computed positions, as here, MoCo v3's models of width {width} have 12 and others "
+            "6; say it with num_heads."
+        )
+    if width == 768 and _averages_patches(tensors) and positions is not None and positions.shape[-2] == 196:
+        raise UntoldError(
+            f"{HEADS_UNTOLD}: of models like this vit_base_patch16_gap_224 has 16 and vit_base_patch16_siglip_gap_224 "
+            "12; say it with num_heads."
+        )
     if width > HEAD_WIDTH and width % HEAD_WIDTH:
         raise UntoldError(f"The width {width} is no multiple of {HEAD_WIDTH}: say how many heads with num_heads.")
     # DINOv2's giant and its descendants are as wide as SigLIP's, which have 16.
@@ -173,11 +197,16 @@ def _activation(
         return "silu"
     if settings["pre_norm"]:
         raise UntoldError(CLIP_ASKED)
-    if "attn_pool.latent" in tensors:
+    if "attn_pool.latent" in tensors or _averages_patches(tensors):
         return _siglip_activation(settings, assumed)
     if not known:
         assumed.append("The file doesn't say which activation its MLPs have: GELU assumed.")
     return "gelu"
+
+
+def _averages_patches(tensors: dict[str, Tensor]) -> bool:
+    """Whether all tokens are patches, normed before they are averaged: SigLIP without its attention pool, for one."""
+    return not {"cls_token", "reg_token", "attn_pool.latent", "fc_norm.weight"} & tensors.keys()
 
 
 def _siglip_activation(settings: dict[str, Any], assumed: list[str]) -> str:

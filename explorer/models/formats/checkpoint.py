@@ -1,7 +1,7 @@
 """A weights file as a timm module: read, find the backbone, turn its names, tell its architecture, fill it."""
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,22 @@ from explorer.errors import CheckpointError, UnsupportedModelError, UntoldError
 from explorer.models.formats.additions import check_left_out, check_quantised, merge_adapters
 from explorer.models.formats.architecture import TIMM_EPSILON, Architecture, Said, architecture_of
 from explorer.models.formats.channels import SENTENCES, grey_values, rgb_kernel
-from explorer.models.formats.dialects import Dialect, Tensors, from_mae_pytorch, is_mae_pytorch, plain, sinusoids
+from explorer.models.formats.dialects import (
+    Dialect,
+    Tensors,
+    from_mae_pytorch,
+    is_hybrid,
+    is_mae_pytorch,
+    plain,
+    rename,
+    sinusoids,
+)
 from explorer.models.formats.finding import Backbone, find_backbone
 from explorer.models.formats.fitting import fill, fit, floats, left_out_note
 from explorer.models.formats.heads import Head, read_head
 from explorer.models.formats.reading import Contents, first_line, read_contents
 from explorer.models.formats.recognition import recognise
-from explorer.models.formats.said import architecture_in_file, said_in_file
+from explorer.models.formats.said import architecture_in_file, said_by, said_in_file
 from explorer.models.timm_models import create_empty, imagenet_names
 
 KERNEL = "patch_embed.proj.weight"
@@ -51,7 +60,7 @@ class _Found:
 
     def finish(self, module: Any, left_out: list[str], remedy: str, bare: bool = False) -> "Checkpoint":
         """The filled module as a checkpoint; raises where a tensor without a place would change its arithmetic."""
-        check_left_out(left_out, self.file, remedy, bare)
+        check_left_out(left_out, module, self.file, remedy, bare)
         self.head.put_norm(module)
         listed = left_out_note([*left_out, *self.head.left_out, *self.backbone.left_out])
         return Checkpoint(module, (*self.notes, *_name_classes(module), *listed))
@@ -87,8 +96,14 @@ def _load(found: _Found, arch: str | None, settings: dict[str, Any]) -> Checkpoi
         return _load_clip(arch, found) or _load_named(arch, found)
     named = architecture_in_file(settings, found.backbone.prefix)
     if named is not None:
-        with suppress(CheckpointError, UnsupportedModelError):  # its settings were changed: shapes tell them
-            return _load_named(named, found)
+        pooling = {"global_pool": found.said.pooling} if found.said.pooling else {}
+        try:
+            return _load_named(named, found, **pooling)
+        except (CheckpointError, UnsupportedModelError):  # its settings were changed: shapes tell them
+            said = said_by(named, len(found.tensors[KERNEL])) if plain(found.tensors) else None
+            if said is None:
+                raise
+            found = replace(found, said=_first_said(found.said, said))
     if not plain(found.tensors):
         return _load_named(recognise(found.tensors, found.file), found)
     return _load_plain(found)
@@ -104,7 +119,7 @@ def _find(contents: Contents, file: str, asked: Said, copy: str | None) -> _Foun
     width, patch_size = (kernel.shape[0], kernel.shape[-1]) if kernel is not None and kernel.ndim == 4 else (0, 0)
     head = read_head(tensors, width)
     tensors, notes = head.tensors, (*backbone.notes, *merged, *head.notes)
-    if kernel is not None and kernel.ndim == 4:
+    if kernel is not None and kernel.ndim == 4 and not is_hybrid(tensors):
         tensors[KERNEL], channels = rgb_kernel(kernel, file)
         notes += channels
     said = _combine(asked, said_in_file(contents, backbone, width, patch_size) if width else Said(), backbone, tensors)
@@ -144,11 +159,16 @@ def _convert(dialect: Dialect, tensors: Tensors, file: str) -> Tensors:
         raise CheckpointError(f"{file}: shapes of its tensors disagree: {first_line(error)}.") from error
 
 
-def _load_named(arch: str, found: _Found) -> Checkpoint:
+def _first_said(first: Said, second: Said) -> Said:
+    """What the first says, else the second."""
+    return Said(**{field.name: getattr(first, field.name) or getattr(second, field.name) for field in fields(Said)})
+
+
+def _load_named(arch: str, found: _Found, **options: Any) -> Checkpoint:
     if ":" in arch:  # timm would look for these elsewhere, on the hub for one
         raise CheckpointError(f"{arch} is no architecture: give a timm name, such as vit_small_patch16_224.")
     heads, grid, tensors = found.said.num_heads, found.said.grid, found.tensors
-    settings: dict[str, Any] = {"num_heads": heads} if heads else {}
+    settings: dict[str, Any] = options | ({"num_heads": heads} if heads else {})
     patch = tensors.get(KERNEL)
     if grid and patch is not None:
         settings["img_size"] = (grid[0] * patch.shape[-2], grid[1] * patch.shape[-1])
@@ -156,6 +176,8 @@ def _load_named(arch: str, found: _Found) -> Checkpoint:
         module: Any = create_empty(arch, num_classes=len(tensors.get("head.weight", ())), **settings)
     except AssertionError as error:
         raise CheckpointError(f"{arch} can't have {heads} heads ({error}): give another number.") from error
+    if "blocks.0.gamma_1" in module.state_dict():  # these keep the names that DeiT III has in its own files
+        tensors = rename(tensors, ((r"(blocks\.\d+)\.ls([12])\.gamma", r"\1.gamma_\2"),))
     left_out = fill(module, tensors, found.file)
     return found.finish(module, left_out, f"{arch} isn't the architecture of this file: name another with arch")
 
@@ -175,8 +197,18 @@ def _load_plain(found: _Found) -> Checkpoint:
     module = _build(architecture)
     kept, dropped = fit(found.tensors, module, found.file)
     module.load_state_dict(kept, assign=True)
-    notes = (*architecture.assumed, _set_pixels(module, found), *found.notes)
+    notes = (*architecture.assumed, *_rotary_note(found), _set_pixels(module, found), *found.notes)
     return replace(found, notes=notes).finish(module, dropped, NAME_ARCH, bare=True)
+
+
+def _rotary_note(found: _Found) -> tuple[str, ...]:
+    """The sentence on rotary ViTs that have DeiT III's very tensors; none for other files."""
+    twins = {384: "small", 768: "base", 1024: "large"}
+    patch, positions = found.tensors[KERNEL].shape, found.tensors["pos_embed"].shape[-2]
+    twin = twins.get(patch[0]) if (patch[-1], positions) == (16, 196) else None
+    if twin is None or "blocks.0.gamma_1" not in found.backbone.tensors or "cls_token" not in found.tensors:
+        return ()
+    return (f"Taken for DeiT III; if it has rotary positions, say arch vit_{twin}_patch16_rope_ape_224.",)
 
 
 def _build(architecture: Architecture) -> nn.Module:

@@ -12,8 +12,13 @@ from explorer.errors import CheckpointError
 
 Tensors = dict[str, Tensor]
 Rules = tuple[tuple[str, str], ...]  # regular expression of a key, its replacement
-# Parts of keys that only timm's relatives of VisionTransformer have (EVA, BEiT, rotary and relative positions).
-RELATIVES = (".relative_position_bias_table", ".rel_pos.", ".q_bias", ".fc1_g.", ".q_proj.", "rope.")
+# Parts of keys that only timm's relatives of VisionTransformer have (EVA, BEiT, rotary and relative positions, parallel
+# blocks, hybrids).
+RELATIVES = (
+    *(".relative_position_bias_table", ".rel_pos.", ".q_bias", ".fc1_g.", ".q_proj.", "rope.", ".attns."),
+    ".in_proj.",
+    "patch_embed.backbone.",
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def _from_timm(tensors: Tensors) -> Tensors:
             (r"(blocks\.\d+\.mlp)\.w3\.(weight|bias)", r"\1.fc2.\2"),
         ),
     )
-    if plain(tensors):  # DeiT III's own files; EVA and BEiT keep these names
+    if plain(tensors):  # DeiT III's own files; EVA, BEiT and rotary ViTs keep these names
         tensors = rename(tensors, ((r"(blocks\.\d+)\.gamma_([12])", r"\1.ls\2.gamma"),))
     if "storage_tokens" in tensors:
         return _from_dinov3(tensors)
@@ -78,6 +83,11 @@ def _from_timm(tensors: Tensors) -> Tensors:
 def plain(tensors: Tensors) -> bool:
     """Whether timm's VisionTransformer itself has such keys, not one of its relatives."""
     return "pos_embed" in tensors and not any(part in key for key in tensors for part in RELATIVES)
+
+
+def is_hybrid(tensors: Tensors) -> bool:
+    """Whether a convolutional network makes the patches, whose channels the projection reads."""
+    return any(key.startswith("patch_embed.backbone.") for key in tensors)
 
 
 def _from_dinov3(tensors: Tensors) -> Tensors:
@@ -210,9 +220,9 @@ def from_mae_pytorch(tensors: Tensors) -> Tensors:
 
 def is_mae_pytorch(tensors: Tensors) -> bool:
     """Whether positions are sines that the model computes: neither cls token nor any positions in the file."""
+    others = {"pos_embed", "cls_token", "reg_token", "blocks.0.gamma_1"}
     return (
-        "pos_embed" not in tensors
-        and "cls_token" not in tensors
+        not others & tensors.keys()
         and "blocks.0.attn.q_bias" in tensors
         and not any(part in key for key in tensors for part in RELATIVES if part != ".q_bias")
     )

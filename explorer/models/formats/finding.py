@@ -14,6 +14,7 @@ from explorer.models.formats.reading import Contents
 # loader takes them.
 PREFERENCES = {"teacher": 2, "ema": 1, "student": -2, "momentum": -1, "decoder": -3}
 REASONS = {"teacher": "the teacher's, which look best", "ema": "the averaged ones, as timm's own loader does"}
+MMENGINE = "ema_state_dict.steps"  # its hook saves the averaged weights as state_dict and the newest under this name
 # Linear classifiers that wrappers keep beside a backbone, and the name that timm has for each.
 HEADS = {
     "cls_classifier": "head",
@@ -54,9 +55,11 @@ def find_backbone(contents: Contents, file: str, copy: str | None = None) -> Bac
         raise CheckpointError(_no_backbone(contents, file))
     if copy is not None:
         candidates = _copies_named(copy, candidates, file)
-    dialect, prefix = max(candidates, key=lambda candidate: _preference(candidate[1]))
-    shape = tensors[prefix + dialect.anchor].shape
-    others = [other for its, other in candidates if other != prefix and tensors[other + its.anchor].shape == shape]
+    shapes = {prefix: tensors[prefix + dialect.anchor].shape for dialect, prefix in candidates}
+    swapped = MMENGINE in tensors
+    dialect, prefix = max(candidates, key=lambda candidate: _preference(candidate[1], shapes, swapped))
+    shape = shapes[prefix]
+    others = [other for other in shapes if other != prefix and shapes[other] == shape]
     inside = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
     head, used, notes = _head_beside(tensors, prefix, inside, shape[0] if shape else 0)
     scopes = tuple(other for other in others if other)
@@ -65,7 +68,7 @@ def find_backbone(contents: Contents, file: str, copy: str | None = None) -> Bac
         if not key.startswith(prefix) and key not in used and not (scopes and key.startswith(scopes))
     ]  # fmt: skip
     inside = {key: tensor for key, tensor in inside.items() if prefix + key not in used} | head
-    notes = (*notes, *_copies_note(prefix, others, file))
+    notes = (*notes, *_copies_note(prefix, others, file, swapped), *_strangers_note(prefix, shapes, file))
     return Backbone(dialect, prefix, inside, (*left_out, *_trainer_settings(contents.settings)), notes)
 
 
@@ -81,9 +84,14 @@ def _words(prefix: str) -> list[str]:
     return re.split(r"[._]", prefix.lower())
 
 
-def _preference(prefix: str) -> tuple[int, int]:
-    words = _words(prefix)
-    return sum(value for word, value in PREFERENCES.items() if word in words), -len(prefix)
+def _preference(prefix: str, shapes: dict[str, Any], swapped: bool) -> tuple[int, int]:
+    """The higher, the better, of a copy among all with the shapes of their patch embeddings."""
+    words = [word for word in _words(prefix) if not (swapped and word == "ema")]
+    values = PREFERENCES
+    others = [shape for other, shape in shapes.items() if "teacher" not in _words(other)]
+    if others and shapes[prefix] not in others:  # it was distilled from, and isn't an average of what was trained
+        values = PREFERENCES | {"teacher": -2}
+    return sum(value for word, value in values.items() if word in words), -len(prefix)
 
 
 def _copy_name(prefix: str) -> str:
@@ -91,11 +99,19 @@ def _copy_name(prefix: str) -> str:
     return prefix.removesuffix(".")
 
 
-def _copies_note(prefix: str, others: list[str], file: str) -> tuple[str, ...]:
+def _strangers_note(prefix: str, shapes: dict[str, Any], file: str) -> tuple[str, ...]:
+    """The sentence on other models in the file, such as a larger teacher; none where there is none by a name."""
+    names = [f"{file}#{_copy_name(other)}" for other, shape in shapes.items() if other and shape != shapes[prefix]]
+    return (f"The file holds other models, too: they open as {', '.join(names)}.",) if names else ()
+
+
+def _copies_note(prefix: str, others: list[str], file: str, swapped: bool) -> tuple[str, ...]:
     """The sentence on which of several copies was taken, why, and how to have another; none for the only one."""
     if not others:
         return ()
     reason = next((text for word, text in REASONS.items() if word in _words(prefix)), "the plain ones")
+    if swapped:
+        reason = "the plain ones" if "ema" in _words(prefix) else "the averaged ones, where MMEngine puts them"
     names = ", ".join(f"{file}#{_copy_name(other)}" for other in others if other) or "none by name"
     return (
         f"The file holds {len(others) + 1} copies of the weights: {_copy_name(prefix) or 'the outermost'} is taken "

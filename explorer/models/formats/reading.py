@@ -14,6 +14,7 @@ from torch import Tensor
 
 from explorer.errors import CheckpointError
 from explorer.models.formats.config import ADAPTER, WEIGHT_SUFFIXES, read_json
+from explorer.models.formats.trial import try_reading
 
 MAX_DEPTH = 8  # of dictionaries inside dictionaries
 MAX_ENTRIES = 200_000  # nodes visited while a file's dictionaries are walked
@@ -105,6 +106,7 @@ def _read_torch_zip(path: Path) -> Contents:
 
 def _read_pickle(path: Path, mmap: bool) -> Contents:
     """weights_only, with argparse.Namespace as the one class allowed (training scripts save their arguments)."""
+    try_reading(path)
     try:
         with _unpickling, torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -155,7 +157,8 @@ class _Walk:
         elif id(value) not in self._seen:
             self._seen.add(id(value))
             for key, entry in value.items():
-                self.visit(entry, f"{name}.{key}" if name else str(key), depth + 1)
+                if isinstance(key, (str, int)):  # of others, such as tuples in tuples, the text may have no end
+                    self.visit(entry, f"{name}.{key}" if name else str(key), depth + 1)
 
 
 def _setting(value: Any) -> Any:

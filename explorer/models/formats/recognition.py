@@ -7,7 +7,7 @@ import timm
 import torch
 
 from explorer.errors import ModelError, UntoldError
-from explorer.models.formats.dialects import Tensors
+from explorer.models.formats.dialects import Tensors, is_hybrid
 from explorer.models.timm_models import create_timm
 
 # timm's module for each telltale part of a key; a state dict with none of them may be of any.
@@ -15,11 +15,15 @@ FAMILIES = {
     ".relative_position_bias_table": ("beit",),
     ".rel_pos.": ("vision_transformer_relpos",),
     "embeds.proj.": ("naflexvit",),
+    "patch_embed.backbone.": ("vision_transformer_hybrid",),
+    ".attns.": ("vision_transformer",),
+    ".in_proj.": ("vision_transformer",),
     "": ("eva", "deit", "beit", "vision_transformer"),
 }
 WIDTHS = {"tiny": 192, "small": 384, "base": 768, "large": 1024, "so400m": 1152, "huge": 1280}
 # What depends on the task or served training alone, not on the family.
 HEADS = ("head.", "head_dist.", "fc_norm.", "norm.", "mask_token", "local_cls_norm.")
+COUNTER = "num_batches_tracked"  # of a batch norm, which files of floats lack
 Shapes = frozenset[tuple[str, tuple[int, ...]]]
 
 
@@ -43,7 +47,8 @@ def recognise(tensors: Tensors, file: str) -> str:
 
 
 def _backbone(tensors: Tensors) -> Shapes:
-    return frozenset((key, tuple(t.shape)) for key, t in tensors.items() if not key.startswith(HEADS))
+    parts = {key: t for key, t in tensors.items() if not key.startswith(HEADS)}
+    return frozenset((key, tuple(t.shape)) for key, t in parts.items() if not key.endswith(COUNTER))
 
 
 def _architectures(tensors: Tensors) -> list[str]:
@@ -53,6 +58,8 @@ def _architectures(tensors: Tensors) -> list[str]:
     names = [name for family in families for name in timm.list_models(module=family)]
     if patch is None:
         return names
+    if is_hybrid(tensors):
+        return names  # their names tell neither
     wrong_sizes = [f"_{word}_" for word, width in WIDTHS.items() if width != patch.shape[0]]
     return [
         name

@@ -5,22 +5,28 @@ from collections.abc import Callable
 from typing import Any
 
 import timm
+from timm.layers import get_act_layer
 from timm.models import get_arch_name
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import Block, VisionTransformer
 
 from explorer.errors import UntoldError
 from explorer.models.formats.architecture import Said
 from explorer.models.formats.finding import Backbone
 from explorer.models.formats.reading import Contents
+from explorer.models.limits import measure
+from explorer.models.timm_models import create_timm
 
 HEADS = {"num_heads", "num_attention_heads", "n_heads", "nhead", "n_head", "heads"}
 EPSILONS = {"layer_norm_eps", "layer_norm_epsilon", "norm_eps", "ln_eps"}
 ACTIVATIONS = {"hidden_act", "act_layer", "activation", "hidden_activation"}
-POOLINGS = {"global_pool", "pool_type", "pooling"}
+POOLINGS = {"global_pool", "gp", "pool_type", "pooling"}
 SIZES = {"img_size", "image_size", "input_size", "crop_size"}
 ARCHITECTURES = {"arch", "architecture", "model", "model_name", "backbone", "encoder"}
 KNOWN_ACTIVATIONS = {
     "gelu", "gelu_tanh", "gelu_pytorch_tanh", "gelu_new", "quick_gelu", "quickgelu", "silu", "swish", "relu", "mish",
 }  # fmt: skip
+TIMM_ACTIVATIONS = {name: get_act_layer(name) for name in ("gelu", "gelu_tanh", "quick_gelu", "silu")}
 # Words in a setting's name that point to another model in the same file, or to the one that sees.
 OTHERS = {"decoder", "text", "language", "llm", "bert", "student", "predictor", "optimizer"}
 OURS = {"encoder", "backbone", "vision", "visual", "vit", "image"}
@@ -39,7 +45,7 @@ def said_in_file(contents: Contents, backbone: Backbone, width: int, patch_size:
         raise UntoldError(f"The file names several numbers of heads ({numbers}): say the right one with num_heads.")
     sizes = find(SIZES, lambda value: _side(value, patch_size) is not None)
     return Said(
-        num_heads=_only(heads),
+        num_heads=_only(heads) or _moco_heads(backbone, width),
         grid=_side(_only(sizes), patch_size),
         epsilon=_only(find(EPSILONS, lambda value: isinstance(value, float) and 0 < value < 0.1)),
         activation=_only(find(ACTIVATIONS, lambda value: str(value).lower() in KNOWN_ACTIVATIONS)) or clip,
@@ -51,6 +57,17 @@ def architecture_in_file(settings: dict[str, Any], prefix: str) -> str | None:
     """The architecture of timm that a training file names; None where it names none, or several."""
     named = _values(settings, ARCHITECTURES, lambda value: isinstance(value, str) and _is_timm(value), prefix)
     return _only(named)
+
+
+def said_by(architecture: str, width: int) -> Said | None:
+    """What a plain architecture of timm decides and shapes don't; None where its blocks aren't the plain ones."""
+    module: Any = measure(lambda: create_timm(architecture), architecture)
+    block = module.blocks[0]
+    if type(module) not in (VisionTransformer, VisionTransformerDistilled) or type(block) is not Block:
+        return None
+    activation = next((name for name, kind in TIMM_ACTIVATIONS.items() if isinstance(block.mlp.act, kind)), None)
+    heads = block.attn.num_heads if module.embed_dim == width else None
+    return Said(heads, epsilon=block.norm1.eps, activation=activation, pooling=module.global_pool)
 
 
 def _is_timm(name: str) -> bool:
@@ -87,6 +104,11 @@ def _side(value: Any, patch_size: int) -> tuple[int, int] | None:
     if patch_size < 1 or height < patch_size or width < patch_size or height % patch_size or width % patch_size:
         return None
     return height // patch_size, width // patch_size
+
+
+def _moco_heads(backbone: Backbone, width: int) -> int | None:
+    """MoCo v3's ViT-S has 12 heads, twice as many as all others of its width; its training files name both encoders."""
+    return 12 if width == 384 and re.search(r"(base|momentum)_encoder\.", backbone.prefix) else None
 
 
 def _clip_activation(contents: Contents, backbone: Backbone) -> str | None:

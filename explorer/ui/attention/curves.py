@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 import explorer
@@ -48,7 +49,8 @@ def curves(rec: Recording, view: View) -> None:
         "is followed. A map that matters drops it faster, and brings it back sooner, than random order or the centre."
     )
     shown = pick_map(on_canvas(rec, view))
-    assert shown is not None  # relevance waits for a click only where there are no classes
+    if shown is None:
+        return
     more = _pick_more(shown)
     over_at, fill_at, steps_at, class_at = st.columns([2, 1.3, 1.4, 2.3])
     over = over_at.segmented_control(
@@ -59,6 +61,7 @@ def curves(rec: Recording, view: View) -> None:
     with class_at:
         explained = shown.view.map.row.needs(TargetClass)
         target = shown.view.map[explained.name] if explained else pick_class(rec)
+        target = target[0] if isinstance(target, tuple) else target  # of two, the class that is explained
     fill: Any = fill_at.selectbox("Removed patches show", ["mean", "blur"], key="evidence_fill")
     steps: Any = steps_at.select_slider("Steps", [5, 10, 20, 40], 10, key="evidence_steps")
     photos = (my_photos() or samples())[:MOST_PHOTOS] if over == "all" else [shown_photo()]
@@ -100,15 +103,16 @@ def _follow(rec: Recording, shown: Shown, more: tuple[str, ...], photos: list[Ph
     for at, photo in enumerate(photos):
         where = f", photo {at + 1} of {len(photos)}" if len(photos) > 1 else ""
         one = rec if photo.key == shown_photo().key else _record(rec, shown.view, photo)
-        maps = {}
-        for name, view in views.items():
-            with map_progress(view.map.row) as making:
-                maps[name] = shown_map(view, one, shown.second, making)
+        maps = {name: _map(view, one, shown.second) for name, view in views.items()}
+        name = photo.title if photo.title not in found else f"{photo.title} ({photo.key[:6]})"
         with progress_bar(f"Removing and revealing patches{where}") as progress:
-            found[f"{photo.title}" if photo.title not in found else f"{photo.title} ({photo.key[:6]})"] = run(
-                one, maps, progress
-            )
+            found[name] = run(one, maps, progress)
     return found
+
+
+def _map(view: View, rec: Recording, second: Recording | None) -> np.ndarray:
+    with map_progress(view.map.row) as progress:
+        return shown_map(view, rec, second, progress)
 
 
 def _record(rec: Recording, view: View, photo: Photo) -> Recording:

@@ -1,18 +1,24 @@
 """The Relevance tab: which patches a class hangs on, by any map that explains one, beside rollout and attention."""
 
 import streamlit as st
+from PIL import Image
 
+from explorer.attention.maps.kind import Progress
 from explorer.attention.maps.table import EXPLAINS_BEST, map_kind
 from explorer.attention.queries import query_name
 from explorer.attention.recording import Recording
-from explorer.rendering.view import View, picture
-from explorer.ui.map_picker import explaining, pick_explanation
+from explorer.rendering.backdrop import backdrop
+from explorer.rendering.view import View, limits, paint, picture, shown_map
+from explorer.ui.glossary import explain
+from explorer.ui.map_picker import Shown, explaining, pick_explanation
 from explorer.ui.view_settings import asked_from, layer_words
-from explorer.ui.widgets import map_progress
+from explorer.ui.widgets import colour_bar, map_progress
+from explorer.words import with_sign
 
-FOR_CLASS = "Which patches the chosen class hangs on; another class lights up other patches."
+FOR_CLASS = "[[Relevance]]: which patches the chosen class hangs on; another class lights up other patches."
 FOR_LIKENESS = (
-    "This model has no classes. Shown is what makes this photo's feature like the clicked patch, or another photo."
+    "This model has no classes. [[Relevance]] shows what makes this photo's feature like the clicked patch, or another "
+    "photo."
 )
 BEST = (
     f"{map_kind(EXPLAINS_BEST).title} comes first: on ImageNet photos, no other of these maps named the patches that a "
@@ -22,7 +28,7 @@ BEST = (
 
 def relevance_tab(rec: Recording, view: View) -> None:
     """For any class by name, top classes first; without classes, for the likeness to a patch or another photo."""
-    st.caption(f"{FOR_LIKENESS if rec.logits is None else FOR_CLASS} {BEST}")
+    explain(f"{FOR_LIKENESS if rec.logits is None else FOR_CLASS} {BEST}", small=True)
     view = view.with_look(mass=None)
     shown = pick_explanation(explaining(rec, view))
     if shown is None:
@@ -30,10 +36,24 @@ def relevance_tab(rec: Recording, view: View) -> None:
     rolled = view.with_map("rollout", query=None)
     row, asked = shown.view.map.row, f"{asked_from(rec, view)}, {layer_words(view)}"
     with map_progress(row) as progress:
+        explained, low, high = _drawn(rec, shown, progress)
         panels = {
-            f"{row.title} for {shown.title}": picture(shown.view, rec, zoom=2, second=shown.second, progress=progress),
+            f"{row.title} for {shown.title}": explained,
             f"Rollout from {query_name(rec.default_query)}": picture(rolled, rec, zoom=2),
             f"Attention from {asked}": picture(view, rec, zoom=2),
         }
     for column, (caption, image) in zip(st.columns(3), panels.items(), strict=True):
         column.image(image, caption=caption, width="stretch")
+    colours = shown.view.drawn_look.colormap
+    if row.signed:
+        colour_bar(colours, f"{with_sign(low, 3)} against", f"{with_sign(high, 3)} for")
+    else:
+        colour_bar(colours, f"{low:.3g}", f"{high:.3g}")
+
+
+def _drawn(rec: Recording, shown: Shown, progress: Progress | None) -> tuple[Image.Image, float, float]:
+    """The map over the photo, and the values of its lowest and its highest colour."""
+    heatmap = shown_map(shown.view, rec, shown.second, progress)
+    low, high = limits(shown.view, rec, heatmap)
+    image = backdrop(rec.image, None, rec.part.geometry, shown.view.look.width, 2)
+    return paint(shown.view.drawn_look, image, heatmap, low, high), low, high

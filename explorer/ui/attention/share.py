@@ -1,6 +1,7 @@
 """The Share tab: the view as files that leave the app, made only when clicked."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from explorer.web.site.about import about_model
 from explorer.web.site.page import one_file
 
 A_ROW = 4  # files side by side
+LOCAL = {"localhost", "127.0.0.1", "[::1]"}
 
 
 class File(NamedTuple):
@@ -47,18 +49,27 @@ def share_tab(rec: Recording, view: View) -> None:
     name, names = download_name(rec, shown.view), _pick_names()
     st.caption(f"The address of this page brings this view back{_not_in_link(shown.view)}. To take it elsewhere:")
     _buttons(name, [file for file in _files(rec, shown, names) if file.fits(shown.view.map.row)])
-    script = python_script(shown.view)
+    here = is_here(st.context.headers)
+    script = python_script(shown.view, elsewhere=not here)
     st.markdown(
         "**This view as Python**: the script writes the very picture (PNG) and maps (NPZ) of the buttons above."
     )
     st.download_button(
         "Script (.py)", script, f"{name}.py", "text/x-python", on_click="ignore", key="share_py",
-        icon=":material/code:", help="Runs from any folder of this machine, and writes beside itself.",
+        icon=":material/code:",
+        help=f"Runs {'from any folder here' if here else 'where the explorer is installed'}, and writes beside itself.",
     )  # fmt: skip
     st.code(script, language="python")
     site_button(lambda: rec.model, Path(rec.model.name).stem, "share_site")
     if own := own_photos(shown.view):
         st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
+
+
+def is_here(headers: Mapping[str, str]) -> bool:
+    """Whether the browser with these headers runs on the server's own machine, whose folders may be named to it."""
+    named = {name.lower(): value for name, value in headers.items()}
+    host = re.sub(r":\d+$", "", named.get("host", "localhost"))
+    return host in LOCAL and not named.keys() & {"x-forwarded-for", "forwarded"}
 
 
 def site_button(load: Callable[[], Model], name: str, key: str) -> None:

@@ -6,51 +6,33 @@ from explorer.attention.metrics import head_entropy, mean_attention_distance, pr
 from explorer.attention.queries import query_name
 from explorer.attention.recording import Recording
 from explorer.rendering.view import View, picture
+from explorer.ui.attention.account import account_tab
 from explorer.ui.attention.artefacts import artefacts_tab
 from explorer.ui.attention.evidence import evidence_tab
-from explorer.ui.attention.figures import in_blocks, matrix_figure, mosaic, mosaic_figure
+from explorer.ui.attention.figures import in_blocks, matrix_figure
+from explorer.ui.attention.lens import lens_tab
 from explorer.ui.attention.relevance import relevance_tab
 from explorer.ui.attention.share import share_tab
 from explorer.ui.attention.what_if import what_if_tab
+from explorer.ui.glossary import explain
 from explorer.ui.map_picker import on_canvas, pick_settings
 from explorer.ui.view_settings import asked_from, layer_words
 from explorer.ui.widgets import PLAIN
 
-FINGER, AXIS = 42, 70  # pixels: a tile's width for a finger, and what the axis takes
-
 
 def tabs(rec: Recording, view: View) -> None:
-    """More of what the canvas shows: all layers, what it means for a class, whether it matters, and files of it."""
+    """More of what the canvas shows: what it means for a class, whether it matters, and files of it."""
     for tab, draw in zip(st.tabs(list(TABS), key="tab", bind="query-params"), TABS.values(), strict=True):
         if tab.open:
             with tab:
                 draw(rec, view)
 
 
-def _mosaic(rec: Recording, view: View) -> None:
-    st.caption(f"Every layer and head, from {asked_from(rec, view)}. Click a tile to show it above.")
-    accent = st.get_option(f"theme.{st.context.theme.type or 'light'}.primaryColor") or "#ff4b4b"
-    shown = mosaic(rec, view)
-    figure = mosaic_figure(shown, rec.grid, view.map["layer"], view.map["head"], accent)
-    with st.container(key="mosaic_scrolled"):
-        # On a phone every tile gets a finger's width, and the mosaic scrolls sideways.
-        st.html(f"<style>.st-key-mosaic_scrolled {{ --narrowest: {FINGER * rec.depth + AXIS}px; }}</style>")
-        st.plotly_chart(
-            figure, key="mosaic", on_select=_take_tile, selection_mode="points", width="stretch", config=PLAIN
-        )
-
-
-def _take_tile() -> None:
-    points = st.session_state["mosaic"]["selection"]["points"]
-    if points:
-        st.session_state["layer"] = int(points[0]["x"])
-        st.session_state["head"] = str(int(points[0]["y"]))
-
-
 def _rollout(rec: Recording, view: View) -> None:
-    st.caption(
-        "Attention followed through the layers down to the input patches (Abnar & Zuidema 2020), beside the attention "
-        "of the layer and head above."
+    explain(
+        "[[Rollout]]: attention followed through the layers down to the input patches (Abnar & Zuidema 2020), "
+        "beside the attention of the layer and head above.",
+        small=True,
     )
     shown = pick_settings("rollout", on_canvas(rec, view))
     if shown is None:
@@ -117,9 +99,10 @@ def _numbers(rec: Recording, view: View) -> None:
 
 
 TABS = {
-    "Layers × heads": _mosaic,
     "Rollout": _rollout,
     "Relevance": relevance_tab,
+    "Account": account_tab,
+    "Lens": lens_tab,
     "What if": what_if_tab,
     "Evidence": evidence_tab,
     "Artefact tokens": artefacts_tab,

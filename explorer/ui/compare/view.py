@@ -19,7 +19,7 @@ from explorer.rendering.comparison_figure import comparison_figure
 from explorer.rendering.vector import Drawing
 from explorer.rendering.view import View, picture
 from explorer.ui import cached
-from explorer.ui.address import write
+from explorer.ui.address import write, write_unless
 from explorer.ui.components.linked import linked_canvases
 from explorer.ui.messages import check_switch, plain, sentence_of
 from explorer.ui.model_picker import pick_second_model
@@ -35,6 +35,8 @@ from explorer.ui.view_settings import (
     head_options,
     layer_words,
     settings,
+    take_head,
+    take_layer,
 )
 from explorer.ui.widgets import PLAIN
 from explorer.web.payload import canvas_payload
@@ -92,7 +94,7 @@ def in_common_fit(now: Current) -> Current:
 def second_recording(now: Current, model: Model) -> Recording:
     """The same photo by another model, at the multiple of its patch nearest to the first's size."""
     size = max(model.patch_size, round(now.size / model.patch_size) * model.patch_size)
-    fixed = getattr(model.adapter, "fixed_size", None)
+    fixed = model.fixed_size
     size = min(fixed) if fixed else size
     return cached.record(model, now.photo, size, now.fit)
 
@@ -126,10 +128,12 @@ def pick_view(pair: Pair, default: int) -> View:
     options = head_options(first) if pair.has_head_pairs else list(FUSIONS)
     check_layer_and_head(first, options)
     layer_at, head_at = st.columns([3, 2], gap="large")
-    layer = layer_at.slider("Layer", 0, first.depth - 1, default, key="layer", bind="query-params")
-    if st.session_state.get("head") not in (None, *options):
-        st.session_state["head"] = "mean"
-    head = str(head_at.select_slider("Head", options, "mean", key="head", bind="query-params"))
+    take_layer(first, default)
+    take_head(options)
+    layer = layer_at.slider("Layer", 0, first.depth - 1, key="layer", persist_state="session")
+    head = str(head_at.select_slider("Head", options, key="head", persist_state="session"))
+    write_unless("layer", default)
+    write_unless("head", "mean")
     hide = _pick_artefacts(pair)
     view = pair.view.with_map(layer=layer, head=parse_head(head), query=_query(first))
     return view.with_look(hide_artefacts=hide)

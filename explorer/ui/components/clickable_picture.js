@@ -38,6 +38,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (!step || !pickable) return;
     event.preventDefault();
     const clamp = (value, count) => Math.max(0, Math.min(count - 1, value));
-    setTriggerValue("patch", [clamp(patch[0] + step[0], rows), clamp(patch[1] + step[1], cols)]);
+    const from = patch ?? [0, 0];
+    setTriggerValue("patch", [clamp(from[0] + step[0], rows), clamp(from[1] + step[1], cols)]);
   };
 }

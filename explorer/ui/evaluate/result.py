@@ -116,20 +116,9 @@ def _images(count: int) -> str:
 
 
 def seen_line(source: str, evaluation: Evaluation, report: DatasetReport | None) -> str:
-    """A sentence about images that the model was trained or validated on; "" where there is none.
-
-    source: the model's. Its scores on such images don't tell how it does on others.
-    """
+    """A sentence about images that the model of that source was trained or validated on; "" where there is none."""
     known = {item.name: item.sha for item in report.items} if report else {}
-    shas = (known.get(row["name"]) or sha_of(row["image"]) for row in evaluation.rows)
-    trained, validated = read_seen(source).count(shas)
-    if not trained + validated:
-        return ""
-    parts = [f"{trained:,} in its training"] * bool(trained) + [f"{validated:,} in its validation"] * bool(validated)
-    return (
-        f"The model knows {trained + validated:,} of these {_images(len(evaluation.rows))} already: "
-        f"{' and '.join(parts)}. New images are the fair test."
-    )
+    return read_seen(source).warning([known.get(row["name"]) or sha_of(row["image"]) for row in evaluation.rows])
 
 
 def _left_out(evaluation: Evaluation, report: DatasetReport | None) -> None:

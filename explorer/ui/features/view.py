@@ -9,22 +9,22 @@ from PIL import Image
 from explorer.attention.features import Colours, pca_colours, similarity
 from explorer.attention.recording import Recording
 from explorer.rendering.view import Look, paint
-from explorer.ui.address import read_patch
+from explorer.ui.address import number, read_patch
 from explorer.ui.components.clickable_picture import clickable_picture
 from explorer.ui.messages import check_link, check_switch
+from explorer.ui.widgets import colour_bar, legend
 
+RGB = (220, 40, 40), (40, 160, 60), (50, 80, 220)  # what the three components look like where they are high
+CUT = -0.3  # a little more foreground than Otsu's threshold gives: heads of people, cheeks of cats
+BACKGROUND = 26, 26, 26  # a dark grey
 PATCH, PICTURE = "patch", "similarity_picture"
 LOOK = Look(opacity=0.75, colormap="viridis", resample="nearest")
 
 
 def colours(first: Recording, second: Recording) -> None:
     """Both photos, and their tokens' first three principal components as red, green and blue."""
-    check_switch("foreground")
-    check_switch("together")
-    together_at, foreground_at = st.columns(2)
-    foreground = foreground_at.toggle("Foreground only", True, key="foreground", bind="query-params")
-    together = together_at.toggle("One set of colours for both photos", False, key="together", bind="query-params")
-    found = colours_of((first, second), together, foreground)
+    together, foreground, cut = _settings()
+    found = colours_of((first, second), together, foreground, cut)
     columns = st.columns(4)
     for index, (rec, colouring) in enumerate(zip((first, second), found, strict=True)):
         which = ("Photo", "Second photo")[index]
@@ -36,8 +36,7 @@ def colours(first: Recording, second: Recording) -> None:
             columns[2 * index + 1].caption(
                 "Beside the other photo all of this one is background: they share too little."
             )
-    named = zip(("red", "green", "blue"), found[0].explained, strict=False)
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in named)
+    _legend(found[0], foreground)
     patches = "foreground patches" if foreground else "patches"
     photos = "both photos" if together else "the first photo"
     drawn = (
@@ -46,19 +45,43 @@ def colours(first: Recording, second: Recording) -> None:
         if foreground
         else "The colours are the first three principal components of all patches."
     )
-    st.caption(f"{drawn} Of all that differs between the {patches} of {photos}, each colour shows a share: {shares}.")
+    st.caption(
+        f"Alike colours mean alike tokens; a mixed colour is high in two components. {drawn} Each share is of all "
+        f"that differs between the {patches} of {photos}."
+    )
 
 
-def colours_of(recordings: Sequence[Recording], together: bool, foreground: bool) -> list[Colours]:
+def _settings() -> tuple[bool, bool, float]:
+    """Whether both photos share their colours, whether only the foreground has some, and where it is cut off."""
+    check_switch("foreground")
+    check_switch("together")
+    check_link("cut", lambda text: number(float, -1, 1)(text) is not None, "from -1 to 1")
+    together_at, foreground_at, cut_at = st.columns(3)
+    together = together_at.toggle("One set of colours for both photos", True, key="together", bind="query-params")
+    foreground = foreground_at.toggle("Foreground only", True, key="foreground", bind="query-params")
+    cut = cut_at.slider(
+        "Foreground: more or less of it", -1.0, 1.0, CUT, 0.05, key="cut", bind="query-params", disabled=not foreground,
+        help="Where the line between foreground and background lies. Left: much is foreground. 0: Otsu's threshold.",
+    )  # fmt: skip
+    return together, foreground, cut
+
+
+def _legend(colouring: Colours, foreground: bool) -> None:
+    names = zip(RGB, colouring.explained, strict=False)
+    entries = {f"component {place}: {share:.0%}": colour for place, (colour, share) in enumerate(names, start=1)}
+    legend(entries | ({"background": BACKGROUND} if foreground else {}))
+
+
+def colours_of(recordings: Sequence[Recording], together: bool, foreground: bool, cut: float = 0.0) -> list[Colours]:
     """One PCA for all recordings, or one each."""
     if together:
-        return pca_colours(recordings, foreground)
-    return [pca_colours([recording], foreground)[0] for recording in recordings]
+        return pca_colours(recordings, foreground, cut)
+    return [pca_colours([recording], foreground, cut)[0] for recording in recordings]
 
 
 def colour_picture(colouring: Colours, size: tuple[int, int]) -> Image.Image:
     """The colours at the photo's size, the background dark grey."""
-    rgb = np.where(colouring.foreground[..., None], colouring.rgb, 0.1)
+    rgb = np.where(colouring.foreground[..., None], colouring.rgb, np.array(BACKGROUND) / 255)
     return Image.fromarray((rgb * 255).round().astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
 
 
@@ -77,6 +100,7 @@ def likeness(first: Recording, second: Recording) -> None:
         clickable_picture(paint_similarity(second, there, low), there, "similarity_second", words)
         row, col = np.unravel_index(int(there.argmax()), there.shape)
         st.caption(f"Most alike here: patch ({row}, {col}) with a cosine of {there.max():.3f}.")
+    colour_bar(LOOK.colormap, f"{low:.2f}".replace("-", "−"), "1: alike")
 
 
 def paint_similarity(rec: Recording, values: np.ndarray, low: float) -> Image.Image:

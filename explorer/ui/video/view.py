@@ -24,7 +24,7 @@ KEPT = "video_kept"
 LARGEST_UPLOAD = 500  # MB
 TYPES = ["mp4", "m4v", "mov", "webm", "gif"]
 RATES = (2, 4, 8, 12, 24)  # frames per second
-PREVIEW = 96  # pixels
+PREVIEW = 128  # pixels
 _MINE = "video_clip"  # the dropped clip; outlives a change of page
 _DROPS = "video_drops"  # number of the drop zone's newest generation: a new key empties it
 _READ = "video_read"  # (its name and rate, the clip as read at that rate)
@@ -61,7 +61,7 @@ def pick_clip(choice: Choice) -> tuple[Any, Clip] | None:
         if mine:
             return (mine.key, fps), _show_mine(mine, fps)
         clip = pan(choice.photo.image, frames=round(2 * fps), fps=fps)
-        _show_pan(clip, choice.photo.title)
+        _show_pan((choice.photo.key, fps), clip, choice.photo.title)
         return (choice.photo.key, fps), clip
     return None
 
@@ -109,14 +109,21 @@ def _name_and_remove(words: str) -> None:
     st.button("Remove", icon=":material/delete:", type="tertiary", on_click=_forget)
 
 
-def _show_pan(clip: Clip, title: str) -> None:
+def _show_pan(key: tuple, clip: Clip, title: str) -> None:
     """What stands in for a clip."""
     with st.container(horizontal=True, vertical_alignment="center", wrap=False):
-        st.image(clip.frames[0], alt=f"The first frame of a pan over {title}", width=PREVIEW)
+        st.image(_moving(key, clip), alt=f"A pan over {title}", width=PREVIEW)
         st.caption(
             f"Until you drop one in: a pan over {title}. A square window moves from the photo's upper left to its "
-            "lower right; this is the first frame."
+            "lower right."
         )
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _moving(key: tuple, _clip: Clip) -> bytes:
+    """The clip as a small GIF; key tells clips apart."""
+    small = (frame.resize((2 * PREVIEW, 2 * PREVIEW)) for frame in _clip.frames)
+    return gif(list(small), _clip.fps)
 
 
 def pick_view(choice: Choice) -> Shown | None:

@@ -1,69 +1,18 @@
-// From the bytes Python sends to attention weights: safetensors, softmax(q k^T * scale + bias) of one query, fusion, mass.
-// Pure functions on typed arrays; nothing here touches the page.
+// From q and k to attention weights: softmax(q k^T * scale + bias) of one query, fusion over heads, mass.
+// Pure functions on typed arrays; nothing here touches the page, and background.js sends some of them to a worker.
 
 /**
  * @typedef {[row: number, col: number]} Patch
  * @typedef {Patch | string} Query a patch, or the name of a prefix token, or "mean" over all patches
  * @typedef {number | string} Head one head by its index, or a fusion
  * @typedef {{ shape: number[], data: Float32Array | Uint8Array }} Tensor
- * @typedef {{ q: Tensor, k: Tensor, bias?: Tensor, scale: number }} Layer q, k "head token dim", bias "head|1 token token"
+ * @typedef {{ q: Tensor, k: Tensor, bias?: Tensor, scale: number }} Layer q, k "head token dim", bias "head|1 token|1 token"
  */
 
 export const FUSIONS = ["mean", "max", "min"];
 
 /** @type {(query: Query) => query is Patch} */
 export const isPatch = (query) => Array.isArray(query);
-
-const READERS = {
-  F32: (buffer) => new Float32Array(buffer),
-  F16: (buffer) => halvesToFloats(new Uint16Array(buffer)),
-  U8: (buffer) => new Uint8Array(buffer),
-};
-
-/** @type {Float32Array | null} */
-let halfTable = null;
-
-/** All 65,536 half-precision numbers as float32, made once: decoding is then one look-up a number. */
-function halves() {
-  if (halfTable) return halfTable;
-  halfTable = new Float32Array(65536);
-  for (let bits = 0; bits < 65536; bits++) {
-    const sign = bits & 0x8000 ? -1 : 1;
-    const exponent = (bits >> 10) & 0x1f;
-    const fraction = bits & 0x3ff;
-    if (exponent === 0) halfTable[bits] = sign * fraction * 2 ** -24;
-    else if (exponent === 31) halfTable[bits] = fraction ? NaN : sign * Infinity;
-    else halfTable[bits] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-  }
-  return halfTable;
-}
-
-function halvesToFloats(bits) {
-  const table = halves();
-  const floats = new Float32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) floats[i] = table[bits[i]];
-  return floats;
-}
-
-/**
- * The tensors by name and the metadata of safetensors bytes.
- * @param {Uint8Array} bytes
- * @returns {{ tensors: Record<string, Tensor>, metadata: Record<string, string> }}
- */
-export function parseSafetensors(bytes) {
-  const headerLength = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
-  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + headerLength)));
-  /** @type {Record<string, Tensor>} */
-  const tensors = {};
-  for (const [name, entry] of Object.entries(header)) {
-    if (name === "__metadata__") continue;
-    const [start, end] = entry.data_offsets;
-    // slice() copies: a typed array needs an aligned start, which bytes inside a message don't have.
-    const buffer = bytes.slice(8 + headerLength + start, 8 + headerLength + end).buffer;
-    tensors[name] = { shape: entry.shape, data: READERS[entry.dtype](buffer) };
-  }
-  return { tensors, metadata: header.__metadata__ ?? {} };
-}
 
 /**
  * Softmax over `row` in place; a row of only -Infinity becomes zeros.
@@ -92,10 +41,10 @@ export function attentionRows(layer, token) {
   const rows = new Float32Array(heads * tokens);
   const scores = new Float64Array(tokens);
   for (let head = 0; head < heads; head++) {
-    const from = (head * tokens + token) * dim;
+    const asks = q.subarray((head * tokens + token) * dim, (head * tokens + token + 1) * dim);
     for (let key = 0, at = head * tokens * dim; key < tokens; key++, at += dim) {
       let dot = 0;
-      for (let d = 0; d < dim; d++) dot += q[from + d] * k[at + d];
+      for (let d = 0; d < dim; d++) dot += asks[d] * k[at + d];
       scores[key] = dot * layer.scale;
     }
     if (layer.bias) addBias(scores, layer.bias, head, token);
@@ -104,10 +53,17 @@ export function attentionRows(layer, token) {
   return rows;
 }
 
-function addBias(scores, bias, head, token) {
-  const tokens = scores.length;
-  const row = ((bias.shape[0] === 1 ? 0 : head) * tokens + token) * tokens;
-  for (let key = 0; key < tokens; key++) scores[key] += bias.data[row + key];
+/**
+ * Add a query's row of the bias to its scores.
+ * @param {Float64Array} scores
+ * @param {Tensor} bias "head query key", where heads and queries may share one
+ * @param {number} head
+ * @param {number} token index of the query
+ */
+export function addBias(scores, bias, head, token) {
+  const [heads, queries, keys] = bias.shape;
+  const row = ((heads === 1 ? 0 : head) * queries + (queries === 1 ? 0 : token)) * keys;
+  for (let key = 0; key < keys; key++) scores[key] += bias.data[row + key];
 }
 
 /**

@@ -1,13 +1,22 @@
-// The live picture: what is shown now, from which data, and drawing it once per frame.
+// The live picture: what is shown now, of which recording, and drawing it once per frame.
+//
+// Without Streamlit or Python, a page of its own feeds it so:
+//   const recording = new Recording({ grid, prefix, depth, heads });
+//   recording.setPhoto(imageData, luts);
+//   recording.setLayer(index, { q, k, scale });  // each layer, in any order, before or after show()
+//   new LiveView(root).show(recording, settings);
 
-import { attentionRows, fuse, isPatch, massMask, parseSafetensors, peak, range, withoutMasked } from "./attention.js";
-import {
-  colorize, contextOf, enlarge, gridLines, maskOutline, normalize, packRgb, patchBox, shadeCanvas, strokeOnGrid, toCanvas,
-} from "./paint.js";
+import { fuse, range, withoutMasked } from "./attention.js";
 import { Controls } from "./controls.js";
 import { listen } from "./input.js";
+import { HeadMaps, Mosaic } from "./maps.js";
+import { Painter } from "./picture.js";
+import { Player } from "./player.js";
+import { Recording, takeLayer, takePhoto, takeRows } from "./recording.js";
+import { parseSafetensors } from "./tensors.js";
 
-const SMOOTH_SIDE = 448; // bicubic enlarging goes up to this many pixels per side; the browser does the rest
+const REST = 250; // ms until a hand that moved a slider or a key counts as resting, and Python is told
+const PATIENCE = 400; // ms without an answer until the readout says so
 
 /**
  * @typedef {import("./attention.js").Patch} Patch
@@ -15,114 +24,214 @@ const SMOOTH_SIDE = 448; // bicubic enlarging goes up to this many pixels per si
  * @typedef {import("./attention.js").Head} Head
  * @typedef {{
  *   colormap: string, opacity: number, resample: string, scale: string, mass: number | null,
- *   hide_artefacts: boolean, grid: boolean,
- * }} Look
- * @typedef {{ query: Query, head: Head, look: Look }} State
+ *   hide_artefacts: boolean, grid: boolean, mosaic: boolean,
+ * }} Look grid: lines between patches; mosaic: all layers and heads in place of one layer's heads
+ * @typedef {{ shows: string, layer: number, head: Head, query: Query, look: Look }} State shows: "attention", or
+ *   "rollout", of which layer is the first and head the fusion
  *
  * @typedef {{
- *   layer: number, grid: Patch, prefix: string[], default_query: Query, heads: number, scale: number,
- *   colormaps: string[], note: string, seq: number,
- * } & State} Settings what payload.py writes as JSON
+ *   key?: string, grid: Patch, prefix: string[], depth: number, heads: number, default_query: Query, scale: number,
+ *   colormaps: string[], note: string, seq: number, steps: boolean,
+ *   rows?: number[], files?: { photo: string, layers: string[] }, classes?: [string, string, number | null][],
+ * } & State} Settings key: of the recording's content; scale: of q k^T in the layer that is sent along; steps: whether
+ *   layers and heads are chosen here; rows: of which layers the query's rows go along; files: names of the photo and of
+ *   each layer, none of layers where only the shown one is sent; classes: name, text, share
  *
  * @typedef {{
- *   width: number, height: number, image: HTMLCanvasElement, luts: Record<string, Uint32Array>,
- *   outlying: Uint8Array | null, qk: import("./attention.js").Layer | null, rows: Float32Array | null,
- * } & Settings} Data
- *
- * @typedef {{ layer: number, head: Head, query: Query, row: Float32Array, weights: Float32Array, ms: number }} Shown
+ *   shows: string, layer: number, head: Head, query: Query, row: Float32Array, weights: Float32Array, ms: number,
+ * }} Shown row: of all tokens; weights: of the patches, as they are shown
  */
-
-/**
- * What Python sent: image, colour maps, settings, and either q and k or the rows of the pinned query.
- * @param {Uint8Array} bytes
- * @returns {Data}
- */
-function readPayload(bytes) {
-  const { tensors, metadata } = parseSafetensors(bytes);
-  /** @type {Settings} */
-  const settings = JSON.parse(metadata.canvas);
-  const [height, width] = tensors.image.shape;
-  const image = new ImageData(width, height);
-  new Uint32Array(image.data.buffer).set(packRgb(tensors.image.data));
-  /** @type {Record<string, Uint32Array>} */
-  const luts = {};
-  settings.colormaps.forEach((name, i) => (luts[name] = packRgb(tensors.colormaps.data.subarray(i * 768, (i + 1) * 768))));
-  const layer = tensors.q ? { q: tensors.q, k: tensors.k, bias: tensors.bias, scale: settings.scale } : null;
-  /** @type {any} */
-  const outlying = tensors.artefacts?.data ?? null; // 1 where a patch's token norm is an outlier; null: not known
-  /** @type {any} */
-  const rows = tensors.rows?.data ?? null;
-  return { ...settings, width, height, image: toCanvas(image), luts, outlying, qk: layer, rows };
-}
 
 /** @type {any} */
-const NOTHING_YET = null; // until the first update()
-
-const same = (a, b) => String(a) === String(b);
+const NOTHING_YET = null; // until the first show()
 
 export class LiveView {
   /**
    * @param {ParentNode} root holds the elements of canvas.html
-   * @param {(change: State & { seq: number }) => void} onChange called when a person changed something
+   * @param {((change: State & { seq: number }) => void) | null} onChange called when a person changed something
    */
-  constructor(root, onChange = () => {}) {
+  constructor(root, onChange = null) {
     /** @type {(name: string) => any} */
     this.part = (name) => root.querySelector(`[data-part="${name}"]`);
     /** @type {HTMLElement} */
     this.root = this.part("root");
-    /** @type {HTMLCanvasElement} */
-    this.picture = this.part("picture");
     this.onChange = onChange;
-    /** @type {Data} */
+    /** @type {((name: string) => Promise<Uint8Array>) | null} */
+    this.fetchFile = null; // where settings name files
+    /** @type {Recording} */
+    this.recording = NOTHING_YET;
+    /** @type {Settings} */
     this.data = NOTHING_YET;
     /** @type {State} */
     this.state = NOTHING_YET;
-    /** @type {Map<number, Float32Array>} rows of the queries asked lately */
-    this.memo = new Map();
+    /** @type {{ recording: Recording, settings: Settings } | null} */
+    this.opening = null; // what the newest update brought
+    this.trouble = ""; // why something is missing
     /** @type {Patch | null} */
     this.hover = null; // under the mouse
+    /** @type {Partial<State> | null} */
+    this.previewed = null; // the small map under the mouse
+    this.alone = false; // without the tools
+    [this.accent, this.ink] = ["", ""]; // colours
     this.reading = false; // Shift held: keep the map, read single weights
     this.seq = 0; // of the newest change made here: settings that Python sent before it saw that are out of date
     this.frame = 0;
-    /** @type {Record<string, HTMLCanvasElement & { source?: HTMLCanvasElement }>} */
-    this.layers = Object.fromEntries(["base", "heat", "shade"].map((name) => [name, document.createElement("canvas")]));
+    this.rest = 0;
+    this.patience = 0;
+    /** @type {HTMLCanvasElement} */
+    this.picture = this.part("picture");
+    this.painter = new Painter(this);
+    this.headMaps = new HeadMaps(this);
+    this.mosaic = new Mosaic(this);
+    this.player = new Player(this);
     this.controls = new Controls(this);
     this.resize = new ResizeObserver(() => this.schedule());
     this.resize.observe(this.root);
     this.unlisten = listen(this);
   }
 
-  /** Take new bytes from Python; the old picture stays until the next frame draws the new one. */
+  /**
+   * Take new bytes from Python; the old picture stays until the next frame draws the new one.
+   * @param {Uint8Array} bytes safetensors: settings in the metadata, and every tensor that no file holds
+   */
   update(bytes) {
-    this.data = readPayload(bytes);
-    this.memo = new Map();
-    this.accent = getComputedStyle(this.root).getPropertyValue("--accent").trim();
-    if (this.data.seq >= this.seq) {
-      const { query, head, look } = this.data;
-      this.state = { query, head, look };
+    const { tensors, metadata } = parseSafetensors(bytes);
+    /** @type {Settings} */
+    const settings = JSON.parse(metadata.canvas);
+    const known = [this.opening?.recording, this.recording].find((each) => each?.key && each.key === settings.key);
+    const recording = known ?? new Recording(settings, settings.key);
+    const { q, k, bias, rows } = tensors;
+    if (tensors.image) takePhoto(recording, settings.colormaps, tensors);
+    if (q && !settings.files?.layers.length) recording.dropLayers();
+    if (q) recording.setLayer(settings.layer, { q, k, bias, scale: settings.scale });
+    if (rows) takeRows(recording, settings, rows);
+    this.opening = { recording, settings };
+    if (settings.files) this.open(recording, settings);
+    else this.show(recording, settings);
+  }
+
+  /** Fetch what the first picture needs, show it, and then fetch all other layers. */
+  async open(recording, settings) {
+    const { files, layer, colormaps } = settings;
+    const fetchFile = /** @type {(name: string) => Promise<Uint8Array>} */ (this.fetchFile);
+    const newest = () => this.opening?.settings === settings;
+    this.trouble = "";
+    const missing = [];
+    if (!recording.image) {
+      const taken = (bytes) => takePhoto(recording, colormaps, parseSafetensors(bytes).tensors);
+      missing.push(fetchFile(files.photo).then(taken));
     }
-    this.controls.build(this.data);
+    if (files.layers.length && !recording.layers[layer]) {
+      missing.push(fetchFile(files.layers[layer]).then((bytes) => takeLayer(recording, bytes)));
+    }
+    try {
+      if (missing.length) await Promise.all(missing);
+    } catch {
+      if (newest()) this.complain();
+    }
+    if (!newest() || !recording.image) return;
+    this.show(recording, settings);
+    if (recording.complete) return;
+    const others = () => this.stream(recording, files.layers, fetchFile);
+    if (this.state.shows === "rollout") others(); // which needs them all
+    else this.root.addEventListener("drawn", others, { once: true });
+  }
+
+  /** Fetch the other layers, those next to the shown one first. */
+  async stream(recording, names, fetchFile) {
+    if (recording.streams) return;
+    recording.streams = true;
+    const wanted = () => this.opening?.recording === recording;
+    const missing = () => names.map((_, layer) => layer).filter((layer) => !recording.layers[layer]);
+    try {
+      for (let left = missing(); left.length && wanted(); left = missing()) {
+        const distance = (layer) => Math.abs(layer - this.state.layer);
+        const next = left.reduce((best, layer) => (distance(layer) < distance(best) ? layer : best));
+        takeLayer(recording, await fetchFile(names[next]));
+        if (wanted()) this.schedule();
+      }
+    } catch {
+      if (wanted()) this.complain();
+    }
+    recording.streams = false;
+  }
+
+  complain() {
+    this.trouble = "The server no longer has all of this recording: reload the page.";
+    this.schedule();
+  }
+
+  /**
+   * Show a recording; layers that it lacks may be set later, with addLayer() or setLayer() and schedule().
+   * @param {Recording} recording its photo is set
+   * @param {Settings} settings
+   */
+  show(recording, settings) {
+    const before = this.data;
+    if (this.recording && this.recording !== recording) this.recording.end();
+    this.recording = recording;
+    recording.onAnswer = () => this.schedule();
+    this.data = settings;
+    const style = getComputedStyle(this.root);
+    this.accent = style.getPropertyValue("--accent").trim();
+    this.ink = style.getPropertyValue("--ink").trim();
+    this.alone = getComputedStyle(this.part("tools")).display === "none"; // on pages with tools of their own
+    const alike = before && ["depth", "heads", "grid", "prefix"].every((fact) => String(before[fact]) === String(settings[fact]));
+    if (settings.seq >= this.seq || !alike) {
+      const { shows, layer, head, query, look } = settings;
+      this.state = { shows, layer, head, query, look };
+      [this.hover, this.previewed] = [alike ? this.hover : null, null];
+    }
+    this.controls.build(settings);
+    this.schedule();
+  }
+
+  /**
+   * Take a layer of the shown recording from a file of its own.
+   * @param {Uint8Array} bytes
+   */
+  addLayer(bytes) {
+    takeLayer(this.recording, bytes);
     this.schedule();
   }
 
   destroy() {
+    this.opening = null;
+    this.player.stop();
+    this.recording?.end();
     this.resize.disconnect();
     this.unlisten();
+    clearTimeout(this.rest);
+    clearTimeout(this.patience);
     cancelAnimationFrame(this.frame);
   }
 
+  /** The photo. */
+  get image() {
+    return /** @type {HTMLCanvasElement} */ (this.recording.image);
+  }
+
+  get luts() {
+    return this.recording.luts;
+  }
+
+  /** Whether the browser can ask any patch of the layer by itself. */
   get live() {
-    return this.data.qk !== null;
+    return this.recording.layers[this.state.layer] !== null;
   }
 
   /**
    * Change the state here and now.
    * @param {Partial<State>} change
-   * @param {boolean} report also tell Python
+   * @param {boolean | "soon"} report tell Python at once, when the hand rests, or not
    */
   set(change, report = true) {
     this.state = { ...this.state, ...change };
-    if (report) this.report();
+    if (report === "soon") {
+      this.touch();
+      clearTimeout(this.rest);
+      this.rest = setTimeout(() => this.report(), REST);
+    } else if (report) this.report();
     this.schedule();
   }
 
@@ -134,9 +243,38 @@ export class LiveView {
     this.set({ look: { ...this.state.look, ...change } }, report);
   }
 
-  report() {
+  /** The change of state when a layer or head is picked: one head alone has attention and no rollout. */
+  picked(change) {
+    return typeof change.head === "number" ? { ...change, shows: "attention" } : change;
+  }
+
+  /**
+   * @param {{ layer?: number, head?: Head }} change
+   * @param {boolean | "soon"} [report]
+   */
+  pick(change, report) {
+    this.player.stop();
+    this.set(this.picked(change), report);
+  }
+
+  /**
+   * Show a layer and head without picking them; null: what is picked again.
+   * @param {{ layer: number, head: Head } | null} tile
+   */
+  preview(tile) {
+    this.previewed = tile && { ...tile, shows: "attention" };
+    this.schedule();
+  }
+
+  /** From now on, what Python sent before it hears of the state as it is now is out of date. */
+  touch() {
     this.seq = Math.max(Date.now(), this.seq + 1);
-    this.onChange({ ...this.state, seq: this.seq });
+  }
+
+  report() {
+    clearTimeout(this.rest);
+    this.touch();
+    this.onChange?.({ ...this.state, seq: this.seq });
   }
 
   schedule() {
@@ -147,161 +285,101 @@ export class LiveView {
     });
   }
 
-  /** The query whose map is drawn: the patch under the mouse, or the pinned one. */
-  shownQuery() {
-    return this.hover && this.live && !this.reading ? this.hover : this.state.query;
+  /** What the picture is to show: the state, but for what the mouse is over. */
+  asked() {
+    const { shows, layer, head, query } = { ...this.state, ...this.previewed };
+    const hovers = this.hover && this.live && !this.reading;
+    return { shows, layer, head, query: hovers ? /** @type {Patch} */ (this.hover) : query };
   }
 
   /**
-   * rows "head token" of a query, or null where only Python can compute them.
+   * Rows "head token" of a query, or null where they aren't there yet or only Python can compute them.
+   * @param {number} layer
    * @param {Query} query
-   * @returns {Float32Array | null}
    */
-  rowsOf(query) {
-    const { data } = this;
-    if (data.rows && same(query, data.query)) return data.rows;
-    if (!data.qk || query === "mean") return null;
-    const token = isPatch(query) ? data.prefix.length + query[0] * data.grid[1] + query[1] : data.prefix.indexOf(query);
-    if (this.memo.size > 64) this.memo.clear();
-    if (!this.memo.has(token)) this.memo.set(token, attentionRows(data.qk, token));
-    return /** @type {Float32Array} */ (this.memo.get(token));
+  rowsOf(layer, query) {
+    return this.recording.rowsOf(layer, query);
+  }
+
+  /**
+   * @param {Float32Array} rows "head token"
+   * @param {Head} head
+   */
+  fused(rows, head) {
+    return fuse(rows, this.data.heads, head);
   }
 
   /** Which patches are taken out of every map: a mask, or null for none. */
   hidden() {
-    return this.state.look.hide_artefacts ? this.data.outlying : null;
+    return this.state.look.hide_artefacts ? this.recording.outlying : null;
   }
 
   /**
-   * The weights on the patches, "row col", of one head or fusion, as they are shown.
-   * @param {Float32Array} rows "head token"
-   * @param {Head} head
+   * The weights on the patches, "row col", as they are shown.
+   * @param {Float32Array} row "token"
    */
-  patches(rows, head) {
-    const weights = fuse(rows, this.data.heads, head).subarray(this.data.prefix.length);
+  patches(row) {
+    const weights = row.subarray(this.data.prefix.length);
     const hidden = this.hidden();
     return hidden ? withoutMasked(weights, hidden) : weights;
   }
 
   /**
+   * The range of all heads of a layer, where the look asks for one scale for all of them.
+   * @param {Float32Array | null} rows "head token"
+   * @returns {[low: number, high: number] | null}
+   */
+  sharedLimits(rows) {
+    if (!rows || this.state.look.scale !== "shared") return null;
+    const ranges = Array.from({ length: this.data.heads }, (_, head) => range(this.patches(this.fused(rows, head))));
+    return [Math.min(...ranges.map(([low]) => low)), Math.max(...ranges.map(([, high]) => high))];
+  }
+
+  /**
    * What 0 and 1 of the colours stand for.
+   * @param {Float32Array} weights
+   * @param {[low: number, high: number] | null} shared
    * @returns {[low: number, high: number]}
    */
-  limits(rows, weights) {
-    if (this.state.look.scale === "raw") return [0, 1];
-    if (this.state.look.scale === "map") return range(weights);
-    const ranges = Array.from({ length: this.data.heads }, (_, head) => range(this.patches(rows, head)));
-    return [Math.min(...ranges.map(([low]) => low)), Math.max(...ranges.map(([, high]) => high))];
+  limits(weights, shared) {
+    return this.state.look.scale === "raw" ? [0, 1] : (shared ?? range(weights));
   }
 
   draw() {
     const started = performance.now();
-    const query = this.shownQuery();
-    const rows = this.rowsOf(query);
+    const asked = this.asked();
+    this.recording.newFrame();
     this.controls.show(this.state);
     if (!this.root.clientWidth) return; // hidden: drawn as soon as it has a size
-    if (!rows) return; // Python is asked for this query: the old picture stays until it answers
-    const row = fuse(rows, this.data.heads, this.state.head);
-    const weights = this.patches(rows, this.state.head);
-    const limits = this.limits(rows, weights);
-    this.fit();
-    this.paint(weights, limits);
-    this.drawHeads(rows);
-    this.controls.describe(this, query, weights, limits);
+    const rows = this.rowsOf(asked.layer, asked.query);
+    const rolled = asked.shows === "rollout";
+    const fusion = typeof asked.head === "number" ? "mean" : asked.head;
+    const row = rolled ? this.recording.rollout(asked.query, fusion, asked.layer) : rows && this.fused(rows, asked.head);
+    if (!row) return this.waits(); // the old picture stays until the answer is there
+    clearTimeout(this.patience);
+    this.patience = 0;
+    const weights = this.patches(row);
+    const limits = this.limits(weights, rolled ? null : this.sharedLimits(rows));
+    this.painter.fit();
+    this.painter.paint(weights, limits);
+    this.drawMaps(asked.query);
     /** @type {Shown} */
-    this.shown = { layer: this.data.layer, head: this.state.head, query, row, weights, ms: performance.now() - started };
-    this.root.dataset.layer = String(this.data.layer);
-    this.root.dataset.query = String(query);
-    this.root.dataset.head = String(this.state.head);
+    this.shown = { ...asked, row, weights, ms: 0 };
+    this.controls.describe(this.shown, limits);
+    this.shown.ms = performance.now() - started;
+    Object.assign(this.root.dataset, { ...asked, complete: this.recording.complete });
     this.root.dispatchEvent(new CustomEvent("drawn", { detail: this.shown, bubbles: true, composed: true }));
   }
 
-  /** Give the picture its place: beside the tools where there is room, never higher than the window. */
-  fit() {
-    const { width, height } = this.data;
-    const room = this.root.clientWidth;
-    const narrow = room < 720;
-    const beside = narrow ? room : room - 280;
-    this.root.classList.toggle("narrow", narrow);
-    const tallest = Math.max(320, Math.min(720, window.innerHeight * 0.72));
-    const shownWidth = Math.floor(Math.min(beside, (tallest * width) / height));
-    const shownHeight = Math.max(1, Math.round((shownWidth * height) / width));
-    this.root.style.setProperty("--picture-width", `${shownWidth}px`);
-    this.picture.style.height = `${shownHeight}px`;
-    const ratio = window.devicePixelRatio || 1;
-    const [w, h] = [Math.round(shownWidth * ratio), Math.round(shownHeight * ratio)];
-    if (this.picture.width !== w || this.picture.height !== h) [this.picture.width, this.picture.height] = [w, h];
+  /** Say that an answer takes a moment, but not for each of the short ones. */
+  waits() {
+    this.patience ||= setTimeout(() => this.controls.wait(), PATIENCE);
   }
 
-  paint(weights, limits) {
-    const { grid } = this.data;
-    const { look } = this.state;
-    const context = contextOf(this.picture);
-    const [w, h] = [this.picture.width, this.picture.height];
-    const mask = look.mass === null ? null : massMask(weights, look.mass);
-    context.drawImage(this.base(w, h), 0, 0);
-    context.globalAlpha = look.opacity;
-    context.imageSmoothingEnabled = look.resample !== "nearest";
-    context.drawImage(this.heat(weights, limits, mask), 0, 0, w, h);
-    context.globalAlpha = 1;
-    context.imageSmoothingEnabled = false;
-    if (mask) context.drawImage(shadeCanvas(mask, grid[1], this.layers.shade), 0, 0, w, h);
-    this.outline(context, weights, mask);
-  }
-
-  /** The image at the size it is shown: scaled once, not on every frame. */
-  base(w, h) {
-    const { base } = this.layers;
-    if (base.source !== this.data.image || base.width !== w || base.height !== h) {
-      Object.assign(base, { source: this.data.image, width: w, height: h });
-      const context = contextOf(base);
-      context.imageSmoothingQuality = "high";
-      context.drawImage(this.data.image, 0, 0, w, h);
-    }
-    return base;
-  }
-
-  /** The coloured map on its own canvas: one pixel per patch, or enlarged; see-through outside the mask. */
-  heat(weights, limits, mask) {
-    const { grid, width, height, luts } = this.data;
-    const { resample, colormap } = this.state.look;
-    const smooth = resample !== "nearest";
-    const longest = Math.max(width, height);
-    const size = smooth ? [height, width].map((side, i) => Math.max(grid[i], Math.round((side * SMOOTH_SIDE) / longest))) : grid;
-    const units = normalize(weights, limits);
-    const image = colorize(smooth ? enlarge(units, grid, size) : units, size[1], luts[colormap]);
-    if (mask) {
-      const pixels = new Uint32Array(image.data.buffer);
-      for (let i = 0; i < pixels.length; i++) {
-        const row = Math.floor((Math.floor(i / size[1]) * grid[0]) / size[0]);
-        const col = Math.floor(((i % size[1]) * grid[1]) / size[1]);
-        if (!mask[row * grid[1] + col]) pixels[i] = 0;
-      }
-    }
-    return toCanvas(image, this.layers.heat);
-  }
-
-  /** Patch grid, mask border, the highest weight (a ring), the pinned patch and the patch under the mouse. */
-  outline(context, weights, mask) {
-    const { grid } = this.data;
-    const unit = window.devicePixelRatio || 1;
-    const stroke = (path, color, width) => strokeOnGrid(context, path, grid, color, width * unit);
-    if (this.state.look.grid) stroke(gridLines(grid), "rgba(255, 255, 255, 0.5)", 0.5);
-    if (mask) stroke(maskOutline(mask, grid), "rgba(255, 255, 255, 0.9)", 1.5);
-    const top = peak(weights);
-    const ring = new Path2D();
-    ring.arc((top % grid[1]) + 0.5, Math.floor(top / grid[1]) + 0.5, 0.34, 0, 2 * Math.PI);
-    stroke(ring, "rgba(255, 255, 255, 0.95)", 1.5);
-    if (isPatch(this.state.query)) stroke(patchBox(this.state.query), "white", 2.5);
-    if (this.hover) stroke(patchBox(this.hover), this.accent, 2.5);
-  }
-
-  /** The small maps below: fusions first, then every head, all from the query shown. */
-  drawHeads(rows) {
-    for (const [head, canvas] of this.controls.thumbs) {
-      const weights = this.patches(rows, head);
-      const units = normalize(weights, this.limits(rows, weights));
-      toCanvas(colorize(units, this.data.grid[1], this.data.luts[this.state.look.colormap]), canvas);
-    }
+  /** The small maps, all from the query shown: of all layers, or of the layer that is picked. */
+  drawMaps(query) {
+    if (this.root.classList.contains("all-layers")) return this.mosaic.draw(query);
+    const rows = this.rowsOf(this.state.layer, query);
+    if (rows) this.headMaps.draw(rows);
   }
 }
