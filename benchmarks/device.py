@@ -27,12 +27,22 @@ import timm
 import torch
 
 import explorer
+from explorer.attention.interventions.edits import DropPatches, SetHead
 from explorer.data.builtin import write_builtin
 from explorer.data.samples import sample_photo
 from explorer.errors import ExplorerError
 from explorer.evaluation.predict import predict
 from explorer.models.timm_models import wrap_timm
 
+ANSWERS: dict[str, Callable[[explorer.Recording], np.ndarray]] = {
+    "ledger": lambda recording: recording.ledger().heads,
+    "step": lambda recording: recording.step(recording.depth - 1).after,
+    "lens": lambda recording: recording.lens().image,
+    "what if: a head off, a patch dropped": lambda recording: (
+        recording.what_if([SetHead(recording.depth // 2, 0), DropPatches(((1, 1),))]).after
+    ),
+    "all heads measured": lambda recording: recording.measure_heads().effects,
+}
 PHOTOS = "cat", "astronaut", "coffee", "rocket", "flower", "china"
 ARCHITECTURES = (
     "deit3_small_patch16_224",
@@ -85,8 +95,13 @@ def error(found: Any, expected: Any) -> float:
 
 def row(*cells: Any) -> None:
     """One line of a table, printed at once."""
-    shown = [f"{cell:.2g}" if isinstance(cell, float) else str(cell) for cell in cells]
+    shown = [number(cell) if isinstance(cell, float) else str(cell) for cell in cells]
     print(f"| {' | '.join(shown)} |", flush=True)
+
+
+def number(value: float) -> str:
+    """Two digits, or whole numbers from 100 on."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def table(title: str, *names: str) -> None:
@@ -133,8 +148,10 @@ def compare_maps(models: list[explorer.Model], device: str, repeats: int) -> Non
                 seconds(partial(ours.map, kind), "cpu", 1),
             )
             row(model.name, kind, difference, 1e3 * there, 1e3 * here, f"{here / there:.1f} x")
-        if ours.logits is not None:
-            row(model.name, "ledger", error(theirs.ledger().heads, ours.ledger().heads), "", "", "")
+        for name, ask in ANSWERS.items():
+            found, expected = ask(theirs), ask(ours)
+            row(model.name, name, error(found, expected), 1e3 * seconds(partial(ask, theirs), device, repeats),
+                1e3 * seconds(partial(ask, ours), "cpu", 1), "")  # fmt: skip
 
 
 def compare_training(folder: Path, device: str, images: int, epochs: int) -> Path | None:
@@ -312,7 +329,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         compare_predictions(Path(folder), "bundled", device)
         if "training" not in args.skip:
-            sizes = (40, 1) if args.quick else (600, 5)
+            sizes = (40, 1) if args.quick else (600, 3)
             checkpoint = compare_training(Path(folder), device, *sizes)
             if checkpoint is not None and checkpoint.is_dir():
                 compare_predictions(Path(folder), checkpoint, device)

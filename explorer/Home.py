@@ -9,9 +9,10 @@ sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry or
 
 import streamlit as st  # noqa: E402
 
+from explorer.ui import libraries  # noqa: E402
 from explorer.ui.address import forget_settings  # noqa: E402
 from explorer.ui.messages import open_link, show_link, show_messages  # noqa: E402
-from explorer.ui.navigation import pages  # noqa: E402
+from explorer.ui.navigation import is_home, pages  # noqa: E402
 from explorer.ui.sidebar import sidebar  # noqa: E402
 from explorer.ui.widgets import style  # noqa: E402
 
@@ -21,7 +22,9 @@ style()
 page = st.navigation(pages(), position="top")
 open_link(page.url_path)
 forget_settings()
-sidebar()
+if not is_home(page):
+    libraries.show_wait()  # what the pages' modules import
+sidebar(wait=not is_home(page))
 place = show_messages()
 page.run()
 show_link(place)

@@ -7,6 +7,7 @@ from explorer.rendering.view import View
 from explorer.ui.attention.live import canvas, downloads
 from explorer.ui.attention.tabs import TABS, tabs
 from explorer.ui.attention.what_if import check_edits
+from explorer.ui.glossary import explain
 from explorer.ui.map_picker import WHY, check_map, explaining, on_canvas
 from explorer.ui.messages import check_link, show_errors
 from explorer.ui.state import current
@@ -35,6 +36,6 @@ def check_address(recording: Recording, base: View) -> None:
 
 st.title("Where every token looks", anchor=False)
 now = current()
-st.markdown(heads_and_query(now.recording))
+explain(heads_and_query(now.recording))
 check_address(now.recording, now.view)
 attention(now.recording, now.view)

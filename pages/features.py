@@ -5,6 +5,7 @@ import streamlit as st
 from explorer.attention.recording import Recording
 from explorer.ui import cached
 from explorer.ui.features import view
+from explorer.ui.glossary import explain
 from explorer.ui.messages import show_errors
 from explorer.ui.photos import mirror, pick_second_photo
 from explorer.ui.state import Current, current
@@ -28,5 +29,7 @@ def features(now: Current) -> None:
 
 
 st.title("What the tokens hold", anchor=False)
-st.markdown("After the last layer every patch is a vector. Parts that the model takes for the same thing lie together.")
+explain(
+    "After the last [[layer]] every [[patch]] is a vector. Parts that the model takes for the same thing lie together."
+)
 features(current())

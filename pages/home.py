@@ -3,21 +3,22 @@
 import streamlit as st
 
 from explorer.models import registry
-from explorer.models.backbone import Model
-from explorer.ui.components.hero import hero
+from explorer.models.facts import ModelFacts
+from explorer.ui.components.words import words
+from explorer.ui.glossary import explain
+from explorer.ui.home import picture
 from explorer.ui.messages import plain
-from explorer.ui.navigation import entries, page
-from explorer.ui.state import Current, current
-from explorer.ui.view_settings import default_layer
+from explorer.ui.navigation import Entry, entries, page
 from explorer.ui.widgets import facts, hint
 
 CARDS = 4  # per row
-NUMBERED = 3  # the first pages, in the order that explains one thing after the other
+# The first pages in the order that explains one thing after the other: what each answers.
+STEPS = {"patches": "What the model gets", "attention": "Where it looks", "features": "What it makes of it"}
 
 
-def show_facts(now: Current) -> None:
+def show_facts(model: ModelFacts, grid: tuple[int, int]) -> None:
     """What the model is, in numbers and one line on its weights."""
-    model, (rows, cols) = now.model, now.recording.grid
+    rows, cols = grid
     st.header(model.name, anchor=False)
     facts(
         {
@@ -26,17 +27,13 @@ def show_facts(now: Current) -> None:
             "Tokens": f"{len(model.prefix_tokens) + rows * cols:,}",
             "Layers": str(model.depth),
             "Heads per layer": str(model.num_heads),
-            "Parameters": f"{model.num_parameters / 1e6:.1f} M",
+            "Parameters": f"{model.parameters / 1e6:.1f} M",
         }
     )
-    st.markdown(f"**Tokens** {tokens_in_words(model, rows, cols)}  \n**Weights** {plain(origin(model.source.source))}")
+    tokens = " + ".join([*model.prefix_tokens, f"{rows} × {cols} patches"])
+    st.markdown(f"**Tokens** {tokens}  \n**Weights** {plain(origin(model.source.source))}")
     if model.notes:
         st.markdown("\n".join(["**Worth knowing**", "", *(f"- {plain(note)}" for note in model.notes)]))
-
-
-def tokens_in_words(model: Model, rows: int, cols: int) -> str:
-    """ "cls + 14 × 14 patches"."""
-    return " + ".join([*model.prefix_tokens, f"{rows} × {cols} patches"])
 
 
 def origin(source: str) -> str:
@@ -49,44 +46,44 @@ def origin(source: str) -> str:
     return f"{place}: {entry.about}" + (f" ({entry.licence})" if entry.licence else "")
 
 
-def first_picture(now: Current, layer: int) -> str:
-    """What the picture shows before anyone points at it, for someone who never met a cls token."""
-    query = now.recording.default_query
-    looks = (
-        "Bright: the patches that all patches look at on average."
-        if query == "mean"
-        else f"The model keeps one extra token, **{query}**, that sums up the photo. Bright: the patches it draws on."
-    )
-    heads = f"all {now.model.num_heads} heads averaged" if now.model.num_heads > 1 else "its only head"
-    return f"{looks} The ring marks the brightest. (Layer {layer} of 0 to {now.model.depth - 1}, {heads}.)"
+def show_steps() -> None:
+    """A card for each page that explains, numbered."""
+    steps = [entry for entry in entries() if entry.name in STEPS]
+    for number, (place, entry) in enumerate(zip(st.columns(len(STEPS)), steps, strict=True), start=1):
+        with place:
+            card(entry, f"{number} · {STEPS[entry.name]}", f"**{entry.title}.** {entry.purpose}")
 
 
-def show_pages() -> None:
+def show_others() -> None:
     """A card for each other page."""
-    others = [entry for entry in entries() if entry.name != "home"]
+    others = [entry for entry in entries() if entry.name != "home" and entry.name not in STEPS]
     for start in range(0, len(others), CARDS):
-        row = enumerate(others[start : start + CARDS], start=start + 1)
-        for place, (number, entry) in zip(st.columns(CARDS), row, strict=False):
-            with place.container(border=True, height="stretch", key=f"card_{entry.name}"):
-                title = f"{number} · {entry.title}" if number <= NUMBERED else entry.title
-                st.page_link(page(entry), label=f"**{title}**", icon=entry.icon)
-                st.caption(entry.purpose)
+        for place, entry in zip(st.columns(CARDS), others[start : start + CARDS], strict=False):
+            with place:
+                card(entry, entry.title, entry.purpose)
 
 
-now = current()
+def card(entry: Entry, title: str, text: str) -> None:
+    """A page's card, all of which is its link."""
+    with st.container(border=True, height="stretch", key=f"card_{entry.name}"):
+        st.page_link(page(entry), label=f"**{title}**", icon=entry.icon)
+        st.caption(text)
+
+
+now = picture.shown()
 st.title("See where a Vision Transformer looks", anchor=False)
-st.markdown(
-    "A Vision Transformer cuts the photo into squares, called **patches**. Point at one: bright patches are the ones "
-    "it looks at. Then drop a photo of your own into the sidebar."
+explain(
+    "A Vision Transformer cuts the photo into squares, called [[patches|patch]]. Point at one: bright patches are the "
+    "ones it looks at, its [[attention]]. Then drop a photo of your own into the sidebar."
 )
-picture, beside = st.columns([3, 2], gap="large")
-with picture:
-    layer = default_layer(now.recording)
-    hero(now, layer)
-with beside:
+left, right = st.columns([3, 2], gap="large")
+with left:
+    picture.draw(now)
+with right:
     st.header("What you see", anchor=False)
-    st.markdown(first_picture(now, layer))
+    words(now.grid, now.facts.depth)
     hint("Click a patch to keep it, Esc lets go.", "Tap a patch to keep it, tap it again to let go.", key="hero")
-    show_facts(now)
+    show_facts(now.facts, now.grid)
 st.header("Where next", anchor=False)
-show_pages()
+show_steps()
+show_others()

@@ -5,6 +5,7 @@ import streamlit as st
 from explorer.models.tokens import make_tokens
 from explorer.ui.address import read_patch
 from explorer.ui.components.patch_picker import patch_picker
+from explorer.ui.glossary import explain
 from explorer.ui.messages import check_link, link_is_new, plain, show_errors
 from explorer.ui.navigation import page_named
 from explorer.ui.patches.steps import show_positions, show_prefix, show_vectors, step, why_positions, why_prefix
@@ -85,9 +86,9 @@ def follow(page: str) -> None:
 
 
 st.title("How a photo becomes tokens", anchor=False)
-st.markdown(
-    "A Vision Transformer never gets the photo itself, only a list of vectors, its **tokens**. Click a patch and "
-    "follow it, from its pixels to the token that enters the first layer."
+explain(
+    "A Vision Transformer never gets the photo itself, only a list of vectors, its [[tokens|token]]. Click a [[patch]] "
+    "and follow it, from its pixels to the token that enters the first [[layer]]."
 )
 now = current()
 with show_errors():

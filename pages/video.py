@@ -2,12 +2,16 @@
 
 import streamlit as st
 
+from explorer.ui.glossary import explain
 from explorer.ui.messages import check_switch, show_errors
 from explorer.ui.state import chosen
 from explorer.ui.video import view
 
 st.title("Attention over a clip", anchor=False)
-st.markdown("Every frame is looked at on its own, then all are coloured in one scale, so that they compare.")
+explain(
+    "[[Attention]] over time: every frame is looked at on its own, then all are coloured in one scale, so that they "
+    "compare."
+)
 choice = chosen()
 picked = view.pick_clip(choice)
 with show_errors():

@@ -1,9 +1,13 @@
 """Artefact tokens: patches with an outlying norm that large models use as scratch space (Darcet et al. 2024)."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from explorer.attention.recorded import RecordedPass
 from explorer.errors import QueryError
+
+if TYPE_CHECKING:  # at run time this module needs no torch
+    from explorer.attention.recorded import RecordedPass
 
 DEVIATIONS = 6.0
 RATIO = 1.5
@@ -25,20 +29,20 @@ def outliers(norms: np.ndarray, deviations: float = DEVIATIONS, ratio: float = R
     return (norms > median + deviations * spread) & (norms > ratio * median)
 
 
-def patch_norms(recording: RecordedPass, layer: int | None = None) -> np.ndarray:
+def patch_norms(recording: "RecordedPass", layer: int | None = None) -> np.ndarray:
     """(rows, cols) L2 norms of the patch tokens that enter a layer; None or depth: after the last block."""
     norms = recording.token_norms(recording.depth if layer is None else layer)
     return norms[len(recording.prefix_tokens) :].reshape(recording.grid)
 
 
 def artefact_mask(
-    recording: RecordedPass, layer: int | None = None, deviations: float = DEVIATIONS, ratio: float = RATIO
+    recording: "RecordedPass", layer: int | None = None, deviations: float = DEVIATIONS, ratio: float = RATIO
 ) -> np.ndarray:
     """The patches whose token norm is an outlier, bool (rows, cols); None: after the last block, as in the paper."""
     return outliers(patch_norms(recording, layer), deviations, ratio)
 
 
-def outlier_counts(recording: RecordedPass) -> list[int]:
+def outlier_counts(recording: "RecordedPass") -> list[int]:
     """How many patch tokens stick out at the input of each layer and, last, after the last block."""
     return [int(artefact_mask(recording, layer).sum()) for layer in range(recording.depth + 1)]
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from sklearn.decomposition import PCA
 
 from explorer.attention.queries import Query
 from explorer.attention.recorded import RecordedPass
@@ -63,6 +62,8 @@ def components(tokens: np.ndarray, count: int) -> tuple[np.ndarray, tuple[float,
 
     A component's sign is arbitrary: here the largest of its loadings is positive.
     """
+    from sklearn.decomposition import PCA  # a second to import, which pages with a likeness alone don't wait for
+
     pca = PCA(min(count, *tokens.shape), svd_solver="full").fit(tokens)
     axes = np.asarray(pca.components_)
     signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])

@@ -1,6 +1,8 @@
 """What a map is asked from: a token or a patch, one head or several; as a person types it, and in words."""
 
 import re
+from collections.abc import Sequence
+from operator import index
 
 from explorer.errors import QueryError
 
@@ -18,6 +20,33 @@ def parse_query(text: str) -> Query:
         return int(row), int(col)
     except ValueError:
         raise QueryError(f"A query is a token's name or a patch as row,col; {text!r} is neither.") from None
+
+
+def default_query(prefix_tokens: Sequence[str]) -> str:
+    """What is asked from where nobody says it: cls, the mean over patches in a model without one."""
+    return "cls" if "cls" in prefix_tokens else "mean"
+
+
+def token_indices(query: Query, prefix_tokens: Sequence[str], grid: tuple[int, int]) -> list[int]:
+    """Token indices of a query; several for "mean". Raises QueryError for one that isn't there.
+
+    prefix_tokens: their names, in order; grid: (rows, cols) of the patches that follow them.
+    """
+    prefix, (rows, cols) = len(prefix_tokens), grid
+    if query == "mean":
+        return list(range(prefix, prefix + rows * cols))
+    if isinstance(query, str):
+        if query not in prefix_tokens:
+            known = ", ".join((*prefix_tokens, "mean"))
+            raise QueryError(f"This model has no {query!r} token; ask from {known} or a patch (row, col).")
+        return [list(prefix_tokens).index(query)]
+    try:
+        row, col = (index(number) for number in query)
+    except (TypeError, ValueError) as error:
+        raise QueryError(f"A patch is asked for as (row, col), two whole numbers, not {query!r}.") from error
+    if not (0 <= row < rows and 0 <= col < cols):
+        raise QueryError(f"Patch {row}, {col} lies outside the grid of {rows} rows and {cols} columns.")
+    return [prefix + row * cols + col]
 
 
 def query_text(query: Query) -> str:

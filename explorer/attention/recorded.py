@@ -1,7 +1,6 @@
 """What one forward pass left behind, and the look-ups that every map is made from."""
 
 from dataclasses import dataclass, field
-from operator import index
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from explorer.attention import weights
 from explorer.attention.photo_part import PhotoPart
-from explorer.attention.queries import Head, Query
+from explorer.attention.queries import Head, Query, default_query, token_indices
 from explorer.attention.recorder import Call
 from explorer.attention.targets import class_index
 from explorer.errors import QueryError
@@ -55,7 +54,7 @@ class RecordedPass:
 
     @property
     def default_query(self) -> str:
-        return "cls" if "cls" in self.prefix_tokens else "mean"
+        return default_query(self.prefix_tokens)
 
     @property
     def feature(self) -> np.ndarray:
@@ -106,22 +105,7 @@ class RecordedPass:
 
     def query_indices(self, query: Query | None) -> list[int]:
         """Token indices of a query; several for "mean". Raises QueryError for one that the recording doesn't hold."""
-        query = self.default_query if query is None else query
-        prefix, (rows, cols) = len(self.prefix_tokens), self.grid
-        if query == "mean":
-            return list(range(prefix, prefix + rows * cols))
-        if isinstance(query, str):
-            if query not in self.prefix_tokens:
-                known = ", ".join((*self.prefix_tokens, "mean"))
-                raise QueryError(f"This model has no {query!r} token; ask from {known} or a patch (row, col).")
-            return [self.prefix_tokens.index(query)]
-        try:
-            row, col = (index(number) for number in query)
-        except (TypeError, ValueError) as error:
-            raise QueryError(f"A patch is asked for as (row, col), two whole numbers, not {query!r}.") from error
-        if not (0 <= row < rows and 0 <= col < cols):
-            raise QueryError(f"Patch {row}, {col} lies outside the grid of {rows} rows and {cols} columns.")
-        return [prefix + row * cols + col]
+        return token_indices(self.default_query if query is None else query, self.prefix_tokens, self.grid)
 
     def rows(self, layer: int, query: Query | None = None) -> Float[np.ndarray, "head token"]:
         """softmax(q k^T) of one query for all heads and all keys, float32; rows sum to 1."""

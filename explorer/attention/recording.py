@@ -10,12 +10,12 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from explorer.attention import weights
 from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.ledger import Ledger, ledger
 from explorer.attention.lens import TOP, Lens, lens
 from explorer.attention.maps.kind import Progress
 from explorer.attention.maps.table import MAP_KINDS, map_kind
+from explorer.attention.mass import mass_mask
 from explorer.attention.own_blocks import Follower, has_own_blocks
 from explorer.attention.photo_part import photo_part
 from explorer.attention.queries import Head, Query
@@ -32,7 +32,7 @@ from explorer.models.preprocess import Fit
 if TYPE_CHECKING:
     from explorer.attention.interventions.edits import Edit
     from explorer.attention.interventions.effect import Effect
-    from explorer.attention.interventions.heads import HeadEffects, Progress
+    from explorer.attention.interventions.heads import HeadEffects
 
 BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
 SMALLER = "record the image at a smaller size"
@@ -137,7 +137,7 @@ class Recording(RecordedPass):
             return what_if(self, edits, target, similar_to, photos, second)
 
     def measure_heads(
-        self, target: Target = None, similar_to: Likened = None, progress: "Progress | None" = None
+        self, target: Target = None, similar_to: Likened = None, progress: Progress | None = None
     ) -> "HeadEffects":
         """What every head does to a class, the difference of two or a likeness: each is switched off once."""
         from explorer.attention.interventions.heads import measure_heads  # statistics, slow to import
@@ -149,7 +149,7 @@ class Recording(RecordedPass):
         self, layer: int, head: Head = "mean", mass: float = 0.6, query: Query | None = None
     ) -> Bool[np.ndarray, "row col"]:
         """The smallest set of patches that holds `mass` of the shown map, bool (rows, cols), as DINO's --threshold."""
-        return weights.mass_mask(torch.from_numpy(self.attention(layer, head, query)), mass).numpy()
+        return mass_mask(self.attention(layer, head, query), mass)
 
 
 @torch.no_grad()

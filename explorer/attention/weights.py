@@ -66,20 +66,3 @@ def fuse_each(heads: Iterator[Tensor], count: int, fusion: str) -> Tensor:
         else:
             (torch.maximum if fusion == "max" else torch.minimum)(fused, head, out=fused)
     return fused.div_(count) if fusion == "mean" else fused
-
-
-def mass_mask(weights: Tensor, mass: float) -> Tensor:
-    """The smallest set of entries holding at least `mass` of the sum of weights, as a bool tensor of the same shape.
-
-    DINO's visualisation keeps the same set (its --threshold): entries sorted, cumulated, the smallest ones left out.
-    """
-    if not 0 < mass <= 1:
-        raise QueryError(f"The mass must lie above 0 and up to 1, not {mass}.")
-    flat = weights.flatten().double()
-    order = flat.argsort(descending=True, stable=True)
-    cumulated = flat[order].cumsum(0)
-    # Keep an entry when those before it don't hold the mass yet: the first is always kept, unless all weigh nothing.
-    before = torch.cat([cumulated.new_zeros(1), cumulated[:-1]])
-    keep = torch.zeros_like(flat, dtype=torch.bool)
-    keep[order[before < mass * cumulated[-1]]] = True
-    return keep.view(weights.shape)

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from explorer.errors import QueryError
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
+    from explorer.data.images import ImageSource
     from explorer.models.backbone import Model
     from explorer.rendering.view import View
 
@@ -103,8 +105,16 @@ def likened(args: argparse.Namespace) -> str | None:
     return args.similar_to if isinstance(args.similar_to, str) else None
 
 
+def model_once(args: argparse.Namespace) -> "Callable[[], Model]":
+    """open_model() for when the first photo is there: what is wrong with a file is said before torch is imported."""
+    return cache(lambda: open_model(args))
+
+
 def open_model(args: argparse.Namespace, device: str = "auto") -> "Model":
     """The model of --model, --arch, --num-heads and --grid."""
+    from explorer.models.registry import check_there
+
+    check_there(args.model)
     from explorer import load_model, malloc
 
     malloc.settle()
@@ -113,7 +123,7 @@ def open_model(args: argparse.Namespace, device: str = "auto") -> "Model":
     )
 
 
-def recorded(args: argparse.Namespace, model: "Model", image: Path | str) -> "Recording":
+def recorded(args: argparse.Namespace, model: "Model", image: "ImageSource") -> "Recording":
     """The image as the model sees it with --size and --fit."""
     from explorer import record
 

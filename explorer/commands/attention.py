@@ -9,6 +9,8 @@ from explorer.commands import _outputs, _view
 from explorer.commands._outputs import unique_stems
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from explorer.models.backbone import Model
     from explorer.rendering.view import View
 
@@ -30,26 +32,29 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write one PNG (and NPZ) an image; images that can't be read go to stderr, and the exit code is 2."""
+    from explorer.data.images import open_image
+
     args.out.mkdir(parents=True, exist_ok=True)
-    model, view = _view.open_model(args), _view.view_of(args, "")
+    model, view = _view.model_once(args), _view.view_of(args, "")
 
     def work(pair: tuple[Path, str]) -> None:
         image, stem = pair
+        photo = open_image(image)
         shown = replace(view, photo=replace(view.photo, image=str(image)))
-        for file in draw(model, image, shown, args.out / stem, args.npz):
+        for file in draw(model(), photo, shown, args.out / stem, args.npz):
             print(f"wrote {file}")
 
     stems = unique_stems(args.images, args.out, (".png", ".npz"))
     return _outputs.each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
 
 
-def draw(model: "Model", image: Path, view: "View", stem: Path, npz: bool) -> list[Path]:
-    """Record one image and write stem.png, and stem.npz where asked for; the files written."""
+def draw(model: "Model", photo: "Image", view: "View", stem: Path, npz: bool) -> list[Path]:
+    """Record one photo and write stem.png, and stem.npz where asked for; the files written."""
     from explorer.attention.recording import record
     from explorer.rendering.view import png, save_npz
 
-    recording = record(model, image, view.photo.size, view.photo.fit)
-    contents = {".png": png(view, recording, photo=image)} | ({".npz": save_npz(view, recording)} if npz else {})
+    recording = record(model, photo, view.photo.size, view.photo.fit)
+    contents = {".png": png(view, recording, photo=photo)} | ({".npz": save_npz(view, recording)} if npz else {})
     files = []
     for suffix, data in contents.items():
         files.append(stem.with_name(stem.name + suffix))

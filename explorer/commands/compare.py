@@ -45,21 +45,28 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the heads that differ most, or each epoch's divergence from the start by layer, in bits."""
+    from explorer.data.images import open_image
+
     for path, suffixes in (
         (args.csv, (".csv", ".txt")),
         (args.out, PICTURES if args.epochs else (*PICTURES, ".svg", ".pdf")),
     ):
         if path:
             _outputs.writable(path, suffixes, [args.image])
+    open_image(args.image)
     return _epochs(args) if args.epochs else _two(args)
 
 
 def _two(args: argparse.Namespace) -> int:
+    from explorer.models.registry import check_there
+
+    args.model = args.model or "bundled"
+    for source in (args.model, args.other):
+        check_there(source)
     from explorer import load_model
     from explorer.attention.divergence import divergence
     from explorer.models.descent import same_descent
 
-    args.model = args.model or "bundled"
     first = _view.recorded(args, _view.open_model(args), args.image)
     other = load_model(args.other, arch=args.with_arch, num_heads=args.with_num_heads, grid=args.with_grid)
     second = _view.recorded(args, other, args.image)
@@ -88,12 +95,12 @@ def _draw(args: argparse.Namespace, first: "Recording", second: "Recording") -> 
 
 
 def _epochs(args: argparse.Namespace) -> int:
+    kept = _kept(args.epochs)
+    _begin_with(args)
     from explorer.attention.divergence import history
     from explorer.rendering.comparison import epochs_picture
     from explorer.rendering.view import shown_map
 
-    kept = _kept(args.epochs)
-    _begin_with(args)
     view = _view.view_of(args, args.image)
     model = _view.open_model(args)
     args.size = args.size or model.input_size  # of all epochs, whatever size the training used

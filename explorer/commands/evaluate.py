@@ -26,16 +26,21 @@ def run(args: argparse.Namespace) -> int:
     """Print accuracy, F1, the classes, the confusion matrix and the worst mistakes."""
     import tempfile
 
-    from explorer.data.datasets import read_images
-    from explorer.evaluation.html_report import html_report
-    from explorer.evaluation.predict import evaluate, find_source, write_predictions
-    from explorer.models.loading import load_model
-    from explorer.training.checkpoints import read_seen
+    from explorer.data.datasets import check_listing, read_images
+    from explorer.models.registry import check_there, find_source
 
     for file in filter(None, (args.csv, args.report)):
         _outputs.writable(file, inputs=[args.data])
     _outputs.apart(args.csv, args.report)
-    model = load_model(model_source(args, find_source(args.checkpoint)))
+    source = find_source(args.checkpoint)
+    check_there(source)
+    check_listing(args.data, to_train=False)
+    from explorer.evaluation.html_report import html_report
+    from explorer.evaluation.predict import evaluate, write_predictions
+    from explorer.models.loading import load_model
+    from explorer.training.checkpoints import read_seen
+
+    model = load_model(model_source(args, source))
     with tempfile.TemporaryDirectory() as folder:
         data = read_images(args.data, out=folder)
         made = evaluate(model, data)

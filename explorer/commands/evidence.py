@@ -33,24 +33,28 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print each order's areas, mean and spread over photos; photos that can't be read go to stderr."""
-    from explorer.attention.evidence import evidence
-    from explorer.attention.evidence_mean import to_csv, together
+    from explorer.data.images import open_image
 
     for path, suffixes in ((args.csv, (".csv", ".txt")), (args.out, (".svg", ".pdf"))):
         if path:
             _outputs.writable(path, suffixes, args.photos)
     _outputs.apart(args.csv, args.out)
-    model, found = _view.open_model(args), {}
+    model, found = _view.model_once(args), {}
 
     def work(pair: tuple[Path, str]) -> None:
-        photo, name = pair
-        recording = _view.recorded(args, model, photo)
+        file, name = pair
+        photo = open_image(file)  # before the model
+        recording = _view.recorded(args, model(), photo)
+        from explorer.attention.evidence import evidence
+
         found[name] = evidence(recording, _maps(args, recording), args.target, args.removals, args.fill)
 
     names = _outputs.unique_stems(args.photos)
     code = _outputs.each(zip(args.photos, names, strict=True), work, lambda pair: pair[0].name)
     if not found:
         return code
+    from explorer.attention.evidence_mean import to_csv, together
+
     bands = together(list(found.values()))
     print(table(bands))
     if args.csv:
@@ -58,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         from explorer.rendering.evidence_drawing import evidence_drawing
 
-        drawing = evidence_drawing(bands, f"{model.name}, {_photos(len(found))}")
+        drawing = evidence_drawing(bands, f"{model().name}, {_photos(len(found))}")
         args.out.write_bytes(drawing.svg() if args.out.suffix.lower() == ".svg" else drawing.pdf())
     for path in filter(None, (args.csv, args.out)):
         print(f"wrote {path}")

@@ -31,14 +31,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _contents(args: argparse.Namespace, kind: str) -> bytes:
-    from explorer.rendering import figures, gif, python_script, view
+    from explorer.data.images import open_image
     from explorer.rendering.names import parse_names
-    from explorer.web import live_page
+    from explorer.rendering.python_script import python_script
 
     shown = _view.view_of(args, args.image)
     if kind == ".py":
-        return python_script.python_script(shown, args.out.parent).encode()
-    recording = _view.recorded(args, _view.open_model(args), args.image)
+        return python_script(shown, args.out.parent).encode()
+    photo = open_image(args.image)
+    if likened := _view.likened(args):
+        open_image(likened)
+    recording = _view.recorded(args, _view.open_model(args), photo)
+    from explorer.rendering import figures, gif, view
+    from explorer.web import live_page
+
     if kind in (".svg", ".pdf"):
         of = "layers" if args.all_layers else "heads"
         drawing = figures.figure(shown, recording, of, photo=args.image, names=parse_names(args.names))

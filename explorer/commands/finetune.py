@@ -96,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
     folder = RunFolder(run_path(name, runs))
     model = model_source(args, args.model)
     asked = {key: getattr(args, key) for key in ASKED}
+    if not args.resume:
+        _check_inputs(args)
     from explorer.training.finetune import finetune  # slow to import: torch, timm, accelerate
 
     with stop_on_signals(folder.stop_request):
@@ -107,6 +109,17 @@ def run(args: argparse.Namespace) -> int:
             result = finetune(args.data or "", model, plan, folder.path, progress=found, **asked)
     print(summary(result))
     return 0
+
+
+def _check_inputs(args: argparse.Namespace) -> None:
+    """Refuse data and a model that can't be used, as far as their files' names tell."""
+    from explorer.data.builtin import BUILTIN
+    from explorer.data.datasets import check_listing
+    from explorer.models.registry import check_there
+
+    if args.data not in BUILTIN or Path(args.data).exists():
+        check_listing(args.data)
+    check_there(args.model)
 
 
 def shown_data(folder: "RunFolder", show: "Progress | None") -> "Progress":

@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from explorer.commands import _outputs
 from explorer.commands.finetune import add_weights_arguments, model_source
+from explorer.errors import ExplorerError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,12 +24,19 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the likeliest classes of each image; images that can't be read go to stderr, and the exit code is 2."""
-    from explorer.evaluation.predict import find_source, predict, write_predictions
-    from explorer.models.loading import load_model
+    from explorer.models.registry import check_there, find_source
 
     if args.csv:
         _outputs.writable(args.csv, inputs=args.images)
-    model = load_model(model_source(args, find_source(args.checkpoint)))
+    source = find_source(args.checkpoint)
+    check_there(source)
+    if reasons := _none_opens(args.images):
+        print("\n".join(f"error: {reason}" for reason in reasons), file=sys.stderr)
+        return 2
+    from explorer.evaluation.predict import predict, write_predictions
+    from explorer.models.loading import load_model
+
+    model = load_model(model_source(args, source))
     found = predict(model, args.images)
     for index, image in enumerate(found.images):
         print(f"{image}: {found.words(index, args.top)}")
@@ -37,3 +46,18 @@ def run(args: argparse.Namespace) -> int:
         write_predictions(args.csv, found)
         print(f"wrote {args.csv}")
     return 2 if found.rejected else 0
+
+
+def _none_opens(images: Sequence[str]) -> list[ExplorerError]:
+    """What is wrong with each image where not a single one can be opened, else nothing: known before torch is there."""
+    from explorer.data.images import open_image
+
+    errors: list[ExplorerError] = []
+    for image in images:
+        try:
+            open_image(image)
+        except ExplorerError as error:
+            errors.append(error)
+        else:
+            return []
+    return errors

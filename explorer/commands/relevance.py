@@ -1,6 +1,7 @@
 """`python -m explorer relevance`: which patches speak for a class, as overlays."""
 
 import argparse
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,18 +28,21 @@ def run(args: argparse.Namespace) -> int:
     """One overlay an image; prints the class and its probability, or the likeness. Images that can't be read go to
     stderr, and the exit code is 2.
     """
+    from explorer.data.images import open_image
     from explorer.rendering.view import second_recording
 
     args.out.mkdir(parents=True, exist_ok=True)
-    model = _view.open_model(args)
-    second = second_recording(_view.view_of(args, ""), model)
+    if likened := _view.likened(args):
+        open_image(likened)
+    model = _view.model_once(args)
+    second = cache(lambda: second_recording(_view.view_of(args, ""), model()))
     endings = ("_relevance.png", "_relevance.npz")
-    stems = _outputs.unique_stems(args.images, args.out, endings, [_view.likened(args) or ""])
+    stems = _outputs.unique_stems(args.images, args.out, endings, [likened or ""])
 
     def work(pair: tuple[Path, str]) -> None:
         image, stem = pair
-        view, out = _view.view_of(args, image), args.out / f"{stem}_relevance.png"
-        _explain(view, _view.recorded(args, model, image), second, out, args.npz)
+        photo, view, out = open_image(image), _view.view_of(args, image), args.out / f"{stem}_relevance.png"
+        _explain(view, _view.recorded(args, model(), photo), second(), out, args.npz)
 
     return _outputs.each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
 

@@ -3,7 +3,7 @@
 import argparse
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,11 +37,9 @@ def run(args: argparse.Namespace) -> int:
 
     Images that can't be scored are named on stderr, and the exit code is 2.
     """
-    from explorer.attention.localization import average
-
     pairs = pair_up(args.images, args.masks)
     _check_outputs(args, pairs)
-    model, per_image = _view.open_model(args), []
+    model, per_image = _view.model_once(args), []
 
     def work(pair: tuple[Path, Path | None]) -> None:
         per_image.append(_scores(args, model, *pair))
@@ -50,13 +48,15 @@ def run(args: argparse.Namespace) -> int:
     code = _outputs.each(pairs, work, lambda pair: pair[0].name)
     if not per_image:
         return code
+    from explorer.attention.localization import average
+
     scores = average(per_image)
     if args.csv:
         with args.csv.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([COLUMNS, *map(_cells, scores)])
     if args.markdown:
         args.markdown.write_text(markdown(scores), encoding="utf-8")
-    print(f"{model.name}, {len(per_image)} image{'s' if len(per_image) > 1 else ''}\n")
+    print(f"{model().name}, {len(per_image)} image{'s' if len(per_image) > 1 else ''}\n")
     print(markdown(scores[: args.top] if args.top else scores), end="")
     return code
 
@@ -70,12 +70,15 @@ def _check_outputs(args: argparse.Namespace, pairs: Sequence[tuple[Path, Path | 
     _outputs.apart(args.csv, args.markdown)
 
 
-def _scores(args: argparse.Namespace, model: "Model", image: Path, mask: Path | None) -> "list[Score]":
-    from explorer.attention.localization import fit_mask, rank_heads
+def _scores(args: argparse.Namespace, model: "Callable[[], Model]", image: Path, mask: Path | None) -> "list[Score]":
+    from explorer.data.images import open_image
 
     if mask is None:
         raise DataError(f"{args.masks} has no mask for {image.name}.")
-    recording = _view.recorded(args, model, image)
+    photo = open_image(image)  # before the model
+    recording = _view.recorded(args, model(), photo)
+    from explorer.attention.localization import fit_mask, rank_heads
+
     recording.query_indices(args.query)  # a wrong query is wrong for all images, and said before their masks
     pixels = fit_mask(mask, recording.part.geometry, photo_size=recording.part.photo_size)
     try:

@@ -30,14 +30,17 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load the model, write its page and name it."""
     from explorer.errors import ModelError
-    from explorer.models.loading import load_model
-    from explorer.web.site.about import about_model
-    from explorer.web.site.page import write_site
+    from explorer.models.registry import check_there
 
     if args.unsure is not None and not 0 < args.unsure < 1:
         raise ModelError(f"--unsure is a probability between 0 and 1, not {args.unsure:g}.")
     if args.out.resolve() == paths.project():
         raise ModelError("--out must be a new folder, not the project's own.")
+    check_there(args.model)
+    from explorer.models.loading import load_model
+    from explorer.web.site.about import about_model
+    from explorer.web.site.page import write_site
+
     model = load_model(model_source(args, args.model), device="cpu")
     about = about_model(model, args.unsure)
     print(write_site(model, args.out, about, args.single_file, half=not args.full_precision))

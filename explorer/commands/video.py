@@ -21,11 +21,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Record frame after frame, progress on stderr; Ctrl-C stops and leaves no file."""
     from explorer.data.video import read_clip
-    from explorer.rendering.video import LARGEST_GIF, gif, mp4, painted_frames, record_clip
 
     out = _outputs.writable(args.out, (".mp4", ".gif"), (args.clip, _view.likened(args)))
     clip = read_clip(args.clip, args.fps)
     view = _view.view_of(args, args.clip)
+    from explorer.rendering.video import LARGEST_GIF, gif, mp4, painted_frames, record_clip
+
     maps = record_clip(_view.open_model(args), clip, view, _show_progress)
     if out.suffix.lower() == ".gif":
         out.write_bytes(gif(painted_frames(maps, view, args.beside, LARGEST_GIF), maps.fps))

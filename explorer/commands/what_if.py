@@ -42,10 +42,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the edits, the change of the score and of the likeliest classes; with --all-heads the strongest heads."""
+    from explorer.data.images import open_image
+
     if args.json and args.json != STDOUT:
         _outputs.writable(args.json, (".json", ".txt"), [args.photo, args.second, *args.mean_over])
+    photo = open_image(args.photo)
+    for other in filter(None, (_view.likened(args), args.second)):
+        open_image(other)
     model = _view.open_model(args)
-    recording = _view.recorded(args, model, args.photo)
+    recording = _view.recorded(args, model, photo)
     likened = _view.recorded(args, model, args.similar_to) if _view.likened(args) else args.similar_to
     found: dict[str, Any] = {"photo": str(args.photo), "model": model.name}
     texts = []

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -63,12 +63,7 @@ def read_source(
     """
     title = title or path.name
     with open_source(path, title) as source, ExitStack() as undo:
-        places, passed_over, notes = find_layout(source.names, f"'{title}'")
-        class_names = tuple(sorted({place.class_name for place in places} - {NO_CLASS}))
-        source.check_claims(place.index for place in places)
-        if to_train:
-            _check_classes(class_names, len(places), title)
-            _check_sides(places, class_names, title)
+        places, class_names, passed_over, notes = _layout(source, title, to_train)
         files = _files(source, places, class_names, out, thumbnails)
         undo.callback(_remove, files)
         results = _check_images(source, files, progress)
@@ -86,6 +81,28 @@ def read_source(
         (check_trainable if to_train else check_evaluable)(report, title)
         undo.pop_all()
     return report
+
+
+def check_listing(path: str | PathLike[str], *, to_train: bool = True) -> None:
+    """Raise the DataError of `read_dataset` or `read_images` that the names of the files are enough for.
+
+    No image is opened, so that takes no time.
+    """
+    with open_source(Path(path)) as source:
+        _layout(source, Path(path).name, to_train)
+
+
+def _layout(
+    source: Source, title: str, to_train: bool
+) -> tuple[list[Place], tuple[str, ...], Mapping[str, int], Sequence[str]]:
+    """Places of the images, class names, what is passed over, and notes."""
+    places, passed_over, notes = find_layout(source.names, f"'{title}'")
+    class_names = tuple(sorted({place.class_name for place in places} - {NO_CLASS}))
+    source.check_claims(place.index for place in places)
+    if to_train:
+        _check_classes(class_names, len(places), title)
+        _check_sides(places, class_names, title)
+    return places, class_names, passed_over, notes
 
 
 def check_trainable(report: DatasetReport, title: str | None = None) -> None:

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from explorer.data.report import DuplicateGroup, Item, duplicate_group
 
@@ -68,6 +66,9 @@ def _link(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.nd
     """Each thing's component number after linking first[i] with second[i]."""
     if len(first) == 0:
         return component
+    from scipy.sparse import coo_array  # only for data with near copies: its import takes as long as many photos
+    from scipy.sparse.csgraph import connected_components
+
     edges = (np.ones(len(first), np.int32), (component[first], component[second]))
     _, merged = connected_components(coo_array(edges, shape=(len(component),) * 2), directed=False)
     return merged[component]

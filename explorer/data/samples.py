@@ -1,6 +1,7 @@
 """Sample photos that come inside scikit-image and scikit-learn, so that none needs a download."""
 
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
@@ -39,6 +40,12 @@ def sample_file(name: str) -> tuple[str, bytes]:
     """(file name, content) of a sample photo; ImageError as for sample_photo."""
     if name not in _TABLE:
         raise ImageError(f"There is no sample photo '{name}'; choose one of {', '.join(_TABLE)}.")
-    sample = _TABLE[name]
-    # The file, not skimage.data.chelsea(): those functions may look for a newer copy on the network.
-    return sample.path.rsplit("/", 1)[-1], files(sample.package).joinpath(sample.path).read_bytes()
+    file = _file(_TABLE[name])
+    return file.name, file.read_bytes()
+
+
+def _file(sample: _Sample) -> Path:
+    """Where it lies. Nothing is imported: scikit-learn takes a second, and skimage.data may ask the network."""
+    spec = find_spec(sample.package)
+    assert spec and spec.submodule_search_locations, f"requirements.txt names {sample.package}"
+    return Path(spec.submodule_search_locations[0], sample.path)

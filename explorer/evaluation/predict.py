@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
-from explorer import paths
 from explorer.data.images import ImageSource
 from explorer.data.report import DatasetReport, Item
 from explorer.errors import DataError, ImageError, ModelError
@@ -71,12 +70,6 @@ class Evaluation:
     def actual(self) -> dict[str, str]:
         """The class of each image where it is known, by the image's name."""
         return {row["name"]: row["actual"] for row in self.rows if row.get("actual")}
-
-
-def find_source(checkpoint: str | Path) -> str:
-    """What load_model takes for a checkpoint's path, its name in the checkpoints folder, or any other source."""
-    named = paths.checkpoints() / str(checkpoint)
-    return str(named) if not Path(checkpoint).exists() and named.is_dir() else str(checkpoint)
 
 
 def class_names_of(model: Model) -> list[str]:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from explorer.data.images import ImageSource, open_image
+from explorer.models.facts import ModelFacts
 from explorer.models.formats.labels import Outputs
 from explorer.models.geometry import Geometry
 from explorer.models.preprocess import Fit, check_fit, check_patches, check_size, normalise, to_pixels, usual_geometry
@@ -63,9 +64,22 @@ class Model:
         return sum(parameter.numel() for parameter in self.module.parameters())
 
     @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels of a model that takes only that, None of others."""
+        return getattr(self.adapter, "fixed_size", None)
+
+    @property
     def input_shape(self) -> tuple[int, int]:
         """(height, width) in pixels of the model's own size; a square but where it takes one oblong alone."""
-        return getattr(self.adapter, "fixed_size", None) or (self.input_size, self.input_size)
+        return self.fixed_size or (self.input_size, self.input_size)
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What there is to say of it without its weights."""
+        return ModelFacts(
+            self.name, self.source, self.patch_size, self.depth, self.num_heads, self.prefix_tokens,
+            self.num_parameters, self.input_size, self.fixed_size, self.own_fit, tuple(self.notes),
+        )  # fmt: skip
 
     def probabilities(self, logits: Float[Tensor, "*image classes"]) -> Float[Tensor, "*image classes"]:
         """Logits as what they mean: shares of one, each label's own probability, or the number itself."""

@@ -11,9 +11,9 @@ from huggingface_hub import constants, errors
 from tqdm.std import tqdm
 
 from explorer.errors import ModelError
+from explorer.models.hub_cache import WEIGHTS, cached_weights
 
 Progress = Callable[[int, int], None]  # (bytes done, bytes in all) of the file under way; may come from another thread
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 SETTINGS = ("config.json", "preprocessor_config.json")
 CONNECT_SECONDS = 10.0
 # The hub client's own 10 MB would hold the bar still for long on a slow line, and be lost where the line breaks.
@@ -21,18 +21,6 @@ constants.DOWNLOAD_CHUNK_SIZE = 2**20
 REFUSALS = (401, 403)  # without the code that tells a gated or unknown repository: a bad token, a disabled repository
 # The base exception of the HTTP library that the installed hub client stands on.
 NetworkError: type[Exception] = errors.HfHubHTTPError.__mro__[1]
-
-
-def cached_weights(repo_id: str, names: Sequence[str] = WEIGHTS) -> Path | None:
-    """The weights file of a repository in the local cache, None where there is none; no network."""
-    for name in names:
-        try:
-            path = huggingface_hub.try_to_load_from_cache(repo_id, name)
-        except errors.HFValidationError as error:
-            raise ModelError(f"{repo_id!r} is no model id: expected organisation/name.") from error
-        if isinstance(path, str):
-            return Path(path)
-    return None
 
 
 def fetch(repo_id: str, progress: Progress | None = None, names: Sequence[str] = WEIGHTS) -> Path:

@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -16,7 +13,6 @@ RESAMPLING = {
     "box": Image.Resampling.BOX,
     "hamming": Image.Resampling.HAMMING,
 }
-TORCH_RESAMPLING = {name: InterpolationMode(name) for name in RESAMPLING} | {"nearest": InterpolationMode.NEAREST_EXACT}
 MOST_RESIZED = 4_000_000  # pixels of a resized photo that is made whole before its centre is cut out
 Sides = tuple[int, int]  # (height, width) in pixels
 Box = tuple[float, float, float, float]  # left, upper, right, lower
@@ -93,9 +89,8 @@ class Geometry:
         rows, cols = self.resize_sides(photo.size)
         if self.library == "transformers" and rows * cols <= MOST_RESIZED:
             upper, left = self._half(rows - self.crop[0]), self._half(cols - self.crop[1])
-            pixels = torch.stack([transforms.pil_to_tensor(photo)])  # whose layout in memory decides the rounding
-            pixels = transforms.resize(pixels, [rows, cols], TORCH_RESAMPLING[interpolation])
-            return transforms.to_pil_image(pixels[0, :, upper : upper + height, left : left + width])
+            resized = _resized_as_tensor(photo, (rows, cols), interpolation)
+            return resized.crop((left, upper, left + width, upper + height))
         # A box makes only the part that is kept: a 3000x4 image never becomes 168,000 px wide.
         return photo.resize((width, height), RESAMPLING[interpolation], box=self.pixel_box(photo.size))
 
@@ -114,3 +109,14 @@ class Geometry:
             min(max(0, round((upper + lower - sides[1]) / 2)), photo.height - sides[1]),
         )
         return photo.crop((*corner, corner[0] + sides[0], corner[1] + sides[1]))
+
+
+def _resized_as_tensor(photo: Image.Image, sides: Sides, interpolation: str) -> Image.Image:
+    """The whole photo at that size, to the rounding of transformers, which resizes tensors."""
+    import torch  # here alone: a Geometry is read without it
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as transforms
+
+    mode = InterpolationMode.NEAREST_EXACT if interpolation == "nearest" else InterpolationMode(interpolation)
+    pixels = torch.stack([transforms.pil_to_tensor(photo)])  # whose layout in memory decides the rounding
+    return transforms.to_pil_image(transforms.resize(pixels, list(sides), mode)[0])

@@ -9,8 +9,8 @@ import torch
 from explorer.errors import CheckpointError, ExplorerError, ModelError
 from explorer.models import registry
 from explorer.models.backbone import Model
-from explorer.models.downloads import Progress, cached_weights, fetch
-from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
+from explorer.models.downloads import Progress, fetch
+from explorer.models.formats.config import read_config
 from explorer.models.formats.reading import first_line
 from explorer.models.source import ModelSource
 from explorer.models.token_layout import read_grid
@@ -59,18 +59,9 @@ def load_model(
     if given.prompts:
         from explorer.models.prompts import with_prompts
 
-        model = with_prompts(model, folder_of(entry.source if entry else given.source), given.prompts)
+        model = with_prompts(model, registry.folder_of(entry.source if entry else given.source), given.prompts)
     model.module.to(target)
     return replace(model, source=replace(given, source=entry.key if entry else model.source.source))
-
-
-def folder_of(source: str) -> Path:
-    """The folder that a model's files lie in: of a hub's, that of its cache."""
-    library, _, repo_id = source.partition(":")
-    if library == "hf" or repo_id.startswith("hf-hub:"):
-        weights = cached_weights(repo_id.removeprefix("hf-hub:"))
-        return weights.parent if weights else Path()
-    return registry.resolve(source)
 
 
 def _device(device: str) -> str:
@@ -111,18 +102,10 @@ def _load_hub(source: str, repo_id: str, pretrained: bool, hints: Hints, progres
 
 
 def _load_path(source: str, hints: Hints) -> Model:
+    registry.check_there(source)
     source, copy = registry.split_copy(source)
     path = registry.resolve(source)
-    if source and path.is_dir():
-        return _load_folder(path, path.name, hints)
-    if source == registry.BUNDLED:
-        raise ModelError("The bundled model is missing from checkpoints/bundled: get the project's files again.")
-    if not source or (path.suffix not in WEIGHT_SUFFIXES and not path.exists()):
-        raise ModelError(
-            f"{source or 'An empty name'} is no model that the explorer knows: give a key from "
-            "`python -m explorer models`, timm:<id>, hf:<org/name>, a weights file or a folder."
-        )
-    return _load_file(path, hints, copy)
+    return _load_folder(path, path.name, hints) if path.is_dir() else _load_file(path, hints, copy)
 
 
 def _load_file(path: Path, hints: Hints, copy: str | None) -> Model:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from explorer import paths
-from explorer.errors import ExplorerError
-from explorer.models import downloads
+from explorer.errors import CheckpointError, ExplorerError, ModelError
 from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
+from explorer.models.hub_cache import cached_weights
 from explorer.models.source import ModelSource, TrainedFrom
 
 BUNDLED = "bundled"
@@ -232,7 +232,7 @@ def split_copy(source: str) -> tuple[str, str | None]:
 def is_cached(entry: Entry) -> bool:
     """Whether the model opens without network."""
     if entry.repo_id:
-        return downloads.cached_weights(entry.repo_id) is not None
+        return cached_weights(entry.repo_id) is not None
     return resolve(split_copy(entry.source)[0]).exists()
 
 
@@ -242,6 +242,40 @@ def resolve(source: str) -> Path:
         return paths.BUNDLED
     name = source.removeprefix("checkpoints/")
     return paths.checkpoints() / name if name != source and not Path(source).exists() else Path(source)
+
+
+def check_there(source: str) -> None:
+    """Raise ModelError or CheckpointError for a source that names no library, and no file or folder that is there."""
+    entry = find(source)
+    source = entry.source if entry else source
+    if source.partition(":")[0] in ("timm", "hf"):
+        return
+    source, _ = split_copy(source)
+    path = resolve(source)
+    if source == BUNDLED and not path.is_dir():
+        raise ModelError("The bundled model is missing from checkpoints/bundled: get the project's files again.")
+    if not source or (path.suffix not in WEIGHT_SUFFIXES and not path.exists()):
+        raise ModelError(
+            f"{source or 'An empty name'} is no model that the explorer knows: give a key from "
+            "`python -m explorer models`, timm:<id>, hf:<org/name>, a weights file or a folder."
+        )
+    if not path.exists():
+        raise CheckpointError(f"{path.name} doesn't exist any more: pick another model or put the file back.")
+
+
+def find_source(checkpoint: str | Path) -> str:
+    """What load_model takes for a checkpoint's path, its name in the checkpoints folder, or any other source."""
+    named = paths.checkpoints() / str(checkpoint)
+    return str(named) if not Path(checkpoint).exists() and named.is_dir() else str(checkpoint)
+
+
+def folder_of(source: str) -> Path:
+    """The folder that a model's files lie in: of a hub's, that of its cache."""
+    library, _, repo_id = source.partition(":")
+    if library == "hf" or repo_id.startswith("hf-hub:"):
+        weights = cached_weights(repo_id.removeprefix("hf-hub:"))
+        return weights.parent if weights else Path()
+    return resolve(source)
 
 
 def default_source() -> str:

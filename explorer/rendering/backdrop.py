@@ -1,9 +1,13 @@
 """The photo under a map: what the model saw of it, as sharp as the photo is."""
 
+from typing import TYPE_CHECKING
+
 from PIL import Image
 
 from explorer.data.images import ImageSource, open_image
-from explorer.models.geometry import Geometry
+
+if TYPE_CHECKING:
+    from explorer.models.geometry import Geometry
 
 LARGEST = 2048  # pixels of a picture's longer side, where no width is asked for
 SMALLEST_SIDE = 2  # pixels: a 3000x4 photo still has two sides, and video codecs need two of each
@@ -12,7 +16,7 @@ SMALLEST_SIDE = 2  # pixels: a 3000x4 photo still has two sides, and video codec
 def backdrop(
     seen: Image.Image,
     photo: ImageSource | None,
-    geometry: Geometry,
+    geometry: "Geometry",
     width: int | None = None,
     zoom: float = 1,
     largest: int = LARGEST,

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from explorer.attention.interventions.effect import Effect
-from explorer.rendering.colormaps import DIVERGING, lookup_table
+from explorer.rendering.account import SCALE
 
 BEFORE, AFTER = "#a8a29e", "#ea580c"
 SMALL = 1e-6  # the end of a scale where nothing is larger
@@ -46,11 +46,10 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
-def heads_figure(table: Float[np.ndarray, "layer head"], unit: str, signed: bool = True) -> go.Figure:
+def measured_figure(table: Float[np.ndarray, "layer head"], unit: str, signed: bool = True) -> go.Figure:
     """Layers from left to right, heads from top to bottom; signed values in diverging colours, 0 in the middle."""
     most = max(float(np.abs(table).max()), SMALL)
-    colours = lookup_table(DIVERGING if signed else "viridis")
-    scale = [[i / 16, "rgb({},{},{})".format(*colours[round(i * 255 / 16)])] for i in range(17)]
+    scale = SCALE if signed else "Viridis"
     depth, heads = table.shape
     heat = go.Heatmap(
         z=table.T, x=[str(layer) for layer in range(depth)], y=[str(head) for head in range(heads)], colorscale=scale,

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import nn
 
 from explorer.version import VERSION
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time this module needs no torch: a View is described without it
+    from torch import nn
+
     from explorer.attention.recording import Recording
 
 LIBRARIES = ("torch", "timm", "transformers", "numpy", "pillow")
 KEY = "provenance"
 
-_digests: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+_digests: "WeakKeyDictionary[nn.Module, str]" = WeakKeyDictionary()
 _lock = Lock()
 
 
@@ -52,8 +52,10 @@ def read_provenance(settings: str) -> Mapping[str, Any] | None:
     return found.get(KEY) if isinstance(found, dict) and isinstance(found.get(KEY), dict) else None
 
 
-def weights_digest(module: nn.Module) -> str:
+def weights_digest(module: "nn.Module") -> str:
     """SHA-256 of all parameters and buffers as they are now in memory; computed once for each module."""
+    import torch
+
     with _lock:
         if module not in _digests:
             digest = hashlib.sha256()

@@ -10,10 +10,8 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from explorer.attention.recording import record
 from explorer.data.images import ImageSource, open_image
 from explorer.errors import ExplorerError, ImageError, QueryError
-from explorer.models.loading import load_model
 from explorer.rendering.provenance import LIBRARIES, provenance, read_provenance
 from explorer.rendering.view import View, photo_of, png, save_npz, second_recording
 
@@ -76,9 +74,16 @@ def verify(path: Path, photo: ImageSource | None = None) -> list[Finding]:
     """
     stored = read_stored(path)
     view = View.from_json(stored.settings)
-    model = load_model(view.source)
     source = _photo(stored, view, path.parent, photo)
-    recording = record(model, source, view.photo.size, view.photo.fit)
+    from explorer.attention.recording import record  # torch: after what the files alone can tell
+    from explorer.models.loading import load_model
+
+    model = load_model(view.source)
+    if source is None:  # what the model saw: kept as it is
+        seen = Image.fromarray(stored.arrays["image"])
+        recording = record(model, seen, min(seen.size), "keep")
+    else:
+        recording = record(model, source, view.photo.size, view.photo.fit)
     second = second_recording(view, model)
     if stored.is_picture:
         again = _read_png(png(view, recording, second=second, photo=source))
@@ -87,8 +92,8 @@ def verify(path: Path, photo: ImageSource | None = None) -> list[Finding]:
     return [*compared_origins(read_provenance(stored.settings), provenance(recording)), *_compared(stored, again)]
 
 
-def _photo(stored: Stored, view: View, folder: Path, photo: ImageSource | None) -> ImageSource:
-    """The photo: as given, where the settings say, beside the file, or what an NPZ holds of it."""
+def _photo(stored: Stored, view: View, folder: Path, photo: ImageSource | None) -> ImageSource | None:
+    """The photo: as given, where the settings say, or beside the file; None where an NPZ has to do without."""
     if photo is not None:
         return open_image(photo)
     named = view.photo.image
@@ -96,7 +101,7 @@ def _photo(stored: Stored, view: View, folder: Path, photo: ImageSource | None) 
         return photo_of(named) if named.startswith("sample:") else open_image(_found(Path(named), folder))
     except (ExplorerError, OSError):
         if "image" in stored.arrays:
-            return Image.fromarray(stored.arrays["image"])
+            return None
         raise ImageError(f"The photo {named} isn't there: name it with --photo.") from None
 
 

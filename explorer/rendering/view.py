@@ -1,4 +1,7 @@
-"""One description of what is shown: the page's downloads, the figures, the script and the command line all read it."""
+"""One description of what is shown: the page's downloads, the figures, the script and the command line all read it.
+
+A View needs no torch, so that the command line checks its options, and the app draws its first picture, without it.
+"""
 
 import io
 import json
@@ -7,7 +10,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -16,12 +18,10 @@ from explorer.attention.artefacts import artefact_mask, without_artefacts
 from explorer.attention.maps.kind import MapKind, Progress
 from explorer.attention.maps.settings import HeadOrFusion, Likeness
 from explorer.attention.maps.table import DEFAULT, map_kind
-from explorer.attention.recording import record
-from explorer.attention.weights import mass_mask
+from explorer.attention.mass import mass_mask
 from explorer.data.images import ImageSource
 from explorer.data.samples import SAMPLE, sample_photo
 from explorer.errors import QueryError
-from explorer.models.preprocess import Fit
 from explorer.models.source import ModelSource
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import DIVERGING, colorize
@@ -31,6 +31,7 @@ from explorer.rendering.provenance import with_provenance
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
     from explorer.models.backbone import Model
+    from explorer.models.preprocess import Fit
 
 Scale = Literal["map", "shared", "raw"]
 Part = TypeVar("Part")
@@ -46,7 +47,7 @@ class PhotoInput:
 
     image: str  # a path, or "sample:<name>"
     size: int | None = None  # of the short side in pixels; None: the model's own
-    fit: Fit = "own"
+    fit: "Fit" = "own"
 
 
 @dataclass(frozen=True, init=False)
@@ -174,6 +175,8 @@ def photo_of(image: str) -> ImageSource:
 
 def second_recording(view: View, model: "Model") -> "Recording | None":
     """The other image of a likeness, as the same model sees it; None where the view names none."""
+    from explorer.attention.recording import record  # torch, which a View itself does without
+
     image = view.map.other_image
     return None if image is None else record(model, photo_of(image), view.photo.size, view.photo.fit)
 
@@ -211,7 +214,7 @@ def cleaned(
 
 def shown_mask(look: Look, heatmap: Float[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"] | None:
     """The patches that hold the look's mass of what lies above 0; None without a threshold."""
-    return None if look.mass is None else mass_mask(torch.from_numpy(heatmap.clip(min=0)), look.mass).numpy()
+    return None if look.mass is None else mass_mask(heatmap.clip(min=0), look.mass)
 
 
 def limits(view: View, recording: "Recording", heatmap: Float[np.ndarray, "row col"]) -> tuple[float, float]:

@@ -8,22 +8,25 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Lock, Thread
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import streamlit as st
 
 import explorer
 from explorer import malloc
-from explorer.attention.recording import Recording
 from explorer.errors import ExplorerError, ModelError
 from explorer.models import registry
-from explorer.models.backbone import Model
 from explorer.models.formats.trial import tried_first
-from explorer.models.preprocess import Fit
 from explorer.models.source import ModelSource
+from explorer.ui import libraries
 from explorer.ui.photos import Photo
 from explorer.words import size_in_words
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+    from explorer.models.backbone import Model
+    from explorer.models.preprocess import Fit
 
 T = TypeVar("T")
 MODELS = 3  # a ViT-B is 330 MB
@@ -31,11 +34,11 @@ RECORDINGS = 2  # ViT-S/8 at 480 px is 132 MB
 MOST_LOADING = 8  # models at once: some may be stuck on files that never come
 PATIENCE = 300  # seconds without a byte until a load is given up
 POLL = 0.1  # seconds between two looks at a download
-_numbers: WeakKeyDictionary[Model, int] = WeakKeyDictionary()
+_numbers: "WeakKeyDictionary[Model, int]" = WeakKeyDictionary()
 _count, _numbering = count(), Lock()
 
 
-def load_model(source: str | ModelSource) -> Model:
+def load_model(source: str | ModelSource) -> "Model":
     """explorer.load_model, kept; a file or folder that changed on disk is read again.
 
     Until the model is there, a bar shows the bytes of its download where this is called.
@@ -46,7 +49,18 @@ def load_model(source: str | ModelSource) -> Model:
     return job.future.result()
 
 
-def record(model: Model, photo: Photo, size: int, fit: Fit = "crop") -> Recording:
+def is_loaded(source: ModelSource) -> bool:
+    """Whether load_model answers at once, with the model or with what is wrong with it."""
+    job = _loader().known(source)
+    return job is not None and job.future.done()
+
+
+def begin_loading(source: ModelSource) -> None:
+    """Start what load_model would wait for."""
+    _loader().job(source)
+
+
+def record(model: "Model", photo: Photo, size: int, fit: "Fit" = "crop") -> "Recording":
     """explorer.record, kept."""
     key = (model, photo.key, size, fit)  # the very object: a file that is loaded anew, or in another way, is another
     shelf = _shelf()
@@ -71,18 +85,18 @@ class _Shelf:
     its own for every rerun, memory would creep up with each photo.
     """
 
-    kept: OrderedDict[tuple, Recording] = field(default_factory=OrderedDict)
+    kept: "OrderedDict[tuple, Recording]" = field(default_factory=OrderedDict)
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "record"))
 
-    def find(self, key: tuple) -> Recording | None:
+    def find(self, key: tuple) -> "Recording | None":
         """The recording of that key, None where it isn't kept."""
         return self.kept.get(key)
 
-    def make(self, key: tuple, record: Callable[[], Recording]) -> Recording:
+    def make(self, key: tuple, record: "Callable[[], Recording]") -> "Recording":
         """Make the recording of that key and keep it, unless another session just did."""
         return self.pool.submit(self._make, key, record).result()
 
-    def _make(self, key: tuple, record: Callable[[], Recording]) -> Recording:
+    def _make(self, key: tuple, record: "Callable[[], Recording]") -> "Recording":
         if key not in self.kept:
             while len(self.kept) >= RECORDINGS:
                 self.kept.popitem(last=False)
@@ -101,7 +115,7 @@ class KeptWith(Generic[T]):
         self.most = most
         self._made: WeakKeyDictionary[Recording, dict[Any, T]] = WeakKeyDictionary()
 
-    def get(self, rec: Recording, asked: Any, make: Callable[[], T]) -> T:
+    def get(self, rec: "Recording", asked: Any, make: Callable[[], T]) -> T:
         """What is kept for `asked`, or what make() makes in the thread of recordings."""
         kept = self._made.setdefault(rec, {})
         if asked not in kept:
@@ -112,7 +126,7 @@ class KeptWith(Generic[T]):
         return kept[asked]
 
 
-def model_number(model: Model) -> int:
+def model_number(model: "Model") -> int:
     """A number that only this loaded model has: what is cached by Streamlit of a model goes by it."""
     with _numbering:
         return _numbers.setdefault(model, next(_count))
@@ -138,7 +152,7 @@ class _Job:
     """One model being loaded, or loaded, in a thread of its own."""
 
     source: ModelSource
-    future: Future[Model] = field(default_factory=Future)
+    future: "Future[Model]" = field(default_factory=Future)
     thread: Thread | None = None
     done: int = 0  # bytes of the file under way
     total: int = 0
@@ -156,6 +170,8 @@ class _Job:
     def run(self) -> None:
         """Load it: what the thread does. Errors that no person can mend show in the server's log."""
         try:
+            libraries.wait()
+            self.moved = time.monotonic()
             with tried_first():
                 model = explorer.load_model(self.source, progress=self.progress)
             malloc.give_back()
@@ -171,7 +187,7 @@ class _Job:
             name = self.source.source
             self.finish(None, ModelError(f"Loading {name} took over {PATIENCE} s without progress: check its files."))
 
-    def finish(self, model: Model | None, error: ExplorerError | None) -> None:
+    def finish(self, model: "Model | None", error: ExplorerError | None) -> None:
         """Set the result, unless there is one or the job was given up."""
         with suppress(InvalidStateError):
             if model is not None:
@@ -204,6 +220,11 @@ class Loader:
                     del self.jobs[old]
         return job
 
+    def known(self, source: ModelSource) -> _Job | None:
+        """The job of that model, None where nobody asked for it yet."""
+        with self.lock:
+            return self.jobs.get((source, stamp(source.source)))
+
     def _start(self, source: ModelSource) -> _Job:
         if sum(job.busy for job in self.jobs.values()) >= MOST_LOADING:
             raise ModelError(f"{MOST_LOADING} models are being loaded at this moment: try again when one is there.")
@@ -228,6 +249,6 @@ def _show_progress(job: _Job) -> None:
                 f"Downloading: {size_in_words(job.done, 1)} of {size_in_words(job.total, 1)}",
             )
         else:
-            place.progress(0.0, "Loading the model …")
+            place.progress(0.0, f"Loading {'the model' if libraries.ready() else 'PyTorch'} …")
         time.sleep(POLL)
     place.empty()

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -16,19 +16,20 @@ import explorer
 from explorer import paths
 from explorer.errors import ExplorerError, ModelError, UntoldError
 from explorer.models import registry
-from explorer.models.backbone import Model
-from explorer.models.formats.architecture import HEADS_UNTOLD
+from explorer.models.facts import HEADS_UNTOLD, LEFT_OUT, ModelFacts
 from explorer.models.formats.config import WEIGHT_SUFFIXES
-from explorer.models.formats.fitting import LEFT_OUT
 from explorer.models.formats.trial import tried_first
-from explorer.models.loading import folder_of
 from explorer.models.prompt_files import checked_prompts, has_text_tower
 from explorer.models.source import ModelSource
 from explorer.training.runs.jobs import list_runs
-from explorer.ui import cached
+from explorer.ui import cached, libraries
 from explorer.ui.address import by_key, number, take, write, write_unless
 from explorer.ui.messages import plain, say, sentence_of
 from explorer.ui.uploads import keep_upload, let_go, trim
+from explorer.web import first_picture
+
+if TYPE_CHECKING:
+    from explorer.models.backbone import Model
 
 DOWNLOAD = " · download "
 _IN_USE = "model_in_use"  # the newest Model that could be loaded
@@ -44,21 +45,35 @@ HEADS = 1, 64  # the least and the most
 _UPLOADS = "weights_uploads"  # number of the form's newest generation: a new key empties it
 
 
-def pick_model() -> Model:
-    """The picker, and the model that it names; where that can't be loaded, a sentence, and the model in use stays."""
+def pick_model(wait: bool = True) -> "tuple[ModelFacts, Model | None]":
+    """The picker, and the model that it names; where that can't be loaded, a sentence, and the model in use stays.
+
+    wait=False: the bundled model's facts alone, and None, as long as it isn't loaded.
+    """
     st.session_state.update(st.session_state.pop(_NEXT, {}))
     source = model_box("Model", "model", registry.default_source())
     write_unless("model", registry.default_source())
-    try:
-        model = load_picked(source)
-    except ExplorerError as error:
-        model = _keep_model_in_use(error, source)
-    st.session_state[_IN_USE] = model
+    first = first_picture.read()
+    if wait or source != first.facts.source.source or cached.is_loaded(first.facts.source):
+        model = _load_or_keep(source)
+        facts = model.facts
+    else:
+        model, facts = None, first.facts
+        _drop_fields()
     _describe(registry.find(source))
     added = upload_weights()
     if added:
         st.session_state[_NEXT] = _settings(added)
         st.rerun()
+    return facts, model
+
+
+def _load_or_keep(source: str) -> "Model":
+    try:
+        model = load_picked(source)
+    except ExplorerError as error:
+        model = _keep_model_in_use(error, source)
+    st.session_state[_IN_USE] = model
     return model
 
 
@@ -67,7 +82,7 @@ def _settings(source: ModelSource) -> dict[str, Any]:
     return {"model": source.source, "arch": source.arch or "", "heads": source.num_heads, GRID: source.grid or ""}
 
 
-def pick_second_model(label: str, key: str, first: str) -> Model:
+def pick_second_model(label: str, key: str, first: str) -> "Model":
     """A model picker like the sidebar's, at first with another than that one; ExplorerError where it can't load.
 
     A bare weights file gets the same fields as in the sidebar, their keys beginning with `key`.
@@ -123,7 +138,7 @@ def source_of(text: str) -> str:
     return f"hf:{text}" if "/" in text else f"timm:{text}"
 
 
-def load_picked(source: str, prefix: str = "") -> Model:
+def load_picked(source: str, prefix: str = "") -> "Model":
     """The model of a registry key or of what was typed; a bare weights file gets three fields of settings.
 
     What was assumed of it is said below them.
@@ -133,16 +148,15 @@ def load_picked(source: str, prefix: str = "") -> Model:
     if wanted.source.endswith(WEIGHT_SUFFIXES):
         wanted = file_settings(wanted.source, prefix, in_address=True)
     else:
-        for name in FIELDS:
-            write(f"{prefix}{name}", None)
+        _drop_fields(prefix)
     model = cached.load_model(wanted)
     _say_assumed(model)
     return model if prefix else _prompted(model)
 
 
-def _prompted(model: Model) -> Model:
+def _prompted(model: "Model") -> "Model":
     """Where the model has a text half, a field for texts; with any, the model whose classes they are."""
-    if not has_text_tower(folder_of(model.source.source)):
+    if not has_text_tower(registry.folder_of(model.source.source)):
         return model
     take(PROMPTS, str, "")
     text = st.text_area(
@@ -154,7 +168,13 @@ def _prompted(model: Model) -> Model:
     return cached.load_model(replace(model.source, prompts=prompts)) if prompts else model
 
 
-def _say_assumed(model: Model) -> None:
+def _drop_fields(prefix: str = "") -> None:
+    """Take what a weights file can't tell out of the address: the model is none."""
+    for name in FIELDS:
+        write(f"{prefix}{name}", None)
+
+
+def _say_assumed(model: "Model") -> None:
     """A wrong guess gives wrong maps that look right, so what was assumed stands wherever the model is picked."""
     for note in model.notes:
         if not note.startswith(LEFT_OUT):
@@ -162,7 +182,7 @@ def _say_assumed(model: Model) -> None:
             st.caption(f":material/info: {plain(note)}{remedy}")
 
 
-def _keep_model_in_use(error: ExplorerError, wanted: str) -> Model:
+def _keep_model_in_use(error: ExplorerError, wanted: str) -> "Model":
     in_use: Model | None = st.session_state.get(_IN_USE)
     default = registry.default_source()
     if in_use is None and wanted in (default, registry.BUNDLED):
@@ -242,6 +262,7 @@ def _add_weights(file: UploadedFile, settings: ModelSource) -> ModelSource:
     with TemporaryDirectory(dir=folder, prefix=".upload-") as private:
         path = Path(private) / safe_name(file.name)
         keep_upload(file, path.parent, "", LIMIT).rename(path)
+        libraries.wait()
         with tried_first():
             explorer.load_model(replace(settings, source=str(path)), device="cpu")
         name = _free_name(path)

@@ -48,6 +48,11 @@ def page(entry: Entry) -> Page:
     return st.Page(path(entry), title=entry.title, icon=entry.icon, url_path=entry.name, default=entry is PAGES[0])
 
 
+def is_home(opened: Page) -> bool:
+    """Whether that page is the one which is there before PyTorch is."""
+    return opened.url_path == ""
+
+
 def pages() -> list[Page]:
     """Every page, for st.navigation."""
     return [page(entry) for entry in entries()]

@@ -1,11 +1,10 @@
 """The sidebar of every page: which photo, which model, at what size."""
 
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast
 
 import streamlit as st
 
-from explorer.models.backbone import Model
-from explorer.models.preprocess import Fit
+from explorer.models.facts import ModelFacts
 from explorer.ui.address import by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link
 from explorer.ui.model_picker import pick_model
@@ -13,26 +12,31 @@ from explorer.ui.photos import pick_photo
 from explorer.ui.state import Choice, choose
 from explorer.ui.widgets import script
 
+if TYPE_CHECKING:
+    from explorer.models.preprocess import Fit
+
 PATCHES = 4, 64  # the least and the most patches along the short side that the size slider offers
 FITS = {"own": "Own", "crop": "Crop", "squash": "Squash", "keep": "Keep"}
-assert set(FITS) == set(get_args(Fit))
 _NEXT = "view_next"  # the size that the next run begins with, None for the model's own; the fit is then the model's own
 _FITTED_FOR = "fitted_for"  # own fit of the model that the fit was last shown for
 _SIZED_FOR = "sized_for"  # (input size, patch size) of the model that the size slider was last made for
 
 
-def sidebar() -> None:
-    """Draw it, and tell explorer.ui.state what was chosen."""
+def sidebar(wait: bool = True) -> None:
+    """Draw it, and tell explorer.ui.state what was chosen.
+
+    wait=False: for a page that can do without the model while the bundled one loads, as Choice.loaded says.
+    """
     with st.sidebar:
         with st.container(key="choose_photo"):
             photo = pick_photo()
-        model = pick_model()
+        facts, loaded = pick_model(wait)
         with st.container(key="choose_view"):
-            _begin(model)
-            size = _pick_size(model)
-            fit = _pick_fit(model)
+            _begin(facts)
+            size = _pick_size(facts)
+            fit = _pick_fit(facts)
         script()
-    choose(Choice(model, photo, size, fit))
+    choose(Choice(facts, photo, size, fit, loaded))
 
 
 def pick_view_next(size: int | None = None) -> None:
@@ -46,7 +50,7 @@ def model_only() -> None:
         st.html("<style>.st-key-choose_photo, .st-key-choose_view { display: none; }</style>")
 
 
-def _begin(model: Model) -> None:
+def _begin(model: ModelFacts) -> None:
     """Carry out pick_view_next, now that it is known for which model."""
     if _NEXT in st.session_state:
         size = st.session_state.pop(_NEXT) or model.input_size
@@ -55,8 +59,8 @@ def _begin(model: Model) -> None:
         st.session_state[_SIZED_FOR] = model.input_size, model.patch_size  # the size is meant for this model
 
 
-def _pick_size(model: Model) -> int:
-    fixed = getattr(model.adapter, "fixed_size", None)
+def _pick_size(model: ModelFacts) -> int:
+    fixed = model.fixed_size
     if fixed:
         st.caption(f"Input size: this model takes only {fixed[1]} × {fixed[0]} pixels.")
         write("size", None)
@@ -85,7 +89,7 @@ def _pick_size(model: Model) -> int:
     return cast(int, size)
 
 
-def _follow_model(model: Model, low: int, high: int) -> None:
+def _follow_model(model: ModelFacts, low: int, high: int) -> None:
     """After another model was picked: its own size where the old one's was shown, else the nearest multiple."""
     before = st.session_state.get(_SIZED_FOR)
     now = (model.input_size, model.patch_size)
@@ -97,7 +101,7 @@ def _follow_model(model: Model, low: int, high: int) -> None:
     st.session_state["size"] = min(max(model.input_size if size == before[0] else nearest, low), high)
 
 
-def _pick_fit(model: Model) -> Fit:
+def _pick_fit(model: ModelFacts) -> "Fit":
     """The fit, the model's own until another is chosen; "own" stands among the others only where it is none of them."""
     own = model.own_fit
     fits = {key: label for key, label in FITS.items() if key != "own" or own == "own"}
@@ -113,4 +117,4 @@ def _pick_fit(model: Model) -> Fit:
         + "Crop: the centre square. Squash: the whole photo, made square. Keep: the whole photo in its own shape.",
     )  # fmt: skip
     write_unless("fit", own)
-    return cast(Fit, fit)
+    return cast("Fit", fit)

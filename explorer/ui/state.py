@@ -4,7 +4,8 @@ A page begins with one of two calls:
 
     from explorer.ui.state import chosen, current
 
-    choice = chosen()          # Choice: model, photo, size and fit; no forward pass
+    choice = chosen()          # Choice: facts of the model, photo, size and fit; no forward pass
+    choice.model               # explorer.Model
     now = current()            # Current: a Choice with its recording
     now.recording              # explorer.Recording, kept between reruns and shared by all pages
     now.model                  # explorer.Model
@@ -23,17 +24,21 @@ messages.check_link(key, …) before such a widget to name a value in the addres
 """
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from explorer.attention.recording import Recording
 from explorer.errors import ExplorerError
-from explorer.models.backbone import Model
-from explorer.models.preprocess import Fit
+from explorer.models.facts import ModelFacts
 from explorer.rendering.view import PhotoInput, View
 from explorer.ui import cached
 from explorer.ui.messages import sentence_of
 from explorer.ui.photos import Photo
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+    from explorer.models.backbone import Model
+    from explorer.models.preprocess import Fit
 
 _CHOICE = "choice"  # what the sidebar chose in this run
 _GOOD = "last_good"  # the newest Current that could be recorded
@@ -43,22 +48,32 @@ _GOOD = "last_good"  # the newest Current that could be recorded
 class Choice:
     """A model, a photo and how the photo is fitted to it."""
 
-    model: Model
+    facts: ModelFacts
     photo: Photo
     size: int
-    fit: Fit
+    fit: "Fit"
+    loaded: "Model | None" = None  # None while the bundled model loads behind the first picture
+
+    @property
+    def model(self) -> "Model":
+        """The model; where it isn't loaded yet, a line on the page says so until it is."""
+        return self.loaded or cached.load_model(self.facts.source)
 
     @property
     def view(self) -> View:
         """The model and the photo as parts of a View; its map and look are the defaults."""
-        return View(self.model.source, PhotoInput(self.photo.source, self.size, self.fit))
+        return View(self.facts.source, PhotoInput(self.photo.source, self.size, self.fit))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Current(Choice):
     """A choice that was recorded."""
 
-    recording: Recording
+    recording: "Recording"
+
+    @property
+    def model(self) -> "Model":
+        return self.recording.model
 
 
 def choose(choice: Choice) -> None:

@@ -3,21 +3,23 @@
 import re
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import streamlit as st
 
 from explorer.attention.maps.settings import QueryToken
 from explorer.attention.queries import FUSIONS, Query, head_name, parse_head, parse_query, query_name, query_text
-from explorer.attention.recording import Recording
 from explorer.data.samples import SAMPLE
 from explorer.errors import QueryError
-from explorer.models.backbone import Model
 from explorer.rendering.colormaps import COLORMAPS
 from explorer.rendering.view import View
-from explorer.ui.address import by_key, keep_in_address, number, take
+from explorer.ui.address import by_key, keep_in_address, number, take, write
 from explorer.ui.messages import check_link, link_is_new
 from explorer.web.payload import LOOK
+
+if TYPE_CHECKING:
+    from explorer.attention.recording import Recording
+    from explorer.models.backbone import Model
 
 CANVAS = "canvas"  # key of the live canvas
 SETTINGS = "canvas_settings"  # what a person last chose in it; outlives a change of page
@@ -33,7 +35,24 @@ LOWEST = {"opacity": 0.0, "mass": 0.05}  # of settings up to 1
 SWITCHES, ON = ("grid", "hide_artefacts", "mosaic"), ("1", "true")
 
 
-def asked_from(rec: Recording, view: View) -> str:
+class Asked(Protocol):
+    """What a query is asked of: a recording, or the picture that ships with the app."""
+
+    @property
+    def grid(self) -> tuple[int, int]: ...
+
+    @property
+    def prefix_tokens(self) -> tuple[str, ...]: ...
+
+    @property
+    def default_query(self) -> str: ...
+
+    def query_indices(self, query: Query | None) -> list[int]:
+        """Raises QueryError for a query that it doesn't hold."""
+        ...
+
+
+def asked_from(rec: "Recording", view: View) -> str:
     """Which query the view's map is asked from, in words: cls, patch (3, 4)."""
     return query_name(view.map["query"] or rec.default_query)
 
@@ -43,17 +62,17 @@ def layer_words(view: View) -> str:
     return f"layer {view.map['layer']}, {head_name(view.map['head'])}"
 
 
-def heads_and_query(rec: Recording) -> str:
-    """What heads and the query are, for someone who never met them."""
-    asks = "the mean of all patches" if rec.default_query == "mean" else f"{rec.default_query} (class token)"
-    count = f"each layer of this model has {rec.num_heads}" if rec.num_heads > 1 else "each layer of this model has one"
+def heads_and_query(rec: "Recording") -> str:
+    """What heads and the query are, for someone who never met them; text for explorer.ui.glossary."""
+    asks = "the mean of all patches" if rec.default_query == "mean" else "[[cls]] (class token)"
+    count = f"each [[layer]] of this model has {rec.num_heads if rec.num_heads > 1 else 'one'}"
     return (
-        "Every token shares out 100 % of its attention over all tokens. A **head** is one such way of sharing, and "
-        f"{count}. The **query** is the token that asks: {asks}, or the patch you click."
+        "Every [[token]] shares out 100 % of its [[attention]] over all tokens. A [[head]] is one such way of sharing, "
+        f"and {count}. The [[query]] is the token that asks: {asks}, or the patch you click."
     )
 
 
-def download_name(rec: Recording, view: View) -> str:
+def download_name(rec: "Recording", view: View) -> str:
     """A name for files of this view, without ending: cat-Bundled-ViT-layer9-mean-cls, letters of any file system."""
     row, asks, settings = view.map.row, view.map.row.needs(QueryToken), dict(view.map.settings)
     if asks:
@@ -69,21 +88,21 @@ def _safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")
 
 
-def check_layer_and_head(rec: Recording | Model, heads: Sequence[str]) -> None:
+def check_layer_and_head(rec: "Recording | Model", heads: Sequence[str]) -> None:
     """Name a layer and head of a link that there aren't; call it before their sliders mend the address."""
     layer = number(int, 0, rec.depth - 1)
     check_link("layer", lambda text: layer(text) is not None, f"from 0 to {rec.depth - 1}")
     check_link("head", heads.__contains__, f"one of {', '.join(heads)}")
 
 
-def check_query(rec: Recording) -> None:
+def check_query(rec: Asked) -> None:
     """Name a query of a link that the recording lacks."""
     tokens = ", ".join([*rec.prefix_tokens, "mean"])
     grid = f"{rec.grid[0]} rows and {rec.grid[1]} columns"
     check_link("query", lambda text: _can_ask(rec, text), f"{tokens}, or a patch as row,col of the {grid}")
 
 
-def _can_ask(rec: Recording, text: str) -> bool:
+def _can_ask(rec: Asked, text: str) -> bool:
     try:
         rec.query_indices(parse_query(text))
     except QueryError:
@@ -145,12 +164,23 @@ def take_change() -> None:
     st.session_state["head"] = str(change["head"])
 
 
+def take_query(canvas: str) -> None:
+    """Callback of a canvas without tools: keep the query that a person chose there, for all pages."""
+    if change := st.session_state[canvas].get("view"):
+        change_settings(query=query_text(change["query"]), seq=change["seq"])
+
+
+def mirror_query() -> None:
+    """Write the query alone into the address of a page that shows no other of these settings."""
+    write("query", settings()["query"])
+
+
 def change_settings(**changes: Any) -> None:
     """Change what the canvas shows from outside it."""
     st.session_state[SETTINGS] = {**settings(), **changes}
 
 
-def mirror_in_address(rec: Recording) -> None:
+def mirror_in_address(rec: "Recording") -> None:
     """Write layer, head and the canvas' settings into the address, but none that stands at its default."""
     defaults = {**DEFAULTS, "layer": default_layer(rec), "head": "mean"}
     values = {**settings(), **{name: st.session_state[name] for name in ("layer", "head")}}
@@ -167,7 +197,7 @@ def mirror_in_address(rec: Recording) -> None:
         st.query_params.update(changed)  # at once: each change of the address is a message to the browser
 
 
-def checked_query(rec: Recording) -> tuple[Query, str | None]:
+def checked_query(rec: Asked) -> tuple[Query, str | None]:
     """The query to show, and one sentence where the wanted one isn't in the recording and the default is shown.
 
     No sentence where a link asks for it: the message above the page names it.
@@ -185,7 +215,7 @@ def checked_query(rec: Recording) -> tuple[Query, str | None]:
     return query, None
 
 
-def unknown_in_address(rec: Recording) -> str | None:
+def unknown_in_address(rec: "Recording") -> str | None:
     """One sentence where another model than before lacks the layer or head in the address; before the sliders mend it.
 
     None where it comes from a link: the message above the page names it.
@@ -200,12 +230,12 @@ def unknown_in_address(rec: Recording) -> str | None:
     return None
 
 
-def head_options(rec: Recording | Model) -> list[str]:
+def head_options(rec: "Recording | Model") -> list[str]:
     """mean, max, min, 0, 1, …"""
     return [*FUSIONS, *map(str, range(rec.num_heads))]
 
 
-def take_layer(rec: Recording | Model, default: int | None = None) -> int:
+def take_layer(rec: "Recording | Model", default: int | None = None) -> int:
     """The layer of this session, else that of the address, else the default; a widget of the key "layer" shows it."""
     take("layer", number(int, 0, rec.depth - 1), default_layer(rec) if default is None else default)
     return st.session_state["layer"]
@@ -217,12 +247,12 @@ def take_head(options: Sequence[str]) -> str:
     return st.session_state["head"]
 
 
-def default_layer(rec: Recording | Model) -> int:
+def default_layer(rec: "Recording | Model") -> int:
     """Three quarters up: there, and not in the last layer, maps hold the object best in most supervised models."""
     return min(rec.depth - 1, round(0.75 * rec.depth))
 
 
-def current_view(base: View, rec: Recording, layer: int, head: str, query: Query) -> View:
+def current_view(base: View, rec: "Recording", layer: int, head: str, query: Query) -> View:
     """The base view (model, image, size, fit) with everything this page sets."""
     look = {name: settings()[name] for name in LOOK}
     look["hide_artefacts"] &= rec.norms is not None  # where they aren't known there's nothing to tell outliers by

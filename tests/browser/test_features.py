@@ -45,5 +45,5 @@ def test_colours_can_be_shared_and_shown_without_a_background(page, app):
     page.get_by_text("Foreground only").click()
     expect(page.get_by_text("The first three principal components of all patches.")).to_be_visible()
     page.get_by_text("One set of colours for both photos").click()
-    page.wait_for_url("**together=true**")
+    page.wait_for_url("**together=false**")
     expect(page.get_by_test_id("stException")).to_have_count(0)

@@ -3,13 +3,15 @@
 import io
 import re
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
-from tests.browser.conftest import PATIENCE, TINY, settled_box
-from tests.browser.server import FLAGS, chromium_path
+from tests.browser.conftest import PATIENCE, TINY, drawn_weights, settled_box
+from tests.browser.server import FLAGS, chromium_path, running_app
 
 NOTE_THE_SIZE_SENT = """
 const send = XMLHttpRequest.prototype.send;
@@ -115,10 +117,58 @@ def test_moving_over_the_photo_asks_that_patch_and_a_click_pins_it(page: Page, a
     page.mouse.move(box["x"] + box["width"] * 5.5 / 8, box["y"] + box["height"] * 2.5 / 8)
     expect(hero.locator("[data-part=readout]")).to_have_text(re.compile(r"^patch \(2, 5\)"))
     assert picture.evaluate("(canvas) => canvas.toDataURL()") != before
+    weights = drawn_weights(hero)
+    row, col = divmod(int(weights.argmax()), 8)
+    place = "itself" if (row, col) == (2, 5) else f"row {row}, column {col}"
+    words = f"This patch, row 2, column 5, gives {place} the most, {100 * weights.max():.2g} % of its attention"
+    expect(page.locator("[data-part=words]")).to_contain_text(words)
     page.mouse.down()
     page.mouse.up()
     page.mouse.move(5, 5)
     expect(hero).to_have_attribute("data-query", "2,5")
+
+
+def test_a_pinned_patch_is_the_query_of_the_attention_page_and_of_the_link(page: Page, app: str, new_window):
+    hero = open_home(page, app)
+    picture = hero.locator("[data-part=picture]")
+    box = settled_box(picture)
+    page.mouse.click(box["x"] + box["width"] * 5.5 / 8, box["y"] + box["height"] * 2.5 / 8)
+    page.wait_for_url(re.compile(r"query=2(,|%2C)5"))
+    other = new_window()
+    open_home(other, page.url, "")
+    expect(other.locator(".live")).to_have_attribute("data-query", "2,5")
+    page.get_by_role("link", name="Where it looks").click()
+    expect(page.get_by_role("heading", name="Where every token looks")).to_be_visible()
+    expect(page.locator(".live[data-layer]")).to_have_attribute("data-query", "2,5")
+
+
+def test_a_new_server_shows_a_live_picture_before_it_has_the_model(page: Page, app_folder: Path, tmp_path: Path):
+    with running_app(app_folder, HF_HOME=str(tmp_path)) as server:
+        page.goto(server.url)
+        hero = page.locator(".live[data-layer]")
+        hero.locator("[data-part=picture]").hover()
+        expect(hero).not_to_have_attribute("data-query", "cls")
+        page.mouse.move(5, 5)
+        expect(hero).to_have_attribute("data-query", "cls")
+        shipped, loading = drawn_weights(hero), page.get_by_text("are loading in the background")
+        expect(loading).to_be_visible()
+        expect(loading).to_have_count(0)
+        np.testing.assert_allclose(drawn_weights(hero), shipped, atol=1e-4)
+        before = hero.locator("[data-part=picture]").evaluate("(canvas) => canvas.toDataURL()")
+        thumbnail(page, "Coffee").click()
+        wait_for_change(hero.locator("[data-part=picture]"), before)
+
+
+def test_a_word_of_the_field_opens_its_meaning_by_keyboard(page: Page, app: str):
+    open_home(page, app)
+    word = page.get_by_role("button", name="patches", exact=True)
+    meaning = page.get_by_role("note").filter(has_text="A small square of the photo.")
+    expect(meaning).to_be_hidden()
+    word.focus()
+    page.keyboard.press("Enter")
+    expect(meaning).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(meaning).to_be_hidden()
 
 
 def test_a_dropped_photo_is_shown_beside_the_samples_and_can_be_cleared(page: Page, app: str):

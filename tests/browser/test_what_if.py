@@ -26,7 +26,7 @@ def test_painted_patches_leave_the_model_and_come_back(page: Page, app, recordin
     page.goto(app + LINK)
     frame = page.locator("[data-part=frame]")
     frame.wait_for()
-    delta = page.get_by_test_id("stMetric").filter(has_text="Logit").get_by_test_id("stMetricDelta")
+    delta = page.get_by_test_id("stMetric").filter(has_text="Score for").get_by_test_id("stMetricDelta")
     box = settled_box(frame)
     side = box["width"] / 8
 
@@ -45,5 +45,5 @@ def test_painted_patches_leave_the_model_and_come_back(page: Page, app, recordin
     page.mouse.move(*at(2, 3))
     frame.press(" ")
     expect(delta).to_contain_text(change(recording, (5, 1), (5, 2), (5, 3)))
-    page.get_by_role("button", name="Undo").first.click()
+    page.get_by_role("button", name="patches dropped").click()
     expect(delta).to_have_count(0)

@@ -88,6 +88,13 @@ def test_home_answers_with_a_picture_and_no_exception(server: str):
     assert "vit_hero" in [component.component_name for component in elements(messages, "bidi_component")]
 
 
+def test_home_answers_with_the_shipped_picture_while_the_model_loads(server: str):
+    messages = run_page(server, "model=bundled")
+    assert not elements(messages, "exception") and not elements(messages, "alert")
+    assert "vit_hero" in [component.component_name for component in elements(messages, "bidi_component")]
+    assert any("loading in the background" in text.body for text in elements(messages, "markdown"))
+
+
 def test_the_menu_names_every_page_file(server: str):
     messages = run_page(server, f"model={TINY}")
     menu = next(message.navigation for message in messages if message.WhichOneof("type") == "navigation")

@@ -53,6 +53,15 @@ def test_what_is_stuck_is_given_up_and_not_begun_again(stuck, monkeypatch):
     assert loader.job(ModelSource("stuck")) is job and stuck == ["stuck"]
 
 
+def test_whether_a_model_is_there_is_told_without_loading_it(stuck, monkeypatch):
+    loader, good = cached.Loader(), ModelSource("good")
+    monkeypatch.setattr(cached, "_loader", lambda: loader)
+    assert not cached.is_loaded(good) and stuck == []
+    cached.begin_loading(good)
+    loader.job(good).future.result(timeout=10)
+    assert cached.is_loaded(good) and stuck == ["good"]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_error_of_our_own_ends_the_waiting_too(stuck):
     job = cached.Loader().job(ModelSource("bug"))

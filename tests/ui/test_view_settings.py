@@ -39,6 +39,6 @@ def test_a_model_name_of_any_letters_is_safe_in_a_file_name():
 
 
 def test_the_lead_names_the_token_that_asks(recording):
-    assert "cls (class token), or the patch you click" in heads_and_query(recording)
+    assert "[[cls]] (class token), or the patch you click" in heads_and_query(recording)
     without = explorer.record(tiny_model(class_token=False, global_pool="avg"), photo())
     assert "the mean of all patches, or the patch" in heads_and_query(without)

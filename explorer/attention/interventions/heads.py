@@ -1,6 +1,5 @@
 """What every head does to one score: each is switched off once, a layer's heads side by side in one batch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +11,13 @@ from explorer.attention.interventions.edits import SetHead
 from explorer.attention.interventions.effect import or_itself, score_before
 from explorer.attention.interventions.passes import Places, find_places
 from explorer.attention.ledger import ledger
+from explorer.attention.maps.kind import Progress
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Score, Target, score_of
 from explorer.attention.work import check_work
 from explorer.errors import QueryError, UnsupportedModelError
 
 MOST_TOKENS = 16 * 1024  # tokens of one batch, so that memory stays bounded
-
-Progress = Callable[[int, int], None]  # layers done, layers in all; raise from it to stop
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from timm.layers.norm import LayerNorm
 from torch import Tensor
 
 from explorer.errors import CheckpointError, UntoldError
+from explorer.models.facts import HEADS_UNTOLD
 
 # How many axes the tensors have that tell an architecture; others are compared with the finished module.
 AXES = {
@@ -40,7 +41,6 @@ CLIP_ASKED = (
     "The file is the image half of a CLIP and doesn't say whether its activation is QuickGELU, as in OpenAI's own "
     "weights, or GELU: say with arch, vit_base_patch16_clip_quickgelu_224 or vit_base_patch16_clip_224."
 )
-HEADS_UNTOLD = "The file doesn't say how many heads"  # begins the note on an assumed number
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from explorer.errors import CheckpointError
+from explorer.models.facts import LEFT_OUT
 from explorer.models.formats.dialects import Tensors
 from explorer.models.formats.reading import first_line
 
-LEFT_OUT = "Left out, because a backbone has no place for it"  # begins the note that lists such tensors
 LISTED = 12  # names in a note before "and N more"
 
 

@@ -228,6 +228,6 @@ def _read_shards(folder: Path, index: str, name: str) -> dict[str, Tensor]:
     return {key: tensor for file in files for key, tensor in read_contents(folder / file).tensors.items()}
 
 
-if __name__ == "__main__":  # for explorer.models.formats.trial
-    with suppress(CheckpointError):  # which the next reader says
+if __name__ == "__main__":  # the process that trial.py watches; what is wrong with the file, the next reader says
+    with suppress(CheckpointError):
         read_contents(Path(sys.argv[1]))

@@ -17,10 +17,10 @@ import psutil
 from explorer import paths
 from explorer.errors import CheckpointError
 
+READER = "explorer.models.formats.reading"  # run as a program; it imports this module
 SECONDS, BYTES_A_SECOND = 30.0, 40e6  # of a processor: for the start and the containers, and for plain old pickles
 PATIENCE = 10
 MEMORY = 3 * 2**30  # bytes beside twice those of the file: the reader takes half a gigabyte for itself
-READER = "explorer.models.formats.reading"  # which reads the file that is its one argument
 POLL = 0.05  # seconds between two looks at it
 REMEMBERED = 1000
 _wanted: ContextVar[bool] = ContextVar("wanted", default=False)

@@ -38,6 +38,9 @@ class Kept:
     asked: tuple
     lines: list[Line] = field(default_factory=list)
 
+    def has_all(self, photos: list[Photo]) -> bool:
+        return len(self.lines) >= len(photos) + min(CHECKED, len(photos))
+
 
 def bench_section(rec: Recording, view: View) -> None:
     """The choice of maps and photos, how long it will take, and what was found."""
@@ -58,10 +61,14 @@ def bench_section(rec: Recording, view: View) -> None:
     plan = Plan(entrants(names), size=view.photo.size, fit=view.photo.fit, sanity_photos=CHECKED)
     asked = (cached.model_number(rec.model), plan, tuple(photo.key for photo in photos))
     kept: Kept | None = st.session_state.get(KEPT)
-    kept = kept if kept and kept.asked == asked else None
-    if kept is None or len(kept.lines) < len(photos) + min(CHECKED, len(photos)):
-        _offer(rec, photos, plan, kept or Kept(asked))
-    if kept and kept.lines:
+    kept = kept if kept and kept.asked == asked else Kept(asked)
+    place = st.empty()
+    if not kept.has_all(photos):
+        with place.container():
+            _offer(rec, photos, plan, kept)
+    if kept.has_all(photos):
+        place.empty()
+    if kept.lines:
         _show(rec, kept, plan)
 
 
@@ -87,7 +94,6 @@ def _offer(rec: Recording, photos: list[Photo], plan: Plan, kept: Kept) -> None:
 
     for line in lines(rec.model, _readable(photos), plan, list(kept.lines), progress=show):
         kept.lines.append(line)
-    st.rerun(scope="fragment")
 
 
 def _readable(photos: list[Photo]) -> list[BenchPhoto]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 import explorer
@@ -102,15 +103,16 @@ def _follow(rec: Recording, shown: Shown, more: tuple[str, ...], photos: list[Ph
     for at, photo in enumerate(photos):
         where = f", photo {at + 1} of {len(photos)}" if len(photos) > 1 else ""
         one = rec if photo.key == shown_photo().key else _record(rec, shown.view, photo)
-        maps = {}
-        for name, view in views.items():
-            with map_progress(view.map.row) as making:
-                maps[name] = shown_map(view, one, shown.second, making)
+        maps = {name: _map(view, one, shown.second) for name, view in views.items()}
+        name = photo.title if photo.title not in found else f"{photo.title} ({photo.key[:6]})"
         with progress_bar(f"Removing and revealing patches{where}") as progress:
-            found[f"{photo.title}" if photo.title not in found else f"{photo.title} ({photo.key[:6]})"] = run(
-                one, maps, progress
-            )
+            found[name] = run(one, maps, progress)
     return found
+
+
+def _map(view: View, rec: Recording, second: Recording | None) -> np.ndarray:
+    with map_progress(view.map.row) as progress:
+        return shown_map(view, rec, second, progress)
 
 
 def _record(rec: Recording, view: View, photo: Photo) -> Recording:

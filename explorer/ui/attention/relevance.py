@@ -9,14 +9,16 @@ from explorer.attention.queries import query_name
 from explorer.attention.recording import Recording
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.view import View, limits, paint, picture, shown_map
+from explorer.ui.glossary import explain
 from explorer.ui.map_picker import Shown, explaining, pick_explanation
 from explorer.ui.view_settings import asked_from, layer_words
 from explorer.ui.widgets import colour_bar, map_progress
 from explorer.words import with_sign
 
-FOR_CLASS = "Which patches the chosen class hangs on; another class lights up other patches."
+FOR_CLASS = "[[Relevance]]: which patches the chosen class hangs on; another class lights up other patches."
 FOR_LIKENESS = (
-    "This model has no classes. Shown is what makes this photo's feature like the clicked patch, or another photo."
+    "This model has no classes. [[Relevance]] shows what makes this photo's feature like the clicked patch, or another "
+    "photo."
 )
 BEST = (
     f"{map_kind(EXPLAINS_BEST).title} comes first: on ImageNet photos, no other of these maps named the patches that a "
@@ -26,7 +28,7 @@ BEST = (
 
 def relevance_tab(rec: Recording, view: View) -> None:
     """For any class by name, top classes first; without classes, for the likeness to a patch or another photo."""
-    st.caption(f"{FOR_LIKENESS if rec.logits is None else FOR_CLASS} {BEST}")
+    explain(f"{FOR_LIKENESS if rec.logits is None else FOR_CLASS} {BEST}", small=True)
     view = view.with_look(mass=None)
     shown = pick_explanation(explaining(rec, view))
     if shown is None:

@@ -14,6 +14,7 @@ from explorer.ui.attention.lens import lens_tab
 from explorer.ui.attention.relevance import relevance_tab
 from explorer.ui.attention.share import share_tab
 from explorer.ui.attention.what_if import what_if_tab
+from explorer.ui.glossary import explain
 from explorer.ui.map_picker import on_canvas, pick_settings
 from explorer.ui.view_settings import asked_from, layer_words
 from explorer.ui.widgets import PLAIN
@@ -28,9 +29,10 @@ def tabs(rec: Recording, view: View) -> None:
 
 
 def _rollout(rec: Recording, view: View) -> None:
-    st.caption(
-        "Attention followed through the layers down to the input patches (Abnar & Zuidema 2020), beside the attention "
-        "of the layer and head above."
+    explain(
+        "[[Rollout]]: attention followed through the layers down to the input patches (Abnar & Zuidema 2020), "
+        "beside the attention of the layer and head above.",
+        small=True,
     )
     shown = pick_settings("rollout", on_canvas(rec, view))
     if shown is None:

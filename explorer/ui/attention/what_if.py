@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import streamlit as st
@@ -22,15 +23,17 @@ from explorer.attention.interventions.edits import (
 )
 from explorer.attention.interventions.effect import Effect
 from explorer.attention.interventions.heads import HeadEffects
+from explorer.attention.maps.table import GRADIENT
 from explorer.attention.queries import Query, parse_query, query_text
 from explorer.attention.recording import Recording
+from explorer.attention.scores import Target
 from explorer.errors import QueryError
-from explorer.rendering.effect_charts import effect_figure, heads_figure
+from explorer.rendering.effect_charts import effect_figure, measured_figure
 from explorer.rendering.view import View
 from explorer.ui.address import keep_in_address, write
 from explorer.ui.components.patch_painter import patch_painter
-from explorer.ui.map_picker import pick_class
-from explorer.ui.messages import check_link, sentence_of, show_errors
+from explorer.ui.map_picker import on_canvas, pick_settings
+from explorer.ui.messages import check_link, plain, sentence_of, show_errors
 from explorer.ui.photos import my_photos, pick_second_photo, samples
 from explorer.ui.view_settings import default_layer
 from explorer.ui.widgets import PLAIN, progress_bar
@@ -38,7 +41,7 @@ from explorer.ui.widgets import PLAIN, progress_bar
 EDITS = "edits"  # the active edits as they are typed, oldest first; also in the address, one after another
 PAINTER, SEQ = "what_if_painter", "what_if_seq"
 BETWEEN = ";"  # edits in the address
-EFFECT, HEADS = "what_if_effect", "what_if_heads"  # (what was asked, the answer)
+EFFECT, HEADS = "what_if_effect", "what_if_heads"  # (the recording, what was asked of it, the answer)
 REFUSED = "what_if_refused"  # a sentence on the edit that couldn't be added
 MOST_PHOTOS = 16  # that a mean is over
 KINDS = {
@@ -53,18 +56,27 @@ def what_if_tab(rec: Recording, view: View) -> None:
         "Change what the model computes for this photo, and see its answer then: what matters is what changes it. "
         "Attention shows where a token looks; this shows whether it makes a difference."
     )
-    edits, second = _active(rec), None
+    edits = _active(rec)
     left, right = st.columns([2, 3], gap="large")
     with left:
         _painter(rec, edits)
-    with right:
-        target = pick_class(rec) if rec.logits is not None else None
         second = _add_edits(rec, view)
         _list(edits)
+    asked: tuple[Target, str] | None = None, "Likeness to the photo as it was"
     with right, show_errors():
-        _show(rec, _effect(rec, view, edits, target, second), edits)
-    st.divider()
-    _all_heads(rec, view, target)
+        if rec.logits is not None:
+            asked = _pick_target(rec, view)
+        if asked is not None:
+            _show(_effect(rec, view, edits, asked[0], second), asked[1])
+    if asked is not None:
+        st.divider()
+        _all_heads(rec, asked[0])
+
+
+def _pick_target(rec: Recording, view: View) -> tuple[Target, str] | None:
+    """A class or the difference of two, and what its score is called; None where both are one."""
+    shown = pick_settings(GRADIENT.name, on_canvas(rec, view))
+    return None if shown is None else (shown.view.map["target"], f"Score for {plain(shown.title)}")
 
 
 def check_edits(rec: Recording) -> None:
@@ -224,34 +236,36 @@ def _pick_token(rec: Recording, view: View) -> Edit | None:
 
 
 def _list(edits: list[Edit]) -> None:
-    """The active edits, each with a button that takes it back."""
-    if not edits:
-        return
-    with st.container(key="what_if_list"):
-        for at, edit in enumerate(edits):
-            words_at, button_at = st.columns([6, 1], vertical_alignment="center")
-            words_at.markdown(in_words(edit).replace("[", "\\["))
-            button_at.button(
-                "Undo", key=f"what_if_undo_{at}", icon=":material/undo:", type="tertiary",
-                on_click=_keep, args=([*edits[:at], *edits[at + 1 :]],), help=f"Take back: {in_words(edit)}",
-            )  # fmt: skip
-        if len(edits) > 1:
-            st.button("Undo all", key="what_if_clear", type="tertiary", on_click=_keep, args=([],))
+    """The active edits, each a button that takes it back."""
+    for at, edit in enumerate(edits):
+        st.button(
+            in_words(edit), key=f"what_if_undo_{at}", icon=":material/undo:", type="tertiary", on_click=_keep,
+            args=([*edits[:at], *edits[at + 1 :]],), help="Take this back.",
+        )  # fmt: skip
+    if len(edits) > 1:
+        st.button("Undo all", key="what_if_clear", icon=":material/undo:", on_click=_keep, args=([],))
 
 
 def _fitted(rec: Recording, view: View, photo: Image.Image) -> Image.Image:
     return rec.model.fit_photo(photo, view.photo.size, view.photo.fit)
 
 
-def _kept(key: str, rec: Recording, asked: tuple, work: Callable[[], Any]) -> Any:
-    """The answer of the last run where the same was asked of the same recording."""
+def _kept(key: str, rec: Recording, asked: Any, work: Callable[[], Any] | None) -> Any:
+    """The newest answer where the same was asked of the same recording, else that of work(), if there is any.
+
+    A session mustn't keep a recording that nobody else does: they are large.
+    """
     kept = st.session_state.get(key)
-    if kept is None or kept[0] is not rec or kept[1] != asked:
-        st.session_state[key] = kept = (rec, asked, work())
-    return kept[2]
+    if kept is not None and kept[0]() is rec and kept[1] == asked:
+        return kept[2]
+    if work is None:
+        return None
+    answer = work()
+    st.session_state[key] = (ref(rec), asked, answer)
+    return answer
 
 
-def _effect(rec: Recording, view: View, edits: list[Edit], target: int | None, second: Image.Image | None) -> Effect:
+def _effect(rec: Recording, view: View, edits: list[Edit], target: Target, second: Image.Image | None) -> Effect:
     """What the edits do; means are over the session's own photos, or the samples where there are none."""
     means = any(getattr(edit, "to", "") == "mean" for edit in edits)
     photos = (my_photos() or samples())[:MOST_PHOTOS] if means else []
@@ -262,44 +276,44 @@ def _effect(rec: Recording, view: View, edits: list[Edit], target: int | None, s
     )  # fmt: skip
 
 
-def _show(rec: Recording, effect: Effect, edits: list[Edit]) -> None:
-    what = "Likeness to the photo as it was" if rec.logits is None else "Logit"
+def _show(effect: Effect, words: str) -> None:
     score_at, told_at = st.columns(2)
-    score_at.metric(what, f"{effect.score[1]:.2f}", f"{effect.change:+.3f}" if edits else None)
+    change = f"{effect.change:+.3f}" if effect.edits else None
+    score_at.metric(words, f"{effect.score[1]:.2f}", change)
     told = "–" if effect.foretold is None else f"{effect.foretold:+.3f}"
     told_at.metric(
-        "By the ledger", told, help="The change that the ledger's shares alone would give: direct paths, as if later "
-        "layers took no notice. Where the true change is smaller, other parts make up for what is gone.",
+        "Change foretold by the ledger", told, help="What the ledger's shares alone would give: direct paths, as if "
+        "later layers took no notice. Where the true change is smaller, other parts make up for what is gone.",
     )  # fmt: skip
     if effect.top:
         st.plotly_chart(effect_figure(effect), key="what_if_classes", width="stretch", config=PLAIN)
 
 
-def _all_heads(rec: Recording, view: View, target: int | None) -> None:
+def _all_heads(rec: Recording, target: Target) -> None:
     st.markdown("**Which heads matter?**")
     st.caption(
         "Every head is switched off once. Red heads speak for the class: without them its logit falls. Beside it what "
         "the ledger says of each head, and how far its attention is from an even one."
     )
-    asked = (rec.class_index(target) if rec.logits is not None else None,)
-    kept = st.session_state.get(HEADS)
-    if st.button("Measure all heads", key="what_if_measure", icon=":material/play_arrow:"):
+    asked = rec.class_index(target) if rec.logits is not None and not isinstance(target, tuple) else target
+    heads = _kept(HEADS, rec, asked, None)
+    if st.button("Measure all heads", key="what_if_measure", icon=":material/play_arrow:") and heads is None:
         with progress_bar("Switching heads off, layer by layer") as progress:
-            kept = (rec, asked, rec.measure_heads(target, progress=progress))
-        st.session_state[HEADS] = kept
-    if kept is not None and kept[0] is rec and kept[1] == asked:
-        _heads(kept[2])
+            heads = _kept(HEADS, rec, asked, lambda: rec.measure_heads(target, progress=progress))
+    if heads is not None:
+        _heads(heads)
 
 
 def _heads(heads: HeadEffects) -> None:
-    panels: list[tuple[str, np.ndarray, str, bool]] = [("Effect on the logit", heads.effects, "logit", True)]
+    panels: list[tuple[str, np.ndarray, str, str]] = [("Effect", heads.effects, "logit", "Score with it less without")]
+    with_effect = "rank correlation with the effect"
     if heads.shares is not None:
-        said = f"By the ledger; rank correlation with the effect {heads.correlation(heads.shares):.2f}"
-        panels.append((said, heads.shares, "logit", True))
-    said = f"Divergence from even attention; with the effect's size {heads.correlation(heads.divergence):.2f}"
-    panels.append((said, heads.divergence, "bits", False))
-    for column, (title, table, unit, signed) in zip(st.columns(len(panels)), panels, strict=True):
-        column.markdown(title)
-        column.plotly_chart(
-            heads_figure(table, unit, signed), key=f"what_if_{title[:9]}", width="stretch", config=PLAIN
-        )
+        said = f"Its share by direct paths; {with_effect}: {heads.correlation(heads.shares):.2f}"
+        panels.append(("By the ledger", heads.shares, "logit", said))
+    said = f"0: even, near 1: all on one token; {with_effect}'s size: {heads.correlation(heads.divergence):.2f}"
+    panels.append(("Divergence from even attention", heads.divergence, "bits", said))
+    for column, (title, table, unit, words) in zip(st.columns(len(panels)), panels, strict=True):
+        column.markdown(f"**{title}**")
+        figure = measured_figure(table, unit, signed=unit == "logit")
+        column.plotly_chart(figure, key=f"what_if_{title}", width="stretch", config=PLAIN)
+        column.caption(words)

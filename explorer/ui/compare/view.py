@@ -94,7 +94,7 @@ def in_common_fit(now: Current) -> Current:
 def second_recording(now: Current, model: Model) -> Recording:
     """The same photo by another model, at the multiple of its patch nearest to the first's size."""
     size = max(model.patch_size, round(now.size / model.patch_size) * model.patch_size)
-    fixed = getattr(model.adapter, "fixed_size", None)
+    fixed = model.fixed_size
     size = min(fixed) if fixed else size
     return cached.record(model, now.photo, size, now.fit)
 

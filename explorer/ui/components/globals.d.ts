@@ -4,6 +4,8 @@ declare const LiveView: typeof import("../../web/canvas/view.js").LiveView;
 declare const fetchOnce: typeof import("./store.js").fetchOnce;
 
 interface Window {
+  /** Set by last_drawn.js: what LiveView's "drawn" event told last. */
+  lastDrawn?: import("../../web/canvas/view.js").Shown;
   /** Plotly, once live_chart.py has sent it. */
   livePlotly?: any;
   /** Set by history.js, which a page may run more than once. */

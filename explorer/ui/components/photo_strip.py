@@ -36,4 +36,6 @@ def photo_strip(
         }
         for name, (title, jpeg) in photos.items()
     ]
-    _strip(key=key, data={"photos": thumbnails, "picked": picked, "side": side}, on_picked_change=on_pick)
+    # A tuple: to see whether a list is a table, Streamlit would import pandas, a second before the first picture.
+    shown = {"photos": tuple(thumbnails), "picked": picked, "side": side}
+    _strip(key=key, data=shown, on_picked_change=on_pick)

@@ -23,7 +23,8 @@ from explorer.errors import ModelError
 from explorer.models.backbone import Model
 from explorer.models.preprocess import usual_geometry
 from explorer.rendering.colormaps import COLORMAPS, lookup_table
-from explorer.web.payload import canvas_markup, canvas_script, without_imports
+from explorer.rendering.view import Look
+from explorer.web.payload import LOOK, canvas_markup, canvas_script, without_imports
 from explorer.web.site.export import Exported, export
 from explorer.words import size_in_words
 
@@ -131,6 +132,7 @@ def page_settings(model: Model, exported: Exported, about: About) -> dict[str, A
         "preparation": asdict(geometry) | {
             "interpolation": model.interpolation, "mean": model.mean, "std": model.std,
         },
+        "look": {name: getattr(Look(), name) for name in LOOK} | {"grid": False, "mosaic": False},
         "colormaps": COLORMAPS,
         "tables": base64.b64encode(np.stack([lookup_table(name) for name in COLORMAPS]).tobytes()).decode(),
         "sample": _sample(),

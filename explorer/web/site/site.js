@@ -1,5 +1,7 @@
 // The page around the canvas: photos and camera in, classes and the live map out. The model runs in worker.js.
 
+import { packRgb } from "../canvas/paint.js";
+import { Recording } from "../canvas/recording.js";
 import { LiveView } from "../canvas/view.js";
 
 /**
@@ -7,7 +9,7 @@ import { LiveView } from "../canvas/view.js";
  *   grid: [number, number], prefix: string[], default_query: string, heads: number, depth: number, dim: number,
  *   scales: number[], classes: string[] | null, outputs: string, unsure: number | null, answers: string,
  *   preparation: import("./pixels.js").Preparation, colormaps: string[], tables: string, sample: string | null,
- *   bytes: number,
+ *   bytes: number, look: import("../canvas/view.js").Look,
  * }} About what page.py writes as JSON
  */
 
@@ -55,10 +57,15 @@ const ask = (message, transfer = []) =>
     worker.postMessage(message, transfer);
   });
 
-const view = new LiveView(document, (change) => (kept = { ...kept, ...change }));
-/** @type {any} what a person chose on the canvas, for the next photo */
-let kept = { layer: about.depth - 1, shows: "attention", head: "mean", query: about.default_query };
+const view = new LiveView(document);
 const tables = bytesOf(about.tables);
+const luts = Object.fromEntries(about.colormaps.map((name, i) => [name, packRgb(tables.subarray(i * 768, (i + 1) * 768))]));
+/** @type {import("../canvas/view.js").Settings} */
+const SETTINGS = {
+  ...{ grid: about.grid, prefix: about.prefix, depth: about.depth, heads: about.heads, scale: 0, note: "", steps: true },
+  ...{ shows: "attention", layer: about.depth - 1, head: "mean", query: about.default_query, look: about.look },
+  ...{ default_query: about.default_query, colormaps: about.colormaps, seq: -1 }, // what a person chose stays
+};
 let newest = 0; // the photo that was asked for last
 const loaded = load();
 loaded.then(async (works) => {
@@ -113,36 +120,23 @@ async function show(source) {
   if (id !== newest) return undefined;
   if (answer.error) return fail(`This photo can't be shown: ${answer.error}`);
   say(`${Math.round(answer.ms)} ms in this browser.`);
-  classify(answer.logits);
-  view.update(payload(answer));
-  giveLayers(answer);
+  view.show(recordingOf(answer), { ...SETTINGS, classes: answer.logits ? classesOf(answer.logits) : [] });
   document.documentElement.dataset.shown = String(id);
   window.dispatchEvent(new CustomEvent("looked", { detail: answer }));
   return undefined;
 }
 
-/** What the classifier says, as bars; all text is set as text, so a class's name can't be markup. */
-function classify(logits) {
-  const place = part("answers");
-  place.replaceChildren();
-  place.hidden = !logits;
-  if (!logits) return;
+/** The likeliest classes as the canvas lists them, and beside them what one should know of the answer. */
+function classesOf(logits) {
   const shares = probabilities(Array.from(logits));
   const order = shares.map((_, i) => i).sort((a, b) => shares[b] - shares[a]).slice(0, SHOWN);
   const unsure = about.unsure !== null && about.outputs === "classes" && shares[order[0]] < about.unsure;
-  for (const text of [about.answers, unsure ? "Unsure: below the threshold that was chosen for this model." : ""]) {
-    if (text) place.append(Object.assign(document.createElement("p"), { textContent: text }));
-  }
-  for (const index of order) {
-    const [name, bar, value] = ["span", "div", "span"].map((tag) => document.createElement(tag));
-    name.textContent = about.classes?.[index] ?? `class ${index}`;
-    bar.className = "bar";
-    bar.append(document.createElement("span"));
-    /** @type {HTMLElement} */ (bar.firstChild).style.width = `${100 * Math.min(1, Math.max(0, shares[index]))}%`;
-    value.className = "value";
-    value.textContent = about.outputs === "number" ? shares[index].toPrecision(4) : `${(100 * shares[index]).toFixed(1)} %`;
-    place.append(name, bar, value);
-  }
+  const warned = unsure ? "Unsure: below the threshold that was chosen for this model." : "";
+  part("answers").textContent = [about.answers, warned].filter(Boolean).join(" ");
+  return order.map((index) => {
+    const [name, share] = [about.classes?.[index] ?? `class ${index}`, shares[index]];
+    return about.outputs === "number" ? [name, share.toPrecision(4), null] : [name, `${(100 * share).toFixed(1)} %`, share];
+  });
 }
 
 function probabilities(logits) {
@@ -154,59 +148,18 @@ function probabilities(logits) {
   return powers.map((x) => x / total);
 }
 
-/** The canvas' own form of what the worker found: see explorer/web/payload.py. */
-function payload({ rgb, q, k }) {
-  const { layer, shows } = kept;
+/** What the worker found, as the canvas holds a recording. */
+function recordingOf({ rgb, q, k }) {
+  const recording = new Recording(SETTINGS);
   const [height, width] = about.preparation.input;
-  const settings = {
-    ...{ layer, shows, head: kept.head, query: kept.query, look: kept.look ?? LOOK, grid: about.grid, prefix: about.prefix },
-    ...{ default_query: about.default_query, heads: about.heads, depth: about.depth, scale: about.scales[layer] },
-    ...{ colormaps: about.colormaps, note: "", seq: Number.MAX_SAFE_INTEGER, steps: true },
-  };
-  return safetensors({ canvas: JSON.stringify(settings) }, {
-    image: ["U8", [height, width, 3], rgb],
-    colormaps: ["U8", [about.colormaps.length, 256, 3], tables],
-    q: ["F32", shapeOf(q), ofLayer(q, layer)],
-    k: ["F32", shapeOf(k), ofLayer(k, layer)],
-  });
-}
-
-/** "head token dim" of a layer of q or k. */
-const shapeOf = (all) => [about.heads, all.length / about.depth / about.heads / about.dim, about.dim];
-const ofLayer = (all, layer) => all.subarray((layer * all.length) / about.depth, ((layer + 1) * all.length) / about.depth);
-
-/** Give the canvas every layer, for its sliders, its mosaic and rollout. */
-function giveLayers({ q, k }) {
-  for (let layer = 0; layer < about.depth; layer++) {
-    const [asks, answers] = [q, k].map((all) => ({ shape: shapeOf(all), data: ofLayer(all, layer) }));
-    view.recording.setLayer(layer, { q: asks, k: answers, scale: about.scales[layer] });
-  }
-}
-
-const LOOK = { colormap: "inferno", opacity: 0.6, resample: "bicubic", scale: "map", mass: null, hide_artefacts: false, grid: false, mosaic: false };
-
-/**
- * @param {Record<string, string>} metadata
- * @param {Record<string, [dtype: string, shape: number[], data: ArrayBufferView]>} tensors
- */
-function safetensors(metadata, tensors) {
-  /** @type {Record<string, any>} */
-  const header = { __metadata__: metadata };
-  let end = 0;
-  for (const [name, [dtype, shape, data]] of Object.entries(tensors)) {
-    header[name] = { dtype, shape, data_offsets: [end, end + data.byteLength] };
-    end += data.byteLength;
-  }
-  const head = new TextEncoder().encode(JSON.stringify(header));
-  const bytes = new Uint8Array(8 + head.length + end);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(head.length), true);
-  bytes.set(head, 8);
-  let place = 8 + head.length;
-  for (const [, , data] of Object.values(tensors)) {
-    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), place);
-    place += data.byteLength;
-  }
-  return bytes;
+  const image = new ImageData(width, height);
+  new Uint32Array(image.data.buffer).set(packRgb(rgb));
+  recording.setPhoto(image, luts);
+  const size = q.length / about.depth;
+  const shape = [about.heads, size / about.heads / about.dim, about.dim];
+  const of = (numbers, layer) => ({ shape, data: numbers.subarray(layer * size, (layer + 1) * size) });
+  about.scales.forEach((scale, layer) => recording.setLayer(layer, { q: of(q, layer), k: of(k, layer), scale }));
+  return recording;
 }
 
 part("file").onchange = ({ target }) => target.files[0] && show(target.files[0]);

@@ -1,0 +1,21 @@
+"""Libraries that take seconds to import come with the pages that need them alone: asked of fresh interpreters."""
+
+import pytest
+
+from benchmarks.imports import HOME, imports_of, measure
+from explorer.ui.navigation import entries, path
+
+pytestmark = pytest.mark.slow
+
+ENTRIES = {entry.name: entry for entry in entries()}
+
+
+def test_home_is_there_without_any_of_them():
+    names = imports_of(HOME, path(ENTRIES["home"]))
+    assert "explorer.ui.sidebar" in names and "explorer.ui.home.picture" in names
+    assert measure(names)[1] == []
+
+
+def test_no_page_imports_transformers_and_only_evaluate_scikit_learn():
+    names = [name for entry in entries() if entry.name != "evaluate" for name in imports_of(HOME, path(entry))]
+    assert not {"transformers", "sklearn"} & set(measure(names)[1])
