@@ -37,9 +37,9 @@ ASSETS = Path(__file__).parent / "canvas"
 class RecordingFiles:
     """A recording as files that never change: a canvas that is given their names fetches each once.
 
-    key: names the content of all files; photo: image, colour maps and, where token norms are known, artefact tokens, as
-    safetensors; precision: in which q, k and bias of the layers are, None where those are too large together; layers:
-    one file each, as safetensors with its number and scale, none where they are too large.
+    key: names the content of all files, by what it follows from; photo: image, colour maps and, where token norms are
+    known, artefact tokens, as safetensors; precision: in which q, k and bias of the layers are, None where those are
+    too large together; layers: one file each, as safetensors with its number and scale, none where they are too large.
     """
 
     key: str
@@ -50,11 +50,20 @@ class RecordingFiles:
 
 def recording_files(rec: "Recording", exact_limit: int = EXACT_LIMIT, limit: int = ALL_LIMIT) -> RecordingFiles:
     """The recording as files: its layers in float32 up to exact_limit bytes, in float16 up to limit, else none."""
-    key = _digest(rec.tokens, np.array(rec.image))
-    photo = save(_photo(rec), metadata={"key": key})
     precision = _precision(rec, range(rec.depth), exact_limit, limit)
+    key = _key(rec, precision)
+    photo = save(_photo(rec), metadata={"key": key})
     layers = tuple(_layer_file(rec, layer, precision) for layer in range(rec.depth)) if precision else ()
     return RecordingFiles(key, photo, precision, layers)
+
+
+def _key(rec: "Recording", precision: str | None) -> str:
+    """Of model and photo, not of what came out: a second pass over the same photo may round otherwise."""
+    from explorer.rendering.provenance import image_digest, weights_digest
+
+    model = rec.model
+    parts = (weights_digest(model.module), model.module, model.source, model.mean, model.std, rec.grid, precision)
+    return blake2b(f"{image_digest(rec.image)} {parts}".encode(), digest_size=16).hexdigest()
 
 
 def _layer_file(rec: "Recording", layer: int, precision: str) -> bytes:

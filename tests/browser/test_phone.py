@@ -119,7 +119,7 @@ def test_a_second_tap_lets_go(phone: Page, app: str):
 def test_all_pages_fit_the_menu_of_a_small_laptop(new_window, app: str):
     page = new_window(viewport={"width": 1024, "height": 768})
     open_page(page, app)
-    expect(page.get_by_test_id("stTopNavLink")).to_have_count(8)
+    expect(page.get_by_test_id("stTopNavLink")).to_have_count(9)
     expect(page.get_by_test_id("stTopNavLink").last).to_be_visible()
     expect(page.get_by_text("1 more")).to_have_count(0)
 

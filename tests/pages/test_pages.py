@@ -1,7 +1,9 @@
 """Every page under AppTest, with a real model: it shows something, says what is wrong, and never a traceback."""
 
 import io
+import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,7 +17,7 @@ from explorer.rendering.view import PhotoInput, View
 from explorer.ui.navigation import PAGES, entries
 from tests.app import TINY, open_app, sentences
 from tests.conftest import REPOSITORY
-from tests.tiny import save_weights
+from tests.tiny import save_tiny, save_weights
 
 NAMES = [entry.name for entry in PAGES]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("checkpoints")]
@@ -37,6 +39,19 @@ def test_page_shows_itself_without_an_exception(name: str):
 
 def test_every_file_of_the_folder_is_in_the_menu():
     assert {path.stem for path in paths.PAGES.glob("*.py")} == {entry.name for entry in entries()}
+
+
+@pytest.mark.parametrize(
+    ("own", "fit"), [({"crop_mode": "squash"}, "squash"), ({"crop_pct": 0.8}, "own"), ({"crop_pct": 1.0}, "crop")]
+)
+def test_the_sidebar_begins_with_the_fit_of_the_models_own_library(own, fit, checkpoints):
+    config = Path(save_tiny(checkpoints / "mine")) / "config.json"
+    settings = json.loads(config.read_text())
+    settings["pretrained_cfg"] |= {"crop_pct": 1.0, "crop_mode": "center", **own}
+    config.write_text(json.dumps(settings))
+    app = open_app(model="checkpoints/mine")
+    assert not app.exception and not sentences(app)
+    assert app.session_state["fit"] == app.session_state["choice"].fit == fit and "fit" not in app.query_params
 
 
 @pytest.mark.parametrize("entry", PAGES, ids=NAMES)

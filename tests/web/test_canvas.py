@@ -1,5 +1,6 @@
 """What Python sends to the live canvas: the layer itself, in a form the browser can use, or only what fits."""
 
+import copy
 import json
 import struct
 from dataclasses import replace
@@ -105,10 +106,24 @@ def test_what_files_hold_is_not_sent_again(recording):
     assert settings_of(payload)["files"] == urls and settings_of(payload)["key"] == files.key
 
 
-def test_files_of_other_photos_and_models_have_other_names(recording):
-    other = recording_files(explorer.record(tiny_model(reg_tokens=2), photo(96, 64, seed=1), size=64, fit="keep"))
+def test_files_of_other_photos_and_models_have_other_names_and_the_same_ones_the_same(recording):
     files = recording_files(recording)
-    assert files.key != other.key and files.photo != other.photo
+    again = recording_files(explorer.record(recording.model, photo(96, 64), size=64, fit="keep"))
+    assert again.key == files.key
+    rounded = replace(recording, calls=[replace(call, q=call.q * (1 + 1e-7)) for call in recording.calls])
+    assert recording_files(rounded).key == files.key
+    other = recording_files(explorer.record(tiny_model(reg_tokens=2), photo(96, 64, seed=1), size=64, fit="keep"))
+    trained = copy.deepcopy(recording.model.module)
+    next(trained.parameters()).data.add_(0.01)
+    model = replace(recording.model, module=trained)
+    keys = {
+        recording_files(replace(recording, model=model)).key,
+        recording_files(recording, 0).key,
+        other.key,
+        files.key,
+    }
+    assert len(keys) == 4, "another model, another precision, another photo"
+    assert files.photo != other.photo
     # Streamlit names a large file by its first, middle and last bytes: the first ones have to tell them apart.
     assert all(a[:300] != b[:300] for a, b in zip(files.layers, other.layers, strict=True))
 

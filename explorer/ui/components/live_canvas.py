@@ -39,8 +39,8 @@ def streamed_payload(rec: "Recording", view: "View", **settings: Any) -> bytes:
     """
     files = _files_of(rec)
     urls = {
-        "photo": _served(files.photo, "photo"),
-        "layers": [_served(layer, f"layer {index}") for index, layer in enumerate(files.layers)],
+        "photo": _served(files.photo, "photo", files.key),
+        "layers": [_served(layer, f"layer-{index}", files.key) for index, layer in enumerate(files.layers)],
     }
     return canvas_payload(rec, view, files=files, urls=urls, steps=True, **settings)
 
@@ -54,6 +54,7 @@ def _files_of(rec: "Recording") -> RecordingFiles:
     return _files.get(rec) or _files.setdefault(rec, recording_files(rec))
 
 
-def _served(content: bytes, place: str) -> str:
-    """The path at which this server answers with the content."""
-    return get_instance().media_file_mgr.add(content, UNCOMPRESSED, f"vit canvas {place}")
+def _served(content: bytes, place: str, key: str) -> str:
+    """The path at which this server answers with the content; behind # the name by which a browser keeps it."""
+    path = get_instance().media_file_mgr.add(content, UNCOMPRESSED, f"vit canvas {place}")
+    return f"{path}#{key}-{place}"

@@ -1,4 +1,5 @@
-// Files of a recording, kept in this browser by their name, which stands for their content: each is fetched once.
+// Files of a recording, kept in this browser by the name behind their address' #, which stands for their content: each is
+// fetched once.
 
 const DATABASE = "vit-explorer";
 const MOST = 256 * 2 ** 20; // bytes kept; the oldest files go first
@@ -47,11 +48,11 @@ let untidy = MOST; // bytes that came since the last tidy(), which the first fil
 
 /**
  * The bytes of a file, from this browser or, once, from the server. Throws where neither has it.
- * @param {string} url the last part of its path names its content
+ * @param {string} url with its name behind #
  * @returns {Promise<Uint8Array>}
  */
 export function fetchOnce(url) {
-  const name = /** @type {string} */ (url.split("/").pop());
+  const name = new URL(url).hash.slice(1);
   if (!underWay.has(name)) underWay.set(name, take(name, url).finally(() => underWay.delete(name)));
   return /** @type {Promise<Uint8Array>} */ (underWay.get(name));
 }

@@ -12,9 +12,9 @@ from explorer.attention.queries import Query
 from explorer.attention.recording import Recording
 from explorer.attention.step import LayerPass, Step, layer_pass
 from explorer.ui import cached
-from explorer.ui.address import by_key, number, take, write_unless
+from explorer.ui.address import by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link
-from explorer.ui.view_settings import change_settings, check_query, checked_query, mirror_in_address, settings
+from explorer.ui.view_settings import change_settings, check_query, checked_query, settings
 
 LAYER, STAGE, HEAD = "inside_layer", "inside_step", "inside_head"  # in the address, too
 PICTURE = "inside_picture"  # key of the clickable picture
@@ -87,7 +87,7 @@ def pick_token(rec: Recording) -> Query:
     query, complaint = checked_query(rec)
     if complaint:
         st.warning(complaint)
-    mirror_in_address()
+    write("query", settings()["query"])
     if settings()["query"] is None or query == "mean":
         return rec.grid[0] // 2, rec.grid[1] // 2
     return query
