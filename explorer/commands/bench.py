@@ -12,7 +12,7 @@ from explorer.commands import _view
 if TYPE_CHECKING:
     from explorer.evaluation.bench.table import Table
 
-SHOWN = (
+SHOWN = ("srg_grey", "srg_p_grey", "srg_blur", "srg_dropped", "srg_road", "auc", "iou", "pointing", "seg_iou", "sanity")
     "srg_grey",
     "srg_p_grey",
     "srg_blur",
