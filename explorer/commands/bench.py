@@ -12,6 +12,7 @@ from explorer.commands import _view
 if TYPE_CHECKING:
     from explorer.evaluation.bench.table import Table
 
+# The columns that are printed.
 SHOWN = ("srg_grey", "srg_p_grey", "srg_blur", "srg_dropped", "srg_road", "auc", "iou", "pointing", "seg_iou", "sanity")
 EXAMPLE = "example: python -m explorer bench photos --masks masks --maps all attention:layer=9 --without occlusion"
 
