@@ -13,7 +13,7 @@ from explorer.ui.widgets import facts, hint
 
 CARDS = 4  # per row
 # The first pages in the order that explains one thing after the other: what each answers.
-STEPS = {"patches": "What the model gets", "attention": "Where it looks", "features": "What it makes of it"}
+STEPS = (("patches", "What the model gets"), ("attention", "Where it looks"), ("features", "What it makes of it"))
 
 
 def show_facts(model: ModelFacts, grid: tuple[int, int]) -> None:
@@ -48,15 +48,16 @@ def origin(source: str) -> str:
 
 def show_steps() -> None:
     """A card for each page that explains, numbered."""
-    steps = [entry for entry in entries() if entry.name in STEPS]
-    for number, (place, entry) in enumerate(zip(st.columns(len(STEPS)), steps, strict=True), start=1):
+    named = {entry.name: entry for entry in entries()}
+    for number, (place, (name, answer)) in enumerate(zip(st.columns(len(STEPS)), STEPS, strict=True), start=1):
         with place:
-            card(entry, f"{number} · {STEPS[entry.name]}", f"**{entry.title}.** {entry.purpose}")
+            card(named[name], f"{number} · {answer}", f"**{named[name].title}.** {named[name].purpose}")
 
 
 def show_others() -> None:
     """A card for each other page."""
-    others = [entry for entry in entries() if entry.name != "home" and entry.name not in STEPS]
+    shown = {"home", *(name for name, _ in STEPS)}
+    others = [entry for entry in entries() if entry.name not in shown]
     for start in range(0, len(others), CARDS):
         for place, entry in zip(st.columns(CARDS), others[start : start + CARDS], strict=False):
             with place:

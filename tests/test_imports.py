@@ -16,6 +16,10 @@ def test_home_is_there_without_any_of_them():
     assert measure(names)[1] == []
 
 
-def test_no_page_imports_transformers_and_only_evaluate_scikit_learn():
-    names = [name for entry in entries() if entry.name != "evaluate" for name in imports_of(HOME, path(entry))]
+def test_no_page_imports_transformers_and_scikit_learn_only_those_that_score():
+    """Attention has the bench on your photos, Fine-tune and Evaluate their results."""
+    score = ("attention", "finetune", "evaluate")
+    names = [name for entry in entries() if entry.name not in score for name in imports_of(HOME, path(entry))]
     assert not {"transformers", "sklearn"} & set(measure(names)[1])
+    names = [name for name in score for name in imports_of(HOME, path(ENTRIES[name]))]
+    assert "transformers" not in measure(names)[1]

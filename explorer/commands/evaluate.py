@@ -56,15 +56,20 @@ def run(args: argparse.Namespace) -> int:
         show_predictions(made.rows)
     else:
         print(table(made.metrics))
-        print("worst mistakes, by loss:")
-        for row in [row for row in made.rows if row["actual"] not in ("", row["predicted"])][:5]:
-            print(f"  {row['name']}: {row['actual']}, predicted {row['predicted']} ({row['probability']:.3f})")
+        show_mistakes(made.rows)
     if args.csv:
         write_predictions(args.csv, made.found, made.actual)
         print(f"wrote {args.csv}")
     if args.report:
         print(f"wrote {args.report}")
     return 0
+
+
+def show_mistakes(rows: list[dict[str, Any]]) -> None:
+    """The five with the highest loss."""
+    print("worst mistakes, by loss:")
+    for row in [row for row in rows if row["actual"] not in ("", row["predicted"])][:5]:
+        print(f"  {row['name']}: {row['actual']}, predicted {row['predicted']} ({row['probability']:.3f})")
 
 
 def show_predictions(rows: list[dict[str, Any]]) -> None:

@@ -6,19 +6,29 @@ from html import escape
 
 import streamlit as st
 
-TERMS = {
-    "patch": "A small square of the photo. The model reads a photo patch by patch, as people read a text word by word.",
-    "token": "A list of numbers that stands for one patch, or for something else that the model keeps, such as cls. "
-    "Every layer reads all tokens and changes them.",
-    "cls": "The class token: one extra token that is no patch. In it the model gathers what the whole photo shows.",
-    "layer": "One of the model's steps, which follow one another. In each, tokens look at one another, then change.",
-    "head": "One of several ways of looking within a layer. Every head shares out its own attention.",
-    "query": "The token that asks: the one whose attention is shown. Point at a patch, and that patch is the query.",
-    "attention": "How much a token takes from each of the tokens in one layer: shares that add up to 100 %.",
-    "rollout": "Attention followed through all layers, from the last one down to the patches (Abnar & Zuidema 2020).",
-    "relevance": "Which patches speak for a class: attention weighted by what it does to that class's score "
-    "(Chefer et al. 2021).",
-}
+_MEANINGS = (
+    (
+        "patch",
+        "A small square of the photo. The model reads a photo patch by patch, as people read a text word by word.",
+    ),
+    (
+        "token",
+        "A list of numbers that stands for one patch, or for something else that the model keeps, such as cls. "
+        "Every layer reads all tokens and changes them.",
+    ),
+    ("cls", "The class token: one extra token that is no patch. In it the model gathers what the whole photo shows."),
+    ("layer", "One of the model's steps, which follow one another. In each, tokens look at one another, then change."),
+    ("head", "One of several ways of looking within a layer. Every head shares out its own attention."),
+    ("query", "The token that asks: the one whose attention is shown. Point at a patch, and that patch is the query."),
+    ("attention", "How much a token takes from each of the tokens in one layer: shares that add up to 100 %."),
+    ("rollout", "Attention followed through all layers, from the last one down to the patches (Abnar & Zuidema 2020)."),
+    (
+        "relevance",
+        "Which patches speak for a class: attention weighted by what it does to that class's score "
+        "(Chefer et al. 2021).",
+    ),
+)
+TERMS = dict(_MEANINGS)
 _MARK = re.compile(r"\[\[([^|\]]+)(?:\|([^\]]+))?\]\]")
 
 
