@@ -95,8 +95,13 @@ def error(found: Any, expected: Any) -> float:
 
 def row(*cells: Any) -> None:
     """One line of a table, printed at once."""
-    shown = [f"{cell:.2g}" if isinstance(cell, float) else str(cell) for cell in cells]
+    shown = [number(cell) if isinstance(cell, float) else str(cell) for cell in cells]
     print(f"| {' | '.join(shown)} |", flush=True)
+
+
+def number(value: float) -> str:
+    """Two digits, or whole numbers from 100 on."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def table(title: str, *names: str) -> None:

@@ -42,8 +42,9 @@ def run(args: argparse.Namespace) -> int:
     model, found = _view.model_once(args), {}
 
     def work(pair: tuple[Path, str]) -> None:
-        photo, name = pair
-        recording = _view.recorded(args, model(), open_image(photo))
+        file, name = pair
+        photo = open_image(file)  # before the model
+        recording = _view.recorded(args, model(), photo)
         from explorer.attention.evidence import evidence
 
         found[name] = evidence(recording, _maps(args, recording), args.target, args.removals, args.fill)

@@ -75,7 +75,8 @@ def _scores(args: argparse.Namespace, model: "Callable[[], Model]", image: Path,
 
     if mask is None:
         raise DataError(f"{args.masks} has no mask for {image.name}.")
-    recording = _view.recorded(args, model(), open_image(image))
+    photo = open_image(image)  # before the model
+    recording = _view.recorded(args, model(), photo)
     from explorer.attention.localization import fit_mask, rank_heads
 
     recording.query_indices(args.query)  # a wrong query is wrong for all images, and said before their masks

@@ -13,7 +13,7 @@ from explorer.data.samples import SAMPLE
 from explorer.errors import QueryError
 from explorer.rendering.colormaps import COLORMAPS
 from explorer.rendering.view import View
-from explorer.ui.address import by_key, keep_in_address, number, take, write
+from explorer.ui.address import by_key, keep_in_address, number, take, write, write_unless
 from explorer.ui.messages import check_link, link_is_new
 from explorer.web.payload import LOOK
 
@@ -164,15 +164,26 @@ def take_change() -> None:
     st.session_state["head"] = str(change["head"])
 
 
-def take_query(canvas: str) -> None:
-    """Callback of a canvas without tools: keep the query that a person chose there, for all pages."""
+def take_choice(canvas: str) -> None:
+    """Callback of a canvas with few tools: keep query, layer and head that a person chose there, for all pages."""
     if change := st.session_state[canvas].get("view"):
-        change_settings(query=query_text(change["query"]), seq=change["seq"])
+        mosaic = change["look"].get("mosaic", False)
+        change_settings(query=query_text(change["query"]), mosaic=mosaic, seq=change["seq"])
+        if "layer" in st.session_state:  # not where the picture that ships with the app is shown, which has only one
+            st.session_state["layer"] = int(change["layer"])
+            st.session_state["head"] = str(change["head"])
 
 
 def mirror_query() -> None:
-    """Write the query alone into the address of a page that shows no other of these settings."""
+    """Write the query into the address of a page that shows few of these settings."""
     write("query", settings()["query"])
+
+
+def mirror_layer_and_head(rec: "Recording") -> None:
+    """Write layer, head and mosaic into the address of such a page, but none that stands at its default."""
+    write_unless("layer", default_layer(rec))
+    write_unless("head", "mean")
+    write("mosaic", "1" if settings()["mosaic"] else None)
 
 
 def change_settings(**changes: Any) -> None:

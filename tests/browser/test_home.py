@@ -104,7 +104,7 @@ def test_a_photo_with_its_attention_and_one_line_on_what_to_do(page: Page, app: 
     box = hero.locator("[data-part=picture]").bounding_box()
     assert box and box["y"] + box["height"] / 2 < 1000, "the picture is seen without scrolling"
     assert box["width"] > 400
-    assert hero.locator(".tools").is_hidden()
+    assert hero.locator(".look").first.is_hidden() and hero.locator(".query").is_hidden()
     for fact in ("8 px", "8 × 8", "67", "3"):
         expect(page.locator("dd").get_by_text(fact, exact=True)).to_be_visible()
 
@@ -142,6 +142,19 @@ def test_a_pinned_patch_is_the_query_of_the_attention_page_and_of_the_link(page:
     expect(page.locator(".live[data-layer]")).to_have_attribute("data-query", "2,5")
 
 
+def test_layer_and_head_are_chosen_on_home_too_and_go_along(page: Page, app: str):
+    hero = open_home(page, app)
+    page.get_by_role("slider", name="Layer", exact=True).press("Home")
+    expect(hero).to_have_attribute("data-layer", "0")
+    hero.get_by_role("radio", name="head 3", exact=True).click()
+    page.wait_for_url(lambda url: "layer=0" in url and "head=3" in url)
+    page.get_by_role("link", name="Where it looks").click()
+    expect(page.get_by_role("heading", name="Where every token looks")).to_be_visible()
+    shown = page.locator(".live[data-layer]")
+    expect(shown).to_have_attribute("data-layer", "0")
+    expect(shown).to_have_attribute("data-head", "3")
+
+
 def test_a_new_server_shows_a_live_picture_before_it_has_the_model(page: Page, app_folder: Path, tmp_path: Path):
     with running_app(app_folder, HF_HOME=str(tmp_path)) as server:
         page.goto(server.url)
@@ -152,7 +165,7 @@ def test_a_new_server_shows_a_live_picture_before_it_has_the_model(page: Page, a
         expect(hero).to_have_attribute("data-query", "cls")
         shipped, loading = drawn_weights(hero), page.get_by_text("are loading in the background")
         expect(loading).to_be_visible()
-        expect(loading).to_have_count(0)
+        expect(loading).to_have_count(0, timeout=3 * PATIENCE)  # importing PyTorch is most of it
         np.testing.assert_allclose(drawn_weights(hero), shipped, atol=1e-4)
         before = hero.locator("[data-part=picture]").evaluate("(canvas) => canvas.toDataURL()")
         thumbnail(page, "Coffee").click()

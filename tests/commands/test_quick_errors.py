@@ -46,6 +46,7 @@ WRONG = {
     "site --model gone --out x": "no model that the explorer knows",
     "video gone.mp4 --out x.mp4": "gone.mp4",
     "score gone masks": "not both there",
+    "score broken.png photo.png": "broken.png",
     "score photo.png broken.png --model gone": "no model that the explorer knows",
     "predict bundled gone.png broken.png": "gone.png",
     "evaluate bundled gone": "There is no zip or folder",

@@ -17,6 +17,7 @@ import psutil
 from explorer import paths
 from explorer.errors import CheckpointError
 
+READER = "explorer.models.formats.reading"  # run as a program; it imports this module
 SECONDS, BYTES_A_SECOND = 30.0, 40e6  # of a processor: for the start and the containers, and for plain old pickles
 PATIENCE = 10
 MEMORY = 3 * 2**30  # bytes beside twice those of the file: the reader takes half a gigabyte for itself
@@ -54,7 +55,7 @@ def try_reading(path: Path) -> None:
 
 
 def _watch(path: Path, seconds: float, memory: int) -> None:
-    command = [sys.executable, "-m", __name__, str(path.resolve())]
+    command = [sys.executable, "-m", READER, str(path.resolve())]
     nothing = subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=paths.PACKAGE.parent, stdin=nothing, stdout=nothing, stderr=nothing)
     try:
@@ -82,14 +83,3 @@ def _ended(process: subprocess.Popen, seconds: float, memory: int) -> str | None
                 return f"took over {memory / 2**30:.1f} GB to read"
         time.sleep(POLL)
     return "broke its reader" if code else None
-
-
-def _read(path: Path) -> None:
-    from explorer.models.formats.reading import read_contents
-
-    with suppress(CheckpointError):  # which the next reader says
-        read_contents(path)
-
-
-if __name__ == "__main__":
-    _read(Path(sys.argv[1]))

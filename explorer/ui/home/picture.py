@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from explorer.attention.queries import Query
+from explorer.attention.queries import Query, parse_head
 from explorer.errors import ExplorerError
 from explorer.models.facts import ModelFacts
 from explorer.ui import cached
 from explorer.ui import view_settings as settings
 from explorer.ui.components import hero
+from explorer.ui.components.live_canvas import streamed_payload
 from explorer.ui.state import Choice, chosen, current
 from explorer.web import first_picture
-from explorer.web.payload import canvas_payload
 
 if TYPE_CHECKING:
     from explorer.ui.state import Current
@@ -46,8 +46,11 @@ def shown() -> Shown:
 def _recorded(now: "Current") -> Shown:
     recording = now.recording
     query, seq = _query(recording)
-    view = now.view.with_map(layer=settings.default_layer(recording), query=query)
-    return Shown(now.model.facts, recording.grid, canvas_payload(recording, view, seq=seq))
+    layer, head = settings.take_layer(recording), settings.take_head(settings.head_options(recording))
+    view = now.view.with_map(layer=layer, head=parse_head(head), query=query)
+    payload = streamed_payload(recording, view, mosaic=settings.settings()["mosaic"], seq=seq)
+    settings.mirror_layer_and_head(recording)
+    return Shown(now.model.facts, recording.grid, payload)
 
 
 def _is_of(first: first_picture.FirstPicture, choice: Choice) -> bool:
@@ -65,8 +68,8 @@ def _query(rec: "settings.Asked") -> tuple[Query, int]:
 
 
 def draw(now: Shown) -> None:
-    """The picture; a patch that is pinned here is the query on the other pages, too."""
-    hero.hero(now.payload, lambda: settings.take_query(hero.KEY))
+    """The picture; what is pinned or chosen here is so on the other pages, too."""
+    hero.hero(now.payload, lambda: settings.take_choice(hero.KEY))
     settings.mirror_query()
     if now.shipped:
         _load_behind_it(chosen())

@@ -71,7 +71,7 @@ export class LiveView {
     this.hover = null; // under the mouse
     /** @type {Partial<State> | null} */
     this.previewed = null; // the small map under the mouse
-    this.alone = false; // without the tools
+    this.alone = false; // without tools beside the picture
     [this.accent, this.ink] = ["", ""]; // colours
     this.reading = false; // Shift held: keep the map, read single weights
     this.seq = 0; // of the newest change made here: settings that Python sent before it saw that are out of date
@@ -175,7 +175,8 @@ export class LiveView {
     const style = getComputedStyle(this.root);
     this.accent = style.getPropertyValue("--accent").trim();
     this.ink = style.getPropertyValue("--ink").trim();
-    this.alone = getComputedStyle(this.part("tools")).display === "none"; // on pages with tools of their own
+    const noTools = getComputedStyle(this.part("tools")).display === "none"; // on pages with tools of their own
+    this.alone = noTools || style.getPropertyValue("--stacked").trim() === "1";
     const alike = before && ["depth", "heads", "grid", "prefix"].every((fact) => String(before[fact]) === String(settings[fact]));
     if (settings.seq >= this.seq || !alike) {
       const { shows, layer, head, query, look } = settings;
