@@ -46,9 +46,6 @@ def test_relevance_begins_with_what_the_bench_found_best():
     assert [said for said in app.caption if f"{MAP_KINDS[EXPLAINS_BEST].title} comes first" in said.value]
     picker.set_value("occlusion").run()
     assert not app.exception and app.query_params["why"] == "occlusion"
-    fresh = open_app("attention", tab="Matrix")
-    fresh.session_state["tab"] = "Relevance"
-    assert fresh.run().segmented_control(key="why").value == EXPLAINS_BEST
 
 
 def test_an_older_link_to_the_relevance_tab_shows_relevance():
