@@ -12,6 +12,7 @@ from jaxtyping import Float
 from safetensors.numpy import save
 
 from explorer.attention.artefacts import artefact_mask
+from explorer.attention.maps.settings import FirstLayer
 from explorer.attention.queries import Query
 from explorer.rendering.colormaps import COLORMAPS, lookup_table
 
@@ -105,9 +106,9 @@ def canvas_payload(
     it shows the likeliest classes. Raises QueryError for a layer, head or query outside the recording.
     """
     asked = view.map.row.checked(view.map.settings, rec)
-    rollout = view.map.kind == "rollout"
+    first = view.map.row.needs(FirstLayer)  # of a rollout
     query = rec.default_query if asked["query"] is None else asked["query"]
-    layer = asked["start_layer" if rollout else "layer"] % rec.depth
+    layer = asked[first.name if first else "layer"] % rec.depth
     streamed = files.precision if files else None
     precision = _precision(rec, (layer,), limit, limit)
     inside = urls is None or streamed is None  # whether q and k of the shown layer are in these bytes
@@ -117,7 +118,7 @@ def canvas_payload(
     settings = {
         "shows": view.map.kind,
         "layer": layer,
-        "head": asked["fusion" if rollout else "head"],
+        "head": asked["fusion" if first else "head"],
         "query": query,
         "look": look,
         "grid": rec.grid,

@@ -84,7 +84,7 @@ def test_preprocessing_is_the_explorers_own(checkpoint, data):
 
 def test_config_and_card_say_what_it_was_trained_from(checkpoint, data):
     base = str(checkpoint.parents[1] / "base")
-    model = {"source": base, "arch": None, "num_heads": None, "grid": None}
+    model = {"source": base, "arch": None, "num_heads": None, "grid": None, "prompts": []}
     fields = {"model": model, "data": data.name, "run": "mine"}
     assert json.loads((checkpoint / "config.json").read_text())["trained_from"] == fields
     assert "base_model" not in (checkpoint / "README.md").read_text(), "a local base has no id on the hub"

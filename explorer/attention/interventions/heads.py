@@ -50,7 +50,7 @@ def measure_heads(
     Raises QueryError on a CPU where it would take too long.
     """
     score = score_of(recording, target, or_itself(recording, similar_to))
-    check_work(recording, recording.depth * recording.num_heads, "head")
+    check_work(recording, recording.depth * recording.num_heads, "heads")
     places = find_places(recording)
     before, rows = score_before(recording, score), []
     for layer in range(recording.depth):

@@ -30,7 +30,7 @@ def compute(
     """
     score = score_of(recording, target, similar_to)
     rows, cols = recording.grid
-    check_work(recording, rows * cols, "patch")
+    check_work(recording, rows * cols, "patches")
     readout = find_readout(recording, score)
     patches = [DropPatches((divmod(patch, cols),)) for patch in range(rows * cols)]
     without = []

@@ -44,9 +44,10 @@ BETWEEN = ";"  # edits in the address
 EFFECT, HEADS = "what_if_effect", "what_if_heads"  # (the recording, what was asked of it, the answer)
 REFUSED = "what_if_refused"  # a sentence on the edit that couldn't be added
 MOST_PHOTOS = 16  # that a mean is over
+ATTENTION, MLP = "attention", "mlp"  # as edits are typed
+PARTS = {ATTENTION: SetAttention, MLP: SetMlp}  # of a layer
 KINDS = {
-    "head": "Head", "attention": "Layer's attention", "mlp": "Layer's MLP", "cut": "Edge",
-    "put": "Token of another photo",
+    "head": "Head", ATTENTION: "Layer's attention", MLP: "Layer's MLP", "cut": "Edge", "put": "Token of another photo",
 }  # fmt: skip
 
 
@@ -189,7 +190,7 @@ def _pick_part(rec: Recording, view: View, kind: str) -> Edit:
     if kind == "head":
         assert head is not None
         return SetHead(layer, head, to)
-    return SetAttention(layer, to) if kind == "attention" else SetMlp(layer, to)
+    return PARTS[kind](layer, to)
 
 
 def _token(rec: Recording, label: str, key: str, default: str) -> Query | None:
