@@ -69,7 +69,7 @@ def weights_digest(module: "nn.Module") -> str:
 def image_digest(image: Image.Image) -> str:
     """SHA-256 of an RGB image: its size, then its bytes row by row."""
     digest = hashlib.sha256(f"{image.width}x{image.height}\n".encode())
-    digest.update(np.ascontiguousarray(np.array(image.convert("RGB"))))
+    digest.update(np.ascontiguousarray(np.array(image.convert("RGB"))).data)
     return digest.hexdigest()
 
 

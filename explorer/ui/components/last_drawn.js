@@ -1,2 +1,2 @@
 // What the live canvas drew last, for a component that comes to the page after it.
-window.addEventListener("drawn", (/** @type {CustomEvent} */ event) => (window.lastDrawn = event.detail));
+window.addEventListener("drawn", (event) => (window.lastDrawn = /** @type {CustomEvent} */ (event).detail));
