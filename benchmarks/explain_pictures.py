@@ -12,7 +12,6 @@ from PIL import Image
 import explorer
 from explorer.attention.maps.table import MAP_KINDS
 from explorer.data.samples import sample_photo
-from explorer.models.source import ModelSource
 from explorer.rendering.view import MapChoice, PhotoInput, View, picture
 
 PHOTO, SIDE, QUALITY = "astronaut", 224, 80
@@ -21,7 +20,7 @@ PHOTO, SIDE, QUALITY = "astronaut", 224, 80
 def map_pictures(model: explorer.Model) -> dict[str, Image.Image]:
     """The photo beside each kind of map of it, with the kind's defaults."""
     recording = explorer.record(model, sample_photo(PHOTO))
-    view = View(ModelSource(model.source), PhotoInput(f"sample:{PHOTO}"))
+    view = View(model.source, PhotoInput(f"sample:{PHOTO}"))
     pictures = {}
     for kind, row in MAP_KINDS.items():
         shown = replace(view, map=MapChoice(kind, **row.defaults))

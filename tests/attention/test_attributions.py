@@ -78,7 +78,8 @@ def test_gradcam_equals_pytorch_grad_cam(recording, model, layer):
             found[0].detach().cpu().numpy()
             for found in (cam.activations_and_grads.activations, cam.activations_and_grads.gradients)
         )
-        expected = cam.get_cam_image(None, where, None, activations, gradients, False)[0]
+        unused: Any = None
+        expected = cam.get_cam_image(unused, where, unused, activations, gradients, False)[0]
     got = gradcam.compute(recording, 3, layer=layer)
     np.testing.assert_allclose(got, expected.clip(0), atol=1e-4 * np.abs(expected).max())
     assert got.max() > 0

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from timm.layers import SwiGLUPacked
-from timm.layers.mlp import SwiGLU
+from timm.layers.mlp import SwiGLU, SwiGLUPacked
 from torch import nn
 
 import explorer

@@ -33,6 +33,11 @@ class Grid:
     missing: Float[Tensor, "image 1 row col"]
     weight: Float[Tensor, "image 1 row col"]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, cols) of cells."""
+        return self.missing.shape[-2], self.missing.shape[-1]
+
     def left(self, x: Tensor, right: Tensor) -> Tensor:
         """What the equations lack: right - (weight * x - neighbours(x)), where cells are missing."""
         return (right - self.weight * x + neighbours(x)) * self.missing
@@ -61,7 +66,7 @@ def _solve(pixels: Tensor, gone: Bool[Tensor, "image row col"]) -> Tensor:
     x = pixels.new_zeros(1, 1, 1, 1)
     for place in reversed(range(len(grids))):
         grid = grids[place]
-        size = grid.missing.shape[-2:]
+        size = grid.size
         known = F.adaptive_avg_pool2d(pixels, size) * (1 - grid.missing)
         x = F.interpolate(x, size, mode="bilinear") * grid.missing
         for _ in range(CYCLES if place == 0 else 1):
@@ -88,11 +93,11 @@ def _cycle(x: Tensor, right: Tensor, grids: list[Grid]) -> Tensor:
         return _conjugate_gradients(x, right, grid)
     for _ in range(SMOOTHINGS):
         x = x + DAMPING * grid.left(x, right) / grid.weight
-    size = coarser[0].missing.shape[-2:]
+    size = coarser[0].size
     scale = (grid.cells / coarser[0].cells) ** 2  # the equations are those of a second derivative
     pooled = scale * F.adaptive_avg_pool2d(grid.left(x, right), size)
     correction = _cycle(torch.zeros_like(pooled), pooled, coarser)
-    x = x + F.interpolate(correction, grid.missing.shape[-2:], mode="bilinear") * grid.missing
+    x = x + F.interpolate(correction, grid.size, mode="bilinear") * grid.missing
     for _ in range(SMOOTHINGS):
         x = x + DAMPING * grid.left(x, right) / grid.weight
     return x

@@ -94,7 +94,8 @@ class Removal:
         order, count = descending(heatmap), len(self.way.shares)
         gone = [removed_first(each, self.way.shares, self.recording.grid) for each in (order, order[::-1])]
         found = self.follow(np.concatenate(gone))
-        return tuple(Followed(found.kept[part], found.probability[part]) for part in (slice(count), slice(count, None)))
+        mif = Followed(found.kept[:count], found.probability[:count])
+        return mif, Followed(found.kept[count:], found.probability[count:])
 
     def empty(self) -> float:
         """The probability where every patch is gone."""

@@ -132,7 +132,7 @@ def _mask(photo: BenchPhoto, recording: Recording) -> tuple[np.ndarray | None, d
     if photo.read_mask is None:
         return None, {}
     try:
-        mask = fit_mask(photo.read_mask(), recording.part.geometry, recording.part.photo_size)
+        mask = fit_mask(photo.read_mask(), recording.part.geometry, photo_size=recording.part.photo_size)
         patch_mask(mask, recording.grid)  # raises where there's nothing to tell apart
     except ExplorerError as error:
         return None, {"mask": str(error)}

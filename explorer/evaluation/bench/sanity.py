@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,4 +79,5 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
     """Spearman's rank correlation of two maps; 0 where one of them is the same everywhere."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
-    return float(spearmanr(one.ravel(), other.ravel()).statistic)
+    found: Any = spearmanr(one.ravel(), other.ravel())
+    return float(found.statistic)

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import streamlit as st
 
@@ -145,9 +146,9 @@ def _columns(found: Table) -> dict[str, list]:
     return columns
 
 
-def _config(found: Table) -> dict[str, object]:
+def _config(found: Table) -> dict[str, Any]:
     number = st.column_config.NumberColumn
-    config: dict[str, object] = {"map": "Map"}
+    config: dict[str, Any] = {"map": "Map"}
     for name in COLUMNS:
         better = "More is better." if MEASURES[name].high else "Less is better."
         config[name] = number(MEASURES[name].title, format="%.3f", help=f"{MEASURES[name].help} {better}")

@@ -1,6 +1,7 @@
 """What a bench measures, against loops written out, and on a model whose answer hangs on one known patch."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,8 @@ def test_filled_patches_written_out(recording, way):
 def test_dropped_patches_leave_the_token_list(pool):
     """timm's own blocks over the tokens that stay."""
     recording = explorer.record(tiny_model(global_pool=pool), photo())
-    module, heatmap, target = recording.model.module, recording.attention(1, query="mean"), recording.class_index(None)
+    module: Any = recording.model.module
+    heatmap, target = recording.attention(1, query="mean"), recording.class_index(None)
     falling = sorted(range(64), key=lambda patch: -heatmap.ravel()[patch])
     probabilities = []
     for order in (falling, falling[::-1]):

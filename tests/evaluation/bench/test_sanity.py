@@ -3,6 +3,7 @@
 import copy
 import re
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_random_weights_have_the_size_of_those_before():
 
 
 def test_the_blocks_of_transformers_are_found_too():
-    module = create_transformers("vit")
+    module: Any = create_transformers("vit")
     below, blocks, above = layers_of(module, module.config.num_hidden_layers)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     assert all("embeddings" in names[id(parameter)] for parameter in below)
