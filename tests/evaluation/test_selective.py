@@ -36,5 +36,6 @@ def test_without_known_classes_or_answers_there_is_no_risk():
     unknown = answered(np.array([0.5, 0.9]), 0.6)
     assert unknown.risk is None and answered_line(unknown, 0.6).endswith("1 of 2 images get an answer (50.0%).")
     assert answered_line(answered(np.array([0.5, 0.9]), 0), 0) == "All 2 images get an answer."
+    assert answered_line(answered(np.array([0.5]), 0), 0) == "The image gets an answer."
     nothing = answered(np.array([0.5]), 0.6, np.array([True]))
     assert (nothing.answered, nothing.risk, nothing.interval) == (0, None, None)
