@@ -272,7 +272,8 @@ def current_view(base: View, rec: "Recording", layer: int, head: str, query: Que
 
 def shown_view(view: View) -> View:
     """The view of what the canvas shows: the attention of the view, or the rollout that begins at its layer."""
-    if settings()["shows"] == "attention":
+    kind = settings()["shows"]
+    if kind == view.map.kind:
         return view
     layer, head, query = (view.map[name] for name in ("layer", "head", "query"))
-    return view.with_map("rollout", start_layer=layer, fusion=head if isinstance(head, str) else "mean", query=query)
+    return view.with_map(kind, start_layer=layer, fusion=head if isinstance(head, str) else "mean", query=query)

@@ -105,9 +105,9 @@ def canvas_payload(
     it shows the likeliest classes. Raises QueryError for a layer, head or query outside the recording.
     """
     asked = view.map.row.checked(view.map.settings, rec)
-    rollout = view.map.kind == "rollout"
+    at, of = ("layer", "head") if "layer" in asked else ("start_layer", "fusion")
     query = rec.default_query if asked["query"] is None else asked["query"]
-    layer = asked["start_layer" if rollout else "layer"] % rec.depth
+    layer = asked[at] % rec.depth
     streamed = files.precision if files else None
     precision = _precision(rec, (layer,), limit, limit)
     inside = urls is None or streamed is None  # whether q and k of the shown layer are in these bytes
@@ -117,7 +117,7 @@ def canvas_payload(
     settings = {
         "shows": view.map.kind,
         "layer": layer,
-        "head": asked["fusion" if rollout else "head"],
+        "head": asked[of],
         "query": query,
         "look": look,
         "grid": rec.grid,
