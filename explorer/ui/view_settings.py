@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import streamlit as st
 
 from explorer.attention.maps.settings import QueryToken
-from explorer.attention.maps.table import map_kind
 from explorer.attention.queries import FUSIONS, Query, head_name, parse_head, parse_query, query_name, query_text
 from explorer.data.samples import SAMPLE
 from explorer.errors import QueryError
@@ -273,7 +272,8 @@ def current_view(base: View, rec: "Recording", layer: int, head: str, query: Que
 
 def shown_view(view: View) -> View:
     """The view of what the canvas shows: the attention of the view, or the rollout that begins at its layer."""
-    if map_kind(settings()["shows"]) is view.map.row:
+    kind = settings()["shows"]
+    if kind == view.map.kind:
         return view
     layer, head, query = (view.map[name] for name in ("layer", "head", "query"))
-    return view.with_map("rollout", start_layer=layer, fusion=head if isinstance(head, str) else "mean", query=query)
+    return view.with_map(kind, start_layer=layer, fusion=head if isinstance(head, str) else "mean", query=query)

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from safetensors.numpy import save
 
 from explorer.attention.artefacts import artefact_mask
-from explorer.attention.maps.settings import FirstLayer
 from explorer.attention.queries import Query
 from explorer.rendering.colormaps import COLORMAPS, lookup_table
 
@@ -106,9 +105,9 @@ def canvas_payload(
     it shows the likeliest classes. Raises QueryError for a layer, head or query outside the recording.
     """
     asked = view.map.row.checked(view.map.settings, rec)
-    first = view.map.row.needs(FirstLayer)  # of a rollout
+    at, of = ("layer", "head") if "layer" in asked else ("start_layer", "fusion")
     query = rec.default_query if asked["query"] is None else asked["query"]
-    layer = asked[first.name if first else "layer"] % rec.depth
+    layer = asked[at] % rec.depth
     streamed = files.precision if files else None
     precision = _precision(rec, (layer,), limit, limit)
     inside = urls is None or streamed is None  # whether q and k of the shown layer are in these bytes
@@ -118,7 +117,7 @@ def canvas_payload(
     settings = {
         "shows": view.map.kind,
         "layer": layer,
-        "head": asked["fusion" if first else "head"],
+        "head": asked[of],
         "query": query,
         "look": look,
         "grid": rec.grid,
