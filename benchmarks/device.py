@@ -34,7 +34,7 @@ from explorer.errors import ExplorerError
 from explorer.evaluation.predict import predict
 from explorer.models.timm_models import wrap_timm
 
-ANSWERS: dict[str, Callable[[explorer.Recording], np.ndarray]] = {
+ANSWERS: dict[str, Callable[[explorer.Recording], Any]] = {
     "ledger": lambda recording: recording.ledger().heads,
     "step": lambda recording: recording.step(recording.depth - 1).after,
     "lens": lambda recording: recording.lens().image,
@@ -61,7 +61,7 @@ PLANS = (
 def random_model(architecture: str) -> explorer.Model:
     """That timm architecture with random weights, the same ones at every call."""
     torch.manual_seed(0)
-    settings = {"img_size": 224} if "dinov2" in architecture else {}
+    settings: dict[str, Any] = {"img_size": 224} if "dinov2" in architecture else {}
     return wrap_timm(timm.create_model(architecture, num_classes=100, **settings), "random", architecture)
 
 

@@ -74,5 +74,5 @@ def test_deploy_names_what_exists():
     docker, compose = ((REPOSITORY / "deploy" / name).read_text() for name in ("Dockerfile", "compose.yaml"))
     for line in re.findall(r"^COPY (.*) \S+$", docker, re.M):
         assert all((REPOSITORY / name).exists() for name in line.split())
-    assert (REPOSITORY / re.search(r"dockerfile: (\S+)", compose)[1]).is_file()
+    assert (REPOSITORY / re.findall(r"dockerfile: (\S+)", compose)[0]).is_file()
     assert docker.count("vit-explorer") and build_parser().parse_args(["app", "--server.headless", "true"]).options

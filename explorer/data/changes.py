@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from explorer.data.report import DatasetReport, Item, duplicate_group
 from explorer.errors import DataError, DiskError
@@ -102,7 +102,9 @@ def _with_items(report: DatasetReport, kept: list[tuple[int, Item]]) -> DatasetR
     """The report with these items alone, given with their old places, and the groups of copies among them."""
     place = {old: new for new, (old, _) in enumerate(kept)}
     items = tuple(item for _, item in kept)
-    groups = [(group.kind, [place[index] for index in group.items if index in place]) for group in report.duplicates]
+    groups: list[tuple[Literal["exact", "near"], list[int]]] = [
+        (group.kind, [place[index] for index in group.items if index in place]) for group in report.duplicates
+    ]
     copies = tuple(duplicate_group(kind, left, items) for kind, left in groups if len(left) > 1)
     return replace(report, items=items, duplicates=copies)
 

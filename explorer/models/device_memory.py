@@ -11,7 +11,8 @@ import torch
 
 from explorer.errors import DeviceMemoryError
 
-Item, Made = TypeVar("Item"), TypeVar("Made")
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Lock
+from typing import Any
 
 import torch
 
@@ -32,7 +33,7 @@ def _exact_convolutions() -> Iterator[None]:
 
     The patch embedding is one: rounded, it moved probabilities by up to .013 on an H200.
     """
-    setting = torch.backends.cudnn.conv
+    setting: Any = torch.backends.cudnn.conv  # pyright: ignore[reportAttributeAccessIssue]
     before = setting.fp32_precision
     setting.fp32_precision = "ieee"
     try:

@@ -44,7 +44,8 @@ def read_patch(grid: tuple[int, int]) -> Read[tuple[int, int]]:
 
     def read(text: str) -> tuple[int, int] | None:
         places = [number(int, 0, side - 1)(part) for part, side in zip(text.split(",", 1), grid, strict=False)]
-        return (places[0], places[1]) if len(places) == 2 and None not in places else None
+        known = [place for place in places if place is not None]
+        return (known[0], known[1]) if len(places) == len(known) == 2 else None
 
     return read
 

@@ -172,7 +172,7 @@ def per_class_table(
     percent: dict[str, Any] = {"format": "%.1f%%"}
 
     def take() -> None:
-        cells = st.session_state[key]["selection"]["cells"]
+        cells = st.session_state[key]["selection"]["cells"] if key else []
         if cells and on_pick:
             on_pick(rows[cells[0][0]]["class"])
 

@@ -252,7 +252,8 @@ def test_families_of_timm(family):
     if recording.logits is None:
         assert plain.score[0] == plain.score[1]
     else:
-        assert plain.after is not None and np.array_equal(plain.after, recording.logits)
+        assert plain.after is not None and edited.after is not None and expected.logits is not None
+        assert np.array_equal(plain.after, recording.logits)
         np.testing.assert_allclose(edited.after, expected.logits, rtol=1e-4, atol=1e-5)
     assert edited.change != 0
 
@@ -347,6 +348,7 @@ def test_the_top_classes_hold_the_winner_of_either_side():
     model = with_biases(tiny_model(num_classes=5))
     recording = explorer.record(model, photo())
     effect = recording.what_if([SetAttention(2), SetMlp(2)])
+    assert recording.logits is not None and effect.before is not None and effect.after is not None
     assert [one.index for one in effect.top] == list(np.argsort(-recording.logits))
     one = effect.top[0]
     assert one.name == model.class_name(one.index)

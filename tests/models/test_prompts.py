@@ -50,7 +50,8 @@ def folder(request, tmp_path_factory):
         "vocab_size": len(WORDS), "max_position_embeddings": 12, "eos_token_id": 1, "pad_token_id": 0,
         "bos_token_id": 0, "projection_size": 64,
     }  # fmt: skip
-    config = transformers.CONFIG_MAPPING[request.param](text_config=text, vision_config=SMALL, projection_dim=24)
+    kind: Any = transformers.CONFIG_MAPPING[request.param]
+    config = kind(text_config=text, vision_config=SMALL, projection_dim=24)
     model = transformers.AutoModel.from_config(config)
     with torch.no_grad():
         sharpen(model.vision_model)
@@ -74,6 +75,7 @@ def transformers_logits(folder: str, image: Image.Image, model: explorer.Model) 
 def test_logits_are_those_of_transformers(folder):
     model = explorer.load_model(folder, prompts=PROMPTS)
     recording = explorer.record(model, photo())
+    assert recording.logits is not None
     np.testing.assert_allclose(recording.logits, transformers_logits(folder, photo(), model), rtol=1e-4, atol=1e-5)
     assert model.class_names == list(PROMPTS) and model.outputs in ("classes", "labels")
     assert model.source == ModelSource(folder, prompts=PROMPTS)
@@ -82,6 +84,7 @@ def test_logits_are_those_of_transformers(folder):
 def test_everything_is_asked_of_a_prompt(folder):
     recording = explorer.record(explorer.load_model(folder, prompts=PROMPTS), photo())
     account = recording.ledger("a dog")
+    assert recording.logits is not None
     assert account.error <= 1e-4 and account.score == pytest.approx(float(recording.logits[1]), rel=1e-4)
     for kind in ("relevance", "gradient"):
         one, other = (recording.map(kind, target=target) for target in ("a dog", "two trees"))

@@ -19,7 +19,7 @@ TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.ipynb"
 
 def test_a_recording_is_a_frame_cut_off_from_the_notebook():
     text = recording_html(record(tiny_model(), sample_photo("cat")))
-    page = html.unescape(re.search(r'srcdoc="([^"]*)"', text)[1])
+    page = html.unescape(re.findall(r'srcdoc="([^"]*)"', text)[0])
     assert 'sandbox="allow-scripts"' in text and "new LiveView" in page and page.startswith("<!doctype html>")
     assert len(text) < 5e6
 

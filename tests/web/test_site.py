@@ -26,6 +26,7 @@ def test_onnx_gives_the_logits_and_the_recorders_q_and_k(half):
     image = model.fit(photo())
     logits, q, k = session.run(None, {"pixels": model.pixels(image).numpy()})
     recording = record(model, image)
+    assert recording.logits is not None
     close = 0.05 if half else 1e-4
     assert np.abs(logits[0] - recording.logits).max() < close * np.abs(recording.logits).max()
     for layer in range(model.depth):

@@ -1,6 +1,7 @@
 """What every head does to one score: each is switched off once, a layer's heads side by side in one batch."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -39,7 +40,8 @@ class HeadEffects:
         effects = np.abs(self.effects) if with_what is self.divergence else self.effects
         if np.ptp(effects) == 0 or np.ptp(with_what) == 0:
             return float("nan")
-        return float(spearmanr(effects.ravel(), with_what.ravel()).statistic)
+        found: Any = spearmanr(effects.ravel(), with_what.ravel())
+        return float(found.statistic)
 
 
 def measure_heads(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import timm
-from timm.layers import get_act_layer
+from timm.layers.create_act import get_act_layer
 from timm.models import get_arch_name
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -62,7 +62,7 @@ def architecture_in_file(settings: dict[str, Any], prefix: str) -> str | None:
 def said_by(architecture: str, width: int) -> Said | None:
     """What a plain architecture of timm decides and shapes don't; None where its blocks aren't the plain ones."""
     module: Any = measure(lambda: create_timm(architecture), architecture)
-    block = module.blocks[0]
+    block: Any = module.blocks[0]
     if type(module) not in (VisionTransformer, VisionTransformerDistilled) or type(block) is not Block:
         return None
     activation = next((name for name, kind in TIMM_ACTIVATIONS.items() if isinstance(block.mlp.act, kind)), None)

@@ -1,6 +1,6 @@
 """The What if tab: drop patches, switch heads off, cut edges, and see at once what the answer is then."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import ref
 
@@ -108,7 +108,7 @@ def _active(rec: Recording) -> list[Edit]:
     return _read(text, rec)
 
 
-def _keep(edits: list[Edit]) -> None:
+def _keep(edits: Sequence[Edit]) -> None:
     text = BETWEEN.join(map(edit_text, edits))
     st.session_state[EDITS] = text
     write(EDITS, text or None)

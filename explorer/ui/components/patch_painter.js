@@ -122,7 +122,7 @@ class Painter {
     this.marks.height = height * ratio;
     const context = this.marks.getContext("2d");
     context.scale((width * ratio) / cols, (height * ratio) / rows);
-    for (const text of this.out) this.cross(context, text.split(",").map(Number), cols / width);
+    for (const text of this.out) this.cross(context, /** @type {[number, number]} */ (text.split(",").map(Number)), cols / width);
     if (!this.at) return;
     const [row, col] = this.at;
     for (const [color, thick] of [["white", 5], [getComputedStyle(this.frame).getPropertyValue("--accent").trim(), 2.5]]) {

@@ -82,7 +82,7 @@ def show_gain(metrics: Mapping[str, Any], plan: Plan) -> None:
 def gain_of(metrics: Mapping[str, Any]) -> Gain | None:
     """What was gained over the neighbours; None for a run from before that was kept."""
     found = metrics.get("over_neighbours")
-    if not fits(found, {"won": int, "lost": int}) or min(found.values()) < 0:
+    if found is None or not fits(found, {"won": int, "lost": int}) or min(found.values()) < 0:
         return None
     return Gain(total(metrics), found["won"], found["lost"])
 

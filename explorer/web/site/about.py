@@ -12,7 +12,7 @@ from explorer.web.site.page import About
 
 def about_model(model: Model, unsure: float | None = None) -> About:
     """The registry's licence and card, and validation accuracy where the run that made the checkpoint is at hand."""
-    entry, origin = find(model.source), trained_from(model.source)
+    entry, origin = find(model.source.source), trained_from(model.source.source)
     metrics = _metrics(paths.runs() / origin.run) if origin and origin.run else {}
     accuracy, confusion = metrics.get("accuracy"), metrics.get("confusion")
     return About(

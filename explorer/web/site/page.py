@@ -165,7 +165,8 @@ def worker_script() -> str:
     runtime = (RUNTIME / "ort.mjs").read_text("utf-8").partition("//# sourceMappingURL")[0]
     exports = re.search(r"export\{([^}]*)\}", runtime)
     assert exports, "the runtime exports nothing"
-    names = dict(reversed(pair.split(" as ")) for pair in exports[1].split(",") if " as " in pair)
+    pairs = [pair.split(" as ") for pair in exports[1].split(",") if " as " in pair]
+    names = {public: own for own, public in pairs}
     wanted = ", ".join(f"{name}: {names[name]}" for name in ("InferenceSession", "Tensor", "env"))
     plain = runtime.replace(exports[0], f"const ort = {{ {wanted} }}").replace("import.meta.url", "self.location.href")
     own = [without_imports((HERE / name).read_text("utf-8")) for name in ("pixels.js", "worker.js")]
