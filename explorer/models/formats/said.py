@@ -65,9 +65,11 @@ def said_by(architecture: str, width: int) -> Said | None:
     block: Any = module.blocks[0]
     if type(module) not in (VisionTransformer, VisionTransformerDistilled) or type(block) is not Block:
         return None
-    activation = next((name for name, kind in TIMM_ACTIVATIONS.items() if isinstance(block.mlp.act, kind)), None)
-    heads = block.attn.num_heads if module.embed_dim == width else None
-    return Said(heads, epsilon=block.norm1.eps, activation=activation, pooling=module.global_pool)
+    plain: Any = block
+    kinds: dict[str, Any] = TIMM_ACTIVATIONS
+    activation = next((name for name, kind in kinds.items() if isinstance(plain.mlp.act, kind)), None)
+    heads = plain.attn.num_heads if module.embed_dim == width else None
+    return Said(heads, epsilon=plain.norm1.eps, activation=activation, pooling=module.global_pool)
 
 
 def _is_timm(name: str) -> bool:
