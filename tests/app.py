@@ -12,10 +12,9 @@ def open_app(page: str = "home", **address: str) -> AppTest:
     app = AppTest.from_file(str(REPOSITORY / "explorer" / "Home.py"), default_timeout=60)
     for key, value in {"model": TINY, **address}.items():
         app.query_params[key] = value
-    app.run()
     if page != "home":
-        app.switch_page(f"../pages/{page}.py").run()
-    return app
+        app.switch_page(f"../pages/{page}.py")  # at once, as a link opens it: Home would take up the address first
+    return app.run()
 
 
 def sentences(app: AppTest) -> list[str]:

@@ -117,7 +117,7 @@ def test_a_mended_zip_trains_under_the_name_of_the_refused_one(tmp_path, data, b
     train = ["finetune", str(zipped), "--model", str(base), "--epochs", "1"]
     train += ["--runs", str(tmp_path / "runs"), "--name", "pets"]
     assert main(train) == 2
-    assert "pets.zip" in capsys.readouterr().err and not list((tmp_path / "runs").iterdir())
+    assert "pets.zip" in capsys.readouterr().err and not list(tmp_path.glob("runs/*"))
     shutil.make_archive(str(tmp_path / "pets"), "zip", data)
     assert main(train) == 0 and (tmp_path / "checkpoints" / "pets").is_dir()
 

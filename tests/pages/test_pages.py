@@ -100,7 +100,7 @@ def test_the_files_to_share_keep_their_order_where_columns_lie_one_below_the_oth
     labels = [button.proto.label for button in app.get("download_button")][2:]
     assert labels == [
         "Figure (SVG)", "Figure (PDF)", "Every layer × head (PDF)", "Through the layers (GIF)", "Live page (HTML)",
-        "Picture (PNG)", "Maps (NPZ)", "Script (.py)",
+        "Picture (PNG)", "Maps (NPZ)", "Script (.py)", "Web page of this model (HTML)",
     ]  # fmt: skip
 
 

@@ -98,9 +98,9 @@ def test_the_second_model_takes_architecture_and_heads(checkpoints):
 # As version 0.1.0 wrote them into the address of its Attention page.
 LINKS_OF_0_1 = [
     (
-        "model=checkpoints/tiny.safetensors&photo=coffee&size=96&fit=squash&layer=1&head=2&query=1,3&colormap=viridis"
+        "model=checkpoints/tiny.safetensors&photo=coffee&size=96&fit=squash&layer=1&head=0&query=1,3&colormap=viridis"
         "&opacity=0.35&resample=nearest&scale=shared&mass=0.5&hide_artefacts=1&grid=1&tab=Share&map=raw",
-        MapChoice("attention", layer=1, head=2, query=(1, 3)),
+        MapChoice("attention", layer=1, head=0, query=(1, 3)),
         Look("viridis", 0.35, "nearest", "shared", 0.5, True),
     ),
     (
