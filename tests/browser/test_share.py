@@ -49,7 +49,7 @@ def test_the_live_page_follows_the_mouse_offline(new_window, tmp_path, scheme):
     np.testing.assert_allclose(drawn_weights(root), recording.attention(2, 2, (2, 5)).ravel(), atol=1e-6)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(23, 20, 18)"}[scheme]
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 def open_tab(page, app, name):
