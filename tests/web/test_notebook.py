@@ -5,6 +5,8 @@ import json
 import re
 from pathlib import Path
 
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 
@@ -33,7 +35,6 @@ def test_a_divergence_is_a_table_of_its_numbers():
 
 @pytest.mark.slow
 def test_the_tutorial_runs_and_its_results_show_themselves():
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.read(TUTORIAL, as_version=4)
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(TUTORIAL.parents[1])}}).execute()
     shown = ["".join(output.get("data", {}).get("text/html", "") for output in cell.get("outputs", []))

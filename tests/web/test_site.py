@@ -3,8 +3,10 @@
 import gzip
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -19,12 +21,12 @@ from tests.tiny import photo, tiny_model
 @pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
 def test_onnx_gives_the_logits_and_the_recorders_q_and_k(half):
-    onnxruntime = pytest.importorskip("onnxruntime")
     model = tiny_model(reg_tokens=2)
     exported = export(model, half)
     session = onnxruntime.InferenceSession(exported.onnx)
     image = model.fit(photo())
-    logits, q, k = session.run(None, {"pixels": model.pixels(image).numpy()})
+    made: Any = session.run(None, {"pixels": model.pixels(image).numpy()})
+    logits, q, k = made
     recording = record(model, image)
     assert recording.logits is not None
     close = 0.05 if half else 1e-4
