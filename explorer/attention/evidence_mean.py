@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from explorer.attention.evidence import Evidence, Game
 from explorer.errors import QueryError
+from explorer.words import text_cell
 
 COLUMNS = ("photo", "order", "game", "share_of_patches", "probability")
 
@@ -64,5 +65,5 @@ def to_csv(found: Mapping[str, Evidence]) -> str:
     for photo, one in found.items():
         for curve in one.curves:
             for share, probability in zip(curve.shares, curve.probabilities, strict=True):
-                writer.writerow((photo, curve.order, curve.game, f"{share:.6f}", f"{probability:.8g}"))
+                writer.writerow((text_cell(photo), curve.order, curve.game, f"{share:.6f}", f"{probability:.8g}"))
     return file.getvalue()

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         for file in draw(model(), photo, shown, args.out / stem, args.npz):
             print(f"wrote {file}")
 
-    stems = unique_stems(args.images, args.out, (".png", ".npz"))
+    stems = unique_stems(args.images, args.out, (".png", ".npz"), [_view.likened(args) or ""])
     return _outputs.each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
 
 

@@ -29,8 +29,9 @@ def run(args: argparse.Namespace) -> int:
     from explorer.data.datasets import check_listing, read_images
     from explorer.models.registry import check_there, find_source
 
-    for file in filter(None, (args.csv, args.report)):
-        _outputs.writable(file, inputs=[args.data])
+    for file, suffixes in ((args.csv, (".csv", ".txt")), (args.report, (".html", ".htm"))):
+        if file:
+            _outputs.writable(file, suffixes, [args.data])
     _outputs.apart(args.csv, args.report)
     source = find_source(args.checkpoint)
     check_there(source)
