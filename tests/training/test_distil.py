@@ -15,7 +15,7 @@ from safetensors import safe_open
 from explorer.training.distil import data
 from explorer.training.distil import losses as distil_losses
 from explorer.training.distil import train as distil
-from explorer.training.distil.export import export
+from explorer.training.distil.train import export
 
 RECIPE = """
 seed = 0

@@ -31,7 +31,7 @@ from explorer.errors import QueryError
 from explorer.rendering.effect_charts import effect_figure, measured_figure
 from explorer.rendering.view import View
 from explorer.ui.address import keep_in_address, write
-from explorer.ui.components.patch_painter import patch_painter
+from explorer.ui.components.pictures import patch_painter
 from explorer.ui.map_picker import on_canvas, pick_settings
 from explorer.ui.messages import check_link, plain, sentence_of, show_errors
 from explorer.ui.photos import my_photos, pick_second_photo, samples
