@@ -40,9 +40,9 @@ from explorer.training.distil.losses import (
     blockwise_losses,
     embedding_loss,
     forward_states,
-    frozen,
+    freeze,
     new_student,
-    unexplained,
+    unexplained_variance,
     whole_losses,
 )
 from explorer.training.runs.snapshots import save_tensors
@@ -119,9 +119,9 @@ class Trainer:
     def __init__(self, recipe: Recipe, store: PhotoStore, teacher: ViT, out: Path, device: torch.device):
         torch.manual_seed(recipe.seed)
         self.recipe, self.store, self.out, self.device = recipe, store, out, device
-        self.teacher = frozen(teacher).to(device)
+        self.teacher = freeze(teacher).to(device)
         self.student = new_student(**recipe.student).to(device)
-        self.average = frozen(copy.deepcopy(self.student))
+        self.average = freeze(copy.deepcopy(self.student))
         *self.optimizers, self.flat_patches = new_optimizers(self.student)
         self.images = self.steps = 0
         self.trained_seconds = 0.0
@@ -232,7 +232,7 @@ class Trainer:
             ranks = states.logits.topk(5).indices == best
             top1 += ranks[:, 0].sum().item()
             top5 += ranks.sum().item()
-            tokens += unexplained(states.blocks[-1].out, target.blocks[-1].out).item() * len(numbers)
+            tokens += unexplained_variance(states.blocks[-1].out, target.blocks[-1].out).item() * len(numbers)
         count = len(self.validation)
         return (
             f"held out: teacher's top-1 met {top1 / count:.3f}, in top-5 {top5 / count:.3f}, "
