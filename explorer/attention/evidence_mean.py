@@ -57,7 +57,7 @@ def mean_bands(found: Sequence[Evidence]) -> tuple[Band, ...]:
 
 
 def to_csv(found: Mapping[str, Evidence]) -> str:
-    """Every step of every curve of every photo, by its name, one a line."""
+    """Every step of every curve of every photo, by its name, one per line."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -11,7 +11,7 @@ from explorer.attention.residual import ADDITIONS
 
 LIBRARIES = {"timm", "transformers", "torch", "torchvision", "explorer"}
 REPLACED = {"forward", "forward_features", "forward_head", "_pos_embed"}  # what people put their own in the place of
-SAME = 1e-4  # relative error of a branch beside what was projected, times one number a channel
+SAME = 1e-4  # relative error of a branch beside what was projected, times one number per channel
 
 
 def has_own_blocks(module: nn.Module) -> bool:
@@ -36,7 +36,7 @@ class Follower:
     """Follows the results of attention to the residual stream: `found` counts those that arrived as they left.
 
     The next linear layer over all tokens must take softmax(q k^T) v itself, its heads side by side, and the next sum
-    must take what that gives, token by token, perhaps times one number a channel (layer scale). A result that is
+    must take what that gives, token by token, perhaps times one number per channel (layer scale). A result that is
     ignored, mixed, reordered or normalised on the way isn't found.
     """
 
@@ -72,7 +72,7 @@ class Follower:
 
 
 def _is_scaled(term: Float[Tensor, "1 token width"], projected: Float[Tensor, "1 token width"]) -> bool:
-    """Whether the term is what was projected, times one number a channel that isn't 0 everywhere."""
+    """Whether the term is what was projected, times one number per channel that isn't 0 everywhere."""
     term, projected = term.float(), projected.float()
     scale = (term * projected).sum(1, keepdim=True) / (projected * projected).sum(1, keepdim=True).clamp_min(1e-20)
     largest = term.abs().max()

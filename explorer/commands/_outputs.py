@@ -1,4 +1,4 @@
-"""What the commands write: never over an input, one file an input, and on to the next where one fails."""
+"""What the commands write: never over an input, one file per input, and on to the next where one fails."""
 
 import os
 import sys
