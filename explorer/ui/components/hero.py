@@ -25,6 +25,6 @@ def hero(payload: bytes, on_change: Callable[[], None]) -> None:
 
     Layer and head can be chosen where the payload has steps.
 
-    st.session_state[KEY]["view"] is what a person changed then, as live_canvas() returns it.
+    st.session_state[KEY]["view"] is what a person changed then, as for live_canvas().
     """
     _component(key=KEY, data=payload, on_view_change=on_change)

@@ -23,13 +23,13 @@ _component = component("vit_live_canvas", html=_html, css=_css, js=CANVAS_SCRIPT
 _files: "WeakKeyDictionary[Recording, RecordingFiles]" = WeakKeyDictionary()
 
 
-def live_canvas(payload: bytes, key: str, on_change: Callable[[], None]) -> dict[str, Any] | None:
-    """Mount the canvas with bytes of canvas_payload(); returns what a person changed last, or None.
+def live_canvas(payload: bytes, key: str, on_change: Callable[[], None]) -> None:
+    """Mount the canvas with bytes of canvas_payload(); on_change runs when a person has changed something there.
 
-    The answer is {"shows", "layer", "head", "query", "look", "seq"}; query is a name or [row, col]. on_change runs
-    before the next rerun.
+    st.session_state[key]["view"] is {"shows", "layer", "head", "query", "look", "seq"} then, the query a name or
+    [row, col].
     """
-    return _component(key=key, data=payload, on_view_change=on_change).get("view")
+    _component(key=key, data=payload, on_view_change=on_change)
 
 
 def streamed_payload(rec: "Recording", view: "View", **settings: Any) -> bytes:
