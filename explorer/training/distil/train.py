@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor, nn
 
+from explorer.files import whole_file
 from explorer.training.distil.data import (
     MEAN,
     STD,
@@ -142,8 +143,8 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "counts": (self.images, self.steps, self.trained_seconds),
         }
-        torch.save(state, self.out / "state.part")
-        os.replace(self.out / "state.part", self.out / "state.pt")
+        with whole_file(self.out / "state.pt") as partial:
+            torch.save(state, partial)
 
     def resume(self) -> None:
         """Take up the state that an earlier run left in the folder, if any."""
