@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"wrote {file}")
 
     stems = unique_stems(args.images, args.out, (".png", ".npz"))
-    return _outputs.each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
+    return _outputs.for_each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
 
 
 def draw(model: "Model", photo: "Image", view: "View", stem: Path, npz: bool) -> list[Path]:

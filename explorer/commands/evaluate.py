@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.registry import check_there, find_source
 
     for file in filter(None, (args.csv, args.report)):
-        _outputs.writable(file, inputs=[args.data])
-    _outputs.apart(args.csv, args.report)
+        _outputs.check_output(file, inputs=[args.data])
+    _outputs.check_distinct(args.csv, args.report)
     source = find_source(args.checkpoint)
     check_there(source)
     check_listing(args.data, to_train=False)

@@ -1,6 +1,5 @@
 """An evaluation as one HTML file that needs nothing else: scores, confusion, classes, mistakes with their photos."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from explorer import __version__
-from explorer.data.images import open_image, thumbnail
+from explorer.data.images import jpeg_uri, open_image, thumbnail
 from explorer.errors import ImageError
 from explorer.evaluation.predict import Evaluation
 from explorer.evaluation.selective import Answered, RiskCoverage, answered, answered_line, risk_coverage
@@ -134,10 +133,10 @@ def _photo(row: Mapping[str, Any]) -> str:
 
 def _image(path: str, alt: str) -> str:
     try:
-        content = base64.b64encode(thumbnail(open_image(Path(path)))).decode()
+        link = jpeg_uri(thumbnail(open_image(Path(path))))
     except ImageError:  # its file is gone
         return '<div class="gone"></div>'
-    return f'<img src="data:image/jpeg;base64,{content}" alt="{alt}">'
+    return f'<img src="{link}" alt="{alt}">'
 
 
 def _predictions(evaluation: Evaluation) -> str:
