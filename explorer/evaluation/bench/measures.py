@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.metrics import average_precision_score
 from torch.nn.functional import interpolate
 
 from explorer.attention.evidence import descending_order
@@ -155,6 +154,8 @@ def segmentation_scores(heatmap: np.ndarray, mask: np.ndarray) -> dict[str, floa
 
     Their code adds intersections and unions up over all photos before it divides; here each photo has its own numbers.
     """
+    from sklearn.metrics import average_precision_score  # slow to import
+
     large = interpolate(torch.from_numpy(heatmap)[None, None].double(), mask.shape, mode="bilinear")[0, 0].numpy()
     large = (large - large.min()) / max(float(np.ptp(large)), 1e-12)
     counts, truth = np.abs(mask.astype(int) - IGNORE) > OBJECT // 4, mask > IGNORE
