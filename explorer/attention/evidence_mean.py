@@ -40,7 +40,7 @@ def spread_of(values: Float[np.ndarray, "photo ..."]) -> Float[np.ndarray, "..."
     return values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
 
 
-def together(found: Sequence[Evidence]) -> tuple[Band, ...]:
+def mean_bands(found: Sequence[Evidence]) -> tuple[Band, ...]:
     """The bands of all orders and games; QueryError where photos were followed by other orders or in other steps."""
     if not found:
         raise QueryError("Evidence over photos needs one photo or more.")
@@ -58,7 +58,7 @@ def together(found: Sequence[Evidence]) -> tuple[Band, ...]:
 
 
 def to_csv(found: Mapping[str, Evidence]) -> str:
-    """Every step of every curve of every photo, by its name, one a line."""
+    """Every step of every curve of every photo, by its name, one per line."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)

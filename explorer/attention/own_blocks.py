@@ -12,7 +12,7 @@ from explorer.attention.residual import ADDITIONS
 LIBRARIES = {"timm", "transformers", "torch", "torchvision", "explorer"}
 REPLACED = {"forward", "forward_features", "forward_head", "_pos_embed"}  # what people put their own in the place of
 NORMS = {F.layer_norm, F.rms_norm}
-SAME = 1e-4  # relative error of a branch beside what was projected, times one number a channel
+SAME = 1e-4  # relative error of a branch beside what was projected, times one number per channel
 
 
 def has_own_blocks(module: nn.Module) -> bool:
@@ -38,7 +38,7 @@ class Follower:
 
     v must come from a linear layer over all tokens in their order, and that from the residual stream x or a norm of it.
     The next linear layer must take softmax(q k^T) v itself, its heads side by side, and the next sum must take what
-    that gives, token by token, perhaps times one number a channel (layer scale), to that very x. A result that is
+    that gives, token by token, perhaps times one number per channel (layer scale), to that very x. A result that is
     ignored, mixed, reordered or normalised on the way isn't found.
     """
 
@@ -106,7 +106,7 @@ def _in_order(value: Float[Tensor, "1 head token dim"], made: Tensor) -> bool:
 
 
 def _is_scaled(term: Float[Tensor, "1 token width"], projected: Float[Tensor, "1 token width"]) -> bool:
-    """Whether the term is what was projected, times one number a channel that isn't 0 everywhere."""
+    """Whether the term is what was projected, times one number per channel that isn't 0 everywhere."""
     term, projected = term.float(), projected.float()
     scale = (term * projected).sum(1, keepdim=True) / (projected * projected).sum(1, keepdim=True).clamp_min(1e-20)
     largest = term.abs().max()

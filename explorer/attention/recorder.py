@@ -112,7 +112,7 @@ class AttentionRecorder(TorchFunctionMode):
     def __exit__(self, kind, error, trace):
         super().__exit__(kind, error, trace)
         if error is None:
-            for checks in grouped(self._checks):  # together: a GPU is waited for once, not for every layer
+            for checks in group_alike(self._checks):  # together: a GPU is waited for once, not for every layer
                 self_check(*map(torch.cat, checks))
 
     def _see(self, out, *args, **kwargs):
@@ -136,7 +136,7 @@ class AttentionRecorder(TorchFunctionMode):
 
     def by_layer(self) -> list[Call]:
         """One call a layer: of those side by side, all heads after one another."""
-        return [side_by_side(calls) for calls in zip(*[iter(self.calls)] * self.parallel, strict=True)]
+        return [join_heads(calls) for calls in zip(*[iter(self.calls)] * self.parallel, strict=True)]
 
     def _copy(self, q: Tensor, k: Tensor, scale: float, bias: Tensor | None) -> Call:
         """A float32 copy, which holds on to none of the model's tensors and which the model can't write to."""
@@ -182,7 +182,7 @@ def room(*shape: int, device: torch.device) -> Tensor:
     return torch.from_numpy(view).view(shape)
 
 
-def side_by_side(calls: Sequence[Call]) -> Call:
+def join_heads(calls: Sequence[Call]) -> Call:
     """Calls of one layer, whose results are added to one another, as the one call of all their heads."""
     if len(calls) == 1:
         return calls[0]
@@ -214,7 +214,7 @@ def kept_bytes(calls: list[Call]) -> int:
     return sum({id(t): t.numel() * t.element_size() for t in tensors}.values())
 
 
-def grouped(checks: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+def group_alike(checks: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
     """The pairs "head row dim" in groups whose heads can be joined: one group, where all layers are alike."""
     kinds: dict[tuple, list[tuple[Tensor, Tensor]]] = {}
     for expected, got in checks:

@@ -1,4 +1,4 @@
-"""What the commands write: never over an input, one file an input, and on to the next where one fails."""
+"""What the commands write: never over an input, one file per input, and on to the next where one fails."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from explorer.errors import ExplorerError, QueryError
 Item = TypeVar("Item")
 
 
-def writable(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path | str | None] = ()) -> Path:
+def check_output(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path | str | None] = ()) -> Path:
     """The path, its folder made; call it before the work starts.
 
     suffixes: what its name may end in, any where none are given; inputs: what the command reads, files or none. Raises
@@ -28,7 +28,7 @@ def writable(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path | s
     return path
 
 
-def apart(*paths: Path | None) -> None:
+def check_distinct(*paths: Path | None) -> None:
     """Raise QueryError where two outputs are one file."""
     given = [path for path in paths if path]
     for index, path in enumerate(given):
@@ -65,7 +65,7 @@ def unique_stems(
     return stems
 
 
-def each(items: Iterable[Item], work: Callable[[Item], None], name: Callable[[Item], str] = str) -> int:
+def for_each(items: Iterable[Item], work: Callable[[Item], None], name: Callable[[Item], str] = str) -> int:
     """Do the work for every item; one that fails is named on stderr, and the next ones go on. 0, or 2 where any failed.
 
     Raises the QueryError of a first item: a wrong option is wrong for all.

@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
     for file, suffixes in ((args.csv, (".csv", ".txt")), (args.report, (".html", ".htm"))):
         if file:
-            _outputs.writable(file, suffixes, [args.data])
-    _outputs.apart(args.csv, args.report)
+            _outputs.check_output(file, suffixes, [args.data])
+    _outputs.check_distinct(args.csv, args.report)
     source = find_source(args.checkpoint)
     check_there(source)
     check_listing(args.data, to_train=False)

@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
             finetune(args.data or "", model, plan, folder.path, progress=False, **asked)
             return 0
         with progress_display(name, True, SILENT) as show:
-            found = shown_data(folder, show)
+            found = show_data_first(folder, show)
             result = finetune(args.data or "", model, plan, folder.path, progress=found, **asked)
     print(summary(result))
     return 0
@@ -122,7 +122,7 @@ def _check_inputs(args: argparse.Namespace) -> None:
     check_there(args.model)
 
 
-def shown_data(folder: "RunFolder", show: "Progress | None") -> "Progress":
+def show_data_first(folder: "RunFolder", show: "Progress | None") -> "Progress":
     """`show`, but with what was found in the data first: which classes, how many images, what validates."""
     from explorer.data.report import DatasetReport
 

@@ -25,14 +25,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """One overlay an image; prints the class and its probability, or the likeness. Images that can't be read go to
+    """One overlay per image; prints the class and its probability, or the likeness. Images that can't be read go to
     stderr, and the exit code is 2.
     """
     from explorer.data.images import open_image
     from explorer.rendering.view import second_recording
 
     args.out.mkdir(parents=True, exist_ok=True)
-    if likened := _view.likened(args):
+    if likened := _view.likeness_file(args):
         open_image(likened)
     model = _view.model_once(args)
     second = cache(lambda: second_recording(_view.view_of(args, ""), model()))
@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
     def work(pair: tuple[Path, str]) -> None:
         image, stem = pair
         photo, view, out = open_image(image), _view.view_of(args, image), args.out / f"{stem}_relevance.png"
-        _explain(view, _view.recorded(args, model(), photo), second(), out, args.npz)
+        _explain(view, _view.record_image(args, model(), photo), second(), out, args.npz)
 
-    return _outputs.each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
+    return _outputs.for_each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
 
 
 def _explain(view: "View", recording: "Recording", second: "Recording | None", out: Path, npz: bool) -> None:

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     runs = args.runs or paths.runs()
     if args.chart:
-        _outputs.writable(args.chart, (".html", ".htm"))
+        _outputs.check_output(args.chart, (".html", ".htm"))
     for action in ("stop", "resume", "delete"):
         name = getattr(args, action)
         if name:

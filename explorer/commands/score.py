@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         per_image.append(_scores(args, model, *pair))
         print(f"{len(per_image)} of {len(pairs)}: {pair[0].name}", file=sys.stderr)
 
-    code = _outputs.each(pairs, work, lambda pair: pair[0].name)
+    code = _outputs.for_each(pairs, work, lambda pair: pair[0].name)
     if not per_image:
         return code
     from explorer.attention.localization import average
@@ -66,8 +66,8 @@ def _check_outputs(args: argparse.Namespace, pairs: Sequence[tuple[Path, Path | 
     inputs = [path for pair in pairs for path in pair]
     for path, suffixes in ((args.csv, (".csv", ".txt")), (args.markdown, (".md", ".txt"))):
         if path:
-            _outputs.writable(path, suffixes, inputs)
-    _outputs.apart(args.csv, args.markdown)
+            _outputs.check_output(path, suffixes, inputs)
+    _outputs.check_distinct(args.csv, args.markdown)
 
 
 def _scores(args: argparse.Namespace, model: "Callable[[], Model]", image: Path, mask: Path | None) -> "list[Score]":
@@ -76,7 +76,7 @@ def _scores(args: argparse.Namespace, model: "Callable[[], Model]", image: Path,
     if mask is None:
         raise DataError(f"{args.masks} has no mask for {image.name}.")
     photo = open_image(image)  # before the model
-    recording = _view.recorded(args, model(), photo)
+    recording = _view.record_image(args, model(), photo)
     from explorer.attention.localization import fit_mask, rank_heads
 
     recording.query_indices(args.query)  # a wrong query is wrong for all images, and said before their masks

@@ -1,6 +1,5 @@
 """An evaluation as one HTML file that needs nothing else: scores, confusion, classes, mistakes with their photos."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from explorer import __version__
-from explorer.data.images import open_image, thumbnail
+from explorer.data.images import jpeg_uri, open_image, thumbnail
 from explorer.errors import ImageError
+from explorer.evaluation.html_page import html_page
 from explorer.evaluation.predict import Evaluation
 from explorer.evaluation.selective import Answered, RiskCoverage, answered, answered_line, risk_coverage
 
@@ -33,8 +33,7 @@ def html_report(
     if evaluation.found.outputs != "number":
         parts += [_unsure(evaluation, unsure_below)]
     parts += [_mistakes(evaluation) if metrics else _predictions(evaluation), _left_out(evaluation)]
-    title = escape(f"{model} on {data}")
-    return PAGE.format(title=title, body="\n".join(part for part in parts if part))
+    return html_page(f"{model} on {data}", parts, STYLE)
 
 
 def _heading(evaluation: Evaluation, model: str, data: str) -> str:
@@ -134,10 +133,10 @@ def _photo(row: Mapping[str, Any]) -> str:
 
 def _image(path: str, alt: str) -> str:
     try:
-        content = base64.b64encode(thumbnail(open_image(Path(path)))).decode()
+        link = jpeg_uri(thumbnail(open_image(Path(path))))
     except ImageError:  # its file is gone
         return '<div class="gone"></div>'
-    return f'<img src="data:image/jpeg;base64,{content}" alt="{alt}">'
+    return f'<img src="{link}" alt="{alt}">'
 
 
 def _predictions(evaluation: Evaluation) -> str:
@@ -169,21 +168,9 @@ SVG = """\
 <g fill="currentColor" font-size="12"><text x="2" y="20">{top}</text><text x="20" y="{bottom}">0</text>
 <text x="{left}" y="{high}" dy="-8">images that get an answer, 0 to 100 %; upwards: wrong answers</text></g></svg>"""
 
-PAGE = """\
-<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title><style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 Georgia, serif; max-width: 980px; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }}
-.scores, .photos {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
-.scores div {{ display: flex; flex-direction: column; border: 1px solid #8886; border-radius: 8px; padding: 10px; }}
-.scores b {{ font-size: 1.7rem; }} .wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; }} th, td {{ padding: .25rem .7rem; text-align: right; }} th {{ text-align: left; }}
-.confusion td {{ border: 2px solid Canvas; text-align: center; }}
-figure {{ margin: 0; width: 150px; }} figure img, .gone {{ width: 150px; height: 150px; object-fit: cover; }}
-svg {{ max-width: 100%; }} small {{ opacity: .75; }}
-</style></head><body>
-{body}
-</body></html>
+STYLE = """\
+.scores, .photos { display: flex; flex-wrap: wrap; gap: 1rem; }
+.scores div { display: flex; flex-direction: column; border: 1px solid #8886; border-radius: 8px; padding: 10px; }
+.scores b { font-size: 1.7rem; } .confusion td { border: 2px solid Canvas; text-align: center; }
+figure { margin: 0; width: 150px; } figure img, .gone { width: 150px; height: 150px; object-fit: cover; }
 """

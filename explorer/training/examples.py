@@ -15,6 +15,7 @@ from explorer.data.report import DatasetReport, Item
 from explorer.data.splits import assign_splits
 from explorer.data.store import find_stored, hand_over
 from explorer.errors import DataError, TrainingError
+from explorer.files import write_whole
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import RunFolder
 from explorer.words import size_in_words
@@ -87,9 +88,7 @@ def read_examples(
         if folder.changes.is_file():  # after the split, so that the same photos validate with and without them
             report = read_changes(folder.changes).apply(report)
             check_trainable(report)
-        partial = folder.dataset.with_suffix(".partial")
-        partial.write_text(report.to_json(), encoding="utf-8")
-        partial.replace(folder.dataset)
+        write_whole(folder.dataset, report.to_json())
         undo.pop_all()
 
 

@@ -44,8 +44,8 @@ def test_an_output_is_never_an_input(tmp_path, way):
     if way == "hard link":
         out.hardlink_to(tmp_path / "own.png")
     with pytest.raises(QueryError, match="is an input"):
-        _outputs.writable(out, (".png",), [None, tmp_path / "own.png"])
-    assert _outputs.writable(tmp_path / "new" / "x.png", (".png",), [tmp_path / "own.png"]).parent.is_dir()
+        _outputs.check_output(out, (".png",), [None, tmp_path / "own.png"])
+    assert _outputs.check_output(tmp_path / "new" / "x.png", (".png",), [tmp_path / "own.png"]).parent.is_dir()
 
 
 def test_the_commands_leave_their_inputs_alone(models, tmp_path, capsys):
@@ -140,13 +140,13 @@ def test_a_wrong_option_is_said_once():
         raise QueryError("no layer 9")
 
     with pytest.raises(QueryError):
-        _outputs.each(["a", "b"], wrong)
+        _outputs.for_each(["a", "b"], wrong)
 
     def broken_then_wrong(item):
         raise ImageError("a is broken") if item == "a" else QueryError("no layer 9")
 
     with pytest.raises(QueryError):
-        _outputs.each(["a", "b", "c"], broken_then_wrong)
+        _outputs.for_each(["a", "b", "c"], broken_then_wrong)
 
 
 def test_score_names_what_it_leaves_out_and_writes_the_rest(models, tmp_path, capsys):

@@ -25,9 +25,8 @@ from explorer.training.plan import Plan
 from explorer.training.runs import jobs
 from explorer.training.runs.folder import Options, RunFolder, State, read_config, write_config
 from explorer.training.runs.json_files import write_json
-from explorer.ui.finetune.downloads import model_zip
 from explorer.ui.finetune.plan import cost_line
-from explorer.ui.finetune.result import gain_of, gain_sentence
+from explorer.ui.finetune.result import gain_of, gain_sentence, model_zip
 from explorer.ui.finetune.runs import trained_words
 from explorer.ui.finetune.train import progress_line, starting_line, thin_steps
 from explorer.ui.scores import confusion_figure, most_confused

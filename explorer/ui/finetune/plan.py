@@ -22,8 +22,7 @@ from explorer.ui import cached
 from explorer.ui.changes import show_changes
 from explorer.ui.datasets import IMBALANCED
 from explorer.ui.finetune.data import Dataset
-from explorer.ui.finetune.runs import model_title
-from explorer.ui.finetune.steps import RUN, go_to
+from explorer.ui.finetune.runs import RUN, go_to, model_title
 from explorer.ui.messages import plain
 from explorer.ui.state import Choice
 from explorer.words import duration_in_words, size_in_words

@@ -9,10 +9,9 @@ import streamlit as st
 from explorer.attention.queries import Query, parse_head
 from explorer.errors import ExplorerError
 from explorer.models.facts import ModelFacts
-from explorer.ui import cached
+from explorer.ui import cached, startup
 from explorer.ui import view_settings as settings
-from explorer.ui.components import hero
-from explorer.ui.components.live_canvas import streamed_payload
+from explorer.ui.components.live_canvas import HERO, hero, streamed_payload
 from explorer.ui.state import Choice, chosen, current
 from explorer.web import first_picture
 
@@ -69,7 +68,7 @@ def _query(rec: "settings.Asked") -> tuple[Query, int]:
 
 def draw(now: Shown) -> None:
     """The picture; what is pinned or chosen here is so on the other pages, too."""
-    hero.hero(now.payload, lambda: settings.take_choice(hero.KEY))
+    hero(now.payload, lambda: settings.take_choice(HERO))
     settings.mirror_query()
     if now.shipped:
         _load_behind_it(chosen())
@@ -86,6 +85,7 @@ def _load_behind_it(choice: Choice) -> None:
             cached.record(choice.model, choice.photo, choice.size, choice.fit)
         st.rerun()
     if st.session_state.setdefault(_PAINTED, False):
+        startup.let_go_on()
         cached.begin_loading(choice.facts.source)
     st.session_state[_PAINTED] = True
     st.caption("PyTorch and the model are loading in the background; the other pages open in a few seconds.")

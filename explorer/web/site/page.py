@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import explorer
+from explorer.data.images import jpeg_uri
 from explorer.data.samples import sample_photo
 from explorer.errors import ModelError
 from explorer.models.backbone import Model
@@ -188,4 +189,4 @@ def _sample() -> str:
     photo.thumbnail((SAMPLE_SIDE, SAMPLE_SIDE))
     file = BytesIO()
     photo.save(file, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return jpeg_uri(file.getvalue())
