@@ -55,7 +55,7 @@ MEASURES: dict[str, Measure] = {
         Measure("auc", "Mask AUC", "How often a pixel of the object is higher than one outside.", needs_mask=True),
         Measure("iou", "Mask IoU", "Overlap with the object at the best threshold.", needs_mask=True),
         Measure("pointing", "Pointing", "Whether the highest patch lies on the object.", needs_mask=True),
-        Measure("seg_accuracy", "Segmentation, pixels", "Pixels told rightly, cut at the map's mean (Chefer et al. "
+        Measure("seg_accuracy", "Segmentation, pixels", "Pixels that are right, cut at the map's mean (Chefer et al. "
                 "2021).", needs_mask=True),
         Measure("seg_iou", "Segmentation, IoU", "Mean IoU of object and background, cut there.", needs_mask=True),
         Measure("seg_ap", "Segmentation, AP", "Average precision of object and background together.", needs_mask=True),

@@ -52,20 +52,20 @@ _linked = component(
 _files: "WeakKeyDictionary[Recording, RecordingFiles]" = WeakKeyDictionary()
 
 
-def live_canvas(payload: bytes, key: str, on_change: Callable[[], None]) -> dict[str, Any] | None:
-    """Mount the canvas with bytes of canvas_payload(); returns what a person changed last, or None.
+def live_canvas(payload: bytes, key: str, on_change: Callable[[], None]) -> None:
+    """Mount the canvas with bytes of canvas_payload(); on_change runs when a person has changed something there.
 
-    The answer is {"shows", "layer", "head", "query", "look", "seq"}; query is a name or [row, col]. on_change runs
-    before the next rerun.
+    st.session_state[key]["view"] is {"shows", "layer", "head", "query", "look", "seq"} then, the query a name or
+    [row, col].
     """
-    return _live(key=key, data=payload, on_view_change=on_change).get("view")
+    _live(key=key, data=payload, on_view_change=on_change)
 
 
 def hero(payload: bytes, on_change: Callable[[], None]) -> None:
     """Mount the canvas with few tools; hovering asks any patch, a click pins it and calls on_change.
 
     Layer and head can be chosen where the payload has steps. st.session_state[HERO]["view"] is what a person changed
-    then, as live_canvas() returns it.
+    then, as for live_canvas().
     """
     _hero(key=HERO, data=payload, on_view_change=on_change)
 
