@@ -31,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write one PNG (and NPZ) an image; images that can't be read go to stderr, and the exit code is 2."""
+    """Write one PNG (and NPZ) per image; images that can't be read go to stderr, and the exit code is 2."""
     from explorer.data.images import open_image
 
     args.out.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         for file in draw(model(), photo, shown, args.out / stem, args.npz):
             print(f"wrote {file}")
 
-    stems = unique_stems(args.images, args.out, (".png", ".npz"))
+    stems = unique_stems(args.images, args.out, (".png", ".npz"), [_view.likened(args) or ""])
     return _outputs.for_each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
 
 

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.registry import check_there, find_source
 
     if args.csv:
-        _outputs.check_output(args.csv, inputs=args.images)
+        _outputs.check_output(args.csv, (".csv", ".txt"), args.images)
     source = find_source(args.checkpoint)
     check_there(source)
     if reasons := _none_opens(args.images):

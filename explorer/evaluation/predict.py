@@ -21,10 +21,10 @@ from explorer.evaluation.metrics import predictions, report
 from explorer.models.backbone import Model
 from explorer.models.device_memory import enough_memory, in_fitting_batches
 from explorer.models.formats.labels import Outputs
+from explorer.words import text_cell
 
 BATCH = 32
 UNKNOWN = -1  # class of an image whose folder names none of the model's
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 LISTED = 6  # folders and classes that a sentence names
 
 
@@ -170,17 +170,6 @@ def write_predictions(path: Path, found: Predictions, actual: dict[str, str] | N
             name, probability = found.top(index, 1)[0]
             likeliest = [text_cell(name), f"{probability:.6f}"] if verdict else []
             writer.writerow([text_cell(image), *known, *likeliest, *(f"{value:.6f}" for value in row)])
-
-
-def text_cell(text: str) -> str:
-    """The text with an apostrophe in front where a spreadsheet would take it for a formula and run it."""
-    if not text.startswith(FORMULA):
-        return text
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}"
-    return text  # a number stays one
 
 
 def _logits(model: Model, fitted: list[Image.Image]) -> np.ndarray:

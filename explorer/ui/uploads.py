@@ -67,7 +67,7 @@ def trim(paths: Iterable[Path], limit: int, kept: Collection[str]) -> None:
     """Drop the oldest of the files and folders above `limit` bytes in all, but none of the names that are kept."""
     seen: set[int] = set()
     total = 0
-    for path in sorted(paths, key=_time_of_change, reverse=True):
+    for path in sorted(paths, key=time_of_change, reverse=True):
         total += _bytes(path, seen)
         if total <= limit or path.name in kept or path.name.startswith(".part-"):
             continue
@@ -77,7 +77,7 @@ def trim(paths: Iterable[Path], limit: int, kept: Collection[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _time_of_change(path: Path) -> float:
+def time_of_change(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:  # another session's trimming was faster

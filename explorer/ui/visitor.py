@@ -5,7 +5,6 @@ its workspace by the session; other threads get theirs from paths.for_same_visit
 """
 
 import hmac
-import sys
 import time
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from explorer.errors import ModelError, TrainingError
 from explorer.training.runs.jobs import list_runs
 from explorer.ui.messages import plain
 from explorer.ui.visitor_files import begin_anew, pick_workspace, your_files
+from explorer.visitors.cookie import NAME
 from explorer.visitors.settings import has_visitors, settings
 from explorer.visitors.workspace import ID, delete_unvisited, folder_of, new_id, note_visit
 
-COOKIE = "explorer_visitor"
 ADMIN = "admin"  # of the address: `?admin=1` shows the field for the token
 SWEEP = 60 * 60  # seconds between two looks for workspaces that nobody visits any more
 MOST_SESSIONS = 1000  # that are remembered before those that ended are forgotten
@@ -29,12 +28,10 @@ GUESSES = 5  # at the token, in one session
 _ME, _ADMIN, _WRONG = "visitor", "visitor_is_admin", "wrong_tokens"
 _folders: dict[str, Path | None] = {}  # of each session; None: the host's own folders, for an admin
 _swept: list[float] = []  # when that was done last
-_said: list[bool] = []  # whether the terminal was told how to open the app to others
 
 
 def enter() -> None:
     """Find out whose run this is; with a login configured, nobody gets further without one."""
-    _say_who_can_come()
     if not has_visitors():
         return
     paths.find_workspace_with(_of_this_session)
@@ -55,7 +52,7 @@ def enter() -> None:
 
 
 def panel() -> None:
-    """What the sidebar's end holds for a visitor: their files, the way out, and the script that keeps the cookie."""
+    """What the sidebar's end holds for a visitor: their files, and the way out."""
     if not has_visitors():
         return
     own = paths.workspace()
@@ -65,7 +62,6 @@ def panel() -> None:
         st.caption(plain(str(st.user.get("email") or st.user.get("name") or "")))
         st.button("Log out", on_click=st.logout, type="tertiary", icon=":material/logout:")
     else:
-        _keep_cookie(st.session_state[_ME].removeprefix("cookie:"))
         _ask_for_token()
 
 
@@ -130,22 +126,8 @@ def _by_cookie() -> str:
     """The visitor of this session, whom the browser's cookie names; a new one where it has none of the right shape."""
     if _ME in st.session_state:
         return st.session_state[_ME]
-    sent = str(st.context.cookies.get(COOKIE, ""))
+    sent = str(st.context.cookies.get(NAME, ""))
     return f"cookie:{sent if ID.fullmatch(sent) else new_id()}"
-
-
-def _keep_cookie(name: str) -> None:
-    """Have the browser keep who it is; a second window that was given another name at the same time comes again."""
-    seconds = round(settings().days * 24 * 60 * 60)
-    st.html(
-        f"""<script>
-        const kept = document.cookie.match(/(?:^|; ){COOKIE}=([0-9a-f]{{32}})(?:;|$)/)?.[1];
-        if (kept && kept !== "{name}") location.reload();
-        else document.cookie = "{COOKIE}={name}; path=/; max-age={seconds}; samesite=lax"
-            + (location.protocol === "https:" ? "; secure" : "");
-        </script>""",
-        unsafe_allow_javascript=True,
-    )
 
 
 def _ask_for_token() -> None:
@@ -178,17 +160,3 @@ def _sweep() -> None:
     if not _swept or now - _swept[-1] > SWEEP:
         _swept[:] = [now]
         delete_unvisited(settings().days)
-
-
-def _say_who_can_come() -> None:
-    """Tell the terminal, once, that the app is one person's, and how to open it to others."""
-    if _said:
-        return
-    _said.append(True)
-    if st.get_option("server.address") in ("localhost", "127.0.0.1", "::1") and not has_visitors():
-        print(
-            "  Only this computer can open it. For others: EXPLORER_VISITORS=1, with the option "
-            "--server.address 0.0.0.0 (see docs/deploy.md).",
-            file=sys.stderr,
-            flush=True,
-        )

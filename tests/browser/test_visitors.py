@@ -14,7 +14,7 @@ from explorer import paths
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import RunFolder, State, create_run, new_options
-from explorer.ui.visitor import COOKIE
+from explorer.visitors.cookie import NAME
 from explorer.visitors.workspace import ID, folder_of
 from tests.browser.conftest import TINY
 from tests.browser.server import running_app
@@ -51,10 +51,9 @@ def open_app(browser: Browser, folder: Path) -> Iterator[str]:
 
 
 def visitor_id(page: Page) -> str:
-    """What the browser's cookie says, once it is there."""
-    page.wait_for_function(f"() => document.cookie.includes('{COOKIE}=')")
-    (cookie,) = [cookie for cookie in page.context.cookies() if cookie.get("name") == COOKIE]
-    assert (cookie.get("sameSite"), cookie.get("secure")) == ("Lax", False)  # over plain http
+    """What the browser's cookie says; scripts can't read it."""
+    (cookie,) = [cookie for cookie in page.context.cookies() if cookie.get("name") == NAME]
+    assert (cookie.get("sameSite"), cookie.get("httpOnly")) == ("Lax", True)
     return str(cookie.get("value"))
 
 
@@ -127,9 +126,8 @@ def test_nothing_of_another_visitor_opens(new_window: Callable[..., Page], open_
 def test_a_cookie_of_another_shape_is_no_name(new_window: Callable[..., Page], open_app: str, folder: Path):
     for forged in ("../../checkpoints", "A" * 32, "a" * 31, "a" * 33):
         page = new_window()
-        page.context.add_cookies([{"name": COOKIE, "value": forged, "url": open_app}])
+        page.context.add_cookies([{"name": NAME, "value": forged, "url": open_app}])
         open_home(page, open_app)
-        page.wait_for_function(f"() => !document.cookie.includes('{COOKIE}={forged};')")
         assert ID.fullmatch(visitor_id(page)) and visitor_id(page) != forged
         assert not folder_of(f"cookie:{forged}").exists()
         page.context.close()
