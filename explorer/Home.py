@@ -1,11 +1,6 @@
-"""The app's entry point, `streamlit run explorer/Home.py`: a server that gets ready before its first visitor comes.
-
-What a page shows is made by main.py, which Streamlit runs for every visitor and every change.
-"""
+"""The app's entry point, `streamlit run explorer/Home.py`: a server that runs main.py for each visitor and change."""
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 # Streamlit puts this file's folder on the path: the package lies one above, and explorer/data would be `import data`.
@@ -14,13 +9,6 @@ sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry or
 
 import streamlit as st  # noqa: E402
 
-from explorer.ui import startup  # noqa: E402
+from explorer.ui.startup import MIDDLEWARE, ROUTES, lifespan  # noqa: E402
 
-
-@asynccontextmanager
-async def _lifespan(_: st.App) -> AsyncIterator[None]:
-    startup.get_ready()
-    yield
-
-
-app = st.App(_HERE / "main.py", lifespan=_lifespan)
+app = st.App(_HERE / "main.py", lifespan=lifespan, routes=ROUTES, middleware=MIDDLEWARE)

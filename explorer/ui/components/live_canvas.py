@@ -8,7 +8,14 @@ from streamlit.components.v2 import component
 from streamlit.runtime import get_instance
 
 from explorer.ui.components import asset, script
-from explorer.web.payload import RecordingFiles, canvas_markup, canvas_payload, canvas_script, recording_files
+from explorer.web.payload import (
+    FEW_TOOLS,
+    RecordingFiles,
+    canvas_markup,
+    canvas_payload,
+    canvas_script,
+    recording_files,
+)
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -22,13 +29,8 @@ _html, _css = canvas_markup()
 _live = component(
     "vit_live_canvas", html=_html, css=_css, js=script(canvas_script(), asset("store.js"), asset("live_canvas.js"))
 )
-# Below the picture only what chooses layer and head; words beside it say what it shows.
-_FEW_TOOLS = (
-    ".live { --stacked: 1; } .live :is(.query, .shows, .look, .more, .readout) { display: none; } "
-    ".live.fixed .tools { display: none; }"
-)
 _hero = component(
-    "vit_hero", html=_html, css=_css + _FEW_TOOLS,
+    "vit_hero", html=_html, css=_css + FEW_TOOLS,
     js=script(canvas_script(), asset("store.js"), asset("last_drawn.js"), asset("live_canvas.js")),
 )  # fmt: skip
 _words = component(

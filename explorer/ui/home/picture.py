@@ -9,7 +9,7 @@ import streamlit as st
 from explorer.attention.queries import Query, parse_head
 from explorer.errors import ExplorerError
 from explorer.models.facts import ModelFacts
-from explorer.ui import cached, startup
+from explorer.ui import cached
 from explorer.ui import view_settings as settings
 from explorer.ui.components.live_canvas import HERO, hero, streamed_payload
 from explorer.ui.state import Choice, chosen, current
@@ -85,7 +85,6 @@ def _load_behind_it(choice: Choice) -> None:
             cached.record(choice.model, choice.photo, choice.size, choice.fit)
         st.rerun()
     if st.session_state.setdefault(_PAINTED, False):
-        startup.let_go_on()
         cached.begin_loading(choice.facts.source)
     st.session_state[_PAINTED] = True
     st.caption("PyTorch and the model are loading in the background; the other pages open in a few seconds.")
