@@ -182,6 +182,8 @@ def _take_labels(
             "name them all in label order."
         )
     settings["num_labels"] = counts[0]
+    if counts[0] == 1 and settings.get("problem_type") == "single_label_classification":
+        del settings["problem_type"]  # which transformers wrote before it refused it: one output is a number
     return name_classes(labels, counts[0])
 
 
