@@ -9,6 +9,6 @@ sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry or
 
 import streamlit as st  # noqa: E402
 
-from explorer.ui.startup import ROUTES, lifespan  # noqa: E402
+from explorer.ui.startup import MIDDLEWARE, ROUTES, lifespan  # noqa: E402
 
-app = st.App(_HERE / "main.py", lifespan=lifespan, routes=ROUTES)
+app = st.App(_HERE / "main.py", lifespan=lifespan, routes=ROUTES, middleware=MIDDLEWARE)

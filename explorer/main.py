@@ -9,7 +9,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _H
 
 import streamlit as st  # noqa: E402
 
-from explorer.ui import libraries  # noqa: E402
+from explorer.ui import libraries, visitor  # noqa: E402
 from explorer.ui.address import forget_settings  # noqa: E402
 from explorer.ui.messages import open_link, show_link, show_messages  # noqa: E402
 from explorer.ui.navigation import is_home, pages  # noqa: E402
@@ -20,11 +20,14 @@ ICON = _HERE / "ui" / "icon.png"  # a Material icon would be fetched from the ne
 st.set_page_config(page_title="Vision Transformer explorer", page_icon=str(ICON), layout="wide")
 style()
 page = st.navigation(pages(), position="top")
+visitor.enter()
 open_link(page.url_path)
 forget_settings()
 if not is_home(page):
     libraries.show_wait()  # what the pages' modules import
 sidebar(wait=not is_home(page))
+with st.sidebar:
+    visitor.panel()
 place = show_messages()
 page.run()
 show_link(place)

@@ -55,9 +55,9 @@ class Pair {
   }
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data, parentElement, setStateValue }) {
   const [pair, end] = mounted(parentElement, () => new Pair(parentElement));
-  pair.onChange = (change) => setTriggerValue("view", change); // as in live_canvas.js
+  pair.onChange = (change) => setStateValue("view", change);
   if (data) pair.update(data);
   return end;
 }
