@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
         data = read_images(args.data, out=folder)
         made = evaluate(model, data)
         if args.report:  # while the photos are there
-            args.report.write_text(html_report(made, model.name, Path(args.data).name, notes=data.notes), "utf-8")
+            page = html_report(made, model.name, Path(args.data).name, notes=data.notes)
+            args.report.write_text(page, "utf-8", "backslashreplace")
     side = "validation side of the data" if len(made.rows) < len(data.items) else "all images"
     print(f"{model.name} on {len(made.rows)} images ({side}), {len(data.rejected)} files left out")
     hashes = {item.name: item.sha for item in data.items}

@@ -161,7 +161,7 @@ def write_predictions(path: Path, found: Predictions, actual: dict[str, str] | N
     Of a regression it has the image and every number.
     """
     verdict = [] if found.outputs == "number" else ["predicted", "probability"]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         known = ["actual"] if actual else []
         writer.writerow(["image", *known, *verdict, *map(text_cell, found.class_names)])

@@ -151,7 +151,7 @@ def test_the_mask_has_the_photos_shape_and_any_size(tmp_path):
 
 @pytest.mark.parametrize("name", MASKS)
 def test_a_huge_mask_keeps_its_classes_at_fewer_pixels(name, tmp_path, monkeypatch):
-    mask, right = MASKS[name]
+    mask, _ = MASKS[name]
     whole = np.array(open_mask(mask))
     monkeypatch.setattr("explorer.data.masks.LARGE_PIXELS", 96 * 64 // 4)
     thin = np.array(open_mask(mask, SIZE))
