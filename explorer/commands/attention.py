@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         for file in draw(model(), photo, shown, args.out / stem, args.npz):
             print(f"wrote {file}")
 
-    stems = unique_stems(args.images, args.out, (".png", ".npz"), [_view.likened(args) or ""])
+    stems = unique_stems(args.images, args.out, (".png", ".npz"), [_view.likeness_file(args) or ""])
     return _outputs.for_each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
 
 
