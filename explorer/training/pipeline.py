@@ -162,7 +162,8 @@ class Work:
         self.accelerator.wait_for_everyone()
         share_head(self.split.whole)
         train, val = len(self.examples.train_images), len(self.examples.val_images)
-        self.reporter.emit("start", train_images=train, val_images=val, steps_an_epoch=self.trainer.steps_an_epoch)
+        processes, steps = self.accelerator.num_processes, self.trainer.steps_an_epoch
+        self.reporter.emit("start", train_images=train, val_images=val, steps_an_epoch=steps, processes=processes)
         knn = float((vote == self.examples.val_labels).mean()) if self.main else 0.0
         self.reporter.emit("baseline", metrics=baseline, knn_accuracy=knn)
         return Saved(baseline=baseline, knn_accuracy=knn, neighbours=vote.tolist())

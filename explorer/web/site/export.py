@@ -15,6 +15,7 @@ from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.sdpa import arguments
 from explorer.errors import ModelError
 from explorer.models.backbone import Model
+from explorer.models.onnx import check_exporter
 
 HALVED = 1024  # numbers from which a weight is worth half precision
 
@@ -78,11 +79,9 @@ def export(model: Model, half: bool = True) -> Exported:
 
     Inputs and outputs as Watched has them. Raises ModelError where packages for it are missing or the exporter fails.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401  (torch's exporter needs it)
-    except ImportError as error:
-        raise ModelError("A page of the model needs two more packages: pip install onnx onnxscript.") from error
+    check_exporter("A page of the model")
+    import onnx
+
     module = copy.deepcopy(model.module).eval().cpu().float()
     rows, cols = model.grid(*model.input_shape)
     watched = Watched(model, module, len(model.prefix_tokens) + rows * cols)
