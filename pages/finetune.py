@@ -6,8 +6,7 @@ from explorer.ui.datasets import show_report
 from explorer.ui.finetune.data import choose_data, dataset_in_use
 from explorer.ui.finetune.plan import choose_plan
 from explorer.ui.finetune.result import show_result
-from explorer.ui.finetune.runs import pick_run, show_runs
-from explorer.ui.finetune.steps import go_to, steps
+from explorer.ui.finetune.runs import go_to, pick_run, show_runs, steps
 from explorer.ui.finetune.train import show_run
 from explorer.ui.messages import show_errors
 from explorer.ui.sidebar import model_only

@@ -4,7 +4,7 @@ import streamlit as st
 
 from explorer.models import registry
 from explorer.models.facts import ModelFacts
-from explorer.ui.components.words import words
+from explorer.ui.components.live_canvas import words
 from explorer.ui.glossary import explain
 from explorer.ui.home import picture
 from explorer.ui.messages import plain

@@ -5,7 +5,7 @@ import streamlit as st
 from explorer.attention.recording import Recording
 from explorer.rendering.view import Look, paint
 from explorer.ui.address import by_key, take, write_unless
-from explorer.ui.components.clickable_picture import clickable_picture
+from explorer.ui.components.pictures import clickable_picture
 from explorer.ui.inside import token
 from explorer.ui.inside.stages import STAGES, Painted, Stage
 from explorer.ui.messages import check_link, show_errors

@@ -4,7 +4,7 @@ import streamlit as st
 
 from explorer.models.tokens import make_tokens
 from explorer.ui.address import read_patch
-from explorer.ui.components.patch_picker import patch_picker
+from explorer.ui.components.pictures import patch_picker
 from explorer.ui.glossary import explain
 from explorer.ui.messages import check_link, link_is_new, plain, show_errors
 from explorer.ui.navigation import page_named

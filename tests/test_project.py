@@ -23,8 +23,8 @@ from tests.conftest import REPOSITORY
 RUN = "pip install -r requirements.txt && streamlit run explorer/Home.py"
 TEST = "pip install -r requirements-dev.txt && pytest"
 CORE = [
-    "attention", "commands", "data", "evaluation", "models", "rendering", "training", "web", "cli", "errors", "launch",
-    "malloc", "paths", "version", "words",
+    "attention", "commands", "data", "evaluation", "models", "rendering", "training", "web", "cli", "errors", "files",
+    "launch", "malloc", "paths", "version", "words",
 ]  # fmt: skip
 
 
@@ -71,8 +71,8 @@ def providers() -> Mapping[str, list[str]]:
 
 OPTIONAL = {"onnx", "onnxscript"}  # for some outputs, which say what to install
 BY_NAME = {  # run, or imported where they are there
-    "ipykernel", "nbclient", "onnx", "onnxruntime", "pre-commit", "pyright", "pytest-cov", "pytest-rerunfailures",
-    "pytest-xdist", "ruff",
+    "ipykernel", "nbclient", "onnx", "onnxruntime", "onnxscript", "pre-commit", "pyright", "pytest-cov",
+    "pytest-rerunfailures", "pytest-xdist", "ruff",
     "tensorboard",
 }  # fmt: skip
 
@@ -179,6 +179,15 @@ def test_kinds_of_maps_are_told_apart_by_their_rows_alone():
     telling = re.compile(rf"""(kind|name)\s*(==|!=|in)\s*[\[({{]*["']({names}|raw)["']|["']({names})["']\s*:""")
     found = [str(path) for path in python_files(["explorer", "pages"]) if telling.search(path.read_text())]
     assert not found
+
+
+def test_files_are_written_whole_in_one_place():
+    replacing = re.compile(r"os\.replace\(|\bpart(ial)?\.(replace|rename)\(|\.part(ial)?\"")
+    places = {
+        str(path.relative_to(REPOSITORY)) for path in python_files(["explorer"]) if replacing.search(path.read_text())
+    }
+    # A checkpoint is a whole folder; an upload is named only when its content is known.
+    assert places == {"explorer/files.py", "explorer/training/checkpoints.py", "explorer/ui/uploads.py"}
 
 
 CORE_FOLDERS = [name for name in CORE if (REPOSITORY / "explorer" / name).is_dir()]

@@ -93,7 +93,7 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
         yield from tensors_in(list(values.values()))
 
 
-def varies(value: Any) -> bool:
+def depends_on_input(value: Any) -> bool:
     """Whether it depends on the image: a parameter doesn't, also where somebody trains it."""
     return isinstance(value, Tensor) and value.requires_grad and not isinstance(value, nn.Parameter)
 
@@ -119,7 +119,7 @@ class BalancedMode(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = func.__name__.strip("_")
-        varying = sum(map(varies, tensors_in((args, kwargs))))
+        varying = sum(map(depends_on_input, tensors_in((args, kwargs))))
         if not varying or name in CONSTANT:
             with torch.no_grad():
                 return func(*args, **kwargs)
@@ -128,7 +128,9 @@ class BalancedMode(TorchFunctionMode):
         out = func(*args, **kwargs)
         if name in SUMS:
             self._count_constants(out, func, args, kwargs)
-        elif not (name in LINEAR or (name in BY_ONE and varying == 1 and ("div" not in name or varies(args[0])))):
+        elif not (
+            name in LINEAR or (name in BY_ONE and varying == 1 and ("div" not in name or depends_on_input(args[0])))
+        ):
             self._refuse(out, func)
         return out
 
@@ -140,10 +142,10 @@ class BalancedMode(TorchFunctionMode):
         out.register_hook(lambda grad: self._shares.append((made, (grad * constant).sum())))
 
     def _count_constants(self, out: Tensor, func: Callable, args: Any, kwargs: Any) -> None:
-        """The constant part of a sum is what comes out where all that varies is 0."""
+        """The constant part of a sum is what comes out where all that depends on the input is 0."""
         given = (*args, *kwargs.values())
         operands = given[0] if isinstance(given[0], (list, tuple)) else given[:2]
-        if all(varies(operand) for operand in operands):
+        if all(depends_on_input(operand) for operand in operands):
             return
         with torch.no_grad():
             self._count(out, func(*_zero(args), **_zero(kwargs)))
@@ -164,7 +166,7 @@ class BalancedMode(TorchFunctionMode):
 
 def _zero(values: Any) -> Any:
     if isinstance(values, Tensor):
-        return torch.zeros_like(values) if varies(values) else values
+        return torch.zeros_like(values) if depends_on_input(values) else values
     if type(values) in (list, tuple):
         return type(values)(map(_zero, values))
     return {key: _zero(value) for key, value in values.items()} if isinstance(values, dict) else values
@@ -209,7 +211,7 @@ def _attention(mode, func, query, key, value, attn_mask=None, *args, **kwargs):
 
 
 def _product(mode, func, a, b, **kwargs):
-    if not (varies(a) and varies(b)):
+    if not (depends_on_input(a) and depends_on_input(b)):
         return func(a, b, **kwargs)
     if func.__name__.endswith("_") and not func.__name__.endswith("__"):  # in place: there's no room for a rule
         out = func(a, b, **kwargs)
@@ -220,7 +222,7 @@ def _product(mode, func, a, b, **kwargs):
 
 def _weigh(mode, func, input, weight, bias=None, *args, **kwargs):
     out = func(input, weight, bias, *args, **kwargs)
-    if varies(weight) or varies(bias):
+    if depends_on_input(weight) or depends_on_input(bias):
         mode._refuse(out, func)
     elif bias is not None:
         mode._count(out, bias if func.__name__ == "linear" else bias[:, None, None])
@@ -229,12 +231,12 @@ def _weigh(mode, func, input, weight, bias=None, *args, **kwargs):
 
 def _cosine(mode, func, x1, x2, dim=1, eps=1e-8):
     """The product with the other's direction, divided by a constant length; only a score asks for it."""
-    moving, fixed = (x1, x2) if varies(x1) else (x2, x1)
+    moving, fixed = (x1, x2) if depends_on_input(x1) else (x2, x1)
     with torch.no_grad():
         length = moving.norm(dim=dim, keepdim=True).clamp_min(eps)
         direction = fixed / fixed.norm(dim=dim, keepdim=True).clamp_min(eps) / length
     out = (moving * direction).sum(dim)
-    if varies(fixed):
+    if depends_on_input(fixed):
         mode._refuse(out, func)
     return out
 

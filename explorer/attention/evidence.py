@@ -9,7 +9,7 @@ import numpy as np
 
 from explorer.attention.maps.kind import Progress
 from explorer.attention.recorded import RecordedPass
-from explorer.attention.removal import Fill, batch_size, filled_image, logits_of, replaced
+from explorer.attention.removal import Fill, batch_size, filled_image, logits_of, replace_patches
 from explorer.errors import QueryError
 
 Game = Literal["deletion", "insertion"]
@@ -55,7 +55,7 @@ def centre_prior(grid: tuple[int, int]) -> np.ndarray:
     return -np.hypot(rows[:, None], cols[None, :]).astype(np.float32)
 
 
-def descending(heatmap: np.ndarray) -> np.ndarray:
+def descending_order(heatmap: np.ndarray) -> np.ndarray:
     """Patch indices from the map's highest value to its lowest, ties in reading order."""
     return np.argsort(-heatmap.ravel(), kind="stable")
 
@@ -82,8 +82,8 @@ def evidence(
     count = recording.grid[0] * recording.grid[1]
     index = recording.class_index(target)
     kept = np.round(np.linspace(count, 0, steps + 1)).astype(int)  # patches left after each step of a deletion
-    centre = descending(centre_prior(recording.grid))
-    given = {name: descending(one) for name, one in heatmaps.items()} | {"centre": centre}
+    centre = descending_order(centre_prior(recording.grid))
+    given = {name: descending_order(one) for name, one in heatmaps.items()} | {"centre": centre}
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(count) for _ in range(random_orders)]
     # Every curve is the deletion of some order; an insertion is the deletion of its order backwards, read backwards.
@@ -148,7 +148,7 @@ class _Follower:
         """The value for each mask of patches that remain."""
         model = self.recording.model
         while batch := list(islice(masks, batch_size(self.recording))):
-            logits = logits_of(model, replaced(self.pixels, self.filled, ~np.stack(batch)))
+            logits = logits_of(model, replace_patches(self.pixels, self.filled, ~np.stack(batch)))
             yield from model.probabilities(logits.double())[:, self.target].cpu().numpy()
             self.done += len(batch)
             if self.progress:

@@ -39,7 +39,7 @@ def spread_of(values: Float[np.ndarray, "photo ..."]) -> Float[np.ndarray, "..."
     return values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
 
 
-def together(found: Sequence[Evidence]) -> tuple[Band, ...]:
+def mean_bands(found: Sequence[Evidence]) -> tuple[Band, ...]:
     """The bands of all orders and games; QueryError where photos were followed by other orders or in other steps."""
     if not found:
         raise QueryError("Evidence over photos needs one photo or more.")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Target, score_of
-from explorer.attention.trace import Attended, Trace, traced
+from explorer.attention.trace import Attended, Trace, open_trace
 from explorer.errors import QueryError
 
 TOLERANCE = 1e-4  # of 1 + |score|: the largest gap between the account and the score
@@ -52,7 +52,7 @@ def ledger(recording: RecordedPass, target: Target = None, similar_to: Likened =
     Raises QueryError where the model's layers don't add to one residual stream or the shares don't add up to the
     score, UnsupportedModelError where what follows the last layer isn't affine.
     """
-    with traced(recording, score_of(recording, target, similar_to)) as trace:
+    with open_trace(recording, score_of(recording, target, similar_to)) as trace:
         return account_of(trace)
 
 

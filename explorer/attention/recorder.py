@@ -110,7 +110,7 @@ class AttentionRecorder(TorchFunctionMode):
     def __exit__(self, kind, error, trace):
         super().__exit__(kind, error, trace)
         if error is None:
-            for checks in grouped(self._checks):  # together: a GPU is waited for once, not for every layer
+            for checks in group_alike(self._checks):  # together: a GPU is waited for once, not for every layer
                 self_check(*map(torch.cat, checks))
 
     def _see(self, out, *args, **kwargs):
@@ -197,7 +197,7 @@ def kept_bytes(calls: list[Call]) -> int:
     return sum({id(t): t.numel() * t.element_size() for t in tensors}.values())
 
 
-def grouped(checks: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+def group_alike(checks: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
     """The pairs "head row dim" in groups whose heads can be joined: one group, where all layers are alike."""
     kinds: dict[tuple, list[tuple[Tensor, Tensor]]] = {}
     for expected, got in checks:

@@ -54,7 +54,7 @@ class Recording(RecordedPass):
         an unknown kind or setting, and for a value that this recording can't take.
         """
         row = map_kind(kind)
-        checked = row.checked(settings, self)
+        checked = row.complete_settings(settings, self)
         if row.long:
             checked["progress"] = progress
         with enough_memory(f"compute {row.title} for {self.model_name}", SMALLER):

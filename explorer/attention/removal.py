@@ -34,7 +34,7 @@ def filled_image(image: Image.Image, fill: Fill, patch_size: int) -> Image.Image
     raise QueryError(f"fill must be mean or blur, not {fill!r}.")
 
 
-def replaced(pixels: Tensor, others: Tensor, gone: Gone) -> Float[Tensor, "image channel row col"]:
+def replace_patches(pixels: Tensor, others: Tensor, gone: Gone) -> Float[Tensor, "image channel row col"]:
     """Pictures of `pixels` "1 channel row col" in which patches are those of `others`, of the same shape."""
     rows, cols = pixels.shape[-2] // gone.shape[1], pixels.shape[-1] // gone.shape[2]
     mask = np.kron(gone, np.ones((1, rows, cols), bool))

@@ -192,7 +192,7 @@ class Trace(Pass):
 
 
 @contextmanager
-def traced(
+def open_trace(
     recording: RecordedPass,
     score: Score,
     balanced: bool = True,

@@ -8,7 +8,7 @@ from pathlib import Path
 from explorer.errors import QueryError
 
 
-def writable(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path | str | None] = ()) -> Path:
+def check_output(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path | str | None] = ()) -> Path:
     """The path, its folder made; call it before the work starts.
 
     suffixes: what its name may end in, any where none are given; inputs: what the command reads, files or none. Raises
@@ -24,7 +24,7 @@ def writable(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path | s
     return path
 
 
-def apart(*paths: Path | None) -> None:
+def check_distinct(*paths: Path | None) -> None:
     """Raise QueryError where two outputs are one file."""
     given = [path for path in paths if path]
     for index, path in enumerate(given):

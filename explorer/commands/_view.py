@@ -46,7 +46,8 @@ def add_settings(parser: argparse.ArgumentParser, *settings: Setting) -> None:
     for name in dict.fromkeys(setting.name for setting in settings):
         setting = next(setting for setting in settings if setting.name == name)
         parser.add_argument(
-            f"--{setting.key.replace('_', '-')}", dest=setting.name, type=typed(setting.parse), default=setting.default,
+            f"--{setting.key.replace('_', '-')}", dest=setting.name, type=for_argparse(setting.parse),
+            default=setting.default,
             choices=setting.choices if isinstance(setting, Choice) else None, metavar=setting.metavar,
             help=setting.help,
         )  # fmt: skip
@@ -57,7 +58,7 @@ def add_settings(parser: argparse.ArgumentParser, *settings: Setting) -> None:
         )  # fmt: skip
 
 
-def typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+def for_argparse(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """A reader of settings for argparse, which shows the sentence of an ArgumentTypeError alone."""
 
     def read(text: str) -> Any:
@@ -100,7 +101,7 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 
-def likened(args: argparse.Namespace) -> str | None:
+def likeness_file(args: argparse.Namespace) -> str | None:
     """The image file of --similar-to, where it names one."""
     return args.similar_to if isinstance(args.similar_to, str) else None
 
@@ -123,7 +124,7 @@ def open_model(args: argparse.Namespace, device: str = "auto") -> "Model":
     )
 
 
-def recorded(args: argparse.Namespace, model: "Model", image: "ImageSource") -> "Recording":
+def record_image(args: argparse.Namespace, model: "Model", image: "ImageSource") -> "Recording":
     """The image as the model sees it with --size and --fit."""
     from explorer import record
 

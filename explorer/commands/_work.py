@@ -81,7 +81,7 @@ class Work:
             except ExplorerError as error:
                 if isinstance(error, QueryError) and not done:
                     raise
-                return {"error": named(error, name(item))}
+                return {"error": error_line(error, name(item))}
             done += 1
             return {"value": value}
 
@@ -115,7 +115,7 @@ class Work:
         return output / ".work" if output.is_dir() else output.with_name(f"{output.name}.work")
 
 
-def named(error: ExplorerError, name: str) -> str:
+def error_line(error: ExplorerError, name: str) -> str:
     """The error in one line, which names what it is about."""
     message = " ".join(str(error).split())
     return message if name in message else f"{name}: {message}"

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         (args.out, PICTURES if args.epochs else (*PICTURES, ".svg", ".pdf")),
     ):
         if path:
-            _outputs.writable(path, suffixes, [args.image])
+            _outputs.check_output(path, suffixes, [args.image])
     open_image(args.image)
     return _epochs(args) if args.epochs else _two(args)
 
@@ -67,9 +67,9 @@ def _two(args: argparse.Namespace) -> int:
     from explorer.attention.divergence import divergence
     from explorer.models.descent import same_descent
 
-    first = _view.recorded(args, _view.open_model(args), args.image)
+    first = _view.record_image(args, _view.open_model(args), args.image)
     other = load_model(args.other, arch=args.with_arch, num_heads=args.with_num_heads, grid=args.with_grid)
-    second = _view.recorded(args, other, args.image)
+    second = _view.record_image(args, other, args.image)
     related = same_descent(first.model, second.model)
     result = divergence(first, second, args.query, args.hide_artefacts, pair_heads=related)
     table = result.rows()
@@ -104,7 +104,7 @@ def _epochs(args: argparse.Namespace) -> int:
     view = _view.view_of(args, args.image)
     model = _view.open_model(args)
     args.size = args.size or model.input_size  # of all epochs, whatever size the training used
-    start = _view.recorded(args, model, args.image)
+    start = _view.record_image(args, model, args.image)
     maps = {0: shown_map(view, start)}
     result = history(start, _record_each(args, view, kept, maps), args.query, args.hide_artefacts)
     _write_csv(args.csv, [("epoch", "layer", "head", "bits"), *((*row[:3], f"{row[3]:.4f}") for row in result.rows())])
@@ -152,7 +152,7 @@ def _record_each(
     from explorer.rendering.view import shown_map
 
     for epoch, folder in kept:
-        recording = _view.recorded(args, load_model(folder), args.image)
+        recording = _view.record_image(args, load_model(folder), args.image)
         maps[epoch] = shown_map(view, recording)
         yield epoch, recording
 

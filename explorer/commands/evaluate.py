@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.registry import check_there, find_source
 
     for file in filter(None, (args.csv, args.report)):
-        _outputs.writable(file, inputs=[args.data])
-    _outputs.apart(args.csv, args.report)
+        _outputs.check_output(file, inputs=[args.data])
+    _outputs.check_distinct(args.csv, args.report)
     source = find_source(args.checkpoint)
     check_there(source)
     with open_listing(args.data) as data:
@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace, source: str, data: "Listing") -> int:
     """Go through the images of one side, each opened once, and say what was found."""
     from explorer.evaluation.html_report import html_report
-    from explorer.evaluation.predict import BATCH, Photo, Scorer
+    from explorer.evaluation.predict import Photo, Scorer
+    from explorer.evaluation.sharing import BATCH
     from explorer.launch import processes
     from explorer.models.loading import load_model
     from explorer.training.checkpoints import read_seen
@@ -71,7 +72,7 @@ def _evaluate(args: argparse.Namespace, source: str, data: "Listing") -> int:
     found = (row for rows in task.values(range(0, len(side), BATCH), work) for row in rows)
     if not all_.is_main:
         return len(list(found))  # none: the main process says what was found
-    made = scorer().together(_written(args.csv, scorer(), found) if args.csv else found)
+    made = scorer().together(_write_each(args.csv, scorer(), found) if args.csv else found)
     if not made.rows:
         name, reason = next(iter(made.found.rejected.items()))
         raise DataError(f"None of the {len(side):,} images of '{data.path.name}' can be used; '{name}': {reason}")
@@ -86,7 +87,7 @@ def _evaluate(args: argparse.Namespace, source: str, data: "Listing") -> int:
     return task.finish()
 
 
-def _written(path: Path, scorer: "Scorer", rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _write_each(path: Path, scorer: "Scorer", rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The rows, each written to a CSV as it passes, without its probabilities."""
     from explorer.evaluation.predict import open_rows, prediction_cells, prediction_columns
 

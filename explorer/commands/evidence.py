@@ -39,14 +39,14 @@ def run(args: argparse.Namespace) -> int:
 
     for path, suffixes in ((args.csv, (".csv", ".txt")), (args.out, (".svg", ".pdf"))):
         if path:
-            _outputs.writable(path, suffixes, args.photos)
-    _outputs.apart(args.csv, args.out)
+            _outputs.check_output(path, suffixes, args.photos)
+    _outputs.check_distinct(args.csv, args.out)
     model, found = _view.model_once(args), {}
 
     def work(pair: tuple[Path, str]) -> None:
         file, name = pair
         photo = open_image(file)  # before the model
-        recording = _view.recorded(args, model(), photo)
+        recording = _view.record_image(args, model(), photo)
         from explorer.attention.evidence import evidence
 
         found[name] = evidence(recording, _maps(args, recording), args.target, args.removals, args.fill)
@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
         pass
     if not found:
         return task.finish()
-    from explorer.attention.evidence_mean import to_csv, together
+    from explorer.attention.evidence_mean import mean_bands, to_csv
 
-    bands = together(list(found.values()))
+    bands = mean_bands(list(found.values()))
     print(table(bands))
     if args.csv:
         args.csv.write_text(to_csv(found), "utf-8")

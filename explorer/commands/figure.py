@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record the image and write the one file."""
-    out = _outputs.writable(args.out, KINDS, (args.image, _view.likened(args)))
+    out = _outputs.check_output(args.out, KINDS, (args.image, _view.likeness_file(args)))
     out.write_bytes(_contents(args, out.suffix.lower()))
     print(out)
     return 0
@@ -39,9 +39,9 @@ def _contents(args: argparse.Namespace, kind: str) -> bytes:
     if kind == ".py":
         return python_script(shown, args.out.parent).encode()
     photo = open_image(args.image)
-    if likened := _view.likened(args):
+    if likened := _view.likeness_file(args):
         open_image(likened)
-    recording = _view.recorded(args, _view.open_model(args), photo)
+    recording = _view.record_image(args, _view.open_model(args), photo)
     from explorer.rendering import figures, gif, view
     from explorer.web import live_page
 

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from explorer.rendering.view import second_recording
 
     args.out.mkdir(parents=True, exist_ok=True)
-    if likened := _view.likened(args):
+    if likened := _view.likeness_file(args):
         open_image(likened)
     all_, images = processes(), find_images(args.images)
     model = _view.model_once(args, all_.device)
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     def work(pair: tuple[str, str]) -> str:
         image, stem = pair
         photo, view, out = open_image(image), _view.view_of(args, image), args.out / f"{stem}_relevance.png"
-        return _explain(view, _view.recorded(args, model(), photo), second(), out, args.npz)
+        return _explain(view, _view.record_image(args, model(), photo), second(), out, args.npz)
 
     task = Work(args, images, args.out, model, all_)
     for line in task.each(list(zip(images, stems, strict=True)), work, lambda pair: Path(pair[0]).name):

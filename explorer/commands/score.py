@@ -70,8 +70,8 @@ def _check_outputs(args: argparse.Namespace, pairs: Sequence[tuple[Path, Path | 
     inputs = [path for pair in pairs for path in pair]
     for path, suffixes in ((args.csv, (".csv", ".txt")), (args.markdown, (".md", ".txt"))):
         if path:
-            _outputs.writable(path, suffixes, inputs)
-    _outputs.apart(args.csv, args.markdown)
+            _outputs.check_output(path, suffixes, inputs)
+    _outputs.check_distinct(args.csv, args.markdown)
 
 
 def _scores(args: argparse.Namespace, model: "Callable[[], Model]", image: Path, mask: Path | None) -> list[tuple]:
@@ -81,7 +81,7 @@ def _scores(args: argparse.Namespace, model: "Callable[[], Model]", image: Path,
     if mask is None:
         raise DataError(f"{args.masks} has no mask for {image.name}.")
     photo = open_image(image)  # before the model
-    recording = _view.recorded(args, model(), photo)
+    recording = _view.record_image(args, model(), photo)
     from explorer.attention.localization import fit_mask, rank_heads
 
     recording.query_indices(args.query)  # a wrong query is wrong for all images, and said before their masks

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     """Record frame after frame, progress on stderr; Ctrl-C stops and leaves no file."""
     from explorer.data.video import read_clip
 
-    out = _outputs.writable(args.out, (".mp4", ".gif"), (args.clip, _view.likened(args)))
+    out = _outputs.check_output(args.out, (".mp4", ".gif"), (args.clip, _view.likeness_file(args)))
     clip = read_clip(args.clip, args.fps)
     view = _view.view_of(args, args.clip)
     from explorer.rendering.video import LARGEST_GIF, gif, mp4, painted_frames, record_clip

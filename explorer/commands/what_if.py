@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("photo", type=Path, metavar="PHOTO")
     for form in FORMS.values():
         parser.add_argument(
-            f"--{form.name}", dest="edits", action="append", type=_view.typed(form.read), metavar=form.example,
+            f"--{form.name}", dest="edits", action="append", type=_view.for_argparse(form.read), metavar=form.example,
             help=f"{form.help} (may be repeated)",
         )  # fmt: skip
     parser.add_argument("--mean-over", nargs="+", type=Path, default=[], metavar="PHOTO", help="photos for =mean")
@@ -45,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
     from explorer.data.images import open_image
 
     if args.json and args.json != STDOUT:
-        _outputs.writable(args.json, (".json", ".txt"), [args.photo, args.second, *args.mean_over])
+        _outputs.check_output(args.json, (".json", ".txt"), [args.photo, args.second, *args.mean_over])
     photo = open_image(args.photo)
-    for other in filter(None, (_view.likened(args), args.second)):
+    for other in filter(None, (_view.likeness_file(args), args.second)):
         open_image(other)
     model = _view.open_model(args)
-    recording = _view.recorded(args, model, photo)
-    likened = _view.recorded(args, model, args.similar_to) if _view.likened(args) else args.similar_to
+    recording = _view.record_image(args, model, photo)
+    likened = _view.record_image(args, model, args.similar_to) if _view.likeness_file(args) else args.similar_to
     found: dict[str, Any] = {"photo": str(args.photo), "model": model.name}
     texts = []
     if args.edits or not args.all_heads:
@@ -84,11 +84,11 @@ def _progress(done: int, total: int) -> None:
 
 
 def table(effect: "Effect") -> str:
-    """The edits, the score before and after with what the ledger foretold, and the likeliest classes."""
+    """The edits, the score before and after with the change by the ledger alone, and the likeliest classes."""
     lines = [f"{edit_text(edit):<24} {in_words(edit)}" for edit in effect.edits] or ["no edits"]
     before, after = effect.score
-    foretold = "" if effect.foretold is None else f"; by the ledger {effect.foretold:+.4f}"
-    lines.append(f"score {before:.4f} -> {after:.4f}, change {effect.change:+.4f}{foretold}")
+    by_ledger = "" if effect.ledger_change is None else f"; by the ledger {effect.ledger_change:+.4f}"
+    lines.append(f"score {before:.4f} -> {after:.4f}, change {effect.change:+.4f}{by_ledger}")
     if effect.top:
         width = max(len(one.name) for one in effect.top)
         lines.append(f"{'class':<{width}}  logit before   after  change  probability before   after")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from explorer.data.report import DatasetReport, Item, duplicate_group
 from explorer.errors import DataError, DiskError
+from explorer.files import write_whole
 
 LARGEST_FILE = 2**24  # bytes: a hundred thousand changes
 _SHA = re.compile("[0-9a-f]{64}")
@@ -142,14 +143,10 @@ def _change(photo: dict[str, str]) -> Change:
 
 def write_changes(path: Path, changes: Changes) -> None:
     """Write them whole or not at all; no file where there is none to keep. DiskError where the disk is full."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
         if not changes.entries:
             path.unlink(missing_ok=True)
             return
-        partial.write_text(json.dumps(changes.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps(changes.to_dict(), indent=1, ensure_ascii=False))
     except OSError as error:
         raise DiskError(f"The changes can't be kept in '{path.parent}' ({error.strerror}): free some space.") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Open any picture a person may have, as the upright 8-bit RGB image they would see in a viewer."""
 
+import base64
 import io
 import struct
 import zlib
@@ -73,6 +74,18 @@ def thumbnail(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.resize(size, reducing_gap=2.0).save(file, "JPEG", quality=80)
     return file.getvalue()
+
+
+def jpeg_uri(jpeg: bytes) -> str:
+    """The bytes of a JPEG as a data: URI."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def png_uri(image: Image.Image, compress_level: int = 1) -> str:
+    """A picture as a data: URI of a PNG; compress_level: from 1, quick, to 9, small."""
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=compress_level)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -14,6 +14,7 @@ from pathlib import Path
 from explorer.data.datasets import Progress, check_evaluable, check_trainable, read_source
 from explorer.data.report import DatasetReport, Item
 from explorer.errors import DataError, DiskError
+from explorer.files import write_whole
 
 ENDING = ".data"  # of the folders of data sets
 CHANGES = ".changes"  # of the files of what a person changed of them
@@ -83,9 +84,7 @@ def _read(path: Path, folder: Path, progress: Progress | None, to_train: bool, t
         report = read_source(
             path, folder / IMAGES, progress, to_train=to_train, thumbnails=folder / THUMBNAILS, title=title
         )
-        partial = folder / f"{REPORT}.partial"
-        partial.write_text(report.to_json(), encoding="utf-8")
-        partial.replace(folder / REPORT)
+        write_whole(folder / REPORT, report.to_json())
         done = True
         return report
     except OSError as error:

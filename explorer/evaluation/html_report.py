@@ -1,6 +1,5 @@
 """An evaluation as one HTML file that needs nothing else: scores, confusion, classes, mistakes with their photos."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from explorer import __version__
-from explorer.data.images import ImageSource, open_image, thumbnail
+from explorer.data.images import ImageSource, jpeg_uri, open_image, thumbnail
 from explorer.errors import ImageError
 from explorer.evaluation.predict import Evaluation
 from explorer.evaluation.selective import Answered, RiskCoverage, answered, answered_line, risk_coverage
@@ -145,10 +144,10 @@ def _photo(row: Mapping[str, Any], read: Read | None) -> str:
 def _image(row: Mapping[str, Any], read: Read | None, alt: str) -> str:
     try:
         image = read(row["name"]) if read else Path(row["image"])
-        content = base64.b64encode(thumbnail(open_image(image))).decode()
+        link = jpeg_uri(thumbnail(open_image(image)))
     except ImageError:  # its file is gone
         return '<div class="gone"></div>'
-    return f'<img src="data:image/jpeg;base64,{content}" alt="{alt}">'
+    return f'<img src="{link}" alt="{alt}">'
 
 
 def _predictions(evaluation: Evaluation) -> str:

@@ -22,6 +22,8 @@ from explorer.data.report import DatasetReport
 from explorer.errors import DataError, ImageError, ModelError
 from explorer.evaluation.class_match import match_classes
 from explorer.evaluation.metrics import losses, report_of, worst_first
+from explorer.evaluation.sharing import BATCH
+from explorer.files import whole_file
 from explorer.models.backbone import Model
 from explorer.models.device_memory import enough_memory, in_fitting_batches
 from explorer.models.formats.labels import Outputs
@@ -30,7 +32,7 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 Row = dict[str, Any]
 
-BATCH, THREADS = 32, 4  # images at a time: classified, decoded
+THREADS = 4  # that decode images
 ROW = ("image", "name", "sha", "actual", "predicted", "probability", "loss")  # what is kept of an image
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 LISTED = 6  # folders and classes that a sentence names
@@ -289,12 +291,10 @@ def write_predictions(path: Path, found: Predictions, actual: dict[str, str] | N
 @contextmanager
 def open_rows(path: Path, columns: Sequence[str]) -> Iterator[Any]:
     """csv's writer, below the columns, of a file that takes the place of another once it is whole."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         yield writer
-    partial.replace(path)
 
 
 def prediction_columns(class_names: Sequence[str], outputs: Outputs, actual: bool) -> list[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # torch, which takes seconds to import
     from explorer.models.backbone import Model
 
 ABOUT = "about.json"
+BATCH = 32  # images that are one item, where a model takes several at once
 Place = tuple[str, int]  # a line: its file, and where it begins in it
 Progress = Callable[[int, int], None]  # items of this process that are done, and all of them
 

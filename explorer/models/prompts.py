@@ -37,14 +37,14 @@ class PromptAdapter(TransformersAdapter):
         tokens, _ = super().forward(module, pixels)
         assert self.texts is not None
         if self.projection is None:
-            image = probed(self.backbone(module).head, tokens)
+            image = pool_in_the_open(self.backbone(module).head, tokens)
         else:
             image = F.linear(tokens[:, 0], self.projection.to(tokens))
         image = image / image.norm(dim=-1, keepdim=True)
         return tokens, image @ self.texts.to(image).mT * self.scale + self.bias
 
 
-def probed(head: Any, tokens: Float[Tensor, "image token width"]) -> Float[Tensor, "image width"]:
+def pool_in_the_open(head: Any, tokens: Float[Tensor, "image token width"]) -> Float[Tensor, "image width"]:
     """SigLIP's pooling head, its attention written out, so that what is asked of a pass sees it."""
     attention, width = head.attention, tokens.shape[-1]
     weights, biases = attention.in_proj_weight.split(width), attention.in_proj_bias.split(width)
@@ -69,7 +69,7 @@ def with_prompts(model: Model, folder: Path, prompts: Sequence[str]) -> Model:
             "SigLIP that transformers saved whole."
         )
     tensors, _ = read_model_folder(folder, folder.name)
-    texts = embedded(folder, tensors, checked_prompts(prompts))
+    texts = embed_texts(folder, tensors, checked_prompts(prompts))
     own = {field.name: getattr(model.adapter, field.name) for field in fields(TransformersAdapter)}
     is_clip = read_config(folder)["model_type"] == "clip"
     adapter = PromptAdapter(
@@ -95,7 +95,7 @@ def _tensor(tensors: dict[str, Tensor], key: str, folder: Path) -> Tensor:
 
 
 @torch.no_grad()
-def embedded(folder: Path, tensors: dict[str, Tensor], prompts: Sequence[str]) -> Float[Tensor, "prompt width"]:
+def embed_texts(folder: Path, tensors: dict[str, Tensor], prompts: Sequence[str]) -> Float[Tensor, "prompt width"]:
     """The texts as the model's text half embeds them, of length 1."""
     settings = read_config(folder)
     is_clip = settings["model_type"] == "clip"

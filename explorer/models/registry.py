@@ -9,6 +9,7 @@ from explorer.errors import CheckpointError, ExplorerError, ModelError
 from explorer.models.formats.config import WEIGHT_SUFFIXES, read_config
 from explorer.models.hub_cache import cached_weights
 from explorer.models.source import ModelSource, TrainedFrom
+from explorer.words import size_in_words
 
 BUNDLED = "bundled"
 NAMED = 4  # classes in the line about a checkpoint
@@ -136,7 +137,7 @@ def _local(path: Path) -> Entry:
 
 def _about(path: Path) -> str:
     if not path.is_dir():
-        return f"weights file, {path.stat().st_size / 2**20:.0f} MB"
+        return f"weights file, {size_in_words(path.stat().st_size)}"
     try:
         config = read_config(path)
     except ExplorerError as error:

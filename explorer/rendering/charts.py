@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from explorer.attention.divergence import Divergence, History
 from explorer.attention.evidence import CONTROLS, Evidence
-from explorer.attention.evidence_mean import Band, spread_of, together
+from explorer.attention.evidence_mean import Band, mean_bands, spread_of
 from explorer.rendering.colormaps import lookup_table
 from explorer.rendering.evidence_drawing import TITLES, colour_of
 
@@ -19,7 +19,7 @@ LEAST_BITS = 1e-3  # upper end of the scale where nothing differs more
 
 def evidence_figure(evidence: Evidence) -> go.Figure:
     """Deletion and insertion side by side, the area under each curve in its name."""
-    return bands_figure(together([evidence]))
+    return bands_figure(mean_bands([evidence]))
 
 
 def bands_figure(bands: Sequence[Band]) -> go.Figure:

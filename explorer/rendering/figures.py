@@ -17,7 +17,7 @@ from explorer.rendering.provenance import with_provenance
 from explorer.rendering.vector import Drawing, Picture, Text
 from explorer.rendering.view import (
     View,
-    cleaned,
+    hide_artefacts,
     paint,
     shown_heads,
     shown_map,
@@ -83,7 +83,7 @@ def head_tiles(view: View, recording: "Recording", names: Names = NO_NAMES) -> l
     setting = view.map.row.needs(Layer)
     layer = view.map[setting.name] % recording.depth if setting else 0
     heads = shown_heads(view.with_look(hide_artefacts=False), recording)
-    shown = cleaned(view.look, recording, np.concatenate([heads, heads.mean(axis=0, keepdims=True)]))
+    shown = hide_artefacts(view.look, recording, np.concatenate([heads, heads.mean(axis=0, keepdims=True)]))
     labels = [head_label(names, layer, head, f"head {head}") for head in range(len(shown) - 1)]
     return [Tile(label, heatmap) for label, heatmap in zip([*labels, "mean"], shown, strict=True)]
 

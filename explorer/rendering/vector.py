@@ -1,7 +1,5 @@
 """A drawing of pictures, lines and text in points, written as SVG or PDF with text that stays text."""
 
-import base64
-import io
 import zlib
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +8,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from PIL import Image, ImageFont
 
+from explorer.data.images import png_uri
 from explorer.rendering.letters import outlines, spell_in_ascii
 
 FIRST, LAST = 32, 126  # characters that the embedded font has; others are drawn as outlines
@@ -132,9 +131,7 @@ def _pdf_stroke(item: Line, page_height: float) -> str:
 
 
 def _svg_picture(item: Picture) -> str:
-    file = io.BytesIO()
-    item.image.save(file, "PNG")
-    link = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    link = png_uri(item.image, compress_level=6)
     box = f'x="{item.x:g}" y="{item.y:g}" width="{item.width:g}" height="{item.height:g}"'
     rendering = "" if item.smooth else ' image-rendering="pixelated"'
     # xlink:href is for the older programs that figures are edited in.

@@ -89,7 +89,7 @@ def verify(path: Path, photo: ImageSource | None = None) -> list[Finding]:
         again = _read_png(png(view, recording, second=second, photo=source))
     else:
         again = _read_npz(save_npz(view, recording, second))
-    return [*compared_origins(read_provenance(stored.settings), provenance(recording)), *_compared(stored, again)]
+    return [*compare_origins(read_provenance(stored.settings), provenance(recording)), *_compared(stored, again)]
 
 
 def _photo(stored: Stored, view: View, folder: Path, photo: ImageSource | None) -> ImageSource | None:
@@ -109,7 +109,7 @@ def _found(path: Path, folder: Path) -> Path:
     return path if path.is_file() else folder / path.name
 
 
-def compared_origins(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[Finding]:
+def compare_origins(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[Finding]:
     """Weights and image by their SHA-256, versions by name."""
     if before is None:
         return [Finding("origin", None, "not recorded: the file is of an earlier release")]

@@ -65,7 +65,7 @@ class MapChoice:
     def __init__(self, kind: str = DEFAULT, /, **settings: Any) -> None:
         row = map_kind(kind)
         object.__setattr__(self, "kind", row.name)
-        object.__setattr__(self, "settings", row.checked(row.missing_mean | settings))
+        object.__setattr__(self, "settings", row.complete_settings(row.missing_mean | settings))
 
     def __getitem__(self, name: str) -> Any:
         return self.settings[name]
@@ -192,7 +192,7 @@ def shown_map(
     settings, likeness = dict(view.map.settings), view.map.row.needs(Likeness)
     if likeness and view.map.other_image is not None:
         settings[likeness.name] = second or second_recording(view, recording.model)
-    return cleaned(view.look, recording, recording.map(view.map.kind, progress, **settings))
+    return hide_artefacts(view.look, recording, recording.map(view.map.kind, progress, **settings))
 
 
 def shown_heads(view: View, recording: "Recording") -> Float[np.ndarray, "head row col"]:
@@ -202,10 +202,10 @@ def shown_heads(view: View, recording: "Recording") -> Float[np.ndarray, "head r
         raise QueryError(f"A map of kind {row.name} has no heads: it runs through all of them.")
     head = row.needs(HeadOrFusion)
     settings = {name: value for name, value in view.map.settings.items() if not head or name != head.name}
-    return cleaned(view.look, recording, row.heads(recording, **settings))
+    return hide_artefacts(view.look, recording, row.heads(recording, **settings))
 
 
-def cleaned(
+def hide_artefacts(
     look: Look, recording: "Recording", maps: Float[np.ndarray, "*maps row col"]
 ) -> Float[np.ndarray, "*maps row col"]:
     """Maps without the artefact tokens where the look hides them."""

@@ -107,7 +107,7 @@ def finetune(
         if main:
             wanted = read_changes(Path(changes)) if isinstance(changes, (str, Path)) else changes
             create_run(folder, options, plan, wanted or NO_CHANGES)
-    with recorded_failures(folder, main, new=not resume), ExitStack() as stack:
+    with record_failures(folder, main, new=not resume), ExitStack() as stack:
         show = stack.enter_context(progress_display(folder.name, progress)) if main else None
         if main:
             folder.write_state(State("running", epochs=plan.epochs))
@@ -178,7 +178,7 @@ def _wait_for_turn(stack: ExitStack, folder: RunFolder, reporter: Reporter, stop
 
 
 @contextmanager
-def recorded_failures(folder: RunFolder, main: bool, new: bool) -> Iterator[None]:
+def record_failures(folder: RunFolder, main: bool, new: bool) -> Iterator[None]:
     """Write a failed state for whatever ends the block early, and raise TrainingError for a full disk or lost memory.
 
     main: whether this process writes the run folder (of several in one launch, only one does). new: whether this very

@@ -3,7 +3,6 @@
 What was found in one is shown as numbers, a table with pictures, and lists of what was left out or stands twice.
 """
 
-import base64
 import io
 import re
 from collections import Counter, OrderedDict
@@ -17,7 +16,7 @@ from PIL import ImageOps
 from explorer import paths
 from explorer.data.builtin import BUILTIN
 from explorer.data.datasets import check_evaluable, check_trainable
-from explorer.data.images import open_image
+from explorer.data.images import jpeg_uri, open_image
 from explorer.data.report import DatasetReport, DuplicateGroup, Item, Split
 from explorer.data.store import CHANGES, REPORT, read_once, stored_folder, stored_thumbnail
 from explorer.errors import DataError, DiskError, ImageError
@@ -220,7 +219,7 @@ def _class_rows(report: DatasetReport) -> list[dict[str, Any]]:
 def thumbnail(path: str, side: int = 144) -> str | None:
     """The middle of the image as a small JPEG in a data URL; None where its file is gone."""
     jpeg = small_jpeg(path, side)
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" if jpeg else None
+    return jpeg_uri(jpeg) if jpeg else None
 
 
 @st.cache_data(show_spinner=False, max_entries=3000)

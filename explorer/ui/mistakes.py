@@ -14,7 +14,7 @@ from explorer.errors import DataError
 from explorer.models.backbone import Model
 from explorer.ui.attention_pictures import ClassOrTwo, class_picture, open_in_attention, seen_picture
 from explorer.ui.changes import change_photo, kept_changes, sha_of, show_changes
-from explorer.ui.components.photo_strip import photo_strip
+from explorer.ui.components.pictures import photo_strip
 from explorer.ui.datasets import small_jpeg
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.scores import Cell, classes_present, per_class_table, pick_confusion

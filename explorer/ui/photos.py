@@ -19,7 +19,7 @@ from explorer.data.images import open_image
 from explorer.data.samples import SAMPLES, sample_photo
 from explorer.errors import DiskError, ImageError
 from explorer.ui.address import by_key, keep_in_address, take, write
-from explorer.ui.components.photo_strip import photo_strip
+from explorer.ui.components.pictures import photo_strip
 from explorer.ui.messages import check_link, say, sentence_of
 from explorer.ui.uploads import keep_upload, let_go
 

@@ -104,7 +104,7 @@ def canvas_payload(
     them. What they hold isn't sent again. steps: whether the canvas has sliders for layer and head; classes: whether
     it shows the likeliest classes. Raises QueryError for a layer, head or query outside the recording.
     """
-    asked = view.map.row.checked(view.map.settings, rec)
+    asked = view.map.row.complete_settings(view.map.settings, rec)
     at, of = ("layer", "head") if "layer" in asked else ("start_layer", "fusion")
     query = rec.default_query if asked["query"] is None else asked["query"]
     layer = asked[at] % rec.depth

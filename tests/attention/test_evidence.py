@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import explorer
-from explorer.attention.evidence import Curve, centre_prior, descending, evidence
+from explorer.attention.evidence import Curve, centre_prior, descending_order, evidence
 from explorer.attention.removal import filled_image
 from explorer.errors import QueryError
 from tests.tiny import photo, tiny_model
@@ -60,7 +60,7 @@ def test_every_step_removes_the_map_s_highest_patches(recording):
     heatmap = recording.attention(2)
     result = evidence(recording, heatmap, target=2, steps=4)
     keep = np.ones(64, bool)
-    keep[descending(heatmap)[:16]] = False
+    keep[descending_order(heatmap)[:16]] = False
     pixels = np.where(np.kron(keep.reshape(8, 8), np.ones((8, 8), bool))[..., None], np.array(recording.image),
                       np.array(filled_image(recording.image, "mean", 8)))  # fmt: skip
     logits = explorer.record(recording.model, pixels.astype(np.uint8)).logits

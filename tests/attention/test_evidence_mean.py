@@ -10,7 +10,7 @@ import pytest
 
 import explorer
 from explorer.attention.evidence import evidence
-from explorer.attention.evidence_mean import COLUMNS, to_csv, together
+from explorer.attention.evidence_mean import COLUMNS, mean_bands, to_csv
 from explorer.cli import main
 from explorer.errors import QueryError
 from explorer.rendering.evidence_drawing import HEIGHT, SIDE, TOP, evidence_drawing
@@ -41,18 +41,18 @@ def test_several_maps_at_once_give_what_each_gives_alone(found):
 
 def test_bands_are_mean_and_standard_deviation(found):
     _, several = found
-    bands = {(band.order, band.game): band for band in together(several)}
+    bands = {(band.order, band.game): band for band in mean_bands(several)}
     band = bands["rollout", "insertion"]
     rows = [one.curve("rollout", "insertion").probabilities for one in several]
     np.testing.assert_allclose(band.mean, sum(rows) / 3)
     np.testing.assert_allclose(band.spread, np.sqrt(sum((row - band.mean) ** 2 for row in rows) / 2))
-    assert not together(several[:1])[0].spread.any()
+    assert not mean_bands(several[:1])[0].spread.any()
 
 
 def test_photos_of_other_steps_are_refused(found):
     recordings, several = found
     with pytest.raises(QueryError, match="all the same"):
-        together([several[0], evidence(recordings[0], recordings[0].attention(1), steps=4)])
+        mean_bands([several[0], evidence(recordings[0], recordings[0].attention(1), steps=4)])
     with pytest.raises(QueryError, match="name of a control"):
         evidence(recordings[0], {"random": recordings[0].attention(1)}, steps=4)
 
@@ -68,7 +68,7 @@ def test_the_csv_holds_every_step(found):
 
 def test_the_figure_draws_the_means_where_they_belong(found):
     _, several = found
-    bands = together(several)
+    bands = mean_bands(several)
     drawing = evidence_drawing(bands, "two maps")
     curve = next(item for item in drawing.items if isinstance(item, Line) and item.width == 1.6 and not item.filled)
     shares, heights = np.array(curve.points).T

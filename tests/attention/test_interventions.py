@@ -19,9 +19,9 @@ from explorer.attention.interventions.edits import (
     SetAttention,
     SetHead,
     SetMlp,
-    checked,
     edit_text,
     in_words,
+    normalise_edits,
     parse_edit,
 )
 from explorer.attention.interventions.heads import HeadEffects
@@ -263,17 +263,19 @@ def test_the_ledger_foretells_exactly_what_nothing_follows():
     recording = explorer.record(model, photo())
     for edit in (SetMlp(2), SetMlp(2, "mean")):
         effect = recording.what_if([edit], 3, photos=PHOTOS)
-        assert effect.foretold == pytest.approx(effect.change, rel=1e-4, abs=1e-6) and effect.change
+        assert effect.ledger_change == pytest.approx(effect.change, rel=1e-4, abs=1e-6) and effect.change
 
 
 def test_the_ledger_foretells_the_shares_of_what_is_taken():
     recording = explorer.record(with_biases(tiny_model()), photo())
     account = recording.ledger(3)
-    foretold = {edit: recording.what_if([edit], 3).foretold for edit in (SetHead(1, 2), SetAttention(1), SetMlp(0))}
-    assert foretold[SetHead(1, 2)] == pytest.approx(-account.heads[1, 2].sum(), abs=1e-5)
-    assert foretold[SetAttention(1)] == pytest.approx(-account.heads[1].sum() - account.biases[1], abs=1e-5)
-    assert foretold[SetMlp(0)] == pytest.approx(-account.mlps[0], abs=1e-5)
-    both = recording.what_if([SetHead(1, 2), DropPatches(((3, 4),))], 3).foretold
+    ledger_change = {
+        edit: recording.what_if([edit], 3).ledger_change for edit in (SetHead(1, 2), SetAttention(1), SetMlp(0))
+    }
+    assert ledger_change[SetHead(1, 2)] == pytest.approx(-account.heads[1, 2].sum(), abs=1e-5)
+    assert ledger_change[SetAttention(1)] == pytest.approx(-account.heads[1].sum() - account.biases[1], abs=1e-5)
+    assert ledger_change[SetMlp(0)] == pytest.approx(-account.mlps[0], abs=1e-5)
+    both = recording.what_if([SetHead(1, 2), DropPatches(((3, 4),))], 3).ledger_change
     gone = np.zeros(account.heads.shape, bool)
     gone[1, 2] = gone[:, :, 1 + 3 * 8 + 4] = True
     assert both == pytest.approx(-account.heads[gone].sum(), abs=1e-5)  # what both take away counts once
@@ -282,13 +284,13 @@ def test_the_ledger_foretells_the_shares_of_what_is_taken():
 def test_the_edges_of_the_last_layer_add_up_to_the_heads_share():
     recording = explorer.record(with_biases(tiny_model(depth=2, size=32)), photo())
     tokens = ["cls", *((row, col) for row in range(4) for col in range(4))]
-    edges = [recording.what_if([CutEdge("cls", token, 1, 3)], 2).foretold for token in tokens]
+    edges = [recording.what_if([CutEdge("cls", token, 1, 3)], 2).ledger_change for token in tokens]
     assert sum(edge or 0.0 for edge in edges) == pytest.approx(-recording.ledger(2).heads[1, 3].sum(), abs=1e-5)
 
 
 def test_a_token_put_in_is_nothing_that_the_ledger_foretells():
     recording = explorer.record(tiny_model(), photo())
-    assert recording.what_if([PutToken((3, 4), 1)], second=SECOND).foretold is None
+    assert recording.what_if([PutToken((3, 4), 1)], second=SECOND).ledger_change is None
 
 
 def test_all_heads_at_once_equal_one_after_another():
@@ -298,7 +300,9 @@ def test_all_heads_at_once_equal_one_after_another():
     for layer, head in ((0, 0), (1, 2), (2, 3)):
         one = recording.what_if([SetHead(layer, head)], 3)
         assert measured.effects[layer, head] == pytest.approx(-one.change, rel=1e-4, abs=1e-5)
-        assert measured.shares is not None and one.foretold == pytest.approx(-measured.shares[layer, head], abs=1e-5)
+        assert measured.shares is not None and one.ledger_change == pytest.approx(
+            -measured.shares[layer, head], abs=1e-5
+        )
     assert measured.effects.shape == measured.divergence.shape == (3, 4) and seen == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -314,7 +318,7 @@ def test_all_heads_where_the_stream_is_unknown(monkeypatch):
     measured = recording.measure_heads(1)
     assert measured.shares is None and measured.effects.all()
     one = recording.what_if([SetHead(1, 2)], 1)
-    assert measured.effects[1, 2] == pytest.approx(-one.change, rel=1e-4, abs=1e-5) and one.foretold is None
+    assert measured.effects[1, 2] == pytest.approx(-one.change, rel=1e-4, abs=1e-5) and one.ledger_change is None
     for edit in (SetAttention(1), SetMlp(1), PutToken((0, 0), 1)):
         with pytest.raises(QueryError, match="don't add to one residual stream"):
             recording.what_if([edit], 1, second=SECOND)
@@ -433,4 +437,4 @@ def test_a_mistyped_edit_is_a_sentence(text):
 
 def test_of_two_edits_of_one_part_the_last_counts():
     recording = explorer.record(tiny_model(), photo())
-    assert checked([SetHead(-1, 2, "mean"), SetHead(2, 2), SetHead(2, 2)], recording) == (SetHead(2, 2),)
+    assert normalise_edits([SetHead(-1, 2, "mean"), SetHead(2, 2), SetHead(2, 2)], recording) == (SetHead(2, 2),)

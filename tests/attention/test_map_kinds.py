@@ -126,7 +126,7 @@ def test_what_a_recording_cannot_take_is_refused_before_anything_is_computed(rec
     with pytest.raises(QueryError, match=said):
         recording.map(kind, **settings)
     with pytest.raises(QueryError, match=said):
-        map_kind(kind).checked(settings, recording)
+        map_kind(kind).complete_settings(settings, recording)
 
 
 def test_a_model_without_classes_still_has_relevance():

@@ -10,7 +10,7 @@ from torch import nn
 import explorer
 from explorer.attention.memory import kept_bytes
 from explorer.attention.scores import score_of
-from explorer.attention.trace import traced
+from explorer.attention.trace import open_trace
 from tests.tiny import photo, tiny_model
 
 MLPS: dict[str, dict[str, Any]] = {
@@ -31,7 +31,7 @@ def really_kept(recording: explorer.Recording, balanced: bool) -> int:
 
     with (
         torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor),
-        traced(recording, score_of(recording), balanced),
+        open_trace(recording, score_of(recording), balanced),
     ):
         return sum(tensor.untyped_storage().nbytes() for place, tensor in saved.items() if place not in weights)
 

@@ -47,8 +47,8 @@ def test_an_output_is_never_an_input(tmp_path, way):
     if way == "hard link":
         out.hardlink_to(tmp_path / "own.png")
     with pytest.raises(QueryError, match="is an input"):
-        _outputs.writable(out, (".png",), [None, tmp_path / "own.png"])
-    assert _outputs.writable(tmp_path / "new" / "x.png", (".png",), [tmp_path / "own.png"]).parent.is_dir()
+        _outputs.check_output(out, (".png",), [None, tmp_path / "own.png"])
+    assert _outputs.check_output(tmp_path / "new" / "x.png", (".png",), [tmp_path / "own.png"]).parent.is_dir()
 
 
 def test_the_commands_leave_their_inputs_alone(models, tmp_path, capsys):

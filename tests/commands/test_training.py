@@ -190,6 +190,18 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, data, base, capsys, arg
     assert error.startswith("error: ") and error.count("\n") == 1 and words in error
 
 
+def test_what_a_plan_costs_is_told_without_training(tmp_path, data, base, capsys):
+    where = ["--model", str(base), "--runs", str(tmp_path / "runs")]
+    assert main(["finetune", str(data), *where, "--estimate"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        out.startswith("21 images of 3 classes") and "\nAbout " in out and "It takes 1 MB of disk while it runs" in out
+    )
+    assert main(["finetune", str(data), *where, "--estimate", "--cache", "none"]) == 0
+    assert "Every epoch runs every block on every image, because no cache" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
 def test_lists_and_help_do_not_wait_for_torch():
     code = "import sys; from explorer.cli import build_parser; build_parser(); import explorer.training.runs.jobs; "
     code += "assert not {'torch', 'timm', 'sklearn'} & set(sys.modules)"

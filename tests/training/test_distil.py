@@ -15,7 +15,7 @@ from safetensors import safe_open
 from explorer.training.distil import data
 from explorer.training.distil import losses as distil_losses
 from explorer.training.distil import train as distil
-from explorer.training.distil.export import export
+from explorer.training.distil.train import export
 
 RECIPE = """
 seed = 0
@@ -113,7 +113,7 @@ def test_colour_changes_leave_pixels_in_range():
 
 
 def test_states_equal_the_models_own_forward_pass():
-    model = distil_losses.frozen(teacher())
+    model = distil_losses.freeze(teacher())
     images = torch.randn(2, 3, 48, 48)
     states = distil_losses.forward_states(model, images)
     assert torch.allclose(states.logits, model(images), atol=1e-4)

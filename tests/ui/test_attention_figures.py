@@ -8,7 +8,7 @@ import pytest
 import explorer
 from explorer.attention.queries import head_name, parse_query, query_name, query_text
 from explorer.errors import QueryError
-from explorer.ui.attention.figures import in_blocks, matrix_figure
+from explorer.ui.attention.tabs import in_blocks, matrix_figure
 from tests.tiny import photo, tiny_model
 
 

@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("checkpoints")]
 
 def metrics(app) -> dict[str, tuple[str, str]]:
     """The score and the ledger's forecast, (value, change) each."""
-    score, foretold = app.metric
-    return {"score": (score.value, score.delta), "foretold": (foretold.value, foretold.delta)}
+    score, ledger_change = app.metric
+    return {"score": (score.value, score.delta), "ledger_change": (ledger_change.value, ledger_change.delta)}
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_a_link_shows_its_edits_and_what_they_do(recording):
     effect = recording.what_if([SetHead(1, 0), DropPatches(((3, 4), (3, 5)))])
     shown = metrics(app)
     assert shown["score"] == (f"{effect.score[1]:.2f}", f"{effect.change:+.3f}") and effect.change
-    assert shown["foretold"][0] == f"{effect.foretold:+.3f}"
+    assert shown["ledger_change"][0] == f"{effect.ledger_change:+.3f}"
     said = [one.label for one in app.button]
     assert "layer 1, head 0 off" in said and "2 patches dropped" in said
 
@@ -50,7 +50,7 @@ def test_an_edit_is_added_and_taken_back(recording):
 def test_means_are_over_the_samples_and_other_photos_give_tokens():
     app = open_app("attention", tab="What if", photo="cat", size="64", edits="head 2.0=mean;put 1,1@1=2,2;cut cls:0,0")
     assert not app.exception and not sentences(app)
-    assert metrics(app)["foretold"][0] == "–" and metrics(app)["score"][1] not in ("", "+0.000")
+    assert metrics(app)["ledger_change"][0] == "–" and metrics(app)["score"][1] not in ("", "+0.000")
 
 
 def test_all_heads_are_measured_on_demand():

@@ -27,7 +27,7 @@ from explorer.attention.interventions.passes import Part, Places, Walk, mean_par
 from explorer.attention.readers import final_tokens, groups_of, read_pool
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Score
-from explorer.attention.trace import traced
+from explorer.attention.trace import open_trace
 from explorer.errors import QueryError
 
 PUT_NOT = "what enters a layer can't be replaced"
@@ -108,7 +108,7 @@ def find_readout(recording: RecordedPass, score: Score) -> Readout | None:
 
     Raises QueryError where the classifier reads its tokens in a way that none can be left out of.
     """
-    with traced(recording, score, balanced=False) as trace:
+    with open_trace(recording, score, balanced=False) as trace:
         if read_pool(trace):
             return None
         tensor, gradient = final_tokens(trace)
@@ -166,7 +166,7 @@ class Editor(Walk):
         """Dropped tokens are hidden from all; a query with cut edges is computed once more, by itself."""
         mask = attn_mask
         if any(self.dropped):
-            mask = added(attn_mask, self._hidden(key, query.dtype))
+            mask = add_hidden(attn_mask, self._hidden(key, query.dtype))
         out = func(query, key, value, mask, *args, **kwargs)
         for image, index in {(image, token_index(edit.query, self.recording)) for image, edit in cuts}:
             one = slice(image, image + 1)
@@ -175,7 +175,9 @@ class Editor(Walk):
                 if at == image and token_index(edit.query, self.recording) == index:
                     edges[0, _heads(edit), 0, token_index(edit.key, self.recording)] = -torch.inf
             row = None if mask is None else _row(mask, query, key, one, index)
-            again = func(query[one, :, index : index + 1], key[one], value[one], added(row, edges), *args, **kwargs)
+            again = func(
+                query[one, :, index : index + 1], key[one], value[one], add_hidden(row, edges), *args, **kwargs
+            )
             cut = edges.isneginf().any(-1)[0, :, 0]
             out[image, cut, index] = again[0, cut, 0]
         return out
@@ -206,7 +208,7 @@ class Editor(Walk):
     def made(self, number: int, out: Any) -> Any:
         if self.readout is None or number != self.readout.number:
             return out
-        return out.copy_(left_out(out, self.dropped, self.readout.shared))
+        return out.copy_(fill_dropped(out, self.dropped, self.readout.shared))
 
 
 def _heads(edit: CutEdge) -> slice | int:
@@ -219,14 +221,14 @@ def _row(mask: Tensor, query: Tensor, key: Tensor, image: slice, index: int) -> 
     return full[image, :, index : index + 1]
 
 
-def added(mask: Tensor | None, hidden: Tensor) -> Tensor:
+def add_hidden(mask: Tensor | None, hidden: Tensor) -> Tensor:
     """The mask of a call with more hidden: what is added to its scores."""
     if mask is None:
         return hidden
     return hidden.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask + hidden
 
 
-def left_out(final: Tensor, dropped: Sequence[Sequence[int]], shared: Tensor) -> Tensor:
+def fill_dropped(final: Tensor, dropped: Sequence[Sequence[int]], shared: Tensor) -> Tensor:
     """ "image token width" in which each dropped token is the mean of the others that share a mean with it.
 
     The mean of all is then that of the others. A token that shares none is left as it is.

@@ -76,7 +76,7 @@ class PutToken:
 Edit = DropPatches | SetHead | SetAttention | SetMlp | CutEdge | PutToken
 
 
-def checked(edits: Sequence[Edit], recording: "RecordedPass") -> tuple[Edit, ...]:
+def normalise_edits(edits: Sequence[Edit], recording: "RecordedPass") -> tuple[Edit, ...]:
     """The edits, each once, with their layers counted from 0; of two that set one part the last counts.
 
     Raises QueryError for one that the recording can't take.

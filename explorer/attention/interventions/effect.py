@@ -1,4 +1,4 @@
-"""What if? The model's answer with edits beside its own, and the change that the ledger foretold."""
+"""What if? The model's answer with edits beside its own, and the change that the ledger alone would give."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,16 +28,16 @@ from explorer.attention.interventions.edits import (
     SetAttention,
     SetHead,
     SetMlp,
-    checked,
     edit_text,
     in_words,
+    normalise_edits,
     token_index,
 )
 from explorer.attention.interventions.passes import find_places
 from explorer.attention.ledger import Ledger, account_of, head_gradient
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Score, Target, score_of
-from explorer.attention.trace import Trace, traced
+from explorer.attention.trace import Trace, open_trace
 from explorer.errors import QueryError, UnsupportedModelError
 from explorer.models.backbone import Model
 
@@ -60,7 +60,7 @@ class Effect:
 
     edits: tuple[Edit, ...]
     score: tuple[float, float]  # what was asked about, before and after: a class's logit, a difference, a likeness
-    foretold: float | None  # the change of the score by the ledger; None where it can't say
+    ledger_change: float | None  # the change of the score by the ledger; None where it can't say
     before: Float[np.ndarray, " class"] | None  # logits, float32; None where the model has no classes
     after: Float[np.ndarray, " class"] | None
     model: Model = field(repr=False)
@@ -97,7 +97,7 @@ class Effect:
             "edits": [edit_text(edit) for edit in self.edits],
             "in_words": [in_words(edit) for edit in self.edits],
             "score": {"before": self.score[0], "after": self.score[1], "change": self.change},
-            "foretold_change": self.foretold,
+            "ledger_change": self.ledger_change,
             "classes": [
                 {"index": one.index, "name": one.name, "logits": one.logits, "probabilities": one.probabilities}
                 for one in self.top
@@ -120,8 +120,8 @@ def what_if(
     them (Model.fit) and of the recording's grid. Raises QueryError for an edit that the recording or its model can't
     take.
     """
-    edits = checked(edits, recording)
-    score = score_of(recording, target, or_itself(recording, similar_to))
+    edits = normalise_edits(edits, recording)
+    score = score_of(recording, target, default_likeness(recording, similar_to))
     places = find_places(recording)
     check_places(recording, places, edits)
     values = find_values(recording, places, edits, photos, second)
@@ -131,14 +131,14 @@ def what_if(
     return Effect(
         edits=edits,
         score=(score_before(recording, score), float(score(tokens, logits))),
-        foretold=foretold(recording, score, edits, values),
+        ledger_change=ledger_change(recording, score, edits, values),
         before=recording.logits,
         after=None if logits is None else logits[0].float().cpu().numpy(),
         model=recording.model,
     )
 
 
-def or_itself(recording: RecordedPass, similar_to: Likened) -> Likened:
+def default_likeness(recording: RecordedPass, similar_to: Likened) -> Likened:
     """What the image is likened to: without classes and anything given, itself as it was."""
     return recording if recording.logits is None and similar_to is None else similar_to
 
@@ -149,7 +149,9 @@ def score_before(recording: RecordedPass, score: Score) -> float:
     return float(score(tokens, None if recording.logits is None else torch.from_numpy(recording.logits)[None]))
 
 
-def foretold(recording: RecordedPass, score: Score, edits: Sequence[Edit], values: Values = NO_VALUES) -> float | None:
+def ledger_change(
+    recording: RecordedPass, score: Score, edits: Sequence[Edit], values: Values = NO_VALUES
+) -> float | None:
     """The change of the score by the ledger alone: the shares of what is taken away, and of what is put there instead.
 
     It counts direct paths: later layers, and softmax, go on as if nothing had happened. None where the model has no
@@ -158,7 +160,7 @@ def foretold(recording: RecordedPass, score: Score, edits: Sequence[Edit], value
     if any(isinstance(edit, PutToken) for edit in edits):
         return None
     try:
-        with traced(recording, score) as trace:
+        with open_trace(recording, score) as trace:
             account = account_of(trace)
             (gradient,) = trace.gradients([trace.stream[-1]], keep=True)
             gone = _heads_gone(account, edits, recording)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from explorer.attention.divergence import jensen_shannon
 from explorer.attention.interventions.editing import NO_VALUES, Editor, run, scores
 from explorer.attention.interventions.edits import SetHead
-from explorer.attention.interventions.effect import or_itself, score_before
+from explorer.attention.interventions.effect import default_likeness, score_before
 from explorer.attention.interventions.passes import Places, find_places
 from explorer.attention.ledger import ledger
 from explorer.attention.maps.kind import Progress
@@ -51,7 +51,7 @@ def measure_heads(
 
     Raises QueryError on a CPU where it would take too long.
     """
-    score = score_of(recording, target, or_itself(recording, similar_to))
+    score = score_of(recording, target, default_likeness(recording, similar_to))
     check_work(recording, recording.depth * recording.num_heads, "heads")
     places = find_places(recording)
     before, rows = score_before(recording, score), []
@@ -77,7 +77,7 @@ def _without(recording: RecordedPass, places: Places, layer: int, score: Score) 
 
 def _shares(recording: RecordedPass, target: Target, similar_to: Likened) -> Float[np.ndarray, "layer head"] | None:
     try:
-        return ledger(recording, target, or_itself(recording, similar_to)).heads.sum(axis=2)
+        return ledger(recording, target, default_likeness(recording, similar_to)).heads.sum(axis=2)
     except (QueryError, UnsupportedModelError):
         return None
 

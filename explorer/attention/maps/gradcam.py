@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Target, on_patches, score_of
-from explorer.attention.trace import traced
+from explorer.attention.trace import open_trace
 from explorer.errors import QueryError
 
 
@@ -28,7 +28,7 @@ def compute(
     """
     if not -recording.depth <= layer < recording.depth:
         raise QueryError(f"This model has layers 0 to {recording.depth - 1}; {layer} is none of them.")
-    with traced(recording, score_of(recording, target, similar_to), balanced=False) as trace:
+    with open_trace(recording, score_of(recording, target, similar_to), balanced=False) as trace:
         tokens = trace.watch.entering[layer]
         (gradient,) = trace.gradients([tokens])
     weights = gradient[0, len(recording.prefix_tokens) :].mean(dim=0)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from explorer.attention.balanced import Completeness
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Target, on_patches, score_of
-from explorer.attention.trace import traced
+from explorer.attention.trace import open_trace
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def attribution(recording: RecordedPass, target: Target = None, similar_to: Like
     Raises QueryError for an unknown target or layers without one residual stream, UnsupportedModelError for an
     operation without a balanced gradient.
     """
-    with traced(recording, score_of(recording, target, similar_to)) as trace:
+    with open_trace(recording, score_of(recording, target, similar_to)) as trace:
         stream = trace.stream[:-1]
         gradients = trace.gradients(stream)
         layers = torch.stack([(x * g).detach().sum(-1)[0] for x, g in zip(stream, gradients, strict=True)])

@@ -74,7 +74,7 @@ class MapKind:
         """Whether the map can be asked of it: one of a class alone needs a model with classes."""
         return recording.logits is not None or not self.needs(TargetClass) or self.needs(Likeness) is not None
 
-    def checked(self, settings: Mapping[str, Any], recording: "RecordedPass | None" = None) -> dict[str, Any]:
+    def complete_settings(self, settings: Mapping[str, Any], recording: "RecordedPass | None" = None) -> dict[str, Any]:
         """All settings, defaults filled in; QueryError for an unknown one or a value out of its range.
 
         recording: also for a value that this recording can't take. Nothing is computed.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Score, Target, on_patches, score_of
-from explorer.attention.trace import Attended, Trace, traced
+from explorer.attention.trace import Attended, Trace, open_trace
 from explorer.errors import QueryError
 
 BLOCK = 256  # query rows whose gradient is held at a time
@@ -32,7 +32,7 @@ def compute(
         raise QueryError(f"start_layer must be 0 to {recording.depth - 1}, not {start_layer}.")
     score = score_of(recording, target, similar_to)
     total = torch.zeros(len(recording.tokens))
-    with traced(recording, score, balanced=False) as trace:
+    with open_trace(recording, score, balanced=False) as trace:
         for layer in range(start_layer, recording.depth):
             total += sensitivity(trace, score, layer).cpu()
     return on_patches(recording, total / (recording.depth - start_layer))

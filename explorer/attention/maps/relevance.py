@@ -20,7 +20,7 @@ from explorer.attention.readers import weights_of_readers
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Target, on_patches, score_of
 from explorer.attention.sdpa import arguments
-from explorer.attention.trace import traced
+from explorer.attention.trace import open_trace
 from explorer.attention.weights import full_precision
 from explorer.errors import QueryError, RecordingError
 
@@ -44,7 +44,9 @@ class Walk:
 
     def push(self, layer: int, heads: Tensor) -> None:
         if layer != self.calls - len(self.rows):
-            raise RecordingError("This model's layers don't follow one after another, so relevance can't be traced.")
+            raise RecordingError(
+                "This model's layers don't follow one after another, so relevance can't be open_trace."
+            )
         self.rows.append(self.rows[-1] + heads)
 
 
@@ -123,7 +125,7 @@ def relevance(
     if not 0 <= start_layer < recording.depth:
         raise QueryError(f"start_layer must be 0 to {recording.depth - 1}, not {start_layer}.")
     mode = WalkMode(len(recording.tokens), balanced)
-    with traced(recording, score_of(recording, target, similar_to), balanced, budget, attend=mode) as trace:
+    with open_trace(recording, score_of(recording, target, similar_to), balanced, budget, attend=mode) as trace:
         mode.walk.rows = [weights_of_readers(trace)]
         known = trace.watch.stream.last is not None
         first = trace.stream[0] if known else trace.pixels

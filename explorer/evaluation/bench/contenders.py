@@ -31,7 +31,7 @@ class Contender:
 
     def passes(self, recording: Recording) -> float:
         """About how many forward passes drawing it takes as long as."""
-        return self.row.passes(recording, **self.row.checked(self.settings))
+        return self.row.passes(recording, **self.row.complete_settings(self.settings))
 
     def needs_a_class(self) -> bool:
         return self.row.needs(TargetClass) is not None
@@ -95,5 +95,5 @@ def contender(name: str) -> Contender:
                 f"{', '.join(free) or 'no settings'}; what is explained is the class that the model predicts."
             )
         settings[setting.name] = setting.parse(text)
-    row.checked(settings)
+    row.complete_settings(settings)
     return Contender(":".join([row.name, *given]), row, settings)

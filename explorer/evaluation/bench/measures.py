@@ -17,12 +17,12 @@ from jaxtyping import Float
 from sklearn.metrics import average_precision_score
 from torch.nn.functional import interpolate
 
-from explorer.attention.evidence import descending
+from explorer.attention.evidence import descending_order
 from explorer.attention.localization import IGNORE, OBJECT, patch_mask, score_map
 from explorer.attention.recording import Recording
 from explorer.attention.removal import Gone, batch_size, in_batches
 from explorer.errors import QueryError
-from explorer.evaluation.bench.ways import WAYS, Way, removed_first
+from explorer.evaluation.bench.ways import WAYS, Way, masks_of_shares
 
 MAIN = "srg_grey"  # what the table is sorted by and verdicts are about
 
@@ -91,8 +91,8 @@ class Removal:
 
     def both(self, heatmap: np.ndarray) -> tuple[Followed, Followed]:
         """MIF and LIF."""
-        order, count = descending(heatmap), len(self.way.shares)
-        gone = [removed_first(each, self.way.shares, self.recording.grid) for each in (order, order[::-1])]
+        order, count = descending_order(heatmap), len(self.way.shares)
+        gone = [masks_of_shares(each, self.way.shares, self.recording.grid) for each in (order, order[::-1])]
         found = self.follow(np.concatenate(gone))
         mif = Followed(found.kept[:count], found.probability[:count])
         return mif, Followed(found.kept[count:], found.probability[count:])

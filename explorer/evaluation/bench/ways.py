@@ -12,7 +12,7 @@ from explorer.attention.interventions.editing import NO_VALUES, Editor, find_rea
 from explorer.attention.interventions.edits import DropPatches
 from explorer.attention.interventions.passes import NO_PLACES
 from explorer.attention.recording import Recording
-from explorer.attention.removal import Gone, filled_image, logits_of, replaced
+from explorer.attention.removal import Gone, filled_image, logits_of, replace_patches
 from explorer.attention.scores import score_of
 from explorer.evaluation.bench.imputation import impute
 
@@ -34,13 +34,13 @@ class Way:
 
 def _grey(recording: Recording, target: int, seed: int) -> Without:
     pixels = recording.model.pixels(recording.image)
-    return lambda gone: logits_of(recording.model, replaced(pixels, torch.zeros_like(pixels), gone))
+    return lambda gone: logits_of(recording.model, replace_patches(pixels, torch.zeros_like(pixels), gone))
 
 
 def _blur(recording: Recording, target: int, seed: int) -> Without:
     pixels = recording.model.pixels(recording.image)
     blurred = recording.model.pixels(filled_image(recording.image, "blur", recording.patch_size))
-    return lambda gone: logits_of(recording.model, replaced(pixels, blurred, gone))
+    return lambda gone: logits_of(recording.model, replace_patches(pixels, blurred, gone))
 
 
 def _dropped(recording: Recording, target: int, seed: int) -> Without:
@@ -79,7 +79,7 @@ WAYS: dict[str, Way] = {
 }  # fmt: skip
 
 
-def removed_first(order: np.ndarray, shares: tuple[float, ...], grid: tuple[int, int]) -> Gone:
+def masks_of_shares(order: np.ndarray, shares: tuple[float, ...], grid: tuple[int, int]) -> Gone:
     """Which patches are gone after each share of an order of all patches."""
     rank = np.empty(order.size, int)
     rank[order] = np.arange(order.size)

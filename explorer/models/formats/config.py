@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from explorer.errors import CheckpointError
+from explorer.words import size_in_words
 
 ADAPTER = "adapter_config.json"  # what peft writes beside an adapter's weights
 MAX_JSON = 32 * 2**20  # bytes; the index of the largest sharded models has 1 MB
@@ -44,7 +45,7 @@ def read_json(file: Path, folder: str) -> dict[str, Any]:
     try:
         size = file.stat().st_size
         if size > MAX_JSON:
-            raise CheckpointError(f"{where} has {size / 2**20:.0f} MB, settings have a few kB: save the model again.")
+            raise CheckpointError(f"{where} has {size_in_words(size)}, settings have a few kB: save the model again.")
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{where} isn't readable JSON: save the model again.") from error

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from explorer.errors import ExplorerError
+from explorer.files import whole_file
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY = (0.299, 0.587, 0.114)
@@ -60,7 +61,7 @@ def build_store(archives: list[Path], out: Path) -> None:
     """Write every photo of the archives into one flat uint8 file, plus an index of names, offsets and sizes."""
     index, offset = [], 0
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / "photos.part", "wb") as file:
+    with whole_file(out / "photos.bin") as partial, partial.open("wb") as file:
         for archive in archives:
             with zipfile.ZipFile(archive) as opened:
                 for name in sorted(n for n in opened.namelist() if Path(n).suffix.lower() in SUFFIXES):
@@ -68,10 +69,9 @@ def build_store(archives: list[Path], out: Path) -> None:
                     index.append({"name": f"{archive.stem}/{name}", "offset": offset, "size": pixels.shape[:2]})
                     file.write(pixels.tobytes())
                     offset += pixels.size
-    if not index:
-        raise DistilDataError("No .jpg or .png photo was found in the .zip files given with --data.")
-    (out / "photos.json").write_text(json.dumps(index))
-    (out / "photos.part").rename(out / "photos.bin")
+        if not index:
+            raise DistilDataError("No .jpg or .png photo was found in the .zip files given with --data.")
+        (out / "photos.json").write_text(json.dumps(index))
 
 
 class PhotoStore:

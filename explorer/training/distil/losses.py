@@ -53,7 +53,7 @@ def attend(
     return tokens + block.attn.proj(mixed.transpose(1, 2).reshape(count, length, width)), log_pattern
 
 
-def think(block: Block, tokens: Float[Tensor, "image token width"]) -> Float[Tensor, "image token width"]:
+def feed_forward(block: Block, tokens: Float[Tensor, "image token width"]) -> Float[Tensor, "image token width"]:
     """Return the tokens after a block's MLP."""
     return tokens + block.mlp(block.norm2(tokens))
 
@@ -72,12 +72,12 @@ def forward_states(
     tokens = embedded.detach()
     for block in model.blocks:
         middle, log_pattern = attend(block, tokens)
-        tokens = think(block, middle)
+        tokens = feed_forward(block, middle)
         blocks.append(BlockStates(middle, tokens, log_pattern))
     return States(embedded, blocks, classify(model, tokens))
 
 
-def unexplained(
+def unexplained_variance(
     student: Float[Tensor, "image token width"],
     teacher: Float[Tensor, "image token width"],
     reference: Float[Tensor, "image token width"] | None = None,
@@ -120,7 +120,7 @@ def embedding_loss(
     images = F.interpolate(images, (size, size), mode="bicubic")
     with torch.no_grad():
         target = embed(teacher, images)
-    loss = unexplained(embed(student, images), target)
+    loss = unexplained_variance(embed(student, images), target)
     loss.backward()
     return loss
 
@@ -135,15 +135,15 @@ def blockwise_losses(
 
     Calls backward on each part as it goes, which keeps memory small; returns the losses for the log.
     """
-    losses: dict[str, Tensor] = {"embed at size": unexplained(embed(student, images, kept), teacher.embedded)}
+    losses: dict[str, Tensor] = {"embed at size": unexplained_variance(embed(student, images, kept), teacher.embedded)}
     losses["embed at size"].backward()
     tokens, sums = teacher.embedded, torch.zeros(3)
     for block, target in zip(student.blocks, teacher.blocks, strict=True):
         middle, log_pattern = attend(block, tokens)
         parts = (
-            unexplained(middle, target.middle, tokens),
+            unexplained_variance(middle, target.middle, tokens),
             pattern_divergence(log_pattern, target.log_pattern),
-            unexplained(think(block, target.middle), target.out, target.middle),
+            unexplained_variance(feed_forward(block, target.middle), target.out, target.middle),
         )
         torch.stack(parts).sum().backward()
         sums += torch.stack(parts).detach().cpu()
@@ -166,8 +166,8 @@ def whole_losses(
     states = forward_states(student, images, kept)
     pairs = list(zip(states.blocks, teacher.blocks, strict=True))
     losses = {
-        "embed at size": unexplained(states.embedded, teacher.embedded),
-        "tokens": torch.stack([unexplained(s.out, t.out) for s, t in pairs]).mean(),
+        "embed at size": unexplained_variance(states.embedded, teacher.embedded),
+        "tokens": torch.stack([unexplained_variance(s.out, t.out) for s, t in pairs]).mean(),
         "pattern": torch.stack([pattern_divergence(s.log_pattern, t.log_pattern) for s, t in pairs]).mean(),
         "logits": logit_divergence(states.logits, teacher.logits),
         "logit_error": logit_error(states.logits, teacher.logits),
@@ -183,6 +183,6 @@ def new_student(depth: int, width: int, heads: int, classes: int = 1000) -> ViT:
     )
 
 
-def frozen(model: ViT) -> ViT:
+def freeze(model: ViT) -> ViT:
     """Return the model in eval mode with gradients switched off."""
     return model.eval().requires_grad_(False)

@@ -7,6 +7,7 @@ The same command resumes a run. docs/bundled.md explains the recipe.
 
 import argparse
 import copy
+import json
 import os
 import random
 import signal
@@ -20,9 +21,13 @@ import numpy as np
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor, nn
 
+from explorer.files import whole_file
 from explorer.training.distil.data import (
+    MEAN,
+    STD,
     Augmentation,
     PhotoStore,
     build_store,
@@ -31,17 +36,17 @@ from explorer.training.distil.data import (
     normalise,
     training_batch,
 )
-from explorer.training.distil.export import export
 from explorer.training.distil.losses import (
     ViT,
     blockwise_losses,
     embedding_loss,
     forward_states,
-    frozen,
+    freeze,
     new_student,
-    unexplained,
+    unexplained_variance,
     whole_losses,
 )
+from explorer.training.runs.snapshots import save_tensors
 
 TEACHER = "deit_tiny_patch16_224"
 WARMUP_STEPS = 50
@@ -115,9 +120,9 @@ class Trainer:
     def __init__(self, recipe: Recipe, store: PhotoStore, teacher: ViT, out: Path, device: torch.device):
         torch.manual_seed(recipe.seed)
         self.recipe, self.store, self.out, self.device = recipe, store, out, device
-        self.teacher = frozen(teacher).to(device)
+        self.teacher = freeze(teacher).to(device)
         self.student = new_student(**recipe.student).to(device)
-        self.average = frozen(copy.deepcopy(self.student))
+        self.average = freeze(copy.deepcopy(self.student))
         *self.optimizers, self.flat_patches = new_optimizers(self.student)
         self.images = self.steps = 0
         self.trained_seconds = 0.0
@@ -138,8 +143,8 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "counts": (self.images, self.steps, self.trained_seconds),
         }
-        torch.save(state, self.out / "state.part")
-        os.replace(self.out / "state.part", self.out / "state.pt")
+        with whole_file(self.out / "state.pt") as partial:
+            torch.save(state, partial)
 
     def resume(self) -> None:
         """Take up the state that an earlier run left in the folder, if any."""
@@ -228,7 +233,7 @@ class Trainer:
             ranks = states.logits.topk(5).indices == best
             top1 += ranks[:, 0].sum().item()
             top5 += ranks.sum().item()
-            tokens += unexplained(states.blocks[-1].out, target.blocks[-1].out).item() * len(numbers)
+            tokens += unexplained_variance(states.blocks[-1].out, target.blocks[-1].out).item() * len(numbers)
         count = len(self.validation)
         return (
             f"held out: teacher's top-1 met {top1 / count:.3f}, in top-5 {top5 / count:.3f}, "
@@ -274,6 +279,50 @@ def load_teacher(path: Path) -> ViT:
     teacher = timm.create_model(TEACHER, dynamic_img_size=True)
     teacher.load_state_dict(load_file(path))
     return teacher
+
+
+def label_names() -> list[str]:
+    """Return ImageNet's 1,000 class names in the usual order, the first name of each."""
+    info = ImageNetInfo()
+    return [info.index_to_description(i).split(",")[0] for i in range(info.num_classes())]
+
+
+def config_of(model: ViT) -> dict:
+    """Describe the model in timm's hub format."""
+    block = model.blocks[0]
+    return {
+        "architecture": "vit_tiny_patch16_224",
+        "num_classes": model.num_classes,
+        "num_features": model.num_features,
+        "global_pool": "token",
+        # num_classes stays out of model_args: transformers would receive it twice.
+        "model_args": {"depth": len(model.blocks), "embed_dim": model.embed_dim, "num_heads": block.attn.num_heads},
+        "pretrained_cfg": {
+            "tag": "bundled",
+            "custom_load": False,
+            "input_size": [3, 224, 224],
+            "fixed_input_size": True,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+            "mean": list(MEAN),
+            "std": list(STD),
+            "num_classes": model.num_classes,
+            "pool_size": None,
+            "first_conv": "patch_embed.proj",
+            "classifier": "head",
+        },
+        "label_names": label_names(),
+    }
+
+
+def export(model: ViT, folder: Path) -> None:
+    """Write config.json and model.safetensors (float16) into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = config_of(model)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    tensors = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_tensors(folder / "model.safetensors", tensors)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from explorer.files import write_whole
 from explorer.training.runs.json_files import LOSS, NUMBER, fits
 
 _INTERVALS = {key: [NUMBER] for key in ("accuracy", "f1_macro", "f1_weighted")}
@@ -114,9 +115,7 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 def rewind(path: Path, epoch: int) -> None:
     """Drop what happened after `epoch` finished epochs, so that a resumed run logs it once."""
     kept = [event for event in read_events(path) if event["type"] != "end" and event.get("epoch", 0) <= epoch]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, "".join(json.dumps(event) + "\n" for event in kept))
 
 
 def epochs_of(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

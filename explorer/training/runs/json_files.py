@@ -6,13 +6,13 @@ for the keys that must be there; other keys may be there, too.
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 from explorer.errors import TrainingError
+from explorer.files import write_whole
 
 LARGEST_FILE = 2**26  # bytes of a JSON file of a run; one of 100,000 predictions has a quarter of it
 LARGEST = 2**53  # integers that a float still tells apart
@@ -50,13 +50,7 @@ def _is_path(text: str) -> bool:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def read_json(path: Path) -> Any:

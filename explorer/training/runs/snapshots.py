@@ -4,7 +4,7 @@ import os
 import pickle
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from explorer.errors import TrainingError
+from explorer.files import whole_file
 from explorer.training.runs.folder import RunFolder
 
 READ_ERRORS = (  # what torch.load raises for damaged files, and what follows from files of another content
@@ -46,13 +47,13 @@ class Saved:
 
 
 def save_best(folder: RunFolder, weights: dict[str, Tensor]) -> None:
-    _replace(folder.best, lambda partial: save_tensors(partial, weights))
+    _save_whole(folder.best, weights)
 
 
 def keep_epoch(folder: RunFolder, epoch: int, weights: dict[str, Tensor]) -> None:
     """Keep an epoch's trained tensors until the checkpoint is made."""
     folder.epochs.mkdir(exist_ok=True)
-    _replace(folder.epochs / f"{epoch}.safetensors", lambda partial: save_tensors(partial, weights))
+    _save_whole(folder.epochs / f"{epoch}.safetensors", weights)
 
 
 def kept_epochs(folder: RunFolder) -> dict[int, Path]:
@@ -63,11 +64,12 @@ def kept_epochs(folder: RunFolder) -> dict[int, Path]:
 def save_epoch(folder: RunFolder, saved: Saved, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
     """One file for weights, optimizer, schedule and place: after a kill they always belong to the same epoch."""
     content = {**asdict(saved), "weights": weights, "state": state}
-    _replace(folder.resume, lambda partial: _save_pickled(partial, content))
+    with whole_file(folder.resume) as partial, _system_errors(), partial.open("wb") as file:
+        torch.save(content, file)  # with a mere path it would not say why it failed
 
 
 def save_last(folder: RunFolder, weights: dict[str, Tensor]) -> None:
-    _replace(folder.last, lambda partial: save_tensors(partial, weights))
+    _save_whole(folder.last, weights)
 
 
 def load_saved(folder: RunFolder) -> tuple[Saved, dict[str, Tensor], dict[str, Any]]:
@@ -106,9 +108,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     path.chmod(rights)
 
 
-def _save_pickled(path: Path, content: dict[str, Any]) -> None:
-    with _system_errors(), path.open("wb") as file:  # with a mere path torch would not say why it failed
-        torch.save(content, file)
+def _save_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    with whole_file(path) as partial:
+        save_tensors(partial, tensors)
 
 
 @contextmanager
@@ -122,13 +124,3 @@ def _system_errors() -> Iterator[None]:
         if number is None:
             raise
         raise OSError(number, os.strerror(number)) from error
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise

@@ -26,7 +26,7 @@ def artefacts_tab(rec: Recording, view: View) -> None:
     mask = outliers(norms[-1])
     st.session_state[HIDE] = view.look.hide_artefacts and bool(mask.any())
     st.toggle("Take them out of every map of this page", key=HIDE, on_change=_take_switch, disabled=not mask.any())
-    panels = [(marked(rec.image, mask, rec.patch_size), _caption(mask))]
+    panels = [(frame_outliers(rec.image, mask, rec.patch_size), _caption(mask))]
     for hide, caption in ((False, "The map above with them"), (True, "The map above without them")):
         panels.append((picture(view.with_look(hide_artefacts=hide), rec, zoom=2), caption))
     for column, (image, caption) in zip(st.columns(3), panels if mask.any() else panels[:1], strict=False):
@@ -43,7 +43,7 @@ def _caption(mask: np.ndarray) -> str:
     return f"Outliers: {count} of {mask.size} patches" if count else "No patch's norm is an outlier"
 
 
-def marked(image: Image.Image, mask: np.ndarray, patch_size: int, zoom: int = 3) -> Image.Image:
+def frame_outliers(image: Image.Image, mask: np.ndarray, patch_size: int, zoom: int = 3) -> Image.Image:
     """The photo with a frame around every outlier."""
     image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.BICUBIC)
     draw, side = ImageDraw.Draw(image), patch_size * zoom

@@ -9,7 +9,7 @@ import streamlit as st
 
 import explorer
 from explorer.attention.evidence import Evidence, evidence
-from explorer.attention.evidence_mean import Band, to_csv, together
+from explorer.attention.evidence_mean import Band, mean_bands, to_csv
 from explorer.attention.maps.settings import TargetClass
 from explorer.attention.maps.table import MAP_KINDS
 from explorer.attention.recording import Recording
@@ -39,7 +39,7 @@ class Kept:
 
     @property
     def bands(self) -> tuple[Band, ...]:
-        return together(list(self.found.values()))
+        return mean_bands(list(self.found.values()))
 
 
 def curves(rec: Recording, view: View) -> None:

@@ -39,7 +39,7 @@ def _ranking(rec: Recording, view: View) -> None:
     if mask is None:
         return
     picture_at, table_at = st.columns([1, 2], gap="large")
-    picture_at.image(masked(rec.image, mask), caption="Bright: the object", width="stretch")
+    picture_at.image(darken_background(rec.image, mask), caption="Bright: the object", width="stretch")
     with table_at:
         _table(rank_heads(rec, mask, view.map["query"]))
 
@@ -68,7 +68,7 @@ def _uploaded(rec: Recording, view: View) -> np.ndarray | None:
     return fit_mask(file, rec.part.geometry, photo_size=rec.part.photo_size)
 
 
-def masked(image: Image.Image, mask: np.ndarray) -> Image.Image:
+def darken_background(image: Image.Image, mask: np.ndarray) -> Image.Image:
     """The image with everything but the object darkened; mask of pixels or patches."""
     inside = Image.fromarray(mask.astype(np.uint8) * 255 if mask.dtype == bool else mask)
     shade = np.array(inside.resize(image.size, Image.Resampling.NEAREST))[..., None] / 255 * 0.75 + 0.25

@@ -16,9 +16,9 @@ from explorer.attention.interventions.edits import (
     SetAttention,
     SetHead,
     SetMlp,
-    checked,
     edit_text,
     in_words,
+    normalise_edits,
     parse_edit,
 )
 from explorer.attention.interventions.effect import Effect
@@ -31,7 +31,7 @@ from explorer.errors import QueryError
 from explorer.rendering.effect_charts import effect_figure, measured_figure
 from explorer.rendering.view import View
 from explorer.ui.address import keep_in_address, write
-from explorer.ui.components.patch_painter import patch_painter
+from explorer.ui.components.pictures import patch_painter
 from explorer.ui.map_picker import on_canvas, pick_settings
 from explorer.ui.messages import check_link, plain, sentence_of, show_errors
 from explorer.ui.photos import my_photos, pick_second_photo, samples
@@ -95,7 +95,7 @@ def _read(text: str, rec: Recording) -> list[Edit]:
     found: list[Edit] = []
     for part in _split(text):
         try:
-            found = list(checked([*found, parse_edit(part)], rec))
+            found = list(normalise_edits([*found, parse_edit(part)], rec))
         except QueryError:
             continue
     return found
@@ -151,7 +151,7 @@ def _add_edits(rec: Recording, view: View) -> Image.Image | None:
 
 def _add(rec: Recording, edit: Edit) -> None:
     try:
-        _keep(list(checked([*_active(rec), edit], rec)))
+        _keep(list(normalise_edits([*_active(rec), edit], rec)))
     except QueryError as error:
         st.session_state[REFUSED] = sentence_of(error)
 
@@ -281,9 +281,9 @@ def _show(effect: Effect, words: str) -> None:
     score_at, told_at = st.columns(2)
     change = f"{effect.change:+.3f}" if effect.edits else None
     score_at.metric(words, f"{effect.score[1]:.2f}", change)
-    told = "–" if effect.foretold is None else f"{effect.foretold:+.3f}"
+    told = "–" if effect.ledger_change is None else f"{effect.ledger_change:+.3f}"
     told_at.metric(
-        "Change foretold by the ledger", told, help="What the ledger's shares alone would give: direct paths, as if "
+        "Change by the ledger alone", told, help="What the ledger's shares alone would give: direct paths, as if "
         "later layers took no notice. Where the true change is smaller, other parts make up for what is gone.",
     )  # fmt: skip
     if effect.top:

@@ -20,7 +20,7 @@ from explorer.rendering.vector import Drawing
 from explorer.rendering.view import View, picture
 from explorer.ui import cached
 from explorer.ui.address import write, write_unless
-from explorer.ui.components.linked import linked_canvases
+from explorer.ui.components.live_canvas import linked_canvases
 from explorer.ui.messages import check_switch, plain, sentence_of
 from explorer.ui.model_picker import pick_second_model
 from explorer.ui.state import Current, shown_photo

@@ -10,7 +10,7 @@ from explorer.attention.features import Colours, pca_colours, similarity
 from explorer.attention.recording import Recording
 from explorer.rendering.view import Look, paint
 from explorer.ui.address import number, read_patch
-from explorer.ui.components.clickable_picture import clickable_picture
+from explorer.ui.components.pictures import clickable_picture
 from explorer.ui.messages import check_link, check_switch
 from explorer.ui.widgets import colour_bar, legend
 

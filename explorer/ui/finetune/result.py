@@ -1,25 +1,29 @@
 """Step Result of the Fine-tune page: how good the model became, where it errs, and how its attention changed."""
 
 import random
+import zipfile
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from explorer.errors import TrainingError
+from explorer.errors import CheckpointError, TrainingError
 from explorer.evaluation.metrics import wilson
 from explorer.evaluation.paired import Gain
 from explorer.models import registry
 from explorer.models.backbone import Model
+from explorer.models.onnx import export_onnx
+from explorer.models.registry import resolve
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import Options, State
 from explorer.training.runs.jobs import Run
 from explorer.training.runs.json_files import fits
 from explorer.ui import cached
+from explorer.ui.attention.share import site_button
 from explorer.ui.attention_pictures import attention_picture, can_compare, open_in_attention, open_in_compare
 from explorer.ui.datasets import data_title
-from explorer.ui.finetune.downloads import downloads
 from explorer.ui.finetune.runs import model_title, trained_words
 from explorer.ui.finetune.train import NEIGHBOURS
 from explorer.ui.messages import plain, show_errors
@@ -30,6 +34,8 @@ CELL, GAP = 142, 16  # pixels: the width of a picture, and between two of them
 COMPARED = 3  # photos whose attention is shown before and after
 UNTRAINED = "A classifier with random weights on the model as it was: what guessing gives."
 OVER_NEIGHBOURS = "The weights that were kept. The change is from the nearest neighbours, not from guessing."
+FILES = {"epochs.csv": "text/csv", "curves.html": "text/html", "metrics.json": "application/json"}
+MODEL_FILES = "config.json", "model.safetensors", "README.md"
 LAST = -1  # layer: the one that training changes first
 
 
@@ -152,7 +158,60 @@ def _buttons(run: Run, key: str | None) -> None:
             and st.button("Open in Attention", type="primary", icon=":material/my_location:", key=f"open_{run.name}")
         ):
             open_in_attention(key)
-        downloads(run, key)
+        _downloads(run, key)
+
+
+def _downloads(run: Run, key: str | None) -> None:
+    """A button for the trained model, one for each file that the run left, and one for the ONNX file, made when asked.
+
+    key: the model that was made; None where it is gone.
+    """
+    if key is not None:
+        folder = resolve(key)
+        st.download_button(
+            "Model (zip)", lambda: model_zip(folder), f"{folder.name}.zip", "application/zip", on_click="ignore",
+            icon=":material/download:", key="file_model", help="The trained weights, their settings and a model card.",
+        )  # fmt: skip
+    for name, kind in FILES.items():
+        path = run.folder.path / name
+        if path.is_file():
+            st.download_button(
+                name, lambda path=path: path.read_bytes(), f"{run.name}-{name}", kind, on_click="ignore",
+                icon=":material/download:", key=f"file_{name}",
+            )  # fmt: skip
+    if key is None:
+        return
+    site_button(lambda: cached.load_model(key), run.name, "file_site")
+    onnx = resolve(key) / "model.onnx"
+    if onnx.is_file():
+        st.download_button(
+            "model.onnx", lambda: onnx.read_bytes(), f"{run.name}.onnx", on_click="ignore", icon=":material/download:",
+            key="file_onnx",
+        )  # fmt: skip
+    elif st.button("Make ONNX", icon=":material/output:", key="make_onnx"):
+        _make_onnx(key, onnx)
+        st.rerun()
+
+
+def model_zip(folder: Path) -> bytes:
+    """A checkpoint's own files below its name, without its kept epochs; stored as they are, since weights don't shrink.
+
+    Raises CheckpointError where one is gone.
+    """
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name in MODEL_FILES:
+            try:
+                file.write(folder / name, f"{folder.name}/{name}")
+            except OSError as error:
+                raise CheckpointError(f"{name} of {folder.name} can't be read ({error.strerror}).") from error
+    return content.getvalue()
+
+
+def _make_onnx(key: str, path: Path) -> None:
+    with st.spinner("Writing the model as ONNX"):
+        model = cached.load_model(key)
+        export_onnx(model.module, path, model.input_size)
 
 
 def _places(count: int, width: int) -> list[Any]:

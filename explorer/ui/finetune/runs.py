@@ -1,4 +1,4 @@
-"""Every run: which one is shown, all of them in one table and one chart, and their end."""
+"""The steps of the page as tabs, the run that they show, and step Runs: all of them in a table and a chart."""
 
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +14,13 @@ from explorer.training.runs.folder import About
 from explorer.training.runs.jobs import Run, delete, describe, list_runs
 from explorer.ui.address import keep_in_address
 from explorer.ui.datasets import data_title
-from explorer.ui.finetune.steps import RUN, open_next
 from explorer.ui.messages import plain
 from explorer.ui.scores import SCORES, axis_font
 from explorer.words import duration_in_words
 
+STEPS = ("Data", "Plan", "Train", "Result", "Runs")
+RUN = "run"  # the name of the run that Train and Result show
+_NEXT = "finetune_next"  # settings that the next run of the page begins with
 COLUMNS: dict[str, Any] = {
     "Started": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm"),
     "Learning rate": st.column_config.NumberColumn(format="%g"),
@@ -26,6 +28,23 @@ COLUMNS: dict[str, Any] = {
 }
 TABLE = "runs_table"
 AT_FIRST = 4  # runs that are compared before a person chooses
+
+
+def steps() -> list[Any]:
+    """The tabs; only the open one needs to be drawn."""
+    st.session_state.update(st.session_state.pop(_NEXT, {}))
+    return list(st.tabs(STEPS, key="step", bind="query-params", on_change="rerun"))
+
+
+def open_next(step: str, **settings: Any) -> None:
+    """Have the next run of the page begin with that step open: for a callback."""
+    st.session_state[_NEXT] = {"step": step, **settings}
+
+
+def go_to(step: str, **settings: Any) -> None:
+    """Run the page again with that step open."""
+    open_next(step, **settings)
+    st.rerun()
 
 
 def pick_run() -> Run | None:

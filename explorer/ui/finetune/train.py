@@ -11,7 +11,7 @@ from explorer.training.runs.events import EventReader
 from explorer.training.runs.folder import RunFolder, State
 from explorer.training.runs.jobs import resume, stop
 from explorer.ui.components.live_chart import live_chart, load_library
-from explorer.ui.finetune.steps import go_to
+from explorer.ui.finetune.runs import go_to
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.scores import show_confusion
 from explorer.words import duration_in_words

@@ -11,8 +11,7 @@ from explorer.errors import ExplorerError
 from explorer.models.facts import ModelFacts
 from explorer.ui import cached
 from explorer.ui import view_settings as settings
-from explorer.ui.components import hero
-from explorer.ui.components.live_canvas import streamed_payload
+from explorer.ui.components.live_canvas import HERO, hero, streamed_payload
 from explorer.ui.state import Choice, chosen, current
 from explorer.web import first_picture
 
@@ -69,7 +68,7 @@ def _query(rec: "settings.Asked") -> tuple[Query, int]:
 
 def draw(now: Shown) -> None:
     """The picture; what is pinned or chosen here is so on the other pages, too."""
-    hero.hero(now.payload, lambda: settings.take_choice(hero.KEY))
+    hero(now.payload, lambda: settings.take_choice(HERO))
     settings.mirror_query()
     if now.shipped:
         _load_behind_it(chosen())

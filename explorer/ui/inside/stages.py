@@ -1,22 +1,29 @@
 """The steps of the walk through a layer: each has its words, a map on the photo, and the numbers beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
+from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
 from PIL import Image
 
+from explorer.attention.lens import Lens
 from explorer.attention.recording import Recording
-from explorer.rendering.colormaps import DIVERGING
+from explorer.data.images import png_uri
+from explorer.rendering.colormaps import DIVERGING, colorize
 from explorer.rendering.inside import largest, length_figure, share_figure
-from explorer.ui.inside.pictures import Line, small_maps, vectors
-from explorer.ui.inside.result import draw_result
-from explorer.ui.inside.token import Followed, token_names
-from explorer.ui.widgets import PLAIN
+from explorer.rendering.overlay import normalize
+from explorer.rendering.patches import vector_strip
+from explorer.ui.inside.token import Followed, kept_lens, token_names
+from explorer.ui.messages import show_errors
+from explorer.ui.widgets import PLAIN, facts
 from explorer.words import percent, with_sign
 
 SHOWN_VALUES = 5
+MAP = 224  # pixels a small map is wide at least
+STRIP = 36  # pixels a vector is high
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,47 @@ class Stage:
     why: str
     paint: Callable[[Followed], Painted]
     draw: Callable[[Followed], None]
+
+
+class Line(NamedTuple):
+    """A vector with its name; picture: the patch it belongs to, number: what stands beside the name."""
+
+    name: str
+    vector: np.ndarray
+    number: str = ""
+    picture: Image.Image | None = None
+
+
+def vectors(lines: Sequence[Line]) -> None:
+    """One strip of colours under the other, teal below 0, orange above, all in one scale."""
+    limit = float(np.percentile(np.abs(np.concatenate([line.vector for line in lines])), 99))
+    st.html(f'<div class="vectors">{"".join(_line(line, limit) for line in lines)}</div>')
+
+
+def _line(line: Line, limit: float) -> str:
+    picture = "" if line.picture is None else f'<img class="patch" src="{png_uri(line.picture)}" alt="">'
+    words = f"{escape(line.name)}{f' <b>{escape(line.number)}</b>' if line.number else ''}"
+    strip = vector_strip(line.vector, limit, STRIP)
+    return (
+        f"<figure><figcaption>{picture}<span>{words}</span></figcaption>"
+        f'<img class="strip" src="{png_uri(strip)}" alt="{escape(line.name)}: {len(line.vector)} numbers"></figure>'
+    )
+
+
+def small_maps(maps: Sequence[np.ndarray], names: Sequence[str], colormap: str, low: float, high: float) -> None:
+    """Maps (rows, cols) side by side in one scale, as many in a row as fit."""
+    cells = (
+        f'<figure><img src="{png_uri(_small(heatmap, colormap, low, high))}" alt="{escape(name)}">'
+        f"<figcaption>{escape(name)}</figcaption></figure>"
+        for heatmap, name in zip(maps, names, strict=True)
+    )
+    st.html(f'<div class="small-maps">{"".join(cells)}</div>')
+
+
+def _small(heatmap: np.ndarray, colormap: str, low: float, high: float) -> Image.Image:
+    zoom = max(1, round(MAP / max(heatmap.shape)))
+    picture = Image.fromarray(colorize(normalize(heatmap, low, high), colormap))
+    return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
 
 
 def patches_of(rec: Recording, row: np.ndarray) -> np.ndarray:
@@ -146,6 +194,47 @@ def _draw_mlp(now: Followed) -> None:
     st.plotly_chart(figure, key="inside_lengths", width="stretch", config=PLAIN)
 
 
+def _draw_result(now: Followed) -> None:
+    """Lengths, way and direction; then the classifier's first guess after every layer."""
+    step = now.step
+    before, after = step.norms
+    facts(
+        {
+            "Length before": f"{before:.3g}",
+            "Length after": f"{after:.3g}",
+            "Moved by": f"{step.moved:.3g}",
+            "Cosine to before": f"{step.cosine:.3f}".replace("-", "−"),
+        }
+    )
+    st.caption("A cosine of 1: the same direction as before. 0: nothing in common. Lengths are L2 norms.")
+    rec = now.recording
+    if step.said is None:
+        st.caption("This model has no classifier to ask.")
+        return
+    if rec.model.outputs == "number":
+        numbers = " → ".join(f"{value:.4g}" for value in step.said[:, 0])
+        st.markdown(f"**What the model would predict** from this token before and after the layer: {numbers}")
+        return
+    st.markdown("**What the classifier would say of this token after each layer**")
+    with show_errors():
+        _guesses(kept_lens(rec), rec, now)
+    read = "the cls token after the last layer" if "cls" in rec.prefix_tokens else "what the last layer leaves"
+    st.caption(f"The model's own last norm and classifier, asked too early: they were trained to read {read}.")
+
+
+def _guesses(lens: Lens, rec: Recording, now: Followed) -> None:
+    token = now.step.token
+    after = ["before layer 0", *(f"layer {layer}" for layer in range(rec.depth))]
+    after[now.step.layer + 1] = f"▸ layer {now.step.layer}"
+    table = {
+        "After": after,
+        "First guess": [rec.model.class_name(int(index)) for index in lens.classes[:, token, 0]],
+        "Probability": 100 * lens.probabilities[:, token, 0].astype(np.float64),
+    }
+    bars = st.column_config.ProgressColumn("Probability", format="%.1f %%", min_value=0, max_value=100)
+    st.dataframe(table, column_config={"Probability": bars}, hide_index=True, width="stretch", height="content")
+
+
 def thumbnail(rec: Recording, token: int) -> Image.Image | None:
     """The pixels of a patch; None for a prefix token."""
     place = token - len(rec.prefix_tokens)
@@ -190,6 +279,6 @@ STAGES = (
         "Result", "The token after the layer",
         "What the layer did to the token in all: how long it is now, how far it moved, and what the classifier would "
         "make of it.",
-        _paint_moved, draw_result,
+        _paint_moved, _draw_result,
     ),
 )  # fmt: skip

@@ -1,0 +1,34 @@
+"""A file is written whole or not at all, and nothing of a failed one stays."""
+
+from pathlib import Path
+
+import pytest
+
+from explorer.files import whole_file, write_whole
+
+
+def test_a_file_takes_the_place_of_the_old_one_when_it_is_whole(tmp_path):
+    path = tmp_path / "state.json"
+    path.write_text("old")
+    with whole_file(path) as partial:
+        partial.write_text("ne")
+        assert path.read_text() == "old" and partial.parent == tmp_path
+        partial.write_text("new ü", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "new ü"
+    assert list(tmp_path.iterdir()) == [path]
+    write_whole(path, "newer")
+    assert path.read_text() == "newer"
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_failure_keeps_the_old_file_and_leaves_no_other(tmp_path, error):
+    path = tmp_path / "state.json"
+    path.write_text("old")
+
+    def fail(partial: Path) -> None:
+        partial.write_text("half")
+        raise error
+
+    with pytest.raises(error), whole_file(path) as partial:
+        fail(partial)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
