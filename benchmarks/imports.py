@@ -1,6 +1,6 @@
 """How long a page takes to import, in interpreters of its own: `python -m benchmarks.imports` prints a table.
 
-A page's time is that of everything that its file and Home.py import; ratios are to `import streamlit` alone, taken in
+A page's time is that of everything that its file and main.py import; ratios are to `import streamlit` alone, taken in
 turns with it, so that a busy machine slows both.
 """
 
@@ -16,7 +16,7 @@ from explorer.ui.navigation import entries, path
 
 HEAVY = ("torch", "timm", "transformers", "sklearn", "scipy", "pandas", "av")  # Plotly comes with Streamlit
 ROOT = Path(__file__).resolve().parents[1]
-HOME = ROOT / "explorer" / "Home.py"
+MAIN = ROOT / "explorer" / "main.py"
 MEASURE = """
 import importlib, json, sys, time
 begin = time.perf_counter()
@@ -55,7 +55,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     print("| page | s | × Streamlit alone | imports |\n|---|---|---|---|")
     for entry in entries():
-        names = imports_of(HOME, path(entry))
+        names = imports_of(MAIN, path(entry))
         pairs = [(measure(["streamlit"])[0], measure(names)) for _ in range(rounds)]
         seconds = statistics.median(own for _, (own, _) in pairs)
         ratio = statistics.median(own / alone for alone, (own, _) in pairs)

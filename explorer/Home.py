@@ -1,4 +1,4 @@
-"""The app's entry point, `streamlit run explorer/Home.py`: the path, the sidebar, and the page that was asked for."""
+"""The app's entry point, `streamlit run explorer/Home.py`: a server that runs main.py for each visitor and change."""
 
 import sys
 from pathlib import Path
@@ -9,22 +9,6 @@ sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry or
 
 import streamlit as st  # noqa: E402
 
-from explorer.ui import libraries  # noqa: E402
-from explorer.ui.address import forget_settings  # noqa: E402
-from explorer.ui.messages import open_link, show_link, show_messages  # noqa: E402
-from explorer.ui.navigation import is_home, pages  # noqa: E402
-from explorer.ui.sidebar import sidebar  # noqa: E402
-from explorer.ui.widgets import style  # noqa: E402
+from explorer.ui.startup import MIDDLEWARE, ROUTES, lifespan  # noqa: E402
 
-ICON = _HERE / "ui" / "icon.png"  # a Material icon would be fetched from the network
-st.set_page_config(page_title="Vision Transformer explorer", page_icon=str(ICON), layout="wide")
-style()
-page = st.navigation(pages(), position="top")
-open_link(page.url_path)
-forget_settings()
-if not is_home(page):
-    libraries.show_wait()  # what the pages' modules import
-sidebar(wait=not is_home(page))
-place = show_messages()
-page.run()
-show_link(place)
+app = st.App(_HERE / "main.py", lifespan=lifespan, routes=ROUTES, middleware=MIDDLEWARE)

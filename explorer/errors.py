@@ -55,3 +55,7 @@ class UntoldError(CheckpointError):
 
 class DeviceMemoryError(ExplorerError):
     """A GPU with too little free memory for what was asked."""
+
+
+class SettingsError(ExplorerError):
+    """A setting of the environment that can't be used."""

@@ -1,4 +1,6 @@
-"""Numbers as people say them: bytes, durations, shares and signs."""
+"""Numbers as people say them: bytes, durations, shares and signs; and texts as their spreadsheets take them."""
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def size_in_words(size: int, digits: int = 0) -> str:
@@ -24,3 +26,14 @@ def percent(share: float, digits: int = 1) -> str:
 def with_sign(value: float, digits: int = 2) -> str:
     """ "+1.80" or "−0.25": with its sign, which is a minus and no hyphen."""
     return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def text_cell(text: str) -> str:
+    """The text with an apostrophe in front where a spreadsheet would take it for a formula and run it."""
+    if not text.startswith(FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text  # a number stays one

@@ -10,6 +10,7 @@ from explorer.ui.home import picture
 from explorer.ui.messages import plain
 from explorer.ui.navigation import Entry, entries, page
 from explorer.ui.widgets import facts, hint
+from explorer.web.welcome import INTRO, TITLE
 
 CARDS = 4  # per row
 # The first pages in the order that explains one thing after the other: what each answers.
@@ -72,11 +73,8 @@ def card(entry: Entry, title: str, text: str) -> None:
 
 
 now = picture.shown()
-st.title("See where a Vision Transformer looks", anchor=False)
-explain(
-    "A Vision Transformer cuts the photo into squares, called [[patches|patch]]. Point at one: bright patches are the "
-    "ones it looks at, its [[attention]]. Then drop a photo of your own into the sidebar."
-)
+st.title(TITLE, anchor=False)
+explain(INTRO)
 left, right = st.columns([3, 2], gap="large")
 with left:
     picture.draw(now)

@@ -1,4 +1,4 @@
-"""The app under AppTest: the real Home.py with a tiny random model in a checkpoints folder of its own."""
+"""The app under AppTest: the real main.py with a tiny random model in a checkpoints folder of its own."""
 
 from streamlit.testing.v1 import AppTest
 
@@ -9,7 +9,7 @@ TINY = "checkpoints/tiny.safetensors"
 
 def open_app(page: str = "home", **address: str) -> AppTest:
     """The app at that page, run once, with the tiny model unless the address names another."""
-    app = AppTest.from_file(str(REPOSITORY / "explorer" / "Home.py"), default_timeout=60)
+    app = AppTest.from_file(str(REPOSITORY / "explorer" / "main.py"), default_timeout=60)
     for key, value in {"model": TINY, **address}.items():
         app.query_params[key] = value
     if page != "home":

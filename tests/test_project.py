@@ -23,8 +23,8 @@ from tests.conftest import REPOSITORY
 RUN = "pip install -r requirements.txt && streamlit run explorer/Home.py"
 TEST = "pip install -r requirements-dev.txt && pytest"
 CORE = [
-    "attention", "commands", "data", "evaluation", "models", "rendering", "training", "web", "cli", "errors", "files",
-    "launch", "malloc", "paths", "version", "words",
+    "attention", "commands", "data", "evaluation", "models", "rendering", "training", "visitors", "web", "cli",
+    "errors", "files", "launch", "malloc", "paths", "version", "words",
 ]  # fmt: skip
 
 

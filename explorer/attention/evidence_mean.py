@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from explorer.attention.evidence import Evidence, Game
 from explorer.errors import QueryError
+from explorer.words import text_cell
 
 COLUMNS = ("photo", "order", "game", "share_of_patches", "probability")
 
@@ -57,12 +58,12 @@ def mean_bands(found: Sequence[Evidence]) -> tuple[Band, ...]:
 
 
 def to_csv(found: Mapping[str, Evidence]) -> str:
-    """Every step of every curve of every photo, by its name, one a line."""
+    """Every step of every curve of every photo, by its name, one per line."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     for photo, one in found.items():
         for curve in one.curves:
             for share, probability in zip(curve.shares, curve.probabilities, strict=True):
-                writer.writerow((photo, curve.order, curve.game, f"{share:.6f}", f"{probability:.8g}"))
+                writer.writerow((text_cell(photo), curve.order, curve.game, f"{share:.6f}", f"{probability:.8g}"))
     return file.getvalue()

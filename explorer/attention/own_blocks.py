@@ -11,7 +11,8 @@ from explorer.attention.residual import ADDITIONS
 
 LIBRARIES = {"timm", "transformers", "torch", "torchvision", "explorer"}
 REPLACED = {"forward", "forward_features", "forward_head", "_pos_embed"}  # what people put their own in the place of
-SAME = 1e-4  # relative error of a branch beside what was projected, times one number a channel
+NORMS = {F.layer_norm, F.rms_norm}
+SAME = 1e-4  # relative error of a branch beside what was projected, times one number per channel
 
 
 def has_own_blocks(module: nn.Module) -> bool:
@@ -33,46 +34,79 @@ def _is_librarys(place: str, of_forward: str | None) -> bool:
 
 
 class Follower:
-    """Follows the results of attention to the residual stream: `found` counts those that arrived as they left.
+    """Follows attention from the residual stream and back: `found` counts the layers where all of it is in order.
 
-    The next linear layer over all tokens must take softmax(q k^T) v itself, its heads side by side, and the next sum
-    must take what that gives, token by token, perhaps times one number a channel (layer scale). A result that is
+    v must come from a linear layer over all tokens in their order, and that from the residual stream x or a norm of it.
+    The next linear layer must take softmax(q k^T) v itself, its heads side by side, and the next sum must take what
+    that gives, token by token, perhaps times one number per channel (layer scale), to that very x. A result that is
     ignored, mixed, reordered or normalised on the way isn't found.
     """
 
     def __init__(self):
         self.found = 0
+        self._normed: tuple[Tensor, Tensor] | None = None  # the last norm's x, and what it gave
+        self._linear: list[tuple[Tensor, Tensor]] = []  # x behind each linear layer since the last sum, and its result
+        self._pending: Tensor | None = None  # the x of the norm or linear layer that runs now
+        self._x: Tensor | None = None  # what the last attention was asked of
         self._left: Tensor | None = None
         self._projecting = False
         self._projected: Tensor | None = None
 
-    def attended(self, out: Float[Tensor, "1 head token dim"]) -> None:
-        """Call with the result of each kept attention."""
+    def attended(self, value: Float[Tensor, "1 head token dim"], out: Float[Tensor, "1 head token dim"]) -> None:
+        """Call with the values and the result of each kept attention."""
+        self._x = next((x for x, made in self._linear if _in_order(value, made)), None)
         self._left = out.transpose(1, 2).flatten(2).clone()  # which the model can't write to
         self._projected = None
 
     def before(self, func, args, kwargs) -> None:
         """Call ahead of each function of the pass."""
-        if self._left is not None and func is F.linear:
-            taken = args[0] if args else kwargs["input"]
-            if taken.shape[:-1] == self._left.shape[:-1]:
-                self._projecting = taken.shape == self._left.shape and torch.equal(taken, self._left)
-                self._left = None
-        elif self._projected is not None and func in ADDITIONS:
-            shape = self._projected.shape
-            terms = [term for term in args[:2] if isinstance(term, Tensor) and term.shape == shape]
-            if len(terms) == 2:
-                self.found += int(any(_is_scaled(term, self._projected) for term in terms))
-                self._projected = None
+        taken = args[0] if args else kwargs.get("input")
+        self._pending = taken if func in NORMS and isinstance(taken, Tensor) else None
+        if func is F.linear and isinstance(taken, Tensor):
+            self._before_linear(taken)
+        elif func in ADDITIONS and len(args) > 1 and all(isinstance(term, Tensor) for term in args[:2]):
+            self._before_sum(*args[:2])
 
-    def after(self, out) -> None:
+    def _before_linear(self, taken: Tensor) -> None:
+        if self._left is None:
+            known = self._normed is not None and self._normed[1] is taken
+            self._pending = self._normed[0] if known else taken
+        elif taken.shape[:-1] == self._left.shape[:-1]:
+            self._projecting = taken.shape == self._left.shape and torch.equal(taken, self._left)
+            self._left = None
+
+    def _before_sum(self, one: Tensor, other: Tensor) -> None:
+        if one.ndim == 3 and one.shape == other.shape:
+            self._linear.clear()
+        if self._projected is None or not one.shape == other.shape == self._projected.shape:
+            return
+        for branch, x in ((one, other), (other, one)):
+            if self._x is not None and _is_scaled(branch, self._projected) and torch.equal(x, self._x):
+                self.found += 1
+                break
+        self._projected = None
+
+    def after(self, func, out) -> None:
         """Call with the result of each function of the pass."""
         if self._projecting:
             self._projected, self._projecting = out.clone(), False
+        elif self._pending is not None and func in NORMS:
+            self._normed = self._pending, out
+        elif self._pending is not None:
+            self._linear.append((self._pending, out))
+        self._pending = None
+
+
+def _in_order(value: Float[Tensor, "1 head token dim"], made: Tensor) -> bool:
+    """Whether the values stand in a linear layer's result "1 token channel", token by token: by one channel a head."""
+    if made.ndim != 3 or made.shape[1] != value.shape[2]:
+        return False
+    channels = made[0].T
+    return all(bool((channels == head[:, 0]).all(1).any()) for head in value[0])
 
 
 def _is_scaled(term: Float[Tensor, "1 token width"], projected: Float[Tensor, "1 token width"]) -> bool:
-    """Whether the term is what was projected, times one number a channel that isn't 0 everywhere."""
+    """Whether the term is what was projected, times one number per channel that isn't 0 everywhere."""
     term, projected = term.float(), projected.float()
     scale = (term * projected).sum(1, keepdim=True) / (projected * projected).sum(1, keepdim=True).clamp_min(1e-20)
     largest = term.abs().max()

@@ -79,6 +79,14 @@ class RecordedPass:
             return int(self.logits.argmax())
         return class_index(target, self.model.class_names, len(self.logits))
 
+    def check_one_attention(self) -> None:
+        """Raise QueryError where a layer is several attentions side by side: what looks into layers can't tell them."""
+        if self.model.parallel > 1:
+            raise QueryError(
+                f"Each layer of {self.model_name} is {self.model.parallel} attentions side by side, which this has "
+                "no formula for: ask for attention, rollout, occlusion or integrated_gradients."
+            )
+
     def call(self, layer: int) -> Call:
         """q, k, scale and bias of a layer as they are kept; negatives count from the end. Raises QueryError."""
         self.check_layer(layer)

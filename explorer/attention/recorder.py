@@ -3,7 +3,7 @@
 import math
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -74,13 +74,14 @@ class AttentionRecorder(TorchFunctionMode):
     Calls of other shapes (attention pooling at the end, windows, several images) are noted in `other_shapes` as
     (batch, heads, queries, keys) and not kept. Once the kept tensors pass byte_budget, they are all held in float16.
     Leaving it runs the self-check, and raises RecordingError where that fails. follower: for models whose blocks aren't
-    a library's own.
+    a library's own. parallel: calls side by side in each layer.
     """
 
-    def __init__(self, tokens: int, layers: int, byte_budget: int, follower: Follower | None = None):
+    def __init__(self, tokens: int, layers: int, byte_budget: int, follower: Follower | None = None, parallel: int = 1):
         super().__init__()
         self.tokens = tokens
-        self.layers = layers
+        self.layers = layers * parallel
+        self.parallel = parallel
         self.byte_budget = byte_budget
         self.dtype = torch.float32
         self.calls: list[Call] = []
@@ -97,12 +98,13 @@ class AttentionRecorder(TorchFunctionMode):
         if followed:
             self.stream.before(args)
         if self.follower:
+            self.stream.reads(args)
             self.follower.before(func, args, kwargs)
         out = func(*args, **kwargs)
         if followed:
             self.stream.after(out)
         if self.follower:
-            self.follower.after(out)
+            self.follower.after(func, out)
         if func is F.scaled_dot_product_attention:
             self._see(out, *args, **kwargs)
         return out
@@ -126,10 +128,15 @@ class AttentionRecorder(TorchFunctionMode):
         with weights.full_precision(out.device):
             expected = torch.bmm(call.pattern(rows), value[0].float())
         self._checks.append((expected, out[0, :, rows].clone()))
+        if len(self.calls) % self.parallel == 0:
+            self.stream.attended()
         self._keep(call)
-        self.stream.attended()
         if self.follower:
-            self.follower.attended(out)
+            self.follower.attended(asked.v, out)
+
+    def by_layer(self) -> list[Call]:
+        """One call a layer: of those side by side, all heads after one another."""
+        return [join_heads(calls) for calls in zip(*[iter(self.calls)] * self.parallel, strict=True)]
 
     def _copy(self, q: Tensor, k: Tensor, scale: float, bias: Tensor | None) -> Call:
         """A float32 copy, which holds on to none of the model's tensors and which the model can't write to."""
@@ -173,6 +180,16 @@ def room(*shape: int, device: torch.device) -> Tensor:
     if memory.nbytes <= SPARE:
         weakref.finalize(view, _spare.append, memory).atexit = False
     return torch.from_numpy(view).view(shape)
+
+
+def join_heads(calls: Sequence[Call]) -> Call:
+    """Calls of one layer, whose results are added to one another, as the one call of all their heads."""
+    if len(calls) == 1:
+        return calls[0]
+    if any(call.bias is not None or call.scale != calls[0].scale for call in calls):
+        raise RecordingError("Attentions side by side with a bias, or of different scales, can't be shown.")
+    q, k = (torch.cat([getattr(call, name) for call in calls]) for name in ("q", "k"))
+    return replace(calls[0], q=q, k=k)
 
 
 def share_bias(calls: list[Call], call: Call) -> Call:

@@ -173,7 +173,8 @@ def record(
     model.adapter.check_size(model.module, fitted.height, fitted.width)
     grid = model.grid(fitted.height, fitted.width)
     follower = None if has_own_blocks(model.module) else Follower()
-    recorder = AttentionRecorder(len(model.prefix_tokens) + grid[0] * grid[1], model.depth, byte_budget, follower)
+    count = len(model.prefix_tokens) + grid[0] * grid[1]
+    recorder = AttentionRecorder(count, model.depth, byte_budget, follower, model.parallel)
     tokens, logits = _forward(model, model.pixels(fitted), recorder)
     _check_layers(model, recorder)
     norms = recorder.stream.all_norms()
@@ -184,10 +185,10 @@ def record(
         tokens=tokens[0].float().cpu().numpy(),
         logits=None if logits is None else logits[0].float().cpu().numpy(),
         precision=str(recorder.dtype).removeprefix("torch."),
-        calls=recorder.calls,
+        calls=recorder.by_layer(),
         part=photo_part(photo, geometry),
         norms=norms,
-        verified=follower is None or (follower.found == model.depth and norms is not None),
+        verified=follower is None or (follower.found == model.depth and norms is not None and recorder.stream.goes_on),
     )
 
 
@@ -207,11 +208,11 @@ def _forward(model: Model, pixels: Tensor, recorder: AttentionRecorder) -> tuple
 
 
 def _check_layers(model: Model, recorder: AttentionRecorder) -> None:
-    if len(recorder.calls) == model.depth:
+    if len(recorder.calls) == recorder.layers:
         return
     shapes = sorted({"x".join(map(str, shape)) for shape in recorder.other_shapes})
     others = f" (others, as images x heads x queries x keys: {', '.join(shapes)})" if shapes else ""
     raise RecordingError(
         f"{model.name} made {len(recorder.calls)} attention calls over its {recorder.tokens} tokens where "
-        f"{model.depth} layers were expected{others}: its attention can't be shown."
+        f"{recorder.layers} were expected{others}: its attention can't be shown."
     )

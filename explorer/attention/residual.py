@@ -25,6 +25,7 @@ class ResidualStream:
         self._layers = 0
         self._x: Tensor | None = None
         self._adding = False
+        self.goes_on = False  # whether what comes behind the last layer takes x, where reads() is called
 
     def follows(self, func) -> bool:
         """Whether a function matters here: any before the first attention, additions from then on."""
@@ -43,7 +44,11 @@ class ResidualStream:
     def after(self, out) -> None:
         """Call with the result of each function that matters."""
         if self._adding:
-            self._x = out
+            self._x, self.goes_on = out, False
+
+    def reads(self, args) -> None:
+        """Call ahead of every function, where it has to be known that the last x isn't thrown away."""
+        self.goes_on = self.goes_on or (self._x is not None and any(arg is self._x for arg in args))
 
     def attended(self) -> None:
         """Call after each kept attention."""

@@ -227,6 +227,7 @@ def look_inside(recording: RecordedPass, budget: int = MEMORY_BUDGET) -> Pass:
 
 def _run(recording: RecordedPass, pixels: Tensor) -> tuple[Watch, Tensor, Tensor | None]:
     model, (rows, cols) = recording.model, recording.grid
+    recording.check_one_attention()
     watch = Watch(len(recording.tokens), rows * cols, recording.depth)
     with visible_attention(model.module), watch:
         tokens, logits = model.forward(pixels)

@@ -1,4 +1,4 @@
-"""What the commands write: never over an input, and one file an input."""
+"""What the commands write: never over an input, and one file per input."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,12 @@ def check_output(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path
     suffixes: what its name may end in, any where none are given; inputs: what the command reads, files or none. Raises
     QueryError for another ending, for a folder, and where the path is one of the inputs.
     """
+    if any(same_file(path, given) for given in inputs if given):
+        raise QueryError(f"{path} is an input of this command and would be lost: give another name for the output.")
     if suffixes and path.suffix.lower() not in suffixes:
         raise QueryError(f"{path.name} must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}.")
     if path.is_dir():
         raise QueryError(f"{path} is a folder: name a file to write.")
-    if any(same_file(path, given) for given in inputs if given):
-        raise QueryError(f"{path} is an input of this command and would be lost: give another name for the output.")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

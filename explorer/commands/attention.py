@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write one PNG (and NPZ) an image; images that can't be read go to stderr, and the exit code is 2."""
+    """Write one PNG (and NPZ) per image; images that can't be read go to stderr, and the exit code is 2."""
     from explorer.data.images import open_image
     from explorer.data.sources import find_images
     from explorer.launch import processes
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         shown = replace(view, photo=replace(view.photo, image=image))
         return [str(file) for file in draw(model(), photo, shown, args.out / stem, args.npz)]
 
-    stems = unique_stems(images, args.out, (".png", ".npz"))
+    stems = unique_stems(images, args.out, (".png", ".npz"), [_view.likeness_file(args) or ""])
     task = Work(args, images, args.out, model, all_)
     for files in task.each(list(zip(images, stems, strict=True)), work, lambda pair: Path(pair[0]).name):
         print(*(f"wrote {file}" for file in files), sep="\n")

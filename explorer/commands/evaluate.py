@@ -36,8 +36,9 @@ def run(args: argparse.Namespace) -> int:
     from explorer.data.datasets import open_listing
     from explorer.models.registry import check_there, find_source
 
-    for file in filter(None, (args.csv, args.report)):
-        _outputs.check_output(file, inputs=[args.data])
+    for file, suffixes in ((args.csv, (".csv", ".txt")), (args.report, (".html", ".htm"))):
+        if file:
+            _outputs.check_output(file, suffixes, [args.data])
     _outputs.check_distinct(args.csv, args.report)
     source = find_source(args.checkpoint)
     check_there(source)

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     images = find_images(args.images)
     if args.csv:
-        _outputs.check_output(args.csv, inputs=images)
+        _outputs.check_output(args.csv, (".csv", ".txt"), images)
     source = find_source(args.checkpoint)
     check_there(source)
     if reasons := _none_opens(images):

@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """One overlay an image; prints the class and its probability, or the likeness. Images that can't be read go to
+    """One overlay per image; prints the class and its probability, or the likeness. Images that can't be read go to
     stderr, and the exit code is 2.
     """
     from explorer.data.images import open_image

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer import paths
+from explorer.commands import _outputs
 
 if TYPE_CHECKING:
     from explorer.training.runs.jobs import Run
@@ -27,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
     from explorer.training.runs import jobs
 
     runs = args.runs or paths.runs()
+    if args.chart:
+        _outputs.check_output(args.chart, (".html", ".htm"))
     for action in ("stop", "resume", "delete"):
         name = getattr(args, action)
         if name:

@@ -155,6 +155,11 @@ def _doubts(top: _Folder) -> list[str]:
     """What speaks against the folders being classes: they hold the same subfolders, or are called like a split."""
     below = {name: set(map(spelling_of, _unwrap(folder).folders)) for name, folder in top.folders.items()}
     same, every = set.intersection(*below.values()), set.union(*below.values())
+    if len(below) > 1 and len(same) > 1 and all(_role(name) for name in same):
+        return [
+            f"{_names(sorted(below))} taken for the classes; the split inside them ({_some(sorted(same))}) isn't used: "
+            "for that, put train and val around the class folders."
+        ]
     if len(below) > 1 and len(same) > 1 and 2 * len(same) >= len(every):
         return [
             f"{_names(sorted(below))} taken for the classes, but hold the same subfolders ({_some(sorted(same))}); if "

@@ -12,7 +12,7 @@ Tier = tuple[Spell, Spellings]  # how to read a name, and which things are calle
 
 def spelling_of(name: str) -> str:
     """One spelling for all that people mean by the same: "German_Shepherd" is "german shepherd"."""
-    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
 
 
 def without_number(name: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from explorer import __version__
 from explorer.data.images import ImageSource, jpeg_uri, open_image, thumbnail
 from explorer.errors import ImageError
+from explorer.evaluation.html_page import html_page
 from explorer.evaluation.predict import Evaluation
 from explorer.evaluation.selective import Answered, RiskCoverage, answered, answered_line, risk_coverage
 
@@ -41,8 +42,7 @@ def html_report(
     if evaluation.found.outputs != "number":
         parts += [_unsure(evaluation, unsure_below)]
     parts += [_mistakes(evaluation, read) if metrics else _predictions(evaluation), _left_out(evaluation)]
-    title = escape(f"{model} on {data}")
-    return PAGE.format(title=title, body="\n".join(part for part in parts if part))
+    return html_page(f"{model} on {data}", parts, STYLE)
 
 
 def _heading(evaluation: Evaluation, model: str, data: str) -> str:
@@ -179,21 +179,9 @@ SVG = """\
 <g fill="currentColor" font-size="12"><text x="2" y="20">{top}</text><text x="20" y="{bottom}">0</text>
 <text x="{left}" y="{high}" dy="-8">images that get an answer, 0 to 100 %; upwards: wrong answers</text></g></svg>"""
 
-PAGE = """\
-<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title><style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 Georgia, serif; max-width: 980px; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }}
-.scores, .photos {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
-.scores div {{ display: flex; flex-direction: column; border: 1px solid #8886; border-radius: 8px; padding: 10px; }}
-.scores b {{ font-size: 1.7rem; }} .wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; }} th, td {{ padding: .25rem .7rem; text-align: right; }} th {{ text-align: left; }}
-.confusion td {{ border: 2px solid Canvas; text-align: center; }}
-figure {{ margin: 0; width: 150px; }} figure img, .gone {{ width: 150px; height: 150px; object-fit: cover; }}
-svg {{ max-width: 100%; }} small {{ opacity: .75; }}
-</style></head><body>
-{body}
-</body></html>
+STYLE = """\
+.scores, .photos { display: flex; flex-wrap: wrap; gap: 1rem; }
+.scores div { display: flex; flex-direction: column; border: 1px solid #8886; border-radius: 8px; padding: 10px; }
+.scores b { font-size: 1.7rem; } .confusion td { border: 2px solid Canvas; text-align: center; }
+figure { margin: 0; width: 150px; } figure img, .gone { width: 150px; height: 150px; object-fit: cover; }
 """

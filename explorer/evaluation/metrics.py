@@ -1,18 +1,18 @@
 """How good predictions are: accuracy, F1, their intervals, per class, confusion, and the worst mistakes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
-from scipy.sparse import csr_array
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-from sklearn.neighbors import KNeighborsClassifier
 
 from explorer.data.report import Item
 from explorer.models.formats.labels import Outputs
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 RESAMPLES, DRAWN_AT_ONCE = 2000, 100
 NEIGHBOURS = 5
@@ -24,6 +24,8 @@ def scores(labels: Int[np.ndarray, " image"], predicted: Int[np.ndarray, " image
 
     Macro is the mean over the classes that occur in the labels or the predictions, as scikit-learn's default.
     """
+    from sklearn.metrics import confusion_matrix  # slow to import, and many pages never need it
+
     return scores_of_confusion(confusion_matrix(labels, predicted, labels=range(classes)))
 
 
@@ -71,6 +73,8 @@ def report_of(
     seed: int = 0,
 ) -> dict[str, Any]:
     """The same from what was predicted for each image, and what it cost."""
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support  # slow to import
+
     classes = len(class_names)
     confusion = confusion_matrix(labels, predicted, labels=range(classes))
     table: Any = precision_recall_fscore_support(labels, predicted, labels=range(classes), **ABSENT)
@@ -147,8 +151,10 @@ def f1_at_ends(confusion: Shaped[np.ndarray, "true predicted"]) -> dict[str, lis
     return {key: found[key].tolist() for key in ("f1_macro", "f1_weighted")}
 
 
-def _members(index: np.ndarray, classes: int) -> csr_array:
+def _members(index: np.ndarray, classes: int) -> "csr_array":
     """(cell, class): 1 where the cell belongs to the class."""
+    from scipy.sparse import csr_array  # slow to import
+
     return csr_array((np.ones(len(index)), (np.arange(len(index)), index)), shape=(len(index), classes))
 
 
@@ -156,6 +162,8 @@ def neighbours_vote(
     train: Float[np.ndarray, "image width"], labels: Int[np.ndarray, " image"], val: Float[np.ndarray, "other width"]
 ) -> Int[np.ndarray, " other"]:
     """Classes by the nearest neighbours, by cosine of frozen features: what a model knows before any training."""
+    from sklearn.neighbors import KNeighborsClassifier  # slow to import
+
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(train)), metric="cosine", weights="distance")
     return neighbours.fit(train, labels).predict(val)
 

@@ -5,7 +5,6 @@ from math import sqrt
 
 import numpy as np
 from jaxtyping import Bool
-from scipy.stats import binomtest
 
 NOISE = 0.05  # a gain that chance alone would give as often as this is no gain yet
 Z = 1.96  # of a 95 % interval
@@ -36,6 +35,8 @@ class Gain:
     def chance(self) -> float:
         """How often two equally good classifiers differ at least so much: McNemar's exact test, two-sided (1947)."""
         decided = self.won + self.lost
+        from scipy.stats import binomtest  # slow to import
+
         return float(binomtest(self.won, decided).pvalue) if decided else 1.0
 
     @property

@@ -27,6 +27,7 @@ from explorer.files import whole_file
 from explorer.models.backbone import Model
 from explorer.models.device_memory import enough_memory, in_fitting_batches
 from explorer.models.formats.labels import Outputs
+from explorer.words import text_cell
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -34,7 +35,6 @@ Row = dict[str, Any]
 
 THREADS = 4  # that decode images
 ROW = ("image", "name", "sha", "actual", "predicted", "probability", "loss")  # what is kept of an image
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 LISTED = 6  # folders and classes that a sentence names
 
 
@@ -315,17 +315,6 @@ def prediction_cells(
     verdict = [] if outputs == "number" else [text_cell(class_names[likeliest]), f"{probabilities[likeliest]:.6f}"]
     known = [] if actual is None else [text_cell(actual)]
     return [text_cell(image), *known, *verdict, *(f"{value:.6f}" for value in probabilities)]
-
-
-def text_cell(text: str) -> str:
-    """The text with an apostrophe in front where a spreadsheet would take it for a formula and run it."""
-    if not text.startswith(FORMULA):
-        return text
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}"
-    return text  # a number stays one
 
 
 def _logits(model: Model, fitted: list[Image.Image]) -> np.ndarray:

@@ -51,6 +51,7 @@ class Model:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
+    parallel: int = 1  # attentions side by side in each block; num_heads counts the heads of all
     geometry: Geometry | None = None  # how its own library fits photos; None: nobody says, so the centre square
     outputs: Outputs = "classes"  # of which one is right; labels, each by itself; or a number
     notes: Sequence[str] = field(default_factory=tuple)  # what the loader assumed or left out, one sentence each

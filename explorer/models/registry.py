@@ -1,5 +1,6 @@
 """The models on offer: one table, data only, and what lies in checkpoints/."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from explorer.words import size_in_words
 BUNDLED = "bundled"
 NAMED = 4  # classes in the line about a checkpoint
 TRAINED_FROM = "trained_from"  # key of a checkpoint's config.json that holds the fields of a TrainedFrom
+FORBIDDEN = Path(os.devnull) / "not-yours"  # lies nowhere
 EPOCHS = "epochs"  # folder inside a checkpoint: one model folder per epoch that its training kept, named by its number
 
 
@@ -107,8 +109,13 @@ def entries() -> list[Entry]:
 
 def local_entries() -> list[Entry]:
     """Folders saved by timm or transformers and weights files in checkpoints/; their keys are "checkpoints/NAME"."""
-    folder = paths.checkpoints()
-    return [_local(path) for path in sorted(_candidates(folder)) if path.name != BUNDLED] if folder.is_dir() else []
+    found: dict[str, Entry] = {}
+    for folder in paths.checkpoint_folders():
+        for path in sorted(_candidates(folder)):
+            if path.name != BUNDLED:
+                entry = _local(path, folder)
+                found.setdefault(entry.key, entry)  # a visitor's own comes before one of the host's of that name
+    return list(found.values())
 
 
 def _candidates(folder: Path, depth: int = 2) -> list[Path]:
@@ -116,7 +123,7 @@ def _candidates(folder: Path, depth: int = 2) -> list[Path]:
     found: list[Path] = []
     try:
         inside = list(folder.iterdir())
-    except OSError:  # not to be read by this user
+    except OSError:  # not there, or not to be read by this user
         return []
     for path in inside:
         if path.name.startswith("."):
@@ -130,8 +137,8 @@ def _candidates(folder: Path, depth: int = 2) -> list[Path]:
     return found
 
 
-def _local(path: Path) -> Entry:
-    name = path.relative_to(paths.checkpoints())
+def _local(path: Path, folder: Path) -> Entry:
+    name = path.relative_to(folder)
     return Entry(f"checkpoints/{name.as_posix()}", title(name), str(path), _about(path))
 
 
@@ -182,9 +189,8 @@ def lasting(model: ModelSource) -> ModelSource:
     path = resolve(model.source).resolve()
     if not model.source or find(model.source) or not path.exists():
         return model
-    own = paths.checkpoints()
-    key = f"checkpoints/{path.relative_to(own).as_posix()}" if path.is_relative_to(own) else str(path)
-    return replace(model, source=key)
+    own = next((folder for folder in paths.checkpoint_folders() if path.is_relative_to(folder)), None)
+    return replace(model, source=f"checkpoints/{path.relative_to(own).as_posix()}" if own else str(path))
 
 
 def saved_epochs(source: str | Path) -> list[tuple[int, Path]]:
@@ -201,7 +207,13 @@ def saved_epochs(source: str | Path) -> list[tuple[int, Path]]:
 
 def epoch_entries(source: str | Path) -> list[Entry]:
     """The kept epochs of a checkpoint as entries, "checkpoints/NAME/epochs/003": for comparing, not for the picker."""
-    return [_local(path) for _, path in saved_epochs(source) if path.is_relative_to(paths.checkpoints())]
+    epochs = saved_epochs(source)
+    return [
+        _local(path, folder)
+        for _, path in epochs
+        for folder in paths.checkpoint_folders()
+        if Path(os.path.abspath(path)).is_relative_to(folder)
+    ]
 
 
 def title(path: Path) -> str:
@@ -238,11 +250,22 @@ def is_cached(entry: Entry) -> bool:
 
 
 def resolve(source: str) -> Path:
-    """The path that a local source stands for; checkpoints/NAME is looked up beside the package."""
+    """The path that a local source stands for; checkpoints/NAME is looked up in the folders of models on offer.
+
+    What a visitor may not open becomes a path that doesn't exist.
+    """
     if source == BUNDLED:
         return paths.BUNDLED
+    path = _place(source)
+    return path if paths.may_read(path) else FORBIDDEN
+
+
+def _place(source: str) -> Path:
     name = source.removeprefix("checkpoints/")
-    return paths.checkpoints() / name if name != source and not Path(source).exists() else Path(source)
+    if name == source or (paths.workspace() is None and Path(source).exists()):
+        return Path(source)
+    places = [folder / name for folder in paths.checkpoint_folders()]
+    return next((place for place in places if place.exists()), places[0])
 
 
 def check_there(source: str) -> None:

@@ -62,8 +62,8 @@ REASONS = {
 BLOCK_REASONS = {
     "DiffAttention": "each head is the difference of two softmax maps (differential attention)",
     "DiffParallelScalingBlock": "each head is the difference of two softmax maps (differential attention)",
-    "ParallelThingsBlock": "each block holds several attention layers side by side",
 }
+PARALLEL = "Each block holds {} attentions side by side: a layer shows the heads of all, {} of each, in their order."
 PADDED = "timm would pad photos for it (crop_mode, crop_pct): here they are cut to the centre square."
 OTHER_REASON = "it isn't a plain Vision Transformer (one softmax(QK^T) over all tokens in every block)"
 
@@ -165,7 +165,9 @@ def wrap_timm(
     trunk = getattr(anyway, "encoder", anyway)  # the image encoders of language models sit inside a classifier
     _check_blocks(trunk, name or source)
     _check_channels(trunk, name or source)
-    geometry = _geometry(anyway, trunk)
+    geometry, parallel = _geometry(anyway, trunk), getattr(trunk.blocks[0], "num_parallel", 1)
+    if parallel > 1:
+        notes += (PARALLEL.format(parallel, _num_heads(trunk)),)
     return Model(
         name=name or config.get("architecture") or source,
         source=ModelSource(source),
@@ -173,7 +175,7 @@ def wrap_timm(
         adapter=TimmAdapter(classifies=_classifies(anyway), fixed_size=_fixed_size(trunk)),
         patch_size=token_layout.patch_side(_patch_sides(trunk)),
         depth=len(trunk.blocks),
-        num_heads=_num_heads(trunk),
+        num_heads=_num_heads(trunk) * parallel,
         width=anyway.embed_dim,
         prefix_tokens=prefix_tokens or _prefix_tokens(trunk),
         class_names=_class_names(anyway),
@@ -183,6 +185,7 @@ def wrap_timm(
         std=rgb_values(config["std"], IMAGENET_DEFAULT_STD),
         interpolation=config["interpolation"] if config.get("interpolation") in RESAMPLING else "bicubic",
         geometry=geometry,
+        parallel=parallel,
         notes=notes if geometry else (*notes, PADDED),
     )
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from explorer.attention.maps.settings import Layer
+from explorer.attention.maps.settings import Layer, TargetClass
 from explorer.data.images import ImageSource
 from explorer.errors import QueryError
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import colorize
-from explorer.rendering.names import Names, head_label, with_class_names
+from explorer.rendering.names import Names, call_classes, head_label
 from explorer.rendering.provenance import with_provenance
 from explorer.rendering.vector import Drawing, Picture, Text
 from explorer.rendering.view import (
@@ -60,7 +60,7 @@ def figure(
     """
     if of not in ("heads", "layers"):
         raise QueryError(f"A figure shows heads or layers, not {of!r}.")
-    row, text = view.map.row, with_class_names(title(view, recording, of), recording, names)
+    row, text = view.map.row, title(view, recording, of, names)
     layer = row.needs(Layer)
     if not row.has_layers_and_heads or layer is None:
         tiles = [Tile("image", None), Tile(row.title.lower(), shown_map(view, recording, second))]
@@ -88,12 +88,17 @@ def head_tiles(view: View, recording: "Recording", names: Names = NO_NAMES) -> l
     return [Tile(label, heatmap) for label, heatmap in zip([*labels, "mean"], shown, strict=True)]
 
 
-def title(view: View, recording: "Recording", of: str = "heads") -> str:
-    """One line that says what is shown."""
+def title(view: View, recording: "Recording", of: str = "heads", names: Names = NO_NAMES) -> str:
+    """One line that says what is shown, with classes called as `names` call them."""
     row, settings = view.map.row, dict(view.map.settings)
     layer = row.needs(Layer)
     if of == "layers" and layer and row.has_layers_and_heads:
         settings[layer.name] = None
+    if (explained := row.needs(TargetClass)) and (target := settings[explained.name]) is not None:
+        parts = target if isinstance(target, tuple) else (target,)
+        indices = tuple(recording.class_index(part) for part in parts)  # before classes are called otherwise
+        settings[explained.name] = indices if isinstance(target, tuple) else indices[0]
+    recording = call_classes(recording, names)
     unsure = "" if recording.verified else " (not verified)"
     return f"{recording.model_name}: {row.heading(recording, settings)}{unsure}"
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from explorer.errors import QueryError
@@ -36,9 +37,13 @@ def head_label(names: Names, layer: int, head: int, default: str) -> str:
     return names.get(f"{layer}.{head}", default)
 
 
-def with_class_names(title: str, recording: "Recording", names: Names) -> str:
-    """A title with classes called as the person calls them; QueryError for a class that there isn't."""
-    for what, name in names.items():
-        if not _HEAD.fullmatch(what):
-            title = title.replace(recording.model.class_name(recording.class_index(what)), name)
-    return title
+def call_classes(recording: "Recording", names: Names) -> "Recording":
+    """The recording, its classes called as the person calls them; QueryError for a class that there isn't."""
+    classes = {what: name for what, name in names.items() if not _HEAD.fullmatch(what)}
+    if not classes:
+        return recording
+    called = {recording.class_index(what): name for what, name in classes.items()}
+    assert recording.logits is not None  # class_index() asks for them
+    own = recording.model.class_name
+    every = [called.get(index, own(index)) for index in range(len(recording.logits))]
+    return replace(recording, model=replace(recording.model, class_names=every))

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -102,7 +102,7 @@ class Look:
             raise QueryError(f"A picture is 16 to {WIDEST} pixels wide, not {self.width}.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class View:
     """Everything that a picture of attention depends on: which model, which photo, which map, and how it is drawn."""
 
@@ -110,6 +110,22 @@ class View:
     photo: PhotoInput
     map: MapChoice = MapChoice()
     look: Look = Look()
+
+    @overload
+    def __init__(self, source: ModelSource, photo: PhotoInput, map: MapChoice = ..., look: Look = ...) -> None: ...
+    @overload
+    def __init__(self, *, model: str, image: str, **flat: Any) -> None: ...
+
+    def __init__(
+        self, source: Any = None, photo: Any = None, map: MapChoice = MapChoice(), look: Look = Look(), **flat: Any
+    ) -> None:
+        """The four parts; or all their settings on one level, as scripts of version 0.1 give them."""
+        if "model" in flat:
+            source, photo, map, look = _parts_of(_from_flat(flat))
+        elif flat or not isinstance(source, ModelSource) or not isinstance(photo, PhotoInput):
+            raise TypeError("A View is of a ModelSource and a PhotoInput: View(ModelSource(…), PhotoInput(…)).")
+        for name, part in {"source": source, "photo": photo, "map": map, "look": look}.items():
+            object.__setattr__(self, name, part)
 
     def with_map(self, kind: str | None = None, /, **settings: Any) -> "View":
         """The view with some settings of its map changed, or with another kind of map, which keeps what both take."""
@@ -138,24 +154,27 @@ class View:
         """
         try:
             parts: dict[str, Any] = dict(json.loads(text))
-            parts = parts if "source" in parts else _from_flat(parts)
-            settings = {name: _with_tuples(value) for name, value in parts["map"]["settings"].items()}
-            return cls(
-                _from_known(ModelSource, parts["source"]),
-                _from_known(PhotoInput, parts["photo"]),
-                MapChoice(parts["map"]["kind"], **settings),
-                _from_known(Look, parts["look"]),
-            )
+            return cls(*_parts_of(parts if "source" in parts else _from_flat(parts)))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise QueryError(f"These are not the settings of a view ({error}).") from error
 
 
+def _parts_of(parts: Mapping[str, Any]) -> tuple[ModelSource, PhotoInput, MapChoice, Look]:
+    settings = {name: _with_tuples(value) for name, value in parts["map"]["settings"].items()}
+    return (
+        _from_known(ModelSource, parts["source"]),
+        _from_known(PhotoInput, parts["photo"]),
+        MapChoice(parts["map"]["kind"], **settings),
+        _from_known(Look, parts["look"]),
+    )
+
+
 def _from_flat(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a view whose settings all lie on one level."""
+    """The parts of a view whose settings all lie on one level; the fit that wasn't named was "crop" then."""
     row = map_kind(flat.get("kind", DEFAULT))
     settings = {name: flat[name] for name in row.defaults if name in flat}
-    source = {**flat, "source": flat["model"]}
-    return {"source": source, "photo": flat, "map": {"kind": row.name, "settings": settings}, "look": flat}
+    source, photo = {**flat, "source": flat["model"]}, {"fit": "crop", **flat}
+    return {"source": source, "photo": photo, "map": {"kind": row.name, "settings": settings}, "look": flat}
 
 
 def _from_known(part: type[Part], settings: Mapping[str, Any]) -> Part:

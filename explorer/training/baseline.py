@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast
 from jaxtyping import Float, Int
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from explorer.evaluation.metrics import neighbours_vote, report
@@ -78,6 +76,9 @@ def fit_probe(
     The penalty is on features of unit variance, so that their scale, which differs between models, doesn't matter.
     balanced: weigh classes by the inverse of their counts.
     """
+    from sklearn.exceptions import ConvergenceWarning  # slow to import
+    from sklearn.linear_model import LogisticRegression
+
     mean, deviation = features.mean(0), features.std(0) + 1e-6
     regression = LogisticRegression(
         C=INVERSE_PENALTY, max_iter=MOST_ITERATIONS, class_weight="balanced" if balanced else None

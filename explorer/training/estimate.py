@@ -166,9 +166,10 @@ def _kind_of_run(run: Run) -> tuple | None:
 
 
 def _events_of(run: Run) -> list[dict[str, Any]]:
-    """The events of a run that ended well and tells its phases; none of another."""
+    """The events of a run that ended well and tells its images, epochs and phases; none of any other."""
     events = run.events() if run.state.status == "finished" else []
-    return events if any(event["type"] == "phase" and event["phase"] == "saving" for event in events) else []
+    told = {event["phase"] if event["type"] == "phase" else event["type"] for event in events}
+    return events if {"start", "epoch", "saving"} <= told else []
 
 
 def _phases(events: list[dict[str, Any]]) -> dict[str, float]:

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
+from explorer import paths
 from explorer.data.changes import NO_CHANGES, Changes, read_changes
 from explorer.data.report import DatasetReport
 from explorer.errors import ExplorerError, PlanError, TrainingError
@@ -29,6 +30,7 @@ from explorer.training.runs.folder import RunFolder, State, create_run, new_opti
 from explorer.training.runs.processes import MachineQueue, refuse_live
 from explorer.training.runs.reporter import Progress, Reporter, progress_display
 from explorer.training.runs.snapshots import saved_epochs
+from explorer.visitors.settings import settings
 
 RESUMABLE = ("starting", "stopped", "interrupted", "failed")  # starting: this process was launched for it
 # On a CPU torch has no exception of its own for lost memory: its allocator and oneDNN say so only in these words.
@@ -119,6 +121,7 @@ def finetune(
         try:
             if main:
                 _wait_for_turn(stack, folder, reporter, stop)
+            stop = _or_out_of_time(stop)
             work = Work(folder, start_accelerator(plan), reporter, options, plan, stop, given)
             metrics, status = work.run(loaded, stop_after)
         except Stopped:  # before there was anything to keep
@@ -175,6 +178,14 @@ def _wait_for_turn(stack: ExitStack, folder: RunFolder, reporter: Reporter, stop
 
     stack.enter_context(MachineQueue().turn(folder.path, waiting))
     reporter.update(status="running", phase="reading", place=None)
+
+
+def _or_out_of_time(stop: Callable[[], bool]) -> Callable[[], bool]:
+    """The same, but also true once a visitor's training has taken the time that the host gives it."""
+    if paths.workspace() is None:
+        return stop
+    end = time.monotonic() + 60 * settings().minutes
+    return lambda: stop() or time.monotonic() > end
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 import explorer
-from explorer import malloc
+from explorer import malloc, paths
 from explorer.errors import ExplorerError, ModelError
 from explorer.models import registry
 from explorer.models.formats.trial import tried_first
 from explorer.models.source import ModelSource
 from explorer.ui import libraries
 from explorer.ui.photos import Photo
+from explorer.visitors.passes import PassQueue
+from explorer.visitors.settings import has_visitors
 from explorer.words import size_in_words
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MODELS = 3  # a ViT-B is 330 MB
 RECORDINGS = 2  # ViT-S/8 at 480 px is 132 MB
+MANY_BYTES = 256 * 2**20  # with many visitors, more are kept up to here: each comes back to their own
 MOST_LOADING = 8  # models at once: some may be stuck on files that never come
 PATIENCE = 300  # seconds without a byte until a load is given up
 POLL = 0.1  # seconds between two looks at a download
@@ -74,19 +78,15 @@ def record(model: "Model", photo: Photo, size: int, fit: "Fit" = "crop") -> "Rec
 
 def in_recording_thread(work: Callable[[], T]) -> T:
     """Do it in the thread that makes recordings, and keep nothing; `work` must not touch Streamlit."""
-    return _shelf().pool.submit(work).result()
+    return _shelf().do(work)
 
 
 @dataclass
 class _Shelf:
-    """The last few recordings, made one at a time in one thread.
-
-    An old one goes before a new one is made, and one thread uses one part of the heap again and again: with a thread of
-    its own for every rerun, memory would creep up with each photo.
-    """
+    """The last few recordings, made in the line of passes; an old one goes before a new one is made."""
 
     kept: "OrderedDict[tuple, Recording]" = field(default_factory=OrderedDict)
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "record"))
+    line: PassQueue = field(default_factory=PassQueue)
 
     def find(self, key: tuple) -> "Recording | None":
         """The recording of that key, None where it isn't kept."""
@@ -94,15 +94,31 @@ class _Shelf:
 
     def make(self, key: tuple, record: "Callable[[], Recording]") -> "Recording":
         """Make the recording of that key and keep it, unless another session just did."""
-        return self.pool.submit(self._make, key, record).result()
+        return self.do(lambda: self._make(key, record))
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Do it in the line of passes, unless the page is to be drawn anew before it begins."""
+        return self.line.do(work, _give_way)
 
     def _make(self, key: tuple, record: "Callable[[], Recording]") -> "Recording":
         if key not in self.kept:
-            while len(self.kept) >= RECORDINGS:
+            most = MANY_BYTES if has_visitors() else 0
+            while len(self.kept) >= RECORDINGS and sum(map(_bytes, self.kept.values())) >= most:
                 self.kept.popitem(last=False)
             self.kept[key] = record()
             malloc.give_back()
         return self.kept[key]
+
+
+def _bytes(recording: "Recording") -> int:
+    """What its q and k take."""
+    return sum(tensor.nbytes for call in recording.calls for tensor in (call.q, call.k))
+
+
+def _give_way() -> None:
+    """End this run of the script where a newer one is wanted: Streamlit does that whenever the session is asked."""
+    if get_script_run_ctx(suppress_warning=True):
+        _ = "visitor" in st.session_state
 
 
 class KeptWith(Generic[T]):
@@ -145,6 +161,12 @@ def stamp(source: str) -> tuple[int, int] | None:
         return None
     files = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
     return max((file.stat().st_mtime_ns for file in files), default=0), sum(file.stat().st_size for file in files)
+
+
+def _key(source: ModelSource) -> tuple:
+    """What tells loaded models apart: the place, too, since two visitors may each have a checkpoints/NAME."""
+    entry = registry.find(source.source)
+    return source, str(registry.resolve(entry.source if entry else source.source)), stamp(source.source)
 
 
 @dataclass
@@ -208,7 +230,7 @@ class Loader:
 
         Raises ModelError while MOST_LOADING others are being loaded.
         """
-        key = (source, stamp(source.source))
+        key = _key(source)
         with self.lock:
             job = self.jobs.get(key)
             if job is None or (job.future.done() and job.future.exception() and not job.busy):
@@ -223,13 +245,13 @@ class Loader:
     def known(self, source: ModelSource) -> _Job | None:
         """The job of that model, None where nobody asked for it yet."""
         with self.lock:
-            return self.jobs.get((source, stamp(source.source)))
+            return self.jobs.get(_key(source))
 
     def _start(self, source: ModelSource) -> _Job:
         if sum(job.busy for job in self.jobs.values()) >= MOST_LOADING:
             raise ModelError(f"{MOST_LOADING} models are being loaded at this moment: try again when one is there.")
         job = _Job(source)
-        job.thread = Thread(target=job.run, name="load-model", daemon=True)
+        job.thread = Thread(target=paths.for_same_visitor(job.run), name="load-model", daemon=True)
         job.thread.start()
         return job
 

@@ -22,7 +22,7 @@ from explorer.data.store import CHANGES, REPORT, read_once, stored_folder, store
 from explorer.errors import DataError, DiskError, ImageError
 from explorer.training.runs.jobs import list_runs
 from explorer.ui.messages import plain
-from explorer.ui.uploads import keep_upload
+from explorer.ui.uploads import keep_upload, time_of_change
 from explorer.ui.widgets import facts
 
 # Of the names that keep_data and write_builtin give; nothing else, and no path, is ever taken from an address.
@@ -57,7 +57,7 @@ def uploads_folder() -> Path:
 
 def used_before() -> dict[str, str]:
     """{file name: title} of the data sets that lie there and were read in before, the newest first."""
-    paths = sorted(uploads_folder().iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    paths = sorted(uploads_folder().iterdir(), key=time_of_change, reverse=True)
     return {path.name: data_title(path.name) for path in paths if DATA_SET.fullmatch(path.name)}
 
 

@@ -63,7 +63,7 @@ def say(sentence: str) -> None:
 
 
 def open_link(page: str) -> None:
-    """Begin a run of that page; Home.py calls it before anything reads the address."""
+    """Begin a run of that page; main.py calls it before anything reads the address."""
     link: _Link | None = st.session_state.get(_LINK)
     if link is None or link.page != page:
         st.session_state[_LINK] = _Link(page, link.read if link else set())

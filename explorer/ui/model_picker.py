@@ -26,6 +26,8 @@ from explorer.ui import cached, libraries
 from explorer.ui.address import by_key, number, take, write, write_unless
 from explorer.ui.messages import plain, say, sentence_of
 from explorer.ui.uploads import keep_upload, let_go, trim
+from explorer.ui.visitor import check_may_type, may_upload_weights
+from explorer.visitors.settings import settings
 from explorer.web import first_picture
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def pick_model(wait: bool = True) -> "tuple[ModelFacts, Model | None]":
         model, facts = None, first.facts
         _drop_fields()
     _describe(registry.find(source))
-    added = upload_weights()
+    added = upload_weights() if may_upload_weights() else None
     if added:
         st.session_state[_NEXT] = _settings(added)
         st.rerun()
@@ -121,7 +123,7 @@ def _download(entry: registry.Entry) -> str:
 
 def _describe(entry: registry.Entry | None) -> None:
     about = f"{entry.about[:1].upper()}{entry.about[1:]}. " if entry else ""
-    st.caption(f"{plain(about)}Any other timm or Hugging Face id can be typed in.")
+    st.caption(plain(about) + ("" if settings().demo else "Any other timm or Hugging Face id can be typed in."))
 
 
 def source_of(text: str) -> str:
@@ -144,6 +146,8 @@ def load_picked(source: str, prefix: str = "") -> "Model":
     What was assumed of it is said below them.
     prefix: begins the fields' keys. Raises ExplorerError where the model can't be loaded.
     """
+    if not registry.find(source):
+        check_may_type(source)
     wanted = ModelSource(source if registry.find(source) else source_of(source))
     if wanted.source.endswith(WEIGHT_SUFFIXES):
         wanted = file_settings(wanted.source, prefix, in_address=True)

@@ -15,6 +15,7 @@ import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from explorer import paths
 from explorer.data.images import open_image
 from explorer.data.samples import SAMPLES, sample_photo
 from explorer.errors import DiskError, ImageError
@@ -22,8 +23,11 @@ from explorer.ui.address import by_key, keep_in_address, take, write
 from explorer.ui.components.pictures import photo_strip
 from explorer.ui.messages import check_link, say, sentence_of
 from explorer.ui.uploads import keep_upload, let_go
+from explorer.visitors.quotas import GB
+from explorer.visitors.settings import settings
 
 FOLDER_LIMIT = 2 * 2**30  # bytes of dropped photos and clips on disk, over all sessions; the oldest go first
+OF_A_WORKSPACE = 0.25  # the share that a visitor's photos may take of their room
 THUMBNAIL = 112  # pixels
 MIRRORED = "mirrored:"  # begins the key of such a copy
 CLOSER = 0.8  # of the sides
@@ -51,12 +55,12 @@ class Photo:
     @property
     def image(self) -> Image.Image:
         """The whole photo, RGB and upright; ImageError where its file is gone."""
-        return _open(self.key, self.title)
+        return _open(self.key, _place(self.key), self.title)
 
     @property
     def thumbnail(self) -> bytes:
         """A small JPEG of it."""
-        return _thumbnail(self.key, self.title)
+        return _thumbnail(self.key, _place(self.key), self.title)
 
 
 def samples() -> list[Photo]:
@@ -82,7 +86,7 @@ def add_photo(file: IO[bytes], name: str) -> Photo:
     digest, path = copy_to_disk(file)
     photo = Photo(digest, Path(name).name, Path(name).name)
     try:
-        _open(digest, photo.title)
+        _open(digest, path, photo.title)
     except ImageError:
         path.unlink(missing_ok=True)
         raise
@@ -96,24 +100,42 @@ def clear_photos() -> None:
     st.session_state[_MINE] = []
 
 
+def _folder() -> Path:
+    """Where dropped photos and clips lie: in the visitor's workspace, else in a folder for temporary files."""
+    own = paths.workspace()
+    if own is None:
+        return Path(_temporary_folder().name)
+    try:
+        (own / "photos").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"A folder for photos can't be made ({error.strerror}).") from error
+    return own / "photos"
+
+
 @st.cache_resource(show_spinner=False)
-def _folder() -> TemporaryDirectory:
+def _temporary_folder() -> TemporaryDirectory:
     return TemporaryDirectory(prefix="vit-explorer-photos-")
 
 
 def copy_to_disk(file: IO[bytes]) -> tuple[str, Path]:
     """(digest, path) of the copy of a photo or clip; DiskError where the disk is full."""
-    path = keep_upload(file, Path(_folder().name), "", FOLDER_LIMIT)
+    limit = FOLDER_LIMIT if paths.workspace() is None else round(OF_A_WORKSPACE * settings().disk * GB)
+    path = keep_upload(file, _folder(), "", limit)
     return path.name, path
 
 
+def _place(key: str) -> Path | None:
+    """The file of a photo; None for a sample."""
+    digest = key.removeprefix(MIRRORED)
+    return None if digest.startswith("sample:") else _folder() / digest
+
+
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _open(key: str, _title: str) -> Image.Image:
+def _open(key: str, path: Path | None, _title: str) -> Image.Image:
     if key.startswith(MIRRORED):
-        return _turn_round(_open(key.removeprefix(MIRRORED), _title))
-    if key.startswith("sample:"):
+        return _turn_round(_open(key.removeprefix(MIRRORED), path, _title))
+    if path is None:
         return sample_photo(key.removeprefix("sample:"))
-    path = Path(_folder().name) / key
     if not path.is_file():
         raise ImageError("This photo is no longer on the server; drop it in again.")
     return open_image(path, _title)
@@ -126,8 +148,8 @@ def _turn_round(image: Image.Image) -> Image.Image:
 
 
 @st.cache_data(show_spinner=False, max_entries=300)
-def _thumbnail(key: str, _title: str) -> bytes:
-    image = _open(key, _title)
+def _thumbnail(key: str, path: Path | None, _title: str) -> bytes:
+    image = _open(key, path, _title)
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     small = image.resize((THUMBNAIL, THUMBNAIL), box=(left, top, left + side, top + side))

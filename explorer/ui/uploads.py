@@ -14,6 +14,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.store import DIGEST
 from explorer.errors import DiskError
+from explorer.visitors.quotas import check_room
 
 CHUNK = 2**20
 
@@ -22,8 +23,9 @@ def keep_upload(file: IO[bytes], folder: Path, suffix: str, limit: int, in_use: 
     """The upload in `folder`, named DIGEST and suffix; it goes through memory a piece at a time.
 
     Above `limit` bytes in the folder the oldest go, but neither this one nor the names in use. DiskError where the
-    disk is full: then nothing of it stays, and nothing else goes.
+    disk, or the visitor's share of it, is full: then nothing of it stays, and nothing else goes.
     """
+    check_room(_size(file))
     digest, part = hashlib.sha256(), None
     try:
         with NamedTemporaryFile(dir=folder, prefix=".part-", delete=False) as part:
@@ -39,6 +41,12 @@ def keep_upload(file: IO[bytes], folder: Path, suffix: str, limit: int, in_use: 
             Path(part.name).unlink(missing_ok=True)
     trim(folder.iterdir(), limit, {path.name, *in_use})
     return path
+
+
+def _size(file: IO[bytes]) -> int:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
 
 
 def _put(part: Path, path: Path) -> None:
@@ -59,7 +67,7 @@ def trim(paths: Iterable[Path], limit: int, kept: Collection[str]) -> None:
     """Drop the oldest of the files and folders above `limit` bytes in all, but none of the names that are kept."""
     seen: set[int] = set()
     total = 0
-    for path in sorted(paths, key=_time_of_change, reverse=True):
+    for path in sorted(paths, key=time_of_change, reverse=True):
         total += _bytes(path, seen)
         if total <= limit or path.name in kept or path.name.startswith(".part-"):
             continue
@@ -69,7 +77,7 @@ def trim(paths: Iterable[Path], limit: int, kept: Collection[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _time_of_change(path: Path) -> float:
+def time_of_change(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:  # another session's trimming was faster

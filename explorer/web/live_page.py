@@ -1,9 +1,5 @@
 """The live canvas in one HTML file: hovering works offline, with nothing to install."""
 
-import base64
-from collections.abc import Iterator
-from html import escape
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import load
@@ -12,61 +8,14 @@ from explorer.attention.maps.table import MAP_KINDS
 from explorer.errors import QueryError
 from explorer.rendering.figures import title
 from explorer.rendering.view import View
-from explorer.web.payload import (
-    BYTE_LIMIT,
-    RecordingFiles,
-    canvas_markup,
-    canvas_payload,
-    canvas_script,
-    recording_files,
-)
+from explorer.web.canvas_page import canvas_page
+from explorer.web.payload import BYTE_LIMIT, canvas_payload, recording_files
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
 
 SMALL = 3_400_000  # bytes of q and k in float32 up to here
 ALL = 16 * 2**20  # bytes of q and k of all layers in float16 up to here: a third more in the file
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="vit-explorer">
-<meta name="explorer" content="$settings">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; }
-body { margin: 0 auto; padding: 24px; max-width: 1180px; font-family: system-ui, sans-serif; }
-body { background: var(--st-background-color, #ffffff); color: var(--st-text-color, #1c1917); }
-h1 { font-size: 20px; margin: 0 0 16px; }
-@media (prefers-color-scheme: dark) {
-  :root {
-    --st-primary-color: #fb923c; --st-text-color: #f5f5f4; --st-background-color: #171412;
-    --st-secondary-background-color: #292524; --st-border-color: rgba(168, 162, 158, 0.35);
-  }
-}
-$css
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$markup
-<script id="payload" type="application/octet-stream;base64">$payload</script>
-$layers
-<script type="module">
-$script
-const decode = (element) => Uint8Array.from(atob(element.textContent), (character) => character.charCodeAt(0));
-const view = new LiveView(document.body);
-view.update(decode(document.getElementById("payload")));
-for (const layer of document.querySelectorAll("script[data-file]")) {
-  await new Promise((resolve) => setTimeout(resolve)); // the first picture comes before the other layers
-  view.addLayer(decode(layer));
-  layer.remove();
-}
-</script>
-</body>
-</html>
-""")
 
 
 def live_page(view: View, recording: "Recording", limit: int = ALL) -> str:
@@ -84,21 +33,6 @@ def live_page(view: View, recording: "Recording", limit: int = ALL) -> str:
     payload = canvas_payload(recording, view, limit=SMALL, **sent)
     if "k" not in load(payload):
         payload = canvas_payload(recording, view, limit=BYTE_LIMIT, **sent)
-    markup, css = canvas_markup()
-    return PAGE.substitute(
-        title=escape(title(view, recording)),
-        settings=escape(view.to_json(), quote=True),
-        css=css,
-        markup=markup,
-        script=canvas_script(),
-        payload=base64.b64encode(payload).decode(),
-        layers="\n".join(_scripts(files, but=view.map["layer"] % recording.depth)),
-    )
-
-
-def _scripts(files: RecordingFiles, but: int) -> Iterator[str]:
-    """Each layer but one, for after the first picture."""
-    for layer, content in enumerate(files.layers):
-        if layer != but:
-            text = base64.b64encode(content).decode()
-            yield f'<script data-file type="application/octet-stream;base64">{text}</script>'
+    shown = view.map["layer"] % recording.depth
+    others = tuple(content for layer, content in enumerate(files.layers) if layer != shown)
+    return canvas_page(title(view, recording), payload, others, view.to_json())

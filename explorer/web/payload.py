@@ -31,6 +31,11 @@ MODULES = (
     "controls.js", "maps.js", "picture.js", "player.js", "input.js", "view.js",
 )  # fmt: skip
 ASSETS = Path(__file__).parent / "canvas"
+# CSS of a canvas with only what chooses layer and head below the picture; words beside it say what it shows.
+FEW_TOOLS = (
+    ".live { --stacked: 1; } .live :is(.query, .shows, .look, .more, .readout) { display: none; } "
+    ".live.fixed .tools { display: none; }"
+)
 
 
 @dataclass(frozen=True, eq=False)

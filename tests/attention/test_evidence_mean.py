@@ -99,9 +99,9 @@ def test_a_line_lies_where_it_was_put_and_an_area_is_filled():
 
 def test_the_command_writes_table_csv_and_figure(tmp_path, capsys):
     model = save_tiny(tmp_path / "model")
-    for seed in (0, 1):
-        photo(seed=seed).save(tmp_path / f"{seed}.png")
-    photos = [str(tmp_path / f"{seed}.png") for seed in (0, 1)]
+    photos = [str(tmp_path / name) for name in ("=1+1.png", "b.png")]
+    for seed, path in enumerate(photos):
+        photo(seed=seed).save(path)
     files = [str(tmp_path / name) for name in ("curves.csv", "curves.pdf")]
     options = ["--model", model, "--maps", "attention", "rollout", "--layer", "1", "--removals", "4"]
     assert main(["evidence", *photos, *options, "--csv", files[0], "--out", files[1]]) == 0
@@ -110,4 +110,5 @@ def test_the_command_writes_table_csv_and_figure(tmp_path, capsys):
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("attention"))
     assert f"{np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f}" in line
     assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
-    assert len((tmp_path / "curves.csv").read_text().splitlines()) == 1 + 2 * 2 * 4 * 5
+    rows = (tmp_path / "curves.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 2 * 4 * 5 and rows[1].startswith("'=1+1,")  # a spreadsheet would run it as a formula

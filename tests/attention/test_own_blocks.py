@@ -38,6 +38,7 @@ def test_a_result_that_the_model_changes_or_ignores_is_not_verified():
     assert not verified(lambda q, k, v: attend(q, k, v).flip(2))
     assert not verified(lambda q, k, v: attend(q, k, v).flip(1))
     assert not verified(lambda q, k, v: attend(q, k, v).mul_(2))
+    assert not verified(lambda q, k, v: attend(q, k.roll(1, 2), v.roll(1, 2)))  # the result is right, the map isn't
     mix = torch.eye(4) + 0.1
     assert not verified(lambda q, k, v: torch.einsum("gh,bhtd->bgtd", mix, attend(q, k, v)))
 
@@ -81,6 +82,47 @@ def test_what_is_done_behind_the_projection_is_followed_into_the_residual_stream
     model = tiny_model()
     for block in blocks_of(model):
         block.attn = Wilful(block.attn, after)
+    assert explorer.record(model, photo()).verified is known
+
+
+class Rewired(nn.Module):
+    """A block of somebody's own around timm's parts."""
+
+    def __init__(self, block: Any, forward: Callable[[Any, torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self.block, self.own = block, forward
+
+    def forward(self, x: torch.Tensor, **others: Any) -> torch.Tensor:
+        return self.own(self.block, x)
+
+
+def plainly(block: Any, x: torch.Tensor) -> torch.Tensor:
+    x = x + block.attn(block.norm1(x))
+    return x + block.mlp(block.norm2(x))
+
+
+def normed_behind(block: Any, x: torch.Tensor) -> torch.Tensor:
+    x = x + block.attn(x)
+    return x + block.mlp(block.norm2(x))
+
+
+def asked_of_others(block: Any, x: torch.Tensor) -> torch.Tensor:
+    x = x + block.attn(block.norm1(x.roll(1, 1)))
+    return x + block.mlp(block.norm2(x))
+
+
+def thrown_away(block: Any, x: torch.Tensor) -> torch.Tensor:
+    plainly(block, x)
+    return x + 0.1
+
+
+@pytest.mark.parametrize(
+    ("forward", "known"), [(plainly, True), (normed_behind, True), (asked_of_others, False), (thrown_away, False)]
+)
+@pytest.mark.parametrize("place", [0, 2])
+def test_attention_is_asked_of_the_stream_and_goes_back_to_it(forward, known, place):
+    model = tiny_model()
+    blocks_of(model)[place] = Rewired(blocks_of(model)[place], forward)
     assert explorer.record(model, photo()).verified is known
 
 

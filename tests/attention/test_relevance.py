@@ -204,6 +204,10 @@ NAMES = ["tabby, tabby cat", "crane", "tiger cat", "crane", "tiger"]
 
 
 def test_class_names():
+    assert [class_index(name, ["ant", "Ant", "ANT"], 3) for name in ("ANT", "ant", "Ant")] == [2, 0, 1]
+    with pytest.raises(QueryError, match="classes 0, 1"):
+        class_index("aNT", ["ant", "Ant"], 2)
+    assert class_index("K\u00e4fer", ["bee", "Ka\u0308fer"], 2) == 1  # one character, or two
     assert class_index("Tabby Cat", NAMES, 5) == 0
     assert class_index("tiger", NAMES, 5) == 4
     assert class_index(4, NAMES, 5) == 4

@@ -64,7 +64,7 @@ def test_in_help_and_files_of_the_command_line(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["figure", "--help"])
     said = capsys.readouterr().out
-    assert ",occlusion,distance}" in said.replace("\n", "") and "--power" in said and "raised to" in said
+    assert ",distance}" in said.replace("\n", "") and "--power" in said and "raised to" in said
     save_tiny(tmp_path / "model")
     photo().save(tmp_path / "photo.png")
     asked = ["figure", str(tmp_path / "photo.png"), "--model", str(tmp_path / "model"), "--kind", "distance"]

@@ -44,9 +44,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_app(folder: Path, **environment: str) -> Iterator[Server]:
+def running_app(folder: Path, checkout: Path = REPOSITORY, **environment: str) -> Iterator[Server]:
     """`streamlit run explorer/Home.py` with its checkpoints and runs in folder, stopped at the end; offline.
 
+    checkout: whose app it is.
     Raises RuntimeError at the end where the server logged a traceback: a page showed one, or would have.
     """
     port = free_port()
@@ -63,7 +64,7 @@ def running_app(folder: Path, **environment: str) -> Iterator[Server]:
     ]  # fmt: skip
     log = folder / f"server-{port}.log"
     with open(log, "wb") as output:
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=checkout, env=env, stdout=output, stderr=subprocess.STDOUT)
     try:
         _wait_until_healthy(process, f"http://127.0.0.1:{port}/_stcore/health", log)
         yield Server(f"http://127.0.0.1:{port}", process.pid)

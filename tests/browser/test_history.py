@@ -100,3 +100,21 @@ def test_back_brings_the_photo_that_was_shown(page, app):
     page.go_back()
     canvas_shows(page, 2, "mean", "cls")
     page.wait_for_url(lambda url: settings(url).get("photo") == "coffee")
+
+
+def test_the_menu_keeps_a_layer_that_was_chosen_just_before(page, app):
+    page.goto(f"{app}/attention?model=checkpoints%2F{TINY}&photo=cat")
+    canvas_shows(page, 2, "mean", "cls")
+    # In one breath: the server still answers the first change, and the hand doesn't rest after the second.
+    page.get_by_role("slider", name="Layer", exact=True).evaluate("""(slider) => {
+      const move = (layer, ...events) => {
+        slider.value = layer;
+        events.forEach((type) => slider.dispatchEvent(new Event(type)));
+      };
+      move(1, "input", "change");
+      move(0, "input");
+      [...document.querySelectorAll("a")].find((link) => link.href.endsWith("/features")).click();
+    }""")
+    heading("What the tokens hold")(page)
+    page.get_by_role("link", name="Attention", exact=True).first.click()
+    canvas_shows(page, 0, "mean", "cls")

@@ -157,15 +157,17 @@ def test_layer_and_head_are_chosen_on_home_too_and_go_along(page: Page, app: str
 
 def test_a_new_server_shows_a_live_picture_before_it_has_the_model(page: Page, app_folder: Path, tmp_path: Path):
     with running_app(app_folder, HF_HOME=str(tmp_path)) as server:
-        page.goto(server.url)
-        hero = page.locator(".live[data-layer]")
-        hero.locator("[data-part=picture]").hover()
-        expect(hero).not_to_have_attribute("data-query", "cls")
+        page.goto(server.url, wait_until="commit")
+        first = page.frame_locator("#first-picture").locator(".live[data-layer]")
+        first.locator("[data-part=picture]").hover()
+        expect(first).not_to_have_attribute("data-query", "cls")
         page.mouse.move(5, 5)
-        expect(hero).to_have_attribute("data-query", "cls")
-        shipped, loading = drawn_weights(hero), page.get_by_text("are loading in the background")
-        expect(loading).to_be_visible()
-        expect(loading).to_have_count(0, timeout=3 * PATIENCE)  # importing PyTorch is most of it
+        expect(first).to_have_attribute("data-query", "cls")
+        shipped, hero = drawn_weights(first), page.locator(".live[data-layer]")
+        expect(hero).to_be_visible(timeout=3 * PATIENCE)
+        expect(page.locator("#first-picture")).to_have_count(0)
+        # Importing PyTorch is most of it.
+        expect(page.get_by_text("are loading in the background")).to_have_count(0, timeout=3 * PATIENCE)
         np.testing.assert_allclose(drawn_weights(hero), shipped, atol=1e-4)
         before = hero.locator("[data-part=picture]").evaluate("(canvas) => canvas.toDataURL()")
         thumbnail(page, "Coffee").click()

@@ -69,6 +69,16 @@ def test_the_commands_leave_their_inputs_alone(models, tmp_path, capsys):
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_picture_that_a_map_is_likened_to_is_kept(models, tmp_path):
+    (tmp_path / "out").mkdir()
+    photo().save(tmp_path / "cat.png")
+    photo(seed=1).save(tmp_path / "out" / "cat.png")
+    before = (tmp_path / "out" / "cat.png").read_bytes()
+    options = ("--kind", "relevance", "--similar-to", tmp_path / "out" / "cat.png", "--out", tmp_path / "out")
+    assert call("attention", tmp_path / "cat.png", *options, "--model", models / "one") == 0
+    assert (tmp_path / "out" / "cat.png").read_bytes() == before and (tmp_path / "out" / "cat-2.png").is_file()
+
+
 def test_endings_are_checked_before_the_first_image(models, tmp_path, capsys):
     photo().save(tmp_path / "a.png")
     Image.new("L", (64, 64)).save(tmp_path / "k.png")
@@ -81,6 +91,14 @@ def test_endings_are_checked_before_the_first_image(models, tmp_path, capsys):
     ):
         assert call(*arguments, "--model", "no such model") == 2
         assert "end in" in (said := capsys.readouterr().err) or "two outputs" in said
+    for arguments in (
+        ("predict", "no such model", tmp_path / "a.png", "--csv", tmp_path / "k.png"),
+        ("evaluate", "no such model", tmp_path, "--csv", tmp_path / "k.png"),
+        ("evaluate", "no such model", tmp_path, "--report", tmp_path / "k.png"),
+        ("runs", "--runs", tmp_path, "--chart", tmp_path / "k.png"),
+    ):
+        assert call(*arguments) == 2 and "must end in" in capsys.readouterr().err
+    assert Image.open(tmp_path / "k.png").size == (64, 64)
 
 
 @pytest.mark.parametrize("command", ["attention", "relevance"])

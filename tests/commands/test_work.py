@@ -107,7 +107,7 @@ def test_a_zip_is_evaluated_as_the_folder_and_its_mistakes_have_photos(folder, t
     zipped = write_zip(tmp_path / "photos.zip", files)
     said = []
     for data in (folder / "photos", zipped):
-        report = tmp_path / f"{data.suffix}.html"
+        report = tmp_path / f"report{data.suffix}.html"
         assert main(["evaluate", str(folder / "model"), str(data), "--report", str(report)]) == 0
         said.append(capsys.readouterr().out.splitlines()[:-1])
         page = report.read_text()

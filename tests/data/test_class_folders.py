@@ -157,6 +157,13 @@ def test_classes_with_the_same_subfolders_are_doubted():
     assert "'part A' and 'part B' were taken for the classes, but hold the same subfolders (cats and dogs)" in notes
 
 
+def test_a_split_inside_the_classes_is_said_to_be_unused():
+    names = [f"{name}/{side}/{i}.jpg" for name in ("cats", "dogs") for side in ("Train", "Test") for i in range(2)]
+    places, _, notes = find_layout(names)
+    assert {(place.class_name, place.split) for place in places} == {("cats", None), ("dogs", None)}
+    assert "the split inside them (test and train) isn't used" in notes[0]
+
+
 def test_a_class_called_like_a_side_that_holds_folders_is_doubted():
     _, notes = sides("train/cats/1.png", "train/dogs/1.png", "unlabelled/1.png")
     assert "The folder 'train' was taken for a class" in notes
@@ -167,6 +174,7 @@ def test_a_class_called_like_a_side_that_holds_folders_is_doubted():
     [
         (("Cat", "dog"), ("cat", "DOG")), (("0_cat", "1_dog"), ("cat", "dog")), (("cat", "dog"), ("1. cat", "2. Dog")),
         (("big cat", "dog"), ("big_cat", "dog")), (("müller", "grün"), ("mu\u0308ller", "gru\u0308n")),
+        (("ＣＡＴ", "ﾈｺ"), ("cat", "ネコ")),
     ],
 )  # fmt: skip
 def test_class_folders_of_the_two_sides_are_matched_as_people_mean_them(train, val):

@@ -95,7 +95,8 @@ def check_timm(name: str) -> explorer.Recording:
     sharpen(module)
     size = small_size(model)
     recording = explorer.record(model, photo(), size)
-    patterns = unfused_patterns(model, size)
+    calls = unfused_patterns(model, size)
+    patterns = [np.concatenate(side_by_side) for side_by_side in zip(*[iter(calls)] * model.parallel, strict=True)]
     assert len(patterns) == recording.depth == model.depth == 2
     for layer, pattern in enumerate(patterns):
         got = np.stack([recording.matrix(layer, head) for head in range(model.num_heads)])
@@ -129,6 +130,7 @@ NAMED = {
     "NaFlexViT": ("naflexvit_base_patch16_gap", ("reg1", "reg2", "reg3", "reg4")),
     "NaFlexViT SigLIP": ("naflexvit_base_patch16_siglip", ()),
     "mixed rotary": ("vit_small_patch16_rope_mixed_224", ("cls",)),
+    "attentions side by side": ("vit_small_patch16_18x2_224", ("cls",)),
     "grouped queries": ("vit_base_patch16_sapiens2", None),
 }
 
@@ -164,7 +166,6 @@ def trait(name: str) -> tuple:
 REFUSED = {
     "deepseek_vit_412m_align": "one token each",
     "qwen3_vit_88m_merge": "one token each",
-    "vit_base_patch16_18x2_224": "side by side",
     "vit_dlittle_patch16_reg1_gap_256": "differential attention",
     "vit_dpwee_patch16_reg1_gap_256": "differential attention",
 }

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
+import psutil
 import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from explorer.web.welcome import PAGE
 from tests.app import TINY
+from tests.browser.server import running_app
 from tests.conftest import REPOSITORY
 from tests.tiny import save_weights
 
@@ -102,7 +105,31 @@ def test_the_menu_names_every_page_file(server: str):
     assert {page.url_pathname or "home" for page in menu.app_pages} == files
 
 
-def test_index_page_is_served(server: str):
-    with urlopen(f"http://{server}/", timeout=10) as answer:
+def answer(server: str, path: str) -> str:
+    with urlopen(f"http://{server}/{path}", timeout=PATIENCE) as answer:
         assert answer.status == 200
-        assert b"<title>" in answer.read()
+        return answer.read().decode()
+
+
+def test_the_bare_address_answers_with_the_first_picture_over_streamlits_page(server: str):
+    index = answer(server, "")
+    assert index.count("<iframe") == 1 and f'src="./{PAGE}"' in index and 'id="root"' in index
+    assert "LiveView" in answer(server, PAGE)
+
+
+@pytest.mark.parametrize("path", [f"?model={TINY}", "attention"])
+def test_a_link_to_anything_else_gets_streamlits_page_alone(server: str, path: str):
+    index = answer(server, path)
+    assert 'id="root"' in index and "<iframe" not in index
+
+
+def test_the_model_is_loaded_although_nobody_came(tmp_path: Path):
+    with running_app(tmp_path) as fresh:
+        deadline = time.monotonic() + PATIENCE
+        while resident(fresh.pid) < 300:  # MB: PyTorch alone is more
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def resident(pid: int) -> float:
+    return psutil.Process(pid).memory_info().rss / 1e6

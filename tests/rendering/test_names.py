@@ -1,5 +1,7 @@
 """Figures call heads and classes as a person does."""
 
+from dataclasses import replace
+
 import pytest
 
 import explorer
@@ -39,6 +41,16 @@ def test_heads_and_classes_have_their_names(recording):
     assert "layer 1, edges" in everything and "layer 0, head 2" in everything
     explained = figure(changed(view, kind="relevance", target="German shepherd"), recording, names=names)
     assert explained.title == "tiny: relevance for dog"
+
+
+def test_a_name_changes_the_class_alone_in_a_title():
+    recording = explorer.record(replace(tiny_model(), class_names=["0", "1", "10", "2", "2-10"]), photo())
+    view = view_of(image="photo", kind="relevance", target=("10", "2-10"))
+    assert figure(view, recording, names={"1": "one", "2": "two", "10": "ten"}).title == (
+        "tiny: relevance for ten rather than 2-10"
+    )
+    swapped = figure(view, recording, names={"10": "2-10", "2-10": "10"})
+    assert swapped.title == "tiny: relevance for 2-10 rather than 10"
 
 
 def test_a_class_that_there_is_not_is_refused(recording):

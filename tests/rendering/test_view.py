@@ -111,6 +111,16 @@ def test_files_of_the_first_release_still_open():
     assert View.from_json(PNG_OF_0_1) == view_of("bundled", "cat.jpg", fit="crop", layer=9, head="max", query="cls")
 
 
+def test_scripts_of_the_first_release_still_make_views():
+    flat = json.loads(NPZ_OF_0_1)
+    assert View(**flat) == View.from_json(NPZ_OF_0_1)
+    assert View(model="bundled", image="cat.jpg") == view_of("bundled", "cat.jpg", fit="crop")
+    with pytest.raises(TypeError, match="ModelSource"):
+        View("bundled", "cat.jpg")  # pyright: ignore[reportArgumentType, reportCallIssue]
+    with pytest.raises(TypeError):
+        View(ModelSource("bundled"))  # pyright: ignore[reportCallIssue]
+
+
 def test_a_view_of_another_map_keeps_what_both_take():
     view = changed(VIEW, layer=2).with_map("rollout", fusion="max")
     assert view.map == MapChoice("rollout", query=(1, 3), fusion="max")

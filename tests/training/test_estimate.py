@@ -77,6 +77,15 @@ def test_a_cache_that_does_not_fit_is_told_with_what_helps():
     assert "of disk" not in without and "because no cache keeps what the frozen ones make of it" in without
 
 
+@pytest.mark.parametrize("lost", ["start", "epoch"])
+def test_a_run_whose_log_lost_lines_teaches_nothing(tmp_path, lost):
+    ended(tmp_path, "same", PLAN, starting=38, caching=10, epoch=3)
+    log = tmp_path / "same" / "events.jsonl"
+    log.write_text("".join(line for line in log.read_text().splitlines(True) if json.loads(line)["type"] != lost))
+    learned = MEASURED.learned_from(jobs.list_runs(tmp_path), kind_of(BASE, PLAN), (160, 40))
+    assert (learned.start_seconds, learned.before_seconds, learned.epoch_seconds) == (UNKNOWN_START, 4, 2)
+
+
 def test_a_run_logs_how_long_each_of_its_phases_took(tmp_path):
     data, model = make_dataset(tmp_path / "data", 6), make_model(tmp_path / "base")
     finetune(data, model, Plan(epochs=1), tmp_path / "runs" / "mine", progress=False)

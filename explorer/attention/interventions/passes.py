@@ -116,6 +116,7 @@ class _Scout(TorchFunctionMode):
 @torch.no_grad()
 def find_places(recording: RecordedPass) -> Places:
     """Run the recording's image through its model once more, and note where its layers add to the residual stream."""
+    recording.check_one_attention()
     scout, model = _Scout(len(recording.tokens)), recording.model
     pixels = model.pixels(recording.image)
     with visible_attention(model.module), scout:

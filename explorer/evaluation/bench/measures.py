@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.metrics import average_precision_score
 from torch.nn.functional import interpolate
 
 from explorer.attention.evidence import descending_order
@@ -56,7 +55,7 @@ MEASURES: dict[str, Measure] = {
         Measure("auc", "Mask AUC", "How often a pixel of the object is higher than one outside.", needs_mask=True),
         Measure("iou", "Mask IoU", "Overlap with the object at the best threshold.", needs_mask=True),
         Measure("pointing", "Pointing", "Whether the highest patch lies on the object.", needs_mask=True),
-        Measure("seg_accuracy", "Segmentation, pixels", "Pixels told rightly, cut at the map's mean (Chefer et al. "
+        Measure("seg_accuracy", "Segmentation, pixels", "Pixels that are right, cut at the map's mean (Chefer et al. "
                 "2021).", needs_mask=True),
         Measure("seg_iou", "Segmentation, IoU", "Mean IoU of object and background, cut there.", needs_mask=True),
         Measure("seg_ap", "Segmentation, AP", "Average precision of object and background together.", needs_mask=True),
@@ -155,6 +154,8 @@ def segmentation_scores(heatmap: np.ndarray, mask: np.ndarray) -> dict[str, floa
 
     Their code adds intersections and unions up over all photos before it divides; here each photo has its own numbers.
     """
+    from sklearn.metrics import average_precision_score  # slow to import
+
     large = interpolate(torch.from_numpy(heatmap)[None, None].double(), mask.shape, mode="bilinear")[0, 0].numpy()
     large = (large - large.min()) / max(float(np.ptp(large)), 1e-12)
     counts, truth = np.abs(mask.astype(int) - IGNORE) > OBJECT // 4, mask > IGNORE

@@ -8,6 +8,7 @@ from explorer import __version__
 from explorer.evaluation.bench.bootstrap import Mean
 from explorer.evaluation.bench.measures import Measure
 from explorer.evaluation.bench.table import Table
+from explorer.evaluation.html_page import html_page
 
 WIDE, ROW, LEFT = 760, 26, 250  # pixels of the chart: its width, a map's height, and the room for names
 
@@ -25,7 +26,7 @@ def html_report(found: Table, title: str, facts: Mapping[str, Any]) -> str:
         _left_out(found),
         f"<h2>What the numbers mean</h2><dl>{_glossary(found)}</dl>",
     ]
-    return PAGE.format(title=escape(title), body="\n".join(part for part in parts if part))
+    return html_page(title, parts, STYLE)
 
 
 def _facts(found: Table, facts: Mapping[str, Any]) -> str:
@@ -123,20 +124,10 @@ def _glossary(found: Table) -> str:
     return "".join(entries())
 
 
-PAGE = """\
-<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}</title><style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }}
-body {{ overflow-wrap: anywhere; }} .wide {{ overflow-x: auto; }} svg {{ max-width: 100%; height: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #8884; vertical-align: top; }}
-th:first-child {{ text-align: left; white-space: nowrap; }} small {{ opacity: .7; }} td small {{ white-space: nowrap; }}
-text {{ fill: currentColor; font-size: 14px; }} .axis {{ stroke: currentColor; opacity: .4; }}
-.bar {{ stroke: #ea580c; stroke-width: 3; opacity: .6; }} .dot {{ fill: #ea580c; }} dt {{ font-weight: 600; }}
-</style></head><body>
-{body}
-</body></html>
+STYLE = """\
+th, td { border-bottom: 1px solid #8884; vertical-align: top; } tr:first-child th { text-align: right; }
+th:first-child, tr:first-child th:first-child { text-align: left; white-space: nowrap; }
+td small { white-space: nowrap; } text { fill: currentColor; font-size: 14px; } dt { font-weight: 600; }
+.axis { stroke: currentColor; opacity: .4; } .dot { fill: #ea580c; }
+.bar { stroke: #ea580c; stroke-width: 3; opacity: .6; }
 """

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import nn
 
 from explorer.models.backbone import Model
@@ -79,5 +78,7 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
     """Spearman's rank correlation of two maps; 0 where one of them is the same everywhere."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
+    from scipy.stats import spearmanr  # slow to import
+
     found: Any = spearmanr(one.ravel(), other.ravel())
     return float(found.statistic)

@@ -15,7 +15,7 @@ from explorer.errors import DataError
 from explorer.evaluation.bench.bootstrap import Mean, Resampled, Verdict
 from explorer.evaluation.bench.measures import MAIN, MEASURES, Measure
 from explorer.evaluation.bench.run import Line, Plan
-from explorer.evaluation.predict import text_cell
+from explorer.words import text_cell
 
 
 @dataclass(frozen=True)

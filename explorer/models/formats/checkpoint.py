@@ -150,13 +150,16 @@ def _combine(asked: Said, in_file: Said, backbone: Backbone, tensors: Tensors) -
 
 
 def _convert(dialect: Dialect, tensors: Tensors, file: str) -> Tensors:
-    """The tensors under timm's names."""
+    """The tensors under timm's names; plain models in other names than those all have a last norm."""
     try:
-        return dialect.convert(tensors)
+        converted = dialect.convert(tensors)
     except KeyError as error:
         raise CheckpointError(f"{file}: the tensor {error.args[0]} is missing beside the others.") from error
     except (RuntimeError, IndexError) as error:
         raise CheckpointError(f"{file}: shapes of its tensors disagree: {first_line(error)}.") from error
+    if dialect.name != "timm" and plain(converted) and "norm.weight" not in converted:
+        raise CheckpointError(f"{file} has {dialect.name}'s names but not its last norm: the model isn't complete.")
+    return converted
 
 
 def _first_said(first: Said, second: Said) -> Said:

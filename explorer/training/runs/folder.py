@@ -17,7 +17,7 @@ from explorer.models import registry
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs.json_files import NUMBER, fits, read_json, write_json
-from explorer.training.runs.processes import PROCESS, is_alive, process_start
+from explorer.training.runs.processes import FRESH, PROCESS, MachineQueue, is_alive, process_start, runs_elsewhere
 
 ACTIVE = ("starting", "queued", "running")
 ENDED = ("finished", "stopped", "failed", "interrupted")
@@ -137,12 +137,18 @@ class RunFolder:
     def read_state(self) -> State:
         """The run's state now, interrupted where its process is gone; TrainingError where there is no run."""
         state = self._written_state()
-        while state.active and not is_alive(state.pid, state.process_started):
+        while state.active and not self._is_at_work(state):
             again = self._written_state()
             if again == state:
                 return replace(state, status="interrupted", error=state.error or self._last_words())
             state = again  # the process wrote its last words just before it ended
         return state
+
+    def _is_at_work(self, state: State) -> bool:
+        """Whether its process lives; one of another machine, which shares this folder, shows that by its ticket."""
+        if not runs_elsewhere(state.process_started):
+            return is_alive(state.pid, state.process_started)
+        return time.time() - state.updated < FRESH or MachineQueue().place(self.path) is not None
 
     def _written_state(self) -> State:
         if not self.state.is_file():

@@ -1,5 +1,6 @@
 """Training jobs in processes of their own: start, list, watch, stop, resume, delete, all through the run folder."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -219,7 +220,7 @@ def _launch(folder: RunFolder, state: State) -> None:
     It has a session of its own, so that it outlives the server that started it. Until process.json names it, the run
     counts as this process's.
     """
-    runs = folder.path.parent.resolve()
+    runs, own = folder.path.parent.resolve(), paths.workspace()
     folder.process.unlink(missing_ok=True)
     folder.stop_request.unlink(missing_ok=True)
     folder.write_state(state)
@@ -227,6 +228,7 @@ def _launch(folder: RunFolder, state: State) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "explorer", "finetune", "--resume", "--name", folder.name, "--runs", str(runs)],
             cwd=paths.project(),
+            env=os.environ | ({paths.WORKSPACE: str(own)} if own else {}),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,15 +1,18 @@
-"""The training processes of this machine: which is which, and whose turn it is.
+"""The training processes: which is which, and whose turn it is.
 
-A pid comes back, and a process's time of start moves with the clock. One job trains at a time: a line of tickets, and a
-lock that the system lets go of when a job dies.
+A pid comes back, and a process's time of start moves with the clock. One job trains at a time on a machine: a line of
+tickets, and a lock that the system lets go of when a job dies. Several machines may share one folder of tickets; of
+another machine's process only its ticket tells, which it touches every few seconds.
 """
 
 import os
+import platform
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from filelock import FileLock, Timeout
@@ -19,6 +22,7 @@ from explorer.errors import TrainingError
 from explorer.training.runs.json_files import fits, read_json, write_json
 
 POLL = 0.3  # seconds
+HEARTBEAT, FRESH = 5, 60  # seconds: between two touches of a ticket, and for which one proves life
 MOST_DIGITS = 10  # of a pid on any system
 _PROC = Path("/proc")
 BOOT_ID = _PROC / "sys/kernel/random/boot_id"
@@ -54,6 +58,17 @@ def _linux_start(pid: int) -> str | None:
     return f"{BOOT_ID.read_text().strip()} {fields[_START_TICKS]}"
 
 
+def this_machine() -> str:
+    """What tells this machine, since its last start, from others; its name where the system has nothing better."""
+    return BOOT_ID.read_text().strip() if BOOT_ID.is_file() else platform.node()
+
+
+def runs_elsewhere(started: Any) -> bool:
+    """Whether a process of that process_start() belongs to another machine, or to this one before its last start."""
+    machine = started.rpartition(" ")[0] if isinstance(started, str) else ""
+    return bool(machine) and BOOT_ID.is_file() and machine != this_machine()
+
+
 def is_alive(pid: Any, started: Any) -> bool:
     """Whether that very process still runs; False for values that are no pid and no process_start()."""
     if type(pid) is not int or not 0 < pid < 10**MOST_DIGITS or not isinstance(started, str):
@@ -61,11 +76,23 @@ def is_alive(pid: Any, started: Any) -> bool:
     return process_start(pid) == started
 
 
+class _Ticket(NamedTuple):
+    """A job in the line: its file, its run, and the process_start() of its process."""
+
+    file: Path
+    run: Path
+    started: str
+
+    @property
+    def machine(self) -> str:
+        return self.started.rpartition(" ")[0] if runs_elsewhere(self.started) else this_machine()
+
+
 class MachineQueue:
     """The line of jobs of this user on this machine, kept as files in one folder.
 
-    The folder is EXPLORER_QUEUE, or one in the system's temporary folder. Each job holds a ticket named after its time
-    of arrival; the first ticket whose process lives may take the lock and run.
+    The folder is EXPLORER_QUEUE, or one in the system's temporary folder; machines may share it. Each job holds a
+    ticket named after its time of arrival; the first of a machine whose process lives may take its lock and run.
     """
 
     def __init__(self, folder: Path | None = None):
@@ -76,20 +103,26 @@ class MachineQueue:
     def turn(self, run: Path, waiting: Callable[[int], None]) -> Iterator[None]:
         """Wait for this job's turn, calling waiting(place) meanwhile (1 is next); it may raise to leave the line."""
         ticket = self._take_ticket(run)
-        lock = FileLock(self.folder / "running.lock")
+        lock = FileLock(self.folder / f"running-{this_machine()}.lock")
         try:
-            while not (ticket == next(iter(self._line()), ticket) and _try_lock(lock)):
-                waiting(max(1, self.place(run) or 1))
-                time.sleep(POLL)
-            yield
+            with _touched(ticket):
+                while not (self._is_first(ticket) and _try_lock(lock)):
+                    waiting(max(1, self.place(run) or 1))
+                    time.sleep(POLL)
+                yield
         finally:
             ticket.unlink(missing_ok=True)
             lock.release()
 
     def place(self, run: Path) -> int | None:
-        """How many jobs stand before that run: 0 where it is running or about to, None where it isn't in the line."""
-        runs = list(self._line().values())
-        return runs.index(run.resolve()) if run.resolve() in runs else None
+        """Jobs of its machine before that run: 0 where it is running or about to, None outside the line."""
+        line, run = self._line(), run.resolve()
+        index = next((index for index, ticket in enumerate(line) if ticket.run == run), None)
+        return None if index is None else sum(ticket.machine == line[index].machine for ticket in line[:index])
+
+    def _is_first(self, ticket: Path) -> bool:
+        mine = (other.file for other in self._line() if other.machine == this_machine())
+        return ticket == next(mine, ticket)
 
     def _take_ticket(self, run: Path) -> Path:
         me = os.getpid()
@@ -98,17 +131,34 @@ class MachineQueue:
             write_json(ticket, {"run": str(run.resolve()), "pid": me, "process_started": process_start(me)})
         return ticket
 
-    def _line(self) -> dict[Path, Path]:
-        """{ticket: its run} of living processes in order of arrival; those of dead ones are thrown away."""
+    def _line(self) -> list[_Ticket]:
+        """Those of living processes in order of arrival; those of dead ones are thrown away."""
         with FileLock(self.folder / "tickets.lock"):
-            living = {}
-            for ticket in sorted(self.folder.glob("[0-9]*.json")):
-                run = _run_of(ticket)
-                if run is None:
-                    ticket.unlink(missing_ok=True)
+            living = []
+            for file in sorted(self.folder.glob("[0-9]*.json")):
+                ticket = _read_ticket(file)
+                if ticket is None:
+                    file.unlink(missing_ok=True)
                 else:
-                    living[ticket] = run
+                    living.append(ticket)
         return living
+
+
+@contextmanager
+def _touched(ticket: Path) -> Iterator[None]:
+    """Until the end, show other machines every few seconds that this process lives."""
+    over = threading.Event()
+
+    def touch() -> None:
+        while not over.wait(HEARTBEAT):
+            with suppress(OSError):
+                os.utime(ticket)
+
+    threading.Thread(target=touch, name="heartbeat", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def refuse_live(run: Path) -> None:
@@ -117,15 +167,18 @@ def refuse_live(run: Path) -> None:
         raise TrainingError(f"A training process works on the run {run.name!r}: wait until it ends, or end it.")
 
 
-def _run_of(ticket: Path) -> Path | None:
-    """The run that a ticket stands for; None where its process is gone, or it is no ticket."""
+def _read_ticket(file: Path) -> _Ticket | None:
+    """A ticket; None where its process is gone, or it is none."""
     try:
-        holder = read_json(ticket)
-    except TrainingError:
+        holder = read_json(file)
+        touched = file.stat().st_mtime
+    except (OSError, TrainingError):
         return None
-    if not fits(holder, _TICKET) or not is_alive(holder["pid"], holder["process_started"]):
+    if not fits(holder, _TICKET):
         return None
-    return Path(holder["run"])
+    started = holder["process_started"]
+    lives = time.time() - touched < FRESH if runs_elsewhere(started) else is_alive(holder["pid"], started)
+    return _Ticket(file, Path(holder["run"]), started) if lives else None
 
 
 def _try_lock(lock: FileLock) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
+from explorer import paths
 from explorer.attention.maps.kind import MapKind
 from explorer.attention.recording import Recording
 from explorer.data.samples import SAMPLE
@@ -49,7 +50,7 @@ def share_tab(rec: Recording, view: View) -> None:
     name, names = download_name(rec, shown.view), _pick_names()
     st.caption(f"The address of this page brings this view back{_not_in_link(shown.view)}. To take it elsewhere:")
     _buttons(name, [file for file in _files(rec, shown, names) if file.fits(shown.view.map.row)])
-    here = is_here(st.context.headers)
+    here = is_here(st.context.headers) and paths.workspace() is None
     script = python_script(shown.view, elsewhere=not here)
     st.markdown(
         "**This view as Python**: the script writes the very picture (PNG) and maps (NPZ) of the buttons above."
@@ -80,8 +81,8 @@ def site_button(load: Callable[[], Model], name: str, key: str) -> None:
         return one_file(model, about_model(model))
 
     st.download_button(
-        "Web page of this model (HTML)", make, f"{name}.html", "text/html", on_click="ignore", key=key,
-        icon=":material/language:",
+        "Web page of this model (HTML)", paths.for_same_visitor(make), f"{name}.html", "text/html", on_click="ignore",
+        key=key, icon=":material/language:",
         help="One file that runs the model in the visitor's browser, on any photo. Takes some seconds to make.",
     )  # fmt: skip
 

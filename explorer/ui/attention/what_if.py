@@ -278,12 +278,12 @@ def _effect(rec: Recording, view: View, edits: list[Edit], target: Target, secon
 
 
 def _show(effect: Effect, words: str) -> None:
-    score_at, told_at = st.columns(2)
+    score_at, ledger_at = st.columns(2)
     change = f"{effect.change:+.3f}" if effect.edits else None
     score_at.metric(words, f"{effect.score[1]:.2f}", change)
-    told = "–" if effect.ledger_change is None else f"{effect.ledger_change:+.3f}"
-    told_at.metric(
-        "Change by the ledger alone", told, help="What the ledger's shares alone would give: direct paths, as if "
+    by_ledger = "–" if effect.ledger_change is None else f"{effect.ledger_change:+.3f}"
+    ledger_at.metric(
+        "Change by the ledger alone", by_ledger, help="What the ledger's shares alone would give: direct paths, as if "
         "later layers took no notice. Where the true change is smaller, other parts make up for what is gone.",
     )  # fmt: skip
     if effect.top:

@@ -11,5 +11,5 @@ def asset(name: str) -> str:
 
 
 def script(*parts: str) -> str:
-    """The parts of a script as one module, which has endWhenGone() of mounted.js for its clean-up."""
+    """The parts of a script as one module, which has mounted() and endWhenGone() of mounted.js for its clean-up."""
     return "\n".join((asset("mounted.js"), *parts))

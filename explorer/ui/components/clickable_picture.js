@@ -1,7 +1,5 @@
 // A picture of patches: the value of the one under the pointer is read out, a click or the arrow keys pick one.
 
-const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-
 export default function ({ data, parentElement, setTriggerValue }) {
   const part = (name) => parentElement.querySelector(`[data-part="${name}"]`);
   const [frame, picture, box, hover, readout] = ["frame", "picture", "box", "hover", "readout"].map(part);
@@ -18,11 +16,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     mark(hover, at);
     readout.textContent = at ? `patch (${at.join(", ")}): ${values[at[0] * cols + at[1]].toFixed(3)}` : "";
   };
-  const under = (event) => {
-    const { left, top, width, height } = frame.getBoundingClientRect();
-    const cell = (offset, size, count) => Math.max(0, Math.min(count - 1, Math.floor((offset / size) * count)));
-    return [cell(event.clientY - top, height, rows), cell(event.clientX - left, width, cols)];
-  };
+  const under = (event) => patchUnder(event, frame, grid);
 
   picture.src = data.src;
   frame.setAttribute("aria-label", alt);
@@ -34,11 +28,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   frame.onpointerleave = () => read(null);
   frame.onclick = (event) => pickable && setTriggerValue("patch", under(event));
   frame.onkeydown = (event) => {
-    const step = STEPS[event.key];
-    if (!step || !pickable) return;
-    event.preventDefault();
-    const clamp = (value, count) => Math.max(0, Math.min(count - 1, value));
-    const from = patch ?? [0, 0];
-    setTriggerValue("patch", [clamp(from[0] + step[0], rows), clamp(from[1] + step[1], cols)]);
+    const picked = pickable && patchByKey(event, patch ?? [0, 0], grid);
+    if (picked) setTriggerValue("patch", picked);
   };
 }

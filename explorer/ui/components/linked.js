@@ -56,14 +56,14 @@ class Pair {
   }
 }
 
-export default function ({ data, parentElement, setStateValue }) {
+export default function ({ data, parentElement, setTriggerValue }) {
   let pair = pairs.get(parentElement);
   if (!pair || !parentElement.contains(pair.views[0].root)) {
     pair?.destroy();
     pair = new Pair(parentElement);
     pairs.set(parentElement, pair);
   }
-  pair.onChange = (change) => setStateValue("view", change);
+  pair.onChange = (change) => setTriggerValue("view", change); // as in live_canvas.js
   if (data) pair.update(data);
   return endWhenGone(pair.views[0].root, () => {
     pair.destroy();

@@ -8,7 +8,7 @@ function served(path) {
   return new URL(path.slice(1), own ? new URL("../../", own.src) : location.origin).href;
 }
 
-export default function ({ data, parentElement, setStateValue }) {
+export default function ({ data, parentElement, setTriggerValue }) {
   let view = views.get(parentElement);
   if (!view || !parentElement.contains(view.root)) {
     view?.destroy();
@@ -16,7 +16,8 @@ export default function ({ data, parentElement, setStateValue }) {
     view.fetchFile = (path) => fetchOnce(served(path));
     views.set(parentElement, view);
   }
-  view.onChange = (change) => setStateValue("view", change);
+  // Of what is still under way when a person goes to another page, Streamlit keeps triggers alone.
+  view.onChange = (change) => setTriggerValue("view", change);
   if (data) view.update(data);
   return endWhenGone(view.root, () => {
     view.destroy();

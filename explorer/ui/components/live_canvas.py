@@ -8,7 +8,14 @@ from streamlit.components.v2 import component
 from streamlit.runtime import get_instance
 
 from explorer.ui.components import asset, script
-from explorer.web.payload import RecordingFiles, canvas_markup, canvas_payload, canvas_script, recording_files
+from explorer.web.payload import (
+    FEW_TOOLS,
+    RecordingFiles,
+    canvas_markup,
+    canvas_payload,
+    canvas_script,
+    recording_files,
+)
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -22,13 +29,8 @@ _html, _css = canvas_markup()
 _live = component(
     "vit_live_canvas", html=_html, css=_css, js=script(canvas_script(), asset("store.js"), asset("live_canvas.js"))
 )
-# Below the picture only what chooses layer and head; words beside it say what it shows.
-_FEW_TOOLS = (
-    ".live { --stacked: 1; } .live :is(.query, .shows, .look, .more, .readout) { display: none; } "
-    ".live.fixed .tools { display: none; }"
-)
 _hero = component(
-    "vit_hero", html=_html, css=_css + _FEW_TOOLS,
+    "vit_hero", html=_html, css=_css + FEW_TOOLS,
     js=script(canvas_script(), asset("store.js"), asset("last_drawn.js"), asset("live_canvas.js")),
 )  # fmt: skip
 _words = component(
@@ -50,20 +52,20 @@ _linked = component(
 _files: "WeakKeyDictionary[Recording, RecordingFiles]" = WeakKeyDictionary()
 
 
-def live_canvas(payload: bytes, key: str, on_change: Callable[[], None]) -> dict[str, Any] | None:
-    """Mount the canvas with bytes of canvas_payload(); returns what a person changed last, or None.
+def live_canvas(payload: bytes, key: str, on_change: Callable[[], None]) -> None:
+    """Mount the canvas with bytes of canvas_payload(); on_change runs when a person has changed something there.
 
-    The answer is {"shows", "layer", "head", "query", "look", "seq"}; query is a name or [row, col]. on_change runs
-    before the next rerun.
+    st.session_state[key]["view"] is {"shows", "layer", "head", "query", "look", "seq"} then, the query a name or
+    [row, col].
     """
-    return _live(key=key, data=payload, on_view_change=on_change).get("view")
+    _live(key=key, data=payload, on_view_change=on_change)
 
 
 def hero(payload: bytes, on_change: Callable[[], None]) -> None:
     """Mount the canvas with few tools; hovering asks any patch, a click pins it and calls on_change.
 
     Layer and head can be chosen where the payload has steps. st.session_state[HERO]["view"] is what a person changed
-    then, as live_canvas() returns it.
+    then, as for live_canvas().
     """
     _hero(key=HERO, data=payload, on_view_change=on_change)
 

@@ -1,15 +1,10 @@
 // A picture whose patches are painted out: a click or a stroke takes patches out, another puts them back.
 
-const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-const painters = new WeakMap();
-
-/** @typedef {[row: number, col: number]} Patch */
-
 class Painter {
   constructor(root) {
     /** @type {(name: string) => any} */
     this.part = (name) => root.querySelector(`[data-part="${name}"]`);
-    this.frame = this.part("frame");
+    this.root = this.frame = this.part("frame");
     this.marks = this.part("marks");
     this.grid = [1, 1];
     /** @type {Set<string>} */
@@ -51,11 +46,8 @@ class Painter {
     this.draw();
   }
 
-  /** @returns {Patch} */
   under(event) {
-    const { left, top, width, height } = this.frame.getBoundingClientRect();
-    const cell = (offset, size, count) => Math.max(0, Math.min(count - 1, Math.floor((offset / size) * count)));
-    return [cell(event.clientY - top, height, this.grid[0]), cell(event.clientX - left, width, this.grid[1])];
+    return patchUnder(event, this.frame, this.grid);
   }
 
   begin(event) {
@@ -79,12 +71,9 @@ class Painter {
   }
 
   press(event) {
-    const step = STEPS[event.key];
-    if (step) {
-      event.preventDefault();
-      const clamp = (value, count) => Math.max(0, Math.min(count - 1, value));
-      const [row, col] = this.at ?? [0, 0];
-      this.point([clamp(row + step[0], this.grid[0]), clamp(col + step[1], this.grid[1])]);
+    const next = patchByKey(event, this.at ?? [0, 0], this.grid);
+    if (next) {
+      this.point(next);
     } else if (event.key === " " || event.key === "Enter") {
       event.preventDefault();
       const patch = this.at ?? /** @type {Patch} */ ([0, 0]);
@@ -148,16 +137,8 @@ class Painter {
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  let painter = painters.get(parentElement);
-  if (!painter || !parentElement.contains(painter.frame)) {
-    painter?.destroy();
-    painter = new Painter(parentElement);
-    painters.set(parentElement, painter);
-  }
+  const [painter, end] = mounted(parentElement, () => new Painter(parentElement));
   painter.onPaint = (stroke) => setTriggerValue("stroke", stroke);
   painter.update(data);
-  return endWhenGone(painter.frame, () => {
-    painter.destroy();
-    painters.delete(parentElement);
-  });
+  return end;
 }

@@ -1,18 +1,14 @@
 // The photo cut into its patches, on a canvas that stays with the mouse; Python hears of a click only.
 
-const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const OPENING = 0.3; // how far the patches come apart by themselves at first
 const APART = 0.55; // share of a patch's side that the widest gap takes
 const TALLEST = 720; // CSS pixels of a tall photo
-const views = new WeakMap();
-
-/** @typedef {[row: number, col: number]} Patch */
 
 class Picker {
   constructor(root) {
     /** @type {(name: string) => any} */
     this.part = (name) => root.querySelector(`[data-part="${name}"]`);
-    this.all = this.part("all");
+    this.root = this.all = this.part("all");
     this.one = this.part("one");
     this.slider = this.part("gap");
     /** @type {Patch | null} */
@@ -73,9 +69,7 @@ class Picker {
   }
 
   at(event) {
-    const box = this.all.getBoundingClientRect();
-    const clamp = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
-    return [clamp((event.clientY - box.top) / box.height, this.grid[0]), clamp((event.clientX - box.left) / box.width, this.grid[1])];
+    return patchUnder(event, this.all, this.grid);
   }
 
   point(patch) {
@@ -91,11 +85,10 @@ class Picker {
   }
 
   press(event) {
-    const step = STEPS[event.key];
-    if (!step) return;
-    event.preventDefault();
+    const next = patchByKey(event, this.patch, this.grid);
+    if (!next) return;
     this.hover = null;
-    this.pick(this.patch.map((place, axis) => Math.max(0, Math.min(this.grid[axis] - 1, place + step[axis]))));
+    this.pick(next);
   }
 
   draw() {
@@ -158,16 +151,8 @@ class Picker {
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  let view = views.get(parentElement);
-  if (!view || !parentElement.contains(view.all)) {
-    view?.destroy();
-    view = new Picker(parentElement);
-    views.set(parentElement, view);
-  }
-  view.onPick = (patch) => setTriggerValue("patch", patch);
-  view.update(data);
-  return endWhenGone(view.all, () => {
-    view.destroy();
-    views.delete(parentElement);
-  });
+  const [picker, end] = mounted(parentElement, () => new Picker(parentElement));
+  picker.onPick = (patch) => setTriggerValue("patch", patch);
+  picker.update(data);
+  return end;
 }

@@ -1,11 +1,11 @@
 // Thumbnails as a radio group: a click or an arrow key picks one.
 
+/** @type {WeakMap<Element, string>} */
+const shown = new WeakMap(); // strip -> its photos as text
 const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const strip = parentElement.querySelector(".strip");
-  const focused = strip.getRootNode().activeElement?.dataset?.key;
-
   const mark = (key) => {
     for (const button of strip.children) {
       const picked = button.dataset.key === key;
@@ -20,10 +20,13 @@ export default function ({ data, parentElement, setTriggerValue }) {
   };
 
   strip.style.setProperty("--side", `${data.side}px`);
-  strip.replaceChildren(...data.photos.map((photo) => thumbnail(photo, pick)));
+  show(strip, data.photos);
   mark(data.picked);
   reveal(strip);
-  if (focused) [...strip.children].find((button) => button.dataset.key === focused)?.focus();
+  strip.onclick = (event) => {
+    const button = event.target.closest("button");
+    if (button) pick(button);
+  };
   strip.onkeydown = (event) => {
     const step = STEPS[event.key];
     if (!step) return;
@@ -32,6 +35,16 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const at = buttons.indexOf(event.target);
     pick(buttons[(at + step + buttons.length) % buttons.length]);
   };
+}
+
+/** Thumbnails that are there already stay: a click begun on one that is replaced before it ends would be lost. */
+function show(strip, photos) {
+  const names = JSON.stringify(photos);
+  if (shown.get(strip) === names) return;
+  const focused = strip.getRootNode().activeElement?.dataset?.key;
+  shown.set(strip, names);
+  strip.replaceChildren(...photos.map(thumbnail));
+  if (focused) [...strip.children].find((button) => button.dataset.key === focused)?.focus();
 }
 
 /** Scroll the picked photo into the strip's own view, and nothing else: the page stays where it is. */
@@ -43,7 +56,7 @@ function reveal(strip) {
   if (box.top < frame.top) strip.scrollTop -= frame.top - box.top + 8;
 }
 
-function thumbnail(photo, pick) {
+function thumbnail(photo) {
   const button = document.createElement("button");
   button.type = "button";
   button.dataset.key = photo.key;
@@ -55,6 +68,5 @@ function thumbnail(photo, pick) {
   image.src = photo.src;
   image.alt = "";
   button.append(image);
-  button.onclick = () => pick(button);
   return button;
 }

@@ -13,19 +13,19 @@ _picture = component(
     "vit_clickable_picture",
     html=asset("clickable_picture.html"),
     css=asset("clickable_picture.css"),
-    js=asset("clickable_picture.js"),
+    js=script(asset("patch_grid.js"), asset("clickable_picture.js")),
 )
 _picker = component(
     "vit_patch_picker",
     html=asset("patch_picker.html"),
     css=asset("patch_picker.css"),
-    js=script(asset("patch_picker.js")),
+    js=script(asset("patch_grid.js"), asset("patch_picker.js")),
 )
 _painter = component(
     "vit_patch_painter",
     html=asset("patch_painter.html"),
     css=asset("patch_painter.css"),
-    js=script(asset("patch_painter.js")),
+    js=script(asset("patch_grid.js"), asset("patch_painter.js")),
 )
 _strip = component(
     "vit_photo_strip",

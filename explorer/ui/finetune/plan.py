@@ -25,6 +25,8 @@ from explorer.ui.finetune.data import Dataset
 from explorer.ui.finetune.runs import RUN, go_to, model_title
 from explorer.ui.messages import plain
 from explorer.ui.state import Choice
+from explorer.ui.visitor import check_may_train, why_not_train
+from explorer.visitors.quotas import check_room, free_bytes
 
 TRAIN = {
     "head": ("Classifier only", "Seconds to minutes. The attention stays as it is."),
@@ -48,17 +50,29 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
     name = left.text_input("Name of the new model", proposed, key=f"name_{proposed}", **KEPT)
     onnx = right.checkbox("Also write ONNX", key="plan_onnx", **KEPT)
-    cost, free = _cost(model, dataset, plan), shutil.disk_usage(paths.runs().parent).free
-    st.markdown(cost_line(cost, plan, free))
-    if warning := cache_warning(cost, free):
+    cost = _cost(model, dataset, plan)
+    st.markdown(cost_line(cost, plan, free_space()))
+    if warning := cache_warning(cost, free_space()):
         st.warning(f"{warning} Cache is under More settings.", icon=":material/hard_drive:")
-    if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:"):
+    why_not = why_not_train()
+    if why_not:
+        st.caption(plain(why_not))
+    if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:", disabled=bool(why_not)):
+        check_may_train()  # a disabled button is only the browser's word
+        check_room(cost.cache_bytes)
         with st.spinner("Starting the training process …"):
             folder = start(
                 dataset.path, model.source, plan, (name or "").strip(), paths.runs(),
                 onnx=onnx, stored=dataset.stored, changes=changes,
             )  # fmt: skip
         go_to("Train", **{RUN: folder.name})
+
+
+def free_space() -> int:
+    """Bytes that a run may take: what the visitor has left, else what the disk has."""
+    own = paths.workspace()
+    on_disk = shutil.disk_usage(paths.runs().parent if own is None else paths.workspaces()).free
+    return on_disk if own is None else min(on_disk, free_bytes(own))
 
 
 def _pick_changes(dataset: Dataset) -> Changes:
@@ -190,7 +204,8 @@ def _cost(model: Model, dataset: Dataset, plan: Plan) -> Estimate:
         *(plan.images_per_class, plan.val_fraction, plan.seed),
     )
     ended = tuple(run.name for run in list_runs(paths.runs()) if run.state.status == "finished")
-    measured = _measure((cached.model_number(model), str(dataset.path), *costly, ended), model, dataset, plan)
+    asked = (cached.model_number(model), str(dataset.path), str(paths.runs()), *costly, ended)
+    measured = _measure(asked, model, dataset, plan)
     return replace(measured, epochs=plan.epochs)
 
 

@@ -1,19 +1,19 @@
 """What is known of a model beside its weights: licence, card, and how good a fine-tuned one was."""
 
 import json
-from pathlib import Path
 from typing import Any
 
-from explorer import paths
+from explorer.errors import TrainingError
 from explorer.models.backbone import Model
 from explorer.models.registry import find, trained_from
+from explorer.training.runs.jobs import run_path
 from explorer.web.site.page import About
 
 
 def about_model(model: Model, unsure: float | None = None) -> About:
     """The registry's licence and card, and validation accuracy where the run that made the checkpoint is at hand."""
     entry, origin = find(model.source.source), trained_from(model.source.source)
-    metrics = _metrics(paths.runs() / origin.run) if origin and origin.run else {}
+    metrics = _metrics(origin.run) if origin and origin.run else {}
     accuracy, confusion = metrics.get("accuracy"), metrics.get("confusion")
     return About(
         licence=entry.licence if entry else "",
@@ -24,9 +24,9 @@ def about_model(model: Model, unsure: float | None = None) -> About:
     )
 
 
-def _metrics(run: Path) -> dict[str, Any]:
+def _metrics(run: str) -> dict[str, Any]:
     try:
-        found = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads((run_path(run) / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TrainingError):  # a checkpoint may name anything as its run
         return {}
     return found if isinstance(found, dict) else {}

@@ -80,7 +80,7 @@ class Watched(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         with QueriesAndKeys(self.model.name, self.tokens) as seen:
             _, logits = self.model.adapter.forward(self.module, pixels)
-        self.scales, self.dim = tuple(seen.scales), int(seen.q[0].shape[-1])
+        self.scales, self.dim = tuple(seen.scales[:: self.model.parallel]), int(seen.q[0].shape[-1])
         q, k = torch.cat(seen.q), torch.cat(seen.k)
         return (q, k) if logits is None else (logits, q, k)
 

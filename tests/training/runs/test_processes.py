@@ -118,3 +118,23 @@ def test_a_process_killed_while_it_makes_the_run_leaves_the_name_free(tmp_path):
     assert folder.read_state().status == "starting" and folder.config.is_file()
     with pytest.raises(TrainingError, match="already a run named"):
         create_run(folder, options, Plan())
+
+
+def test_machines_that_share_the_folders_see_each_other_s_runs_and_wait_only_for_their_own(tmp_path):
+    here, queue = process_start(os.getpid()), MachineQueue()
+    far = RunFolder(tmp_path / "far")
+    far.path.mkdir()
+    ticket = queue.folder / "00000000000000000001-7.json"
+    ticket.write_text(json.dumps({"run": str(far.path), "pid": 7, "process_started": "another-boot 42"}))
+    state = far.write_state(State("running", "training", epochs=3))
+    old = {**vars(state), "pid": 7, "process_started": "another-boot 42", "updated": state.updated - 1000}
+    far.state.write_text(json.dumps(old))
+    assert far.read_state().status == "running" and queue.place(far.path) == 0
+    with pytest.raises(TrainingError, match="stop it before deleting"):
+        jobs.delete("far", tmp_path)
+    places = []
+    with queue.turn(tmp_path / "near", places.append):
+        assert places == [] and queue.place(tmp_path / "near") == 0, "another machine's job is not in this one's way"
+    os.utime(ticket, (0, 0))  # nobody touches it any more
+    assert far.read_state().status == "interrupted" and not ticket.exists()
+    assert here and is_alive(os.getpid(), here)

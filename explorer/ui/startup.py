@@ -1,0 +1,85 @@
+"""What the server does by itself: it gets ready from its start on, and answers a visit before Streamlit has come up."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from threading import Thread
+
+import streamlit
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from explorer import paths
+from explorer.models import registry
+from explorer.models.source import ModelSource
+from explorer.ui import cached
+from explorer.visitors.cookie import VisitorCookie
+from explorer.visitors.settings import has_visitors
+from explorer.web.welcome import PAGE, first_page, with_first_picture
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+STATIC = Path(streamlit.__file__).parent / "static"
+FONTS = {
+    "Source Sans": "SourceSansVF-Upright",
+    "Source Serif": "SourceSerifVariable-Roman",
+}  # how Streamlit's files begin
+
+
+@asynccontextmanager
+async def lifespan(_: streamlit.App) -> AsyncIterator[None]:
+    """Import everything and load the model that is shown first, in a thread of its own, before anybody comes."""
+    _say_who_can_come()
+    Thread(target=_load, name="get-ready", daemon=True).start()
+    yield
+
+
+def _load() -> None:
+    with paths.working_for(None):  # no visitor in particular
+        cached.begin_loading(ModelSource(registry.default_source()))
+
+
+def _say_who_can_come() -> None:
+    """Tell the terminal that the app is one person's, and how to open it to others."""
+    address = streamlit.get_option("server.address")
+    if address in LOCAL and not has_visitors():
+        print(
+            "  Only this computer can open it. For others: EXPLORER_VISITORS=1, with the option "
+            "--server.address 0.0.0.0 (see docs/deploy.md).",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+@cache
+def _index(first: bool) -> str:
+    index = (STATIC / "index.html").read_text("utf-8")
+    return with_first_picture(index) if first else index
+
+
+@cache
+def _frame() -> str:
+    found = {font: next((STATIC / "static" / "media").glob(f"{name}*"), None) for font, name in FONTS.items()}
+    faces = (
+        f'@font-face {{ font-family: "{font}"; font-weight: 200 900; src: url("./static/media/{file.name}"); }}\n'
+        for font, file in found.items()
+        if file
+    )
+    return first_page("".join(faces))
+
+
+async def _answer_visit(request: Request) -> HTMLResponse:
+    """Streamlit's index.html; at the bare address, which shows the bundled model, with the first picture over it."""
+    first = not request.url.query and registry.default_source() == registry.BUNDLED
+    return HTMLResponse(_index(first), headers={"Cache-Control": "no-cache"})
+
+
+async def _answer_frame(_: Request) -> HTMLResponse:
+    return HTMLResponse(_frame(), headers={"Cache-Control": "no-cache"})
+
+
+MIDDLEWARE = (Middleware(VisitorCookie),)
+ROUTES = (Route("/", _answer_visit), Route(f"/{PAGE}", _answer_frame))

@@ -1,0 +1,65 @@
+"""How much disk a visitor, and all together, may take."""
+
+import os
+import time
+from pathlib import Path
+
+from explorer import paths
+from explorer.errors import DiskError
+from explorer.visitors.settings import settings
+from explorer.visitors.workspace import all_workspaces
+from explorer.words import size_in_words
+
+GB = 10**9
+FRESH = 60  # seconds for which another visitor's size counts as known
+_known: dict[Path, tuple[float, int]] = {}  # (when it was measured, bytes) of each workspace
+
+
+def used_bytes(folder: Path) -> int:
+    """What a folder takes on disk; a file with two names counts once."""
+    seen: dict[int, int] = {}
+    for place, _, files in os.walk(folder):
+        for name in files:
+            try:
+                about = os.lstat(os.path.join(place, name))
+            except OSError:  # just deleted
+                continue
+            seen[about.st_ino] = about.st_size
+    return sum(seen.values())
+
+
+def used_lately(folder: Path) -> int:
+    """used_bytes(), measured once a minute: what a page may ask in every run."""
+    now = time.monotonic()
+    if folder not in _known or now - _known[folder][0] > FRESH:
+        _known[folder] = (now, used_bytes(folder))
+    return _known[folder][1]
+
+
+def used_by_all() -> int:
+    """What all workspaces take, each measured once a minute."""
+    folders = all_workspaces()
+    for gone in set(_known) - set(folders):
+        _known.pop(gone, None)
+    return sum(map(used_lately, folders))
+
+
+def free_bytes(folder: Path) -> int:
+    """How much more a visitor's workspace may take."""
+    given = settings()
+    _known.pop(folder, None)
+    own = used_lately(folder)
+    return max(0, int(min(given.disk * GB - own, given.disk_all * GB - used_by_all())))
+
+
+def check_room(wanted: int) -> None:
+    """Raise DiskError where this thread's visitor may not take so many bytes more; who is none may."""
+    own = paths.workspace()
+    if own is None:
+        return
+    free = free_bytes(own)
+    if wanted > free:
+        raise DiskError(
+            f"This takes {size_in_words(wanted)}, and you have {size_in_words(free)} left on this server: delete files "
+            "of yours in the sidebar, below Your files, or ask the host for room."
+        )

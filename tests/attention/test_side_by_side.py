@@ -1,0 +1,60 @@
+"""Blocks with several attentions side by side: one layer with all their heads."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+import explorer
+from explorer.attention.interventions.edits import SetHead
+from explorer.errors import QueryError
+from explorer.models.timm_models import create_timm, wrap_timm
+from tests.tiny import photo
+
+
+@pytest.fixture(scope="module")
+def recording():
+    torch.manual_seed(0)
+    settings = {"img_size": 64, "patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 4, "num_classes": 3}
+    module = create_timm("vit_small_patch16_18x2_224", **settings)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if "qkv.weight" in name:
+                parameter.mul_(8)
+    return explorer.record(wrap_timm(module, "parallel"), photo(), size=64)
+
+
+def test_a_layer_has_the_heads_of_all_and_the_model_says_so(recording):
+    model = recording.model
+    assert (model.depth, model.num_heads, model.parallel, recording.verified) == (2, 8, 2, True)
+    assert any("2 attentions side by side" in note for note in model.notes)
+    norms = np.stack([recording.token_norms(layer) for layer in range(3)])
+    assert norms.shape == (3, 65) and np.isfinite(norms).all()
+
+
+def test_a_rollout_takes_the_mean_over_all_heads(recording):
+    product = np.eye(65)
+    for layer in range(2):
+        mean = np.mean([recording.matrix(layer, head) for head in range(8)], axis=0, dtype=np.float64)
+        product = (0.5 * mean + 0.5 * np.eye(65)) @ product
+    np.testing.assert_allclose(recording.rollout().ravel(), product[0, 1:], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda rec: rec.relevance(),
+        lambda rec: rec.map("gradient"),
+        lambda rec: rec.map("legrad"),
+        lambda rec: rec.map("gradcam"),
+        lambda rec: rec.ledger(),
+        lambda rec: rec.lens(),
+        lambda rec: rec.step(0),
+        lambda rec: rec.what_if([SetHead(0, 5)]),
+        lambda rec: rec.measure_heads(),
+    ],
+)
+def test_what_has_no_formula_for_them_is_refused(recording, ask: Callable[[explorer.Recording], object]):
+    with pytest.raises(QueryError, match="side by side"):
+        ask(recording)
