@@ -137,6 +137,7 @@ def second_visit(page: Page) -> tuple[float, float]:
     fetched: list[float] = []
     page.on("requestfinished", lambda request: _add_size(fetched, request))
     pick_photo(page, "Rocket")
+    page.wait_for_timeout(1000)  # Playwright hears of the last files a little later than the canvas
     first = sum(fetched)
     pick_photo(page, "Coffee")
     pick_photo(page, "Rocket")

@@ -49,8 +49,11 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+ENOUGH, MOST = 3.0, 30  # seconds and repeats of quick work
+
+
 def measure(work: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
-    """(median seconds, megabytes above the start at the peak, what the work returned)."""
+    """(median seconds, megabytes above the start at the peak, what the work returned); quick work is repeated more."""
     ctypes.CDLL(None).malloc_trim(0)  # gives back what earlier lines freed, which would hide what this one takes
     start, peak, stop = resident(), resident(), threading.Event()
 
@@ -63,7 +66,7 @@ def measure(work: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
     watcher.start()
     times, result = [], None
     try:
-        for _ in range(repeats):
+        while len(times) < repeats or (sum(times) < ENOUGH and len(times) < MOST):
             began = time.perf_counter()
             result = work()
             times.append(time.perf_counter() - began)

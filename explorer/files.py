@@ -19,6 +19,6 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text in UTF-8 whole or not at all."""
+    """Write a text in UTF-8 whole or not at all; half of a character, as in a name that is no text, is escaped."""
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -73,7 +73,7 @@ def _finish(args: argparse.Namespace, model: str, lines: list[dict[str, Any]], f
     facts = {"model": model, "source": str(args.source)}
     write_files(found, lines, args.out, **facts)
     page = html_report(found, f"{model} on {args.source.name}", facts)
-    (args.out / "report.html").write_text(page, encoding="utf-8")
+    (args.out / "report.html").write_text(page, encoding="utf-8", errors="backslashreplace")
     print(f"{model}, {found.photos} photos, best first by {found.main.title}\n")
     print(markdown(found, SHOWN))
     for verdict in found.against_the_best():

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     bands = mean_bands(list(found.values()))
     print(table(bands))
     if args.csv:
-        args.csv.write_text(to_csv(found), "utf-8")
+        args.csv.write_text(to_csv(found), "utf-8", "backslashreplace")
     if args.out:
         from explorer.rendering.evidence_drawing import evidence_drawing
 

@@ -89,13 +89,16 @@ def table(effect: "Effect") -> str:
     before, after = effect.score
     by_ledger = "" if effect.ledger_change is None else f"; by the ledger {effect.ledger_change:+.4f}"
     lines.append(f"score {before:.4f} -> {after:.4f}, change {effect.change:+.4f}{by_ledger}")
+    number = effect.model.outputs == "number"
     if effect.top:
-        width = max(len(one.name) for one in effect.top)
-        lines.append(f"{'class':<{width}}  logit before   after  change  probability before   after")
+        width = max(5, *(len(one.name) for one in effect.top))
+        heads = "value before   after  change" if number else "logit before   after  change  probability before   after"
+        lines.append(f"{'' if number else 'class':<{width}}  {heads}")
     for one in effect.top:
         before, after = one.logits
         logits = f"{before:12.3f} {after:7.3f} {after - before:+7.3f}"
-        lines.append(f"{one.name:<{width}}  {logits}  {one.probabilities[0]:18.4f} {one.probabilities[1]:7.4f}")
+        shares = "" if number else f"  {one.probabilities[0]:18.4f} {one.probabilities[1]:7.4f}"
+        lines.append(f"{one.name:<{width}}  {logits}{shares}")
     return "\n".join(lines)
 
 

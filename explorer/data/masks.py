@@ -1,11 +1,13 @@
 """Read a mask as people make them: grey, labels, colours, a palette or a cut-out; or refuse it with the reason."""
 
+import math
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from explorer.data.decoding import LARGE_PIXELS
 from explorer.data.images import ImageSource, open_as, open_image
 from explorer.errors import ImageError
 
@@ -37,7 +39,7 @@ def open_mask(source: ImageSource, photo_size: tuple[int, int] | None = None) ->
     name = f"The mask {Path(path).name!r}" if isinstance(path, (str, PathLike)) else "The mask"
     if isinstance(source, np.ndarray) and source.ndim == 2:
         source = Image.fromarray(source.astype(np.uint8) * 255 if source.dtype == bool else source)
-    mask = Image.fromarray(open_as(source, lambda image: _classes(ImageOps.exif_transpose(image), name)))
+    mask = Image.fromarray(open_as(source, lambda image: _classes(_thinned(ImageOps.exif_transpose(image)), name)))
     if photo_size:
         check_shape(mask.size, photo_size, name)
     return mask
@@ -51,6 +53,13 @@ def check_shape(mask: tuple[int, int], photo: tuple[int, int], name: str = "The 
             f"{name} has {mask[0]} × {mask[1]} pixels and the photo {photo[0]} × {photo[1]}: it must have the photo's "
             "shape to lie on it; give this photo's mask."
         )
+
+
+def _thinned(image: Image.Image) -> Image.Image:
+    """Of a mask of more than LARGE_PIXELS, every second or third pixel of every such row: a mean would be no class."""
+    step = math.ceil(math.sqrt(image.width * image.height / LARGE_PIXELS))
+    small = (-(-image.width // step), -(-image.height // step)) if step > 1 else image.size
+    return image if small == image.size else image.resize(small, Image.Resampling.NEAREST)
 
 
 def _classes(image: Image.Image, name: str) -> Mask:

@@ -291,7 +291,8 @@ def write_predictions(path: Path, found: Predictions, actual: dict[str, str] | N
 @contextmanager
 def open_rows(path: Path, columns: Sequence[str]) -> Iterator[Any]:
     """csv's writer, below the columns, of a file that takes the place of another once it is whole."""
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    how: Any = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+    with whole_file(path) as partial, partial.open("w", **how) as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         yield writer

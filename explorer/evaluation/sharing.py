@@ -41,7 +41,7 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / ABOUT
         if not path.exists():
-            path.write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+            path.write_text(json.dumps(about, indent=1), encoding="utf-8")
             return
         try:
             before = json.loads(path.read_text(encoding="utf-8"))

@@ -16,6 +16,7 @@ MAX_TOKENS = 65_536  # positions that a model has embeddings for: a grid of 256 
 MAX_BUFFERS = 2**28  # numbers computed beside parameters, such as places of relative positions: tokens squared a layer
 SPARE_PARAMETERS = 10_000_000  # that a model may have and its file lack: a classifier or a pooler
 DEPTHS = ("depth", "num_hidden_layers", "num_layers", "n_layers")
+POSITIVE = ("num_attention_heads", "num_heads", "hidden_size", "embed_dim", "intermediate_size", "patch_size")
 SIZES = ("img_size", "image_size", "input_size")
 
 
@@ -45,6 +46,8 @@ def check_numbers(settings: dict[str, Any], patch_size: Any, name: str) -> None:
                 raise CheckpointError(f"config.json in {name} says {key} is {number}: save the model again.")
         if key in DEPTHS and isinstance(value, int) and not 1 <= value <= MAX_DEPTH:
             raise CheckpointError(f"{name} has {value:,} layers by its config; a model has 1 to {MAX_DEPTH}.")
+        if key in POSITIVE and any(number < 1 for number in _numbers(value)):
+            raise CheckpointError(f"config.json in {name} says {key} is {value}, not 1 or more: save the model again.")
         if key in SIZES:
             _check_tokens(_numbers(value)[-2:], _numbers(patch_size), name)
 

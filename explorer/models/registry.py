@@ -1,6 +1,7 @@
 """The models on offer: one table, data only, and what lies in checkpoints/."""
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ BUNDLED = "bundled"
 NAMED = 4  # classes in the line about a checkpoint
 TRAINED_FROM = "trained_from"  # key of a checkpoint's config.json that holds the fields of a TrainedFrom
 FORBIDDEN = Path(os.devnull) / "not-yours"  # lies nowhere
+LONGEST_PATH, LONGEST_NAME = 4000, 256  # bytes; systems take no more
 EPOCHS = "epochs"  # folder inside a checkpoint: one model folder per epoch that its training kept, named by its number
 
 
@@ -252,12 +254,20 @@ def is_cached(entry: Entry) -> bool:
 def resolve(source: str) -> Path:
     """The path that a local source stands for; checkpoints/NAME is looked up in the folders of models on offer.
 
-    What a visitor may not open becomes a path that doesn't exist.
+    What a visitor may not open, and what is no path, becomes a path that doesn't exist.
     """
     if source == BUNDLED:
         return paths.BUNDLED
+    if not _is_path(source):
+        return FORBIDDEN
     path = _place(source)
     return path if paths.may_read(path) else FORBIDDEN
+
+
+def _is_path(text: str) -> bool:
+    """Whether the system can be asked for it: for a name that is too long it raises an error."""
+    sizes = [len(part.encode(errors="replace")) for part in re.split(r"[/\\]", text)]
+    return "\0" not in text and sum(sizes) < LONGEST_PATH and max(sizes) < LONGEST_NAME
 
 
 def _place(source: str) -> Path:

@@ -63,6 +63,8 @@ FAMILIES = {
     "clip": Family("CLIPVisionModel", "vision_model", "mean_after_first", norm_after="post_layernorm", pixels=CLIP),
     "siglip": Family("SiglipVisionModel", "vision_model", "mean", pixels=HALF),
 }
+# Settings of how it is computed, not of what: the explorer asks for its own.
+OURS = ("_attn_implementation", "attn_implementation", "_attn_implementation_internal", "dtype", "torch_dtype")
 FAMILIES["clip_vision_model"] = FAMILIES["clip"]
 FAMILIES["siglip_vision_model"] = FAMILIES["siglip"]
 
@@ -103,12 +105,15 @@ def load_transformers(folder: Path, name: str | None = None) -> tuple[nn.Module,
     name = name or folder.name
     settings = read_config(folder, name)
     family = family_of(str(settings.get("model_type")))
-    if settings.get("quantization_config"):
+    if settings.pop("quantization_config", None):
         raise CheckpointError(f"{name} holds quantised weights by its config.json: save them dequantised.")
     stored, merged = merge_adapters(*read_model_folder(folder, name), name)
     tensors = _plain_classifier(stored, name)
     check_quantised(tensors, name)
     vision = settings.get("vision_config")
+    for group in (settings, vision if isinstance(vision, dict) else {}):
+        for key in OURS:
+            group.pop(key, None)
     channels = _to_rgb(tensors, [settings, *([vision] if isinstance(vision, dict) else [])], name)
     labels, gaps = _take_labels(settings, tensors, name)
     config = read_settings(settings, name)
@@ -177,12 +182,15 @@ def _take_labels(
             "name them all in label order."
         )
     settings["num_labels"] = counts[0]
+    if counts[0] == 1 and settings.get("problem_type") == "single_label_classification":
+        del settings["problem_type"]  # which transformers wrote before it refused it: one output is a number
     return name_classes(labels, counts[0])
 
 
 def fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple[nn.Module, tuple[str, ...]]:
     """A module of that class with these weights, and notes on those left out; CheckpointError where they don't fit."""
-    for key, tensor in tensors.items():
+    floats = {key: t.to(torch.float32, copy=True) if t.is_floating_point() else t for key, t in tensors.items()}
+    for key, tensor in floats.items():
         check_finite(tensor, key, file)
     try:
         with _quiet():
@@ -190,7 +198,7 @@ def fill(cls: Any, config: Any, tensors: dict[str, Tensor], file: str) -> tuple[
             module, report = cls.from_pretrained(
                 None,
                 config=config,
-                state_dict={key: tensor.clone() for key, tensor in tensors.items()},  # not tied to the file
+                state_dict=floats,  # not tied to the file
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are named below

@@ -54,7 +54,7 @@ def save_checkpoint(
             save_model(partial / EPOCHS / f"{epoch:03}", module, model, size, names, origin, load_tensors(file))
         write_seen(partial, examples, origin)
         card = model_card(folder.name, model, size, plan, examples, metrics, origin)
-        (partial / "README.md").write_text(card, encoding="utf-8")
+        (partial / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
     except OSError:  # a full disk: leave none of it occupied
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -105,7 +105,7 @@ def test_back_brings_the_photo_that_was_shown(page, app):
 def test_the_menu_keeps_a_layer_that_was_chosen_just_before(page, app):
     page.goto(f"{app}/attention?model=checkpoints%2F{TINY}&photo=cat")
     canvas_shows(page, 2, "mean", "cls")
-    # In one breath: the server still answers the first change, and the hand doesn't rest after the second.
+    # The server still answers the first change, and the hand doesn't rest after the second.
     page.get_by_role("slider", name="Layer", exact=True).evaluate("""(slider) => {
       const move = (layer, ...events) => {
         slider.value = layer;
@@ -113,8 +113,8 @@ def test_the_menu_keeps_a_layer_that_was_chosen_just_before(page, app):
       };
       move(1, "input", "change");
       move(0, "input");
-      [...document.querySelectorAll("a")].find((link) => link.href.endsWith("/features")).click();
     }""")
+    page.get_by_role("link", name="Features", exact=True).first.click()
     heading("What the tokens hold")(page)
     page.get_by_role("link", name="Attention", exact=True).first.click()
     canvas_shows(page, 0, "mean", "cls")

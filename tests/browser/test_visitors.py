@@ -151,6 +151,7 @@ def test_a_reload_and_a_second_window_are_the_same_visitor_and_the_admin_sees_al
     host.keyboard.press("Enter")
     host.get_by_role("combobox", name="Workspace (admin)").click()
     host.get_by_role("option", name=re.compile(ann.folder.name[:8])).click()
+    expect(host.get_by_text("Where next", exact=True)).to_be_visible()  # what was open may not be there any more
     host.get_by_role("link", name="Fine-tune").first.click()
     host.get_by_role("tab", name="Runs").click()
     expect(host.get_by_text("Click a run to open it.")).to_be_visible()

@@ -197,6 +197,25 @@ def test_names_that_the_terminal_cannot_show_are_escaped(models, tmp_path):
 
 
 @pytest.mark.slow
+def test_photos_whose_names_are_no_text_are_escaped_in_files(models, tmp_path, capsys):
+    folder = tmp_path / "data"
+    for name in ("ant", "bee"):
+        (folder / name).mkdir(parents=True)
+        photo().save(folder / name / "1.png")
+    odd = folder / "ant" / os.fsdecode(b"caf\xe9.png")
+    try:
+        odd.write_bytes((folder / "ant" / "1.png").read_bytes())
+    except OSError:
+        pytest.skip("this disk takes no names that aren't UTF-8")
+    table, curves, page = (tmp_path / name for name in ("p.csv", "e.csv", "r.html"))
+    assert call("predict", models / "one", odd, "--csv", table) == 0
+    assert call("evidence", odd, "--model", models / "one", "--removals", 2, "--csv", curves) == 0
+    assert call("evaluate", models / "one", folder, "--csv", tmp_path / "a.csv", "--report", page) == 0
+    for file in (table, curves, tmp_path / "a.csv"):
+        assert r"caf\udce9" in file.read_text("utf-8")
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_in_one_line(models, tmp_path):
     photo().save(tmp_path / "a.png")
     code = (

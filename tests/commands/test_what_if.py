@@ -1,6 +1,7 @@
 """`python -m explorer what-if`: what it prints and writes is what the library gives."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 import explorer
 from explorer.attention.interventions.edits import DropPatches, PutToken, SetHead
 from explorer.cli import main
+from explorer.commands.what_if import table
 from tests.tiny import photo, tiny_model
 
 
@@ -39,6 +41,16 @@ def test_the_json_holds_what_the_library_gives(folder, capsys):
     assert found["edits"] == ["drop 3,4", "drop 3,5", "head 1.2=mean", "put 1,1@1=2,2"]
     said = capsys.readouterr().out
     assert f"change {effect.change:+.4f}" in said and "head 2 at its mean" in said and str(file) in said
+
+
+def test_of_a_regression_the_values_are_printed():
+    model = tiny_model(depth=2)
+    for outputs, said in (("classes", True), ("number", False)):
+        effect = explorer.record(replace(model, outputs=outputs), photo()).what_if([SetHead(1, 2)])
+        lines = table(effect).splitlines()
+        assert ("probability" in lines[2]) is said and ("value" in lines[2]) is not said
+        numbers = lines[3].removeprefix(effect.top[0].name).split()
+        assert len(numbers) == (5 if said else 3)
 
 
 def test_all_heads_are_ranked(folder, capsys):

@@ -149,6 +149,16 @@ def test_the_mask_has_the_photos_shape_and_any_size(tmp_path):
         check_shape((481, 640), (640, 481))
 
 
+@pytest.mark.parametrize("name", MASKS)
+def test_a_huge_mask_keeps_its_classes_at_fewer_pixels(name, tmp_path, monkeypatch):
+    mask, _ = MASKS[name]
+    whole = np.array(open_mask(mask))
+    monkeypatch.setattr("explorer.data.masks.LARGE_PIXELS", 96 * 64 // 4)
+    thin = np.array(open_mask(mask, SIZE))
+    assert thin.shape == (32, 48) and set(np.unique(thin)) <= set(np.unique(whole))
+    np.testing.assert_array_equal(thin[4:-4, 4:-4], np.array(Image.fromarray(whole).resize((48, 32), 0))[4:-4, 4:-4])
+
+
 def test_a_file_that_is_none_is_said():
     with pytest.raises(ImageError, match="no image"):
         open_mask(b"no picture at all")

@@ -90,7 +90,7 @@ def test_dora_is_refused(tmp_path):
         load({"state_dict": tensors, "config": {"lora_alpha": ALPHA}}, tmp_path)
 
 
-@pytest.mark.parametrize("arch", [None, "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("arch", [pytest.param(None, marks=pytest.mark.slow), "vit_tiny_patch16_224"])
 def test_rotary_frequencies_are_no_ornament(arch, tmp_path):
     tensors = timm.create_model("vit_tiny_patch16_224", num_classes=0).state_dict()
     with pytest.raises(CheckpointError):

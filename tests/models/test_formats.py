@@ -282,6 +282,9 @@ def test_a_missing_or_misshapen_tensor_is_named(tmp_path):
     no_norm = {key: t for key, t in tensors.items() if not key.startswith("norm.")}
     with pytest.raises(CheckpointError, match=r"norm\.weight is missing"):
         load(no_norm, tmp_path)
+    clip = {"visual.class_embedding": torch.ones(WIDTH), "visual.positional_embedding": torch.ones(17, WIDTH)}
+    with pytest.raises(CheckpointError, match="has CLIP's names but not its last norm"):
+        load({**clip, "visual.conv1.weight": torch.ones(WIDTH, 3, 8, 8)}, tmp_path)
     no_block = {key: t for key, t in tensors.items() if not key.startswith("blocks.0.")}
     with pytest.raises(CheckpointError, match=r"blocks\.0\.norm1\.weight is missing"):
         load(no_block, tmp_path)

@@ -74,6 +74,16 @@ def test_probabilities_are_what_the_outputs_mean(problem, function, tmp_path):
     assert model.class_names is None, "LABEL_k are no names"
 
 
+def test_one_output_is_a_number_whatever_an_old_config_calls_it(tmp_path):
+    reference = classifier(tmp_path, num_labels=1)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"problem_type": "single_label_classification"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = explorer.load_model(tmp_path, device="cpu")
+    with torch.no_grad():
+        expected = float(reference(model.preprocess(photo())).logits)
+    assert model.outputs == "number" and predict(model, [photo()]).probabilities[0, 0] == pytest.approx(expected, 1e-4)
+
+
 def test_a_config_that_names_too_few_classes(tmp_path):
     classifier(tmp_path, num_labels=3)
     config = json.loads((tmp_path / "config.json").read_text()) | {"id2label": {"0": "cat", "1": "dog"}}

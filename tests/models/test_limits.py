@@ -30,6 +30,7 @@ LARGE = [
     ({"img_size": 24_000}, r"positions for 2,250,000 patches .* set EXPLORER_MAX_TOKENS"),
     ({"embed_dim": 10**7, "num_heads": 1}, r"parameters by its config, the limit is 10,000,000,000: set EXPLORER"),
     ({"reg_tokens": 10**9}, "parameters by its config"),
+    ({"num_heads": 0}, "num_heads is 0, not 1 or more"),
     ({"mlp_ratio": float("nan")}, "says mlp_ratio is nan"),
 ]
 
@@ -49,6 +50,9 @@ def test_a_timm_folder_that_no_computer_holds(arguments, words, tmp_path):
         ({"num_hidden_layers": 10**6}, "1,000,000 layers"),
         ({"image_size": 24_000}, "positions for 2,250,000 patches"),
         ({"intermediate_size": 10**12}, "parameters by its config"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0, not 1 or more"),
+        ({"num_attention_heads": -4}, "num_attention_heads is -4, not 1 or more"),
+        ({"patch_size": [16, 0]}, "patch_size is"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised weights"),
     ],
 )

@@ -17,7 +17,7 @@ from explorer.errors import CheckpointError, ModelError, UnsupportedModelError
 from explorer.models.timm_models import create_timm, wrap_timm
 from explorer.models.transformers_models import FAMILIES, create_transformers, wrap_transformers
 from tests.conftest import REPOSITORY
-from tests.tiny import photo
+from tests.tiny import photo, save_tiny
 
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
@@ -226,6 +226,49 @@ def test_half_precision_of_transformers_is_widened(tmp_path):
     transformers.ViTModel(transformers.ViTConfig(**SMALL)).half().save_pretrained(tmp_path)
     model = explorer.load_model(tmp_path, device="cpu")
     assert {parameter.dtype for parameter in model.module.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("library", ["timm", "transformers"])
+def test_a_folder_saved_out_of_a_wrapper(library, prefix, tmp_path):
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    if library == "timm":
+        save_tiny(tmp_path)
+    else:
+        transformers.ViTModel(transformers.ViTConfig(**SMALL)).save_pretrained(tmp_path)
+    plain = explorer.load_model(tmp_path, device="cpu")
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({prefix + key: t for key, t in weights.items()}, tmp_path / "model.safetensors", {"format": "pt"})
+    wrapped = explorer.load_model(tmp_path, device="cpu")
+    for one, other in zip(plain.module.parameters(), wrapped.module.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"_attn_implementation": "flash_attention_2"},
+        {"attn_implementation": "somebodys/kernel"},
+        {"dtype": "float8_e4m3fn"},
+        {"torch_dtype": 3},
+        {"quantization_config": {}},
+    ],
+)
+def test_how_a_model_was_computed_is_no_part_of_it(settings, tmp_path):
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    transformers.ViTModel(transformers.ViTConfig(**SMALL)).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | settings
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights = {key: t.to(torch.float8_e4m3fn) for key, t in load_file(tmp_path / "model.safetensors").items()}
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    module = explorer.load_model(tmp_path, device="cpu").module
+    loaded = dict(module.named_parameters())
+    key = next(key for key in loaded if key.endswith("layernorm.weight"))
+    torch.testing.assert_close(loaded[key], weights[key].float(), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense"])

@@ -228,12 +228,14 @@ def test_mae_pytorch_computes_its_positions(tmp_path):
 PIXELS = torch.zeros(1, 3, 64, 64)
 
 
+@pytest.mark.slow
 def test_the_architecture_that_a_training_file_names_decides_what_shapes_do_not(tmp_path):
     reference = timm.create_model("vit_small_patch16_rope_ape_224", num_classes=0)
     content = {"state_dict": randomise(reference).state_dict(), "arch": "vit_small_patch16_rope_ape_224"}
     assert_equal(load(content, tmp_path, num_heads=None), reference, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_files_that_may_be_deit_3_or_rotary_say_so(tmp_path):
     reference = timm.create_model("vit_small_patch16_rope_ape_224", num_classes=0)
     tensors = randomise(reference).state_dict()
@@ -244,6 +246,7 @@ def test_files_that_may_be_deit_3_or_rotary_say_so(tmp_path):
     assert not any("DeiT III" in note for note in model.notes)
 
 
+@pytest.mark.slow
 def test_a_named_architecture_with_changed_settings_still_says_its_activation(tmp_path):
     norm = partial(nn.LayerNorm, eps=1e-5)
     reference = plain(act_layer="quick_gelu", global_pool="avg", fc_norm=False, norm_layer=norm)
@@ -290,6 +293,7 @@ def test_mmengine_puts_the_averaged_weights_where_others_put_the_newest(tmp_path
     assert any("the averaged ones, where MMEngine puts them" in note for note in model.notes)
 
 
+@pytest.mark.slow
 def test_patches_averaged_without_cls_are_siglips_or_asked_about(tmp_path):
     settings: Any = {"class_token": False, "global_pool": "avg", "fc_norm": False, "num_classes": 0, "depth": 12}
     settings |= {"embed_dim": 768, "num_heads": 12, "mlp_ratio": 0.25}

@@ -52,6 +52,7 @@ def test_the_one_architecture_with_these_shapes_is_found_by_one_block_first(name
     assert len(whole) <= 6 < listed / 10, whole
 
 
+@pytest.mark.slow
 def test_several_with_the_same_shapes_are_named(whole):
     with pytest.raises(CheckpointError, match="could be beit_base_patch16_224, beitv2_base_patch16_224: say which"):
         recognition.recognise(shapes_on_paper("beit_base_patch16_224"), "file")

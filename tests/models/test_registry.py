@@ -177,6 +177,13 @@ def test_a_removed_checkpoint_is_a_sentence(checkpoints):
         explorer.load_model("checkpoints/mine", device="cpu")
 
 
+@pytest.mark.parametrize("source", ["timm:" + "x" * 10_000, "9" * 300, "checkpoints/" + "x" * 10_000, "a\0b", "\ud800"])
+def test_a_source_that_is_no_path_is_a_sentence(checkpoints, source):
+    assert not registry.resolve(source).exists() and registry.split_copy(source) == (source, None)
+    with pytest.raises(ModelError):
+        explorer.load_model(source)
+
+
 def test_a_broken_folder_is_listed_with_its_reason(checkpoints):
     (checkpoints / "broken").mkdir()
     (checkpoints / "broken" / "config.json").write_text("{")

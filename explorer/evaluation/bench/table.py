@@ -125,13 +125,13 @@ def as_json(found: Table, **about: Any) -> dict[str, Any]:
 def write_files(found: Table, lines: Iterable[Line], folder: Path, **about: Any) -> None:
     """table.csv (a row for each map), photos.csv (a row for each photo and map) and table.json."""
     names = [each.name for each in found.measures]
-    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
+    with (folder / "table.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(["map", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))])
         for entrant, row in found.means.items():
             cells = [_cells(row.get(name)) for name in names]
             writer.writerow([text_cell(entrant), *(number for three in cells for number in three)])
-    with (folder / "photos.csv").open("w", newline="", encoding="utf-8") as file:
+    with (folder / "photos.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         single = [name for name in MEASURES if name in names and name != "sanity"]
         writer.writerow(["photo", "map", *single])
@@ -140,7 +140,7 @@ def write_files(found: Table, lines: Iterable[Line], folder: Path, **about: Any)
                 numbers = [f"{row[name]:.6f}" if name in row else "" for name in single]
                 writer.writerow([text_cell(line["name"]), text_cell(entrant), *numbers])
     text = json.dumps(as_json(found, **about), indent=1, ensure_ascii=False)
-    (folder / "table.json").write_text(text, encoding="utf-8")
+    (folder / "table.json").write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _cells(mean: Mean | None) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from explorer.evaluation.bench.imputation import impute
 Without = Callable[[Gone], Float[Tensor, "image class"]]  # the logits of pictures that lack those patches
 TENTHS = tuple(step / 10 for step in range(1, 10))
 THIRDS = (1 / 3, 2 / 3)
+HALF = (1 / 2,)
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ WAYS: dict[str, Way] = {
         Way("grey", "grey", "A removed patch shows the mean colour of the model's training photos.", TENTHS, _grey),
         Way("blur", "blur", "A removed patch shows a Gaussian blur of the photo, two patches wide.", THIRDS, _blur),
         Way("dropped", "dropped", "A removed patch is taken out of the list of tokens: no attention sees it and no "
-            "mean counts it.", THIRDS, _dropped),
+            "mean counts it.", HALF, _dropped),
         Way("road", "ROAD", "A removed patch is filled from its neighbours, pixel by pixel, so that its outline tells "
-            "the model nothing (noisy linear imputation, Rong et al. 2022).", THIRDS, _imputed),
+            "the model nothing (noisy linear imputation, Rong et al. 2022).", HALF, _imputed),
     )
 }  # fmt: skip
 

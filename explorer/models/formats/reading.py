@@ -27,6 +27,7 @@ WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pth")
 SHARD_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 # What trainers write beside the weights, under the same endings.
 NO_WEIGHTS = ("optimizer", "scheduler", "scaler", "rng_state", "training_args", "random_states", "adapter_model")
+WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and its like, and of torch.compile
 LFS_POINTER = b"version https://git-lfs."
 _unpickling = threading.Lock()  # safe_globals changes a list that all threads share
 
@@ -185,7 +186,7 @@ def read_model_folder(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[
 
     name: what errors call the folder.
     """
-    tensors, adapter = read_weights_folder(folder, name), folder / ADAPTER
+    tensors, adapter = _unwrapped(read_weights_folder(folder, name)), folder / ADAPTER
     if not adapter.is_file():
         return tensors, {}
     for file in (folder / f"adapter_model{suffix}" for suffix in (".safetensors", ".bin")):
@@ -193,6 +194,12 @@ def read_model_folder(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[
             added = read_contents(file).tensors
             tensors = tensors | {key.removeprefix("base_model.model."): tensor for key, tensor in added.items()}
     return tensors, read_json(adapter, name)
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without the names that training in parallel or compiling puts before all of theirs."""
+    prefix = next((one for one in WRAPPERS if tensors and all(key.startswith(one) for key in tensors)), None)
+    return tensors if prefix is None else _unwrapped({key.removeprefix(prefix): t for key, t in tensors.items()})
 
 
 def read_weights_folder(folder: Path, name: str) -> dict[str, Tensor]:

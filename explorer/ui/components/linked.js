@@ -1,7 +1,5 @@
 // Two live pictures of one photo: what the mouse or a click asks of one is asked of the other, at the same place.
 
-const pairs = new WeakMap();
-
 /** Heading and payload of each side, every part after its length in eight bytes. */
 function split(bytes) {
   const parts = [];
@@ -22,6 +20,7 @@ class Pair {
   constructor(root) {
     this.headings = [...root.querySelectorAll("[data-heading]")];
     this.views = [...root.querySelectorAll("[data-side]")].map((side) => new LiveView(side));
+    this.root = this.views[0].root;
     /** @type {(change: { query: any, seq: number }) => void} */
     this.onChange = () => {};
     this.views.forEach((view, side) => this.link(view, this.views[1 - side], side));
@@ -56,17 +55,9 @@ class Pair {
   }
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
-  let pair = pairs.get(parentElement);
-  if (!pair || !parentElement.contains(pair.views[0].root)) {
-    pair?.destroy();
-    pair = new Pair(parentElement);
-    pairs.set(parentElement, pair);
-  }
-  pair.onChange = (change) => setTriggerValue("view", change); // as in live_canvas.js
+export default function ({ data, parentElement, setStateValue }) {
+  const [pair, end] = mounted(parentElement, () => new Pair(parentElement));
+  pair.onChange = (change) => setStateValue("view", change);
   if (data) pair.update(data);
-  return endWhenGone(pair.views[0].root, () => {
-    pair.destroy();
-    pairs.delete(parentElement);
-  });
+  return end;
 }

@@ -88,9 +88,6 @@ export class LiveView {
     this.resize = new ResizeObserver(() => this.schedule());
     this.resize.observe(this.root);
     this.unlisten = listen(this);
-    // A click may lead to another page, where nobody waits for the hand to rest.
-    this.hurry = () => this.rest && this.report();
-    addEventListener("click", this.hurry, true);
   }
 
   /**
@@ -205,7 +202,6 @@ export class LiveView {
     this.recording?.end();
     this.resize.disconnect();
     this.unlisten();
-    removeEventListener("click", this.hurry, true);
     clearTimeout(this.rest);
     clearTimeout(this.patience);
     cancelAnimationFrame(this.frame);
@@ -278,7 +274,6 @@ export class LiveView {
 
   report() {
     clearTimeout(this.rest);
-    this.rest = 0;
     this.touch();
     this.onChange?.({ ...this.state, seq: this.seq });
   }
