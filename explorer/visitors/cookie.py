@@ -57,6 +57,7 @@ def _set_cookie(scope: Scope) -> bytes:
 
 def visitor_in(cookies: str) -> str | None:
     """Whom a request's cookies name; None where that isn't of the right shape."""
-    given = dict(part.strip().partition("=")[::2] for part in cookies.split(";"))
-    name = given.get(NAME, "")
-    return name if ID.fullmatch(name) else None
+    given = [
+        part.strip().removeprefix(f"{NAME}=") for part in cookies.split(";") if part.strip().startswith(f"{NAME}=")
+    ]
+    return given[-1] if given and ID.fullmatch(given[-1]) else None
