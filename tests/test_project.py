@@ -24,7 +24,7 @@ RUN = "pip install -r requirements.txt && streamlit run explorer/Home.py"
 TEST = "pip install -r requirements-dev.txt && pytest"
 CORE = [
     "attention", "commands", "data", "evaluation", "models", "rendering", "training", "visitors", "web", "cli",
-    "errors", "files", "malloc", "paths", "version", "words",
+    "errors", "files", "launch", "malloc", "paths", "version", "words",
 ]  # fmt: skip
 
 
@@ -71,8 +71,8 @@ def providers() -> Mapping[str, list[str]]:
 
 OPTIONAL = {"onnx", "onnxscript"}  # for some outputs, which say what to install
 BY_NAME = {  # run, or imported where they are there
-    "ipykernel", "nbclient", "onnx", "onnxruntime", "pre-commit", "pyright", "pytest-cov", "pytest-rerunfailures",
-    "pytest-xdist", "ruff",
+    "ipykernel", "nbclient", "onnx", "onnxruntime", "onnxscript", "pre-commit", "pyright", "pytest-cov",
+    "pytest-rerunfailures", "pytest-xdist", "ruff",
     "tensorboard",
 }  # fmt: skip
 

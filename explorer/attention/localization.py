@@ -126,11 +126,9 @@ def best_first(scores: Iterable[Score]) -> list[Score]:
 
 def average(per_image: Iterable[list[Score]]) -> list[Score]:
     """The mean over images of each layer and head's numbers, best first."""
-    groups: dict[tuple, list[Score]] = {}
+    sums: dict[tuple, np.ndarray] = {}  # of auc, iou, pointing, and how many
     for scores in per_image:
         for score in scores:
-            groups.setdefault((score.layer, score.head), []).append(score)
-    return best_first(
-        Score(layer, head, *(float(np.mean([getattr(s, key) for s in group])) for key in ("auc", "iou", "pointing")))
-        for (layer, head), group in groups.items()
-    )
+            numbers = np.array([score.auc, score.iou, score.pointing, 1.0])
+            sums[score.layer, score.head] = sums.get((score.layer, score.head), 0.0) + numbers
+    return best_first(Score(layer, head, *(total[:3] / total[3]).tolist()) for (layer, head), total in sums.items())

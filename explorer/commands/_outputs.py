@@ -1,15 +1,11 @@
-"""What the commands write: never over an input, one file per input, and on to the next where one fails."""
+"""What the commands write: never over an input, and one file per input."""
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
 
-from explorer.errors import ExplorerError, QueryError
-
-Item = TypeVar("Item")
+from explorer.errors import QueryError
 
 
 def check_output(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path | str | None] = ()) -> Path:
@@ -45,41 +41,26 @@ def same_file(one: Path | str, other: Path | str) -> bool:
 
 
 def unique_stems(
-    images: Sequence[Path], out: Path = Path(), endings: Sequence[str] = (".png",), inputs: Sequence[Path | str] = ()
+    images: Sequence[Path | str],
+    out: Path = Path(),
+    endings: Sequence[str] = (".png",),
+    inputs: Sequence[Path | str] = (),
 ) -> list[str]:
     """File names without ending, one for each image; where one is taken, by another image or an input, -2, -3, ….
 
     endings: of all the files that a name gets in the folder out; inputs: what the command reads beside the images.
     """
     stems, taken = [], set()
-    read = {Path(path).resolve() for path in (*images, *inputs)}
-    for image in images:
-        numbered = (f"{image.stem}-{number}" if number > 1 else image.stem for number in count(1))
-        free = (
-            stem
-            for stem in numbered
-            if stem.casefold() not in taken and not any((out / (stem + end)).resolve() in read for end in endings)
-        )
-        stems.append(next(free))
-        taken.add(stems[-1].casefold())  # some systems take Cat.png and cat.png for one file
+    tried: dict[str, int] = {}  # the last number of each stem: a thousand class folders may all hold a 1.jpg
+    read, root = {os.path.realpath(path) for path in (*images, *inputs)}, os.path.realpath(out)
+    for stem in (Path(image).stem for image in images):
+        for number in count(tried.get(stem, 0) + 1):
+            numbered = f"{stem}-{number}" if number > 1 else stem
+            if numbered.casefold() not in taken and not any(
+                os.path.realpath(os.path.join(root, numbered + end)) in read for end in endings
+            ):
+                break
+        tried[stem] = number
+        stems.append(numbered)
+        taken.add(numbered.casefold())  # some systems take Cat.png and cat.png for one file
     return stems
-
-
-def for_each(items: Iterable[Item], work: Callable[[Item], None], name: Callable[[Item], str] = str) -> int:
-    """Do the work for every item; one that fails is named on stderr, and the next ones go on. 0, or 2 where any failed.
-
-    Raises the QueryError of a first item: a wrong option is wrong for all.
-    """
-    done = failed = 0
-    for item in items:
-        try:
-            work(item)
-            done += 1
-        except ExplorerError as error:
-            if isinstance(error, QueryError) and not done:
-                raise
-            failed += 1
-            message = " ".join(str(error).split())
-            named = message if name(item) in message else f"{name(item)}: {message}"
-            print(f"error: {named}", file=sys.stderr)
-    return 2 if failed else 0

@@ -106,9 +106,9 @@ def likeness_file(args: argparse.Namespace) -> str | None:
     return args.similar_to if isinstance(args.similar_to, str) else None
 
 
-def model_once(args: argparse.Namespace) -> "Callable[[], Model]":
+def model_once(args: argparse.Namespace, device: str = "auto") -> "Callable[[], Model]":
     """open_model() for when the first photo is there: what is wrong with a file is said before torch is imported."""
-    return cache(lambda: open_model(args))
+    return cache(lambda: open_model(args, device))
 
 
 def open_model(args: argparse.Namespace, device: str = "auto") -> "Model":

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from explorer.commands import _outputs, _view
+from explorer.commands import _view
 from explorer.commands._outputs import unique_stems
+from explorer.commands._work import Work, add_work_option
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,8 +21,9 @@ EXAMPLE = "example: python -m explorer attention cat.jpg --layer 9 --head mean -
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """attention IMAGE… --model SOURCE --layer 9 --head mean --query cls --size 480 --out FOLDER [--npz] [--rollout]"""
     parser = subparsers.add_parser("attention", help="draw where a model looks in images", epilog=EXAMPLE)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them")
     parser.add_argument("--out", type=Path, default=Path("attention"), help="folder (default: attention)")
+    add_work_option(parser)
     parser.add_argument("--npz", action="store_true", help="also write the map and every setting")
     _view.add_model_options(parser)
     _view.add_view_options(parser)
@@ -33,19 +35,24 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write one PNG (and NPZ) per image; images that can't be read go to stderr, and the exit code is 2."""
     from explorer.data.images import open_image
+    from explorer.data.sources import find_images
+    from explorer.launch import processes
 
     args.out.mkdir(parents=True, exist_ok=True)
-    model, view = _view.model_once(args), _view.view_of(args, "")
+    all_, images = processes(), find_images(args.images)
+    model, view = _view.model_once(args, all_.device), _view.view_of(args, "")
 
-    def work(pair: tuple[Path, str]) -> None:
+    def work(pair: tuple[str, str]) -> list[str]:
         image, stem = pair
         photo = open_image(image)
-        shown = replace(view, photo=replace(view.photo, image=str(image)))
-        for file in draw(model(), photo, shown, args.out / stem, args.npz):
-            print(f"wrote {file}")
+        shown = replace(view, photo=replace(view.photo, image=image))
+        return [str(file) for file in draw(model(), photo, shown, args.out / stem, args.npz)]
 
-    stems = unique_stems(args.images, args.out, (".png", ".npz"), [_view.likeness_file(args) or ""])
-    return _outputs.for_each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
+    stems = unique_stems(images, args.out, (".png", ".npz"), [_view.likeness_file(args) or ""])
+    task = Work(args, images, args.out, model, all_)
+    for files in task.each(list(zip(images, stems, strict=True)), work, lambda pair: Path(pair[0]).name):
+        print(*(f"wrote {file}" for file in files), sep="\n")
+    return task.finish()
 
 
 def draw(model: "Model", photo: "Image", view: "View", stem: Path, npz: bool) -> list[Path]:

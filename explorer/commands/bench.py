@@ -2,12 +2,12 @@
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer.attention.maps.table import MAP_KINDS
 from explorer.commands import _view
+from explorer.commands._progress import Display
 
 if TYPE_CHECKING:
     from explorer.evaluation.bench.table import Table
@@ -41,12 +41,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure photo after photo (progress on stderr), write tables and report, print the table and the verdicts."""
     from explorer.errors import DataError
     from explorer.evaluation.bench.contenders import entrants
-    from explorer.evaluation.bench.journal import Journal, about
     from explorer.evaluation.bench.photos import open_photos
-    from explorer.evaluation.bench.processes import processes
-    from explorer.evaluation.bench.run import Plan, lines
+    from explorer.evaluation.bench.run import Bench, Plan
     from explorer.evaluation.bench.table import table
     from explorer.evaluation.bench.ways import WAYS
+    from explorer.evaluation.sharing import Journal, Shared, about
+    from explorer.launch import processes
 
     if args.photos < 1 or args.skip < 0 or args.sanity < 0:
         raise DataError("--photos must be 1 or more, --skip and --sanity 0 or more.")
@@ -55,18 +55,12 @@ def run(args: argparse.Namespace) -> int:
     all_ = processes()
     with open_photos(args.source, args.masks, args.photos, args.skip) as photos:
         model = _view.open_model(args, all_.device)
-        journal = Journal(args.out, all_.index)
+        show = Display(f"{len(photos)} photos", at_once=True) if all_.is_main else None
+        bench = Bench(model, photos, plan, show)
         of = about(model, [photo.name for photo in photos], plan.in_words())
-        if all_.is_main:
-            journal.open(of)
-        known = all_.gather(journal.lines())  # and after it, all may write
-        journal.open(of)
-        show = _Display(len(photos)) if all_.is_main else None
-        found = []
-        for line in lines(model, photos, plan, known, (all_.index, all_.count), show):
-            journal.add(line)
-            found.append(line)
-        found = known + all_.gather(found)
+        shared = Shared(len(bench), all_, Journal(args.out, all_.index), lambda: of)
+        bench.expect(shared.left())
+        found = list(shared.values(bench.measure))
     if all_.is_main:
         _finish(args, model.name, found, table(found, plan))
     return 0
@@ -87,23 +81,3 @@ def _finish(args: argparse.Namespace, model: str, lines: list[dict[str, Any]], f
     for name, why in {**found.refused, **found.failed}.items():
         print(f"left out: {name}: {why}", file=sys.stderr)
     print(f"\nwrote {args.out / 'report.html'}, table.csv, table.json and photos.csv")
-
-
-class _Display:
-    """How far it is, on stderr, in place on a terminal and by lines elsewhere."""
-
-    def __init__(self, photos: int):
-        self.photos, self.began, self.shown = photos, time.monotonic(), 0.0
-        self.terminal = sys.stderr.isatty()
-
-    def __call__(self, done: float, total: float) -> None:
-        from explorer.words import duration_in_words
-
-        now = time.monotonic()
-        if done < total and now - self.shown < (0.5 if self.terminal else 30):
-            return
-        self.shown = now
-        left = (now - self.began) * (total - done) / done
-        text = f"{done / total:.0%} of {self.photos} photos" + (f", {duration_in_words(left)} left" if left else "")
-        start, end = ("\r", "" if done < total else "\n") if self.terminal else ("", "\n")
-        print(f"{start}{text:<60}", end=end, file=sys.stderr, flush=True)

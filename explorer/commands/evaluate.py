@@ -1,11 +1,19 @@
 """evaluate: how good a checkpoint is on a zip or folder of class folders; of other images, what it sees in them."""
 
 import argparse
+from collections.abc import Iterable, Iterator
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from explorer.commands import _outputs
+from explorer.commands._work import Work, add_work_option
 from explorer.commands.finetune import add_weights_arguments, model_source
+from explorer.errors import DataError
+
+if TYPE_CHECKING:
+    from explorer.data.datasets import Listing
+    from explorer.evaluation.predict import Evaluation, Scorer
 
 MATRIX = 20  # classes up to which the confusion matrix is printed
 SHOWN = 20  # images without a known class that are printed
@@ -19,14 +27,13 @@ def add_parser(subparsers: Any) -> None:
     add_weights_arguments(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every image's probabilities to FILE")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write scores and mistakes as one HTML file")
+    add_work_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print accuracy, F1, the classes, the confusion matrix and the worst mistakes."""
-    import tempfile
-
-    from explorer.data.datasets import check_listing, read_images
+    from explorer.data.datasets import open_listing
     from explorer.models.registry import check_there, find_source
 
     for file, suffixes in ((args.csv, (".csv", ".txt")), (args.report, (".html", ".htm"))):
@@ -35,36 +42,78 @@ def run(args: argparse.Namespace) -> int:
     _outputs.check_distinct(args.csv, args.report)
     source = find_source(args.checkpoint)
     check_there(source)
-    check_listing(args.data, to_train=False)
+    with open_listing(args.data) as data:
+        return _evaluate(args, source, data)
+
+
+def _evaluate(args: argparse.Namespace, source: str, data: "Listing") -> int:
+    """Go through the images of one side, each opened once, and say what was found."""
     from explorer.evaluation.html_report import html_report
-    from explorer.evaluation.predict import evaluate, write_predictions
+    from explorer.evaluation.predict import Photo, Scorer
+    from explorer.evaluation.sharing import BATCH
+    from explorer.launch import processes
     from explorer.models.loading import load_model
     from explorer.training.checkpoints import read_seen
 
-    model = load_model(model_source(args, source))
-    with tempfile.TemporaryDirectory() as folder:
-        data = read_images(args.data, out=folder)
-        made = evaluate(model, data)
-        if args.report:  # while the photos are there
-            page = html_report(made, model.name, Path(args.data).name, notes=data.notes)
-            args.report.write_text(page, "utf-8", "backslashreplace")
-    side = "validation side of the data" if len(made.rows) < len(data.items) else "all images"
-    print(f"{model.name} on {len(made.rows)} images ({side}), {len(data.rejected)} files left out")
-    hashes = {item.name: item.sha for item in data.items}
-    known = read_seen(model.source.source).warning([hashes[row["name"]] for row in made.rows])
-    for note in (*data.notes, *made.notes, *([known] if known else [])):
+    all_, side = processes(), data.side("val") or data.places
+    scorer = cache(lambda: Scorer(load_model(model_source(args, source), device=all_.device), data.class_names))
+    files = [data.source.file(place.index) or data.path for place in side]
+    task = Work(args, files, args.csv or args.report, lambda: scorer().model, all_)
+
+    def work(start: int) -> list[dict[str, Any]]:
+        photos = [
+            Photo(data.name(place), place.class_name, partial(data.read, place), data.file(place))
+            for place in side[start : start + BATCH]
+        ]
+        rows = scorer().rows(photos)
+        for row in () if args.csv else rows:
+            row.pop("probabilities", None)  # no one asks for them
+        return rows
+
+    found = (row for rows in task.values(range(0, len(side), BATCH), work) for row in rows)
+    if not all_.is_main:
+        return len(list(found))  # none: the main process says what was found
+    made = scorer().together(_write_each(args.csv, scorer(), found) if args.csv else found)
+    if not made.rows:
+        name, reason = next(iter(made.found.rejected.items()))
+        raise DataError(f"None of the {len(side):,} images of '{data.path.name}' can be used; '{name}': {reason}")
+    if args.report:
+        page = html_report(made, scorer().model.name, data.path.name, notes=data.notes, read=data.read_named)
+        args.report.write_text(page, "utf-8", "backslashreplace")
+    part = "validation side of the data" if len(side) < len(data.places) else "all images"
+    print(f"{scorer().model.name} on {len(made.rows)} images ({part}), {len(made.found.rejected)} files left out")
+    show(made, [*data.notes, *made.notes, read_seen(scorer().model.source.source).warning(_hashes(made))])
+    for file in filter(None, (args.csv, args.report)):
+        print(f"wrote {file}")
+    return task.finish()
+
+
+def _write_each(path: Path, scorer: "Scorer", rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows, each written to a CSV as it passes, without its probabilities."""
+    from explorer.evaluation.predict import open_rows, prediction_cells, prediction_columns
+
+    names, outputs = scorer.class_names, scorer.model.outputs
+    with open_rows(path, prediction_columns(names, outputs, actual=bool(scorer.known))) as file:
+        for row in rows:
+            if probabilities := row.pop("probabilities", None):
+                actual = row["actual"] if scorer.known else None
+                file.writerow(prediction_cells(row["name"], probabilities, names, outputs, actual))
+            yield row
+
+
+def show(made: "Evaluation", notes: Iterable[str | None]) -> None:
+    """The notes, then the scores and worst mistakes, or predictions where no class is known."""
+    for note in filter(None, notes):
         print(note)
     if made.metrics is None:
         show_predictions(made.rows)
     else:
         print(table(made.metrics))
         show_mistakes(made.rows)
-    if args.csv:
-        write_predictions(args.csv, made.found, made.actual)
-        print(f"wrote {args.csv}")
-    if args.report:
-        print(f"wrote {args.report}")
-    return 0
+
+
+def _hashes(made: "Evaluation") -> list[str]:
+    return [row["sha"] for row in made.rows]
 
 
 def show_mistakes(rows: list[dict[str, Any]]) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from explorer.attention.maps.table import MAP_KINDS
 from explorer.commands import _outputs, _view
+from explorer.commands._work import Work
+from explorer.launch import Processes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,9 +52,11 @@ def run(args: argparse.Namespace) -> int:
         found[name] = evidence(recording, _maps(args, recording), args.target, args.removals, args.fill)
 
     names = _outputs.unique_stems(args.photos)
-    code = _outputs.for_each(zip(args.photos, names, strict=True), work, lambda pair: pair[0].name)
+    task = Work(args, args.photos, None, model, Processes())  # curves are kept in memory, so one process
+    for _ in task.each(list(zip(args.photos, names, strict=True)), work, lambda pair: pair[0].name):
+        pass
     if not found:
-        return code
+        return task.finish()
     from explorer.attention.evidence_mean import mean_bands, to_csv
 
     bands = mean_bands(list(found.values()))
@@ -66,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         args.out.write_bytes(drawing.svg() if args.out.suffix.lower() == ".svg" else drawing.pdf())
     for path in filter(None, (args.csv, args.out)):
         print(f"wrote {path}")
-    return code
+    return task.finish()
 
 
 def _photos(count: int) -> str:

@@ -37,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of the runs (default: runs)")
     parser.add_argument("--resume", action="store_true", help="go on with the stopped or killed run --name")
     parser.add_argument("--stop-after", type=int, metavar="EPOCHS", help="stop after so many epochs; resumable")
+    parser.add_argument("--estimate", action="store_true", help="only say how long it will take, and how much disk")
     parser.add_argument("--changes", type=Path, metavar="FILE", help="photos to leave out or to give another class")
     parser.add_argument("--onnx", action="store_true", help="also write model.onnx into the checkpoint")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs into the run")
@@ -98,6 +99,9 @@ def run(args: argparse.Namespace) -> int:
     asked = {key: getattr(args, key) for key in ASKED}
     if not args.resume:
         _check_inputs(args)
+    if args.estimate:
+        print(*_estimate(args, model, plan.resolved(), runs), sep="\n")
+        return 0
     from explorer.training.finetune import finetune  # slow to import: torch, timm, accelerate
 
     with stop_on_signals(folder.stop_request):
@@ -109,6 +113,27 @@ def run(args: argparse.Namespace) -> int:
             result = finetune(args.data or "", model, plan, folder.path, progress=found, **asked)
     print(summary(result))
     return 0
+
+
+def _estimate(args: argparse.Namespace, source: ModelSource, plan: Plan, runs: Path) -> list[str]:
+    """What was found in the data, and what the plan will cost, in sentences."""
+    import shutil
+    import tempfile
+
+    from explorer.data.splits import assign_splits
+    from explorer.models.loading import load_model
+    from explorer.training.estimate import cache_warning, cost_line, estimate, kind_of
+    from explorer.training.examples import Examples, read_report
+    from explorer.training.runs.jobs import list_runs
+
+    with tempfile.TemporaryDirectory() as folder:
+        report = assign_splits(read_report(args.data, plan, Path(folder)), plan.val_fraction, plan.seed)
+        examples, model = Examples.of(report, plan), load_model(source)
+        images = (len(examples.train_images), len(examples.val_images))
+        cost = estimate(model, plan, report.class_names, examples.train_images, images[1], str(model.device))
+    cost = cost.learned_from(list_runs(runs), kind_of(source, plan), images)
+    free = shutil.disk_usage(next(folder for folder in (runs, *runs.parents) if folder.is_dir())).free
+    return [*report.lines(), cost_line(cost, plan, free).replace("**", ""), *filter(None, [cache_warning(cost, free)])]
 
 
 def _check_inputs(args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from explorer.attention.maps.table import map_kind
 from explorer.commands import _outputs, _view
+from explorer.commands._work import Work, add_work_option
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("relevance", help="which patches speak for a class (Chefer et al. 2021)")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for NAME_relevance.png")
+    add_work_option(parser)
     parser.add_argument("--npz", action="store_true", help="also write the map and every setting")
     _view.add_settings(parser, *map_kind("relevance").settings)
     _view.add_model_options(parser)
@@ -29,25 +31,32 @@ def run(args: argparse.Namespace) -> int:
     stderr, and the exit code is 2.
     """
     from explorer.data.images import open_image
+    from explorer.data.sources import find_images
+    from explorer.launch import processes
     from explorer.rendering.view import second_recording
 
     args.out.mkdir(parents=True, exist_ok=True)
     if likened := _view.likeness_file(args):
         open_image(likened)
-    model = _view.model_once(args)
+    all_, images = processes(), find_images(args.images)
+    model = _view.model_once(args, all_.device)
     second = cache(lambda: second_recording(_view.view_of(args, ""), model()))
     endings = ("_relevance.png", "_relevance.npz")
-    stems = _outputs.unique_stems(args.images, args.out, endings, [likened or ""])
+    stems = _outputs.unique_stems(images, args.out, endings, [likened or ""])
 
-    def work(pair: tuple[Path, str]) -> None:
+    def work(pair: tuple[str, str]) -> str:
         image, stem = pair
         photo, view, out = open_image(image), _view.view_of(args, image), args.out / f"{stem}_relevance.png"
-        _explain(view, _view.record_image(args, model(), photo), second(), out, args.npz)
+        return _explain(view, _view.record_image(args, model(), photo), second(), out, args.npz)
 
-    return _outputs.for_each(zip(args.images, stems, strict=True), work, lambda pair: pair[0].name)
+    task = Work(args, images, args.out, model, all_)
+    for line in task.each(list(zip(images, stems, strict=True)), work, lambda pair: Path(pair[0]).name):
+        print(line)
+    return task.finish()
 
 
-def _explain(view: "View", recording: "Recording", second: "Recording | None", out: Path, npz: bool) -> None:
+def _explain(view: "View", recording: "Recording", second: "Recording | None", out: Path, npz: bool) -> str:
+    """Write the picture, and the NPZ where asked for; a line that names them and the class."""
     from explorer.rendering.view import png, save_npz
 
     out.write_bytes(png(view, recording, second=second, photo=view.photo.image))
@@ -55,7 +64,7 @@ def _explain(view: "View", recording: "Recording", second: "Recording | None", o
     if npz:
         files.append(out.with_suffix(".npz"))
         files[-1].write_bytes(save_npz(view, recording, second))
-    print(f"{' and '.join(map(str, files))}: {_score(view, recording)}")
+    return f"{' and '.join(map(str, files))}: {_score(view, recording)}"
 
 
 def _score(view: "View", recording: "Recording") -> str:

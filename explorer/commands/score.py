@@ -2,20 +2,22 @@
 
 import argparse
 import csv
-import sys
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explorer.attention.maps.table import QUERY
 from explorer.commands import _outputs, _view
+from explorer.commands._work import Work, add_work_option
+from explorer.data.class_folders import is_picture
 from explorer.errors import DataError, ImageError, QueryError
 
 if TYPE_CHECKING:
     from explorer.attention.localization import Score
     from explorer.models.backbone import Model
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 COLUMNS = ("layer", "head", "auc", "iou", "pointing")
 
 
@@ -28,6 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--top", type=int, default=10, help="rows of the printed table; 0: all (default: 10)")
     parser.add_argument("--csv", type=Path, help="write all rows to this file")
     parser.add_argument("--markdown", type=Path, help="write all rows to this file")
+    add_work_option(parser)
     _view.add_model_options(parser, fit="squash")
     parser.set_defaults(run=run)
 
@@ -37,28 +40,29 @@ def run(args: argparse.Namespace) -> int:
 
     Images that can't be scored are named on stderr, and the exit code is 2.
     """
-    pairs = pair_up(args.images, args.masks)
+    from explorer.launch import processes
+
+    all_, pairs = processes(), pair_up(args.images, args.masks)
     _check_outputs(args, pairs)
-    model, per_image = _view.model_once(args), []
+    model = _view.model_once(args, all_.device)
+    files = [path for pair in pairs for path in pair if path]
+    task = Work(args, files, args.csv or args.markdown, model, all_)
+    found = task.each(pairs, lambda pair: _scores(args, model, *pair), lambda pair: pair[0].name)
+    first = next(found, None)
+    if first is None:  # none could be scored, or another process says what was found
+        return task.finish()
+    from explorer.attention.localization import Score, average
 
-    def work(pair: tuple[Path, Path | None]) -> None:
-        per_image.append(_scores(args, model, *pair))
-        print(f"{len(per_image)} of {len(pairs)}: {pair[0].name}", file=sys.stderr)
-
-    code = _outputs.for_each(pairs, work, lambda pair: pair[0].name)
-    if not per_image:
-        return code
-    from explorer.attention.localization import average
-
-    scores = average(per_image)
+    scores = average([Score(*row) for row in rows] for rows in chain([first], found))
+    scored = len(pairs) - task.failed
     if args.csv:
         with args.csv.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([COLUMNS, *map(_cells, scores)])
     if args.markdown:
         args.markdown.write_text(markdown(scores), encoding="utf-8")
-    print(f"{model().name}, {len(per_image)} image{'s' if len(per_image) > 1 else ''}\n")
+    print(f"{model().name}, {scored} image{'s' if scored > 1 else ''}\n")
     print(markdown(scores[: args.top] if args.top else scores), end="")
-    return code
+    return task.finish()
 
 
 def _check_outputs(args: argparse.Namespace, pairs: Sequence[tuple[Path, Path | None]]) -> None:
@@ -70,7 +74,8 @@ def _check_outputs(args: argparse.Namespace, pairs: Sequence[tuple[Path, Path | 
     _outputs.check_distinct(args.csv, args.markdown)
 
 
-def _scores(args: argparse.Namespace, model: "Callable[[], Model]", image: Path, mask: Path | None) -> "list[Score]":
+def _scores(args: argparse.Namespace, model: "Callable[[], Model]", image: Path, mask: Path | None) -> list[tuple]:
+    """The numbers of a Score for each map of the image."""
     from explorer.data.images import open_image
 
     if mask is None:
@@ -82,7 +87,7 @@ def _scores(args: argparse.Namespace, model: "Callable[[], Model]", image: Path,
     recording.query_indices(args.query)  # a wrong query is wrong for all images, and said before their masks
     pixels = fit_mask(mask, recording.part.geometry, photo_size=recording.part.photo_size)
     try:
-        return rank_heads(recording, pixels, args.query)
+        return [astuple(score) for score in rank_heads(recording, pixels, args.query)]
     except QueryError as error:
         raise ImageError(f"{mask.name}: {error}") from error
 
@@ -105,8 +110,7 @@ def pair_up(images: Path, masks: Path) -> list[tuple[Path, Path | None]]:
 
 def _pictures(folder: Path) -> list[Path]:
     """The image files, without those that systems hide: macOS leaves a ._photo.jpg beside a copied photo.jpg."""
-    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in files if not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if is_picture(path.name))
 
 
 def _cells(score: "Score") -> tuple[str, ...]:

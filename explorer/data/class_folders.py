@@ -64,6 +64,11 @@ class _Folder:
         return found
 
 
+def is_picture(name: str) -> bool:
+    """Whether a file is an image by its name, and none that a system hides beside one."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES and not is_system_file(name)
+
+
 def find_layout(names: Sequence[str], title: str = "The data set") -> Layout:
     """Class and split of each image among the files `names` ("/" between folders).
 

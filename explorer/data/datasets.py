@@ -5,10 +5,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import NamedTuple
 
 from explorer.data.archives import DamagedEntryError
@@ -81,6 +82,42 @@ def read_source(
         (check_trainable if to_train else check_evaluable)(report, title)
         undo.pop_all()
     return report
+
+
+class Listing:
+    """The images of a zip or folder by their names alone: places, class_names and notes as a report has them."""
+
+    def __init__(self, source: Source, path: Path):
+        self.source, self.path, self._lock = source, path, Lock()
+        self.places, self.class_names, _, notes = _layout(source, path.name, to_train=False)
+        self.notes = (*source.notes, *notes)
+
+    def name(self, place: Place) -> str:
+        return self.source.names[place.index]
+
+    def file(self, place: Place) -> str | None:
+        """Where the image lies on disk, if it does."""
+        path = self.source.file(place.index)
+        return None if path is None else str(path)
+
+    def side(self, split: Split) -> list[Place]:
+        return [place for place in self.places if place.split == split]
+
+    def read_named(self, name: str) -> bytes:
+        """read() of the image of that name."""
+        return self.read(next(place for place in self.places if self.name(place) == name))
+
+    def read(self, place: Place) -> bytes:
+        """The bytes of an image's file, in any thread; ImageError where they can't be had."""
+        with self._lock:
+            return _read(self.source, place.index)
+
+
+@contextmanager
+def open_listing(path: str | PathLike[str]) -> Iterator[Listing]:
+    """The images to evaluate in a zip or folder, none of them opened; the DataErrors of `check_listing`."""
+    with open_source(Path(path)) as source:
+        yield Listing(source, Path(path))
 
 
 def check_listing(path: str | PathLike[str], *, to_train: bool = True) -> None:
@@ -225,16 +262,26 @@ def _check_ahead(
     """Like pool.map, but reading only a few files ahead, so that few images are in memory at a time."""
     for file in files:
         try:
-            data = source.read(file.index)
-        except DamagedEntryError as error:
+            data = _read(source, file.index)
+        except ImageError as error:
             data = str(error)
-        except OSError as error:
-            data = f"The file can't be read ({error.strerror}); check that it is there and that you may read it."
         waiting.append(pool.submit(_check, file, data))
         if len(waiting) > ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def _read(source: Source, index: int) -> bytes:
+    """The bytes of a file; ImageError where they can't be had."""
+    try:
+        return source.read(index)
+    except DamagedEntryError as error:
+        raise ImageError(str(error)) from error
+    except OSError as error:
+        raise ImageError(
+            f"The file can't be read ({error.strerror}); check that it is there and that you may read it."
+        ) from error
 
 
 def _check(file: _File, data: bytes | str) -> _Checked | Rejected:

@@ -1,12 +1,13 @@
 """A zip and a folder as the same thing: a list of file names whose bytes can be read one at a time."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from explorer.data.archives import SafeZip, open_archive
+from explorer.data.class_folders import is_picture
 from explorer.errors import DataError
 
 
@@ -40,6 +41,18 @@ def open_source(path: Path, title: str | None = None) -> Iterator[Source]:
             yield _ZipSource(archive)
     else:
         raise DataError(f"There is no zip or folder at '{path}'; check the path.")
+
+
+def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The paths as they are, but in a folder's place all images in it and below, in the order of their names.
+
+    A folder without an image stays, for open_image to refuse by name.
+    """
+    found: list[str] = []
+    for path in map(os.fspath, paths):
+        inside = filter(is_picture, _FolderSource(Path(path)).names) if os.path.isdir(path) else ()
+        found += [os.path.join(path, *name.split("/")) for name in inside] or [path]
+    return found
 
 
 class _ZipSource:

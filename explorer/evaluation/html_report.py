@@ -1,6 +1,6 @@
 """An evaluation as one HTML file that needs nothing else: scores, confusion, classes, mistakes with their photos."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from explorer import __version__
-from explorer.data.images import jpeg_uri, open_image, thumbnail
+from explorer.data.images import ImageSource, jpeg_uri, open_image, thumbnail
 from explorer.errors import ImageError
 from explorer.evaluation.html_page import html_page
 from explorer.evaluation.predict import Evaluation
 from explorer.evaluation.selective import Answered, RiskCoverage, answered, answered_line, risk_coverage
 
+Read = Callable[[str], ImageSource]
 SCORES = {"accuracy": "Accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted"}
 MATRIX = 30  # classes up to which the confusion matrix is a table
 MISTAKES = 60  # photos that are shown, the highest losses first
@@ -23,16 +24,24 @@ WIDE, HIGH, MARGIN = 460, 260, 42  # of the risk-coverage curve
 
 
 def html_report(
-    evaluation: Evaluation, model: str, data: str, unsure_below: float = 0.0, notes: Sequence[str] = ()
+    evaluation: Evaluation,
+    model: str,
+    data: str,
+    unsure_below: float = 0.0,
+    notes: Sequence[str] = (),
+    read: Read | None = None,
 ) -> str:
-    """The whole page. model, data: what people call them. unsure_below: probability under which no answer is given."""
+    """The whole page. model, data: what people call them. unsure_below: probability under which no answer is given.
+
+    read: gives an image by its name, where it may have no file.
+    """
     metrics = evaluation.metrics
     parts = [_heading(evaluation, model, data), *(f"<p>{escape(note)}</p>" for note in (*notes, *evaluation.notes))]
     if metrics:
         parts += [_scores(metrics), _confusion(metrics), _classes(metrics)]
     if evaluation.found.outputs != "number":
         parts += [_unsure(evaluation, unsure_below)]
-    parts += [_mistakes(evaluation) if metrics else _predictions(evaluation), _left_out(evaluation)]
+    parts += [_mistakes(evaluation, read) if metrics else _predictions(evaluation), _left_out(evaluation)]
     return html_page(f"{model} on {data}", parts, STYLE)
 
 
@@ -117,23 +126,25 @@ def risk_coverage_svg(curve: RiskCoverage, at: Answered) -> str:
     return SVG.format(wide=WIDE, high=HIGH, line=line, dot=dot, top=f"{top:.1%}", left=MARGIN, bottom=HIGH - MARGIN)
 
 
-def _mistakes(evaluation: Evaluation) -> str:
+def _mistakes(evaluation: Evaluation, read: Read | None) -> str:
     wrong = [row for row in evaluation.rows if row["actual"] not in ("", row["predicted"])]
     if not wrong:
         return "<h2>Mistakes</h2><p>None.</p>"
     count = f"{len(wrong):,}" + (f", the {MISTAKES} with the highest loss shown" if len(wrong) > MISTAKES else "")
-    return f'<h2>Mistakes: {count}</h2><div class="photos">{"".join(map(_photo, wrong[:MISTAKES]))}</div>'
+    shown = "".join(_photo(row, read) for row in wrong[:MISTAKES])
+    return f'<h2>Mistakes: {count}</h2><div class="photos">{shown}</div>'
 
 
-def _photo(row: Mapping[str, Any]) -> str:
+def _photo(row: Mapping[str, Any], read: Read | None) -> str:
     name = escape(row["name"].rsplit("/", 1)[-1])
     words = f"<b>{escape(row['predicted'])}</b> {row['probability']:.0%}<br>actually {escape(row['actual'])}"
-    return f"<figure>{_image(row['image'], name)}<figcaption>{words}<br><small>{name}</small></figcaption></figure>"
+    return f"<figure>{_image(row, read, name)}<figcaption>{words}<br><small>{name}</small></figcaption></figure>"
 
 
-def _image(path: str, alt: str) -> str:
+def _image(row: Mapping[str, Any], read: Read | None, alt: str) -> str:
     try:
-        link = jpeg_uri(thumbnail(open_image(Path(path))))
+        image = read(row["name"]) if read else Path(row["image"])
+        link = jpeg_uri(thumbnail(open_image(image)))
     except ImageError:  # its file is gone
         return '<div class="gone"></div>'
     return f'<img src="{link}" alt="{alt}">'

@@ -62,15 +62,26 @@ def report(
     outputs: what the logits mean, as Model.outputs. `intervals` are 95 %: Wilson's for accuracy, a bootstrap
     over images for F1, from Wilson's where all images are right or none is.
     """
+    return report_of(logits.argmax(1), labels, losses(logits, labels, outputs), class_names, seed)
+
+
+def report_of(
+    predicted: Int[np.ndarray, " image"],
+    labels: Int[np.ndarray, " image"],
+    loss: Float[np.ndarray, " image"],
+    class_names: Sequence[str],
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The same from what was predicted for each image, and what it cost."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support  # slow to import
 
-    predicted, classes = logits.argmax(1), len(class_names)
+    classes = len(class_names)
     confusion = confusion_matrix(labels, predicted, labels=range(classes))
     table: Any = precision_recall_fscore_support(labels, predicted, labels=range(classes), **ABSENT)
     values = {key: float(value) for key, value in scores_of_confusion(confusion).items()}
     return {
         **values,
-        "loss": float(losses(logits, labels, outputs).mean()),
+        "loss": float(loss.mean()),
         "class_names": list(class_names),
         "confusion_matrix": confusion.tolist(),
         "per_class": [
@@ -170,8 +181,7 @@ def predictions(
     """
     probability = np.exp(log_probabilities(logits, outputs))
     loss, predicted = losses(logits, labels, outputs), logits.argmax(1)
-    worst_first = [int(i) for i in np.argsort(-loss, kind="stable")]
-    return [
+    rows = [
         {
             "image": items[i].path,
             "name": items[i].name,
@@ -181,5 +191,11 @@ def predictions(
             "probability": float(probability[i, predicted[i]]),
             "loss": float(loss[i]),
         }
-        for i in worst_first
+        for i in range(len(labels))
     ]
+    return worst_first(rows)
+
+
+def worst_first(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with a loss, the highest first."""
+    return sorted(rows, key=lambda row: -row["loss"])

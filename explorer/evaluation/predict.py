@@ -1,12 +1,16 @@
 """Predictions of a classifier for images, with or without knowing what they show."""
 
 import csv
+import hashlib
+from array import array
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,17 +18,23 @@ from jaxtyping import Float
 from PIL import Image
 
 from explorer.data.images import ImageSource
-from explorer.data.report import DatasetReport, Item
+from explorer.data.report import DatasetReport
 from explorer.errors import DataError, ImageError, ModelError
 from explorer.evaluation.class_match import match_classes
-from explorer.evaluation.metrics import predictions, report
+from explorer.evaluation.metrics import losses, report_of, worst_first
+from explorer.evaluation.sharing import BATCH
+from explorer.files import whole_file
 from explorer.models.backbone import Model
 from explorer.models.device_memory import enough_memory, in_fitting_batches
 from explorer.models.formats.labels import Outputs
 from explorer.words import text_cell
 
-BATCH = 32
-UNKNOWN = -1  # class of an image whose folder names none of the model's
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+Row = dict[str, Any]
+
+THREADS = 4  # that decode images
+ROW = ("image", "name", "sha", "actual", "predicted", "probability", "loss")  # what is kept of an image
 LISTED = 6  # folders and classes that a sentence names
 
 
@@ -57,7 +67,8 @@ class Predictions:
 class Evaluation:
     """What a model makes of a data set.
 
-    rows: one per image, those with a known class first, worst mistakes first; `actual` is "" for the others.
+    found: without images where there are too many to keep all their probabilities. rows: one per image, those with a
+    known class first, worst mistakes first; `actual` is "" for the others.
     metrics: as metrics.json has them, None where no image could be scored. notes: sentences about what wasn't scored.
     """
 
@@ -74,40 +85,154 @@ class Evaluation:
 
 def class_names_of(model: Model) -> list[str]:
     """The names of the model's classes, numbers where it has none; raises ModelError where it has no classifier."""
-    with torch.inference_mode(), enough_memory(f"classify one image with {model.name}", "use a smaller model"):
-        logits = model.forward(torch.zeros(1, 3, *model.input_shape, device=model.device))[1]
-    if logits is None:
-        raise ModelError(f"{model.name} has no classifier: fine-tune it first, or choose a fine-tuned checkpoint.")
+    logits = _logits(model, [Image.new("RGB", model.input_shape[::-1])])
     return model.class_names or [f"class {index}" for index in range(logits.shape[1])]
 
 
-def predict(model: Model, images: Sequence[ImageSource], names: Sequence[str] | None = None) -> Predictions:
-    """Classify images; names: what to call them, by default their paths. Broken images are listed, not raised."""
-    return _predict(model, images, names)[0]
+def predict(
+    model: Model,
+    images: Sequence[ImageSource],
+    names: Sequence[str] | None = None,
+    class_names: list[str] | None = None,
+) -> Predictions:
+    """Classify images; names: what to call them, by default their paths. Broken images are listed, not raised.
 
-
-def _predict(
-    model: Model, images: Sequence[ImageSource], names: Sequence[str] | None
-) -> tuple[Predictions, Float[np.ndarray, "image class"]]:
-    """predict(), and the logits that it stands on."""
-    class_names = class_names_of(model)
+    class_names: class_names_of(model), where it is known already. The images of a folder too large to keep all their
+    probabilities are predicted BATCH at a time.
+    """
+    class_names = class_names or class_names_of(model)
     names = [str(image) for image in images] if names is None else list(names)
     opened: list[str] = []
     rejected: dict[str, str] = {}
     logits: list[np.ndarray] = []
     for start in range(0, len(images), BATCH):
         fitted: list[Image.Image] = []
-        for name, image in zip(names[start : start + BATCH], images[start : start + BATCH], strict=True):
-            try:
-                fitted.append(model.fit(image))
+        batch = slice(start, start + BATCH)
+        for name, image in zip(names[batch], in_threads(partial(fit, model), images[batch]), strict=True):
+            if isinstance(image, ImageError):
+                rejected[name] = str(image)
+            else:
+                fitted.append(image)
                 opened.append(name)
-            except ImageError as error:
-                rejected[name] = str(error)
         if fitted:
             logits.append(_logits(model, fitted))
     rows = np.concatenate(logits) if logits else np.zeros((0, len(class_names)), np.float32)
     probabilities = model.probabilities(torch.from_numpy(rows)).numpy()
-    return Predictions(opened, probabilities, class_names, rejected, model.outputs), rows
+    return Predictions(opened, probabilities, class_names, rejected, model.outputs)
+
+
+def fit(model: Model, image: ImageSource) -> Image.Image | ImageError:
+    """The image as the model sees it, or why it can't be opened."""
+    try:
+        return model.fit(image)
+    except ImageError as error:
+        return error
+
+
+def in_threads(work: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]:
+    """What the work makes of each item, a few at a time: decoding frees the interpreter."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(work, items))
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One image to evaluate: its name, its class folder ("" for none), and where it is.
+
+    read: gives what open_image takes, ImageError where there is nothing. path: its file, if it has one. sha: of its
+    bytes, "" where it isn't known yet.
+    """
+
+    name: str
+    folder: str
+    read: Callable[[], ImageSource]
+    path: str | None = None
+    sha: str = ""
+
+
+class Scorer:
+    """What a model makes of a data set with these class folders: rows of a few images at a time, then all together.
+
+    Raises ModelError for a model without classes.
+    """
+
+    def __init__(self, model: Model, folders: Iterable[str]):
+        self.model, self.class_names = model, class_names_of(model)
+        if model.outputs == "number":
+            raise ModelError(
+                f"{model.name} predicts a number, not classes: predict it, and compare the numbers yourself."
+            )
+        self.known = match_classes(list(folders), model.class_names, len(self.class_names))
+
+    def rows(self, photos: Sequence[Photo]) -> list[Row]:
+        """A row for each image, plain values; of one that can't be opened its name and why ("rejected").
+
+        Beside a row of Evaluation it has its class folder, the number of the predicted class, that of the actual one
+        where it is known, and all probabilities.
+        """
+        made = in_threads(self._open, photos)
+        fitted = [image for image, _ in made if isinstance(image, Image.Image)]
+        logits = iter(_logits(self.model, fitted) if fitted else ())
+        return [
+            {"name": photo.name, "rejected": str(image)}
+            if isinstance(image, ImageError)
+            else self._row(photo, sha, next(logits))
+            for photo, (image, sha) in zip(photos, made, strict=True)
+        ]
+
+    def together(self, rows: Iterable[Row]) -> Evaluation:
+        """The evaluation of all rows, which keeps no probabilities but those of the likeliest classes."""
+        scored: list[Row] = []
+        others: list[Row] = []
+        rejected, folders = {}, Counter[str]()
+        labels, predicted = array("q"), array("q")
+        for row in rows:
+            if "rejected" in row:
+                rejected[row["name"]] = row["rejected"]
+                continue
+            kept = {key: row[key] for key in ROW if key in row}
+            if "loss" in row:
+                scored.append(kept)
+                labels.append(row["label"])
+                predicted.append(row["prediction"])
+            else:
+                others.append(kept)
+                folders[row["folder"]] += 1
+        found = Predictions([], np.zeros((0, len(self.class_names)), np.float32), self.class_names, rejected,
+                            self.model.outputs)  # fmt: skip
+        metrics = None
+        if scored:
+            loss = np.array([row["loss"] for row in scored])
+            metrics = report_of(np.array(predicted), np.array(labels), loss, self.class_names)
+        return Evaluation(found, worst_first(scored) + others, metrics, _notes(folders, self.class_names))
+
+    def _open(self, photo: Photo) -> tuple[Image.Image | ImageError, str]:
+        """The image as the model sees it, or why it can't, and the sha256 of its bytes."""
+        try:
+            data = photo.read()
+        except ImageError as error:
+            return error, ""
+        sha = photo.sha or (hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else "")
+        return fit(self.model, data), sha
+
+    def _row(self, photo: Photo, sha: str, logits: Float[np.ndarray, " class"]) -> Row:
+        probabilities = self.model.probabilities(torch.from_numpy(logits)).numpy()
+        prediction, label = int(logits.argmax()), self.known.get(photo.folder)
+        row = {
+            "image": photo.path,
+            "name": photo.name,
+            "sha": sha,
+            "folder": photo.folder,
+            "actual": "",
+            "predicted": self.class_names[prediction],
+            "prediction": prediction,
+            "probability": float(probabilities[prediction]),
+            "probabilities": probabilities.tolist(),
+        }
+        if label is None:
+            return row
+        loss = float(losses(logits[None], np.array([label]), self.model.outputs)[0])
+        return {**row, "actual": self.class_names[label], "label": label, "loss": loss}
 
 
 def evaluate(model: Model, data: DatasetReport) -> Evaluation:
@@ -115,34 +240,32 @@ def evaluate(model: Model, data: DatasetReport) -> Evaluation:
 
     Only the validation side counts where the data has one. The notes say what wasn't scored.
     """
-    names = class_names_of(model)
-    if model.outputs == "number":
-        raise ModelError(f"{model.name} predicts a number, not classes: predict it, and compare the numbers yourself.")
+    scorer = Scorer(model, data.class_names)
     items = data.split_items("val") or list(data.items)
-    known = match_classes(data.class_names, model.class_names, len(names))
-    found, logits = _predict(model, [item.file for item in items], [item.name for item in items])
-    if found.rejected:
-        name, reason = next(iter(found.rejected.items()))
+    photos = [
+        Photo(item.name, data.folder(item), partial(getattr, item, "file"), item.path, item.sha) for item in items
+    ]
+    names: list[str] = []
+    probabilities: list[np.ndarray] = []
+
+    def rows() -> Iterator[Row]:
+        for start in range(0, len(photos), BATCH):
+            for row in scorer.rows(photos[start : start + BATCH]):
+                if "rejected" not in row:
+                    names.append(row["name"])
+                    probabilities.append(np.array(row.pop("probabilities"), np.float32))  # 4 bytes each, as a list 32
+                yield row
+
+    made = scorer.together(rows())
+    if made.found.rejected:
+        name, reason = next(iter(made.found.rejected.items()))
         raise DataError(f"{name} opened before but doesn't any more: {reason}")
-    labels = np.array([known.get(data.folder(item), UNKNOWN) for item in items])
-    scored, others = np.flatnonzero(labels != UNKNOWN), np.flatnonzero(labels == UNKNOWN)
-    rows = [_unscored(items[place], found, int(place)) for place in others]
-    notes = _notes([data.folder(items[place]) for place in others], names)
-    if not len(scored):
-        return Evaluation(found, rows, None, notes)
-    logits, labels = logits[scored], labels[scored]
-    ranked = predictions(logits, labels, [items[place] for place in scored], names, model.outputs)
-    return Evaluation(found, ranked + rows, report(logits, labels, names, outputs=model.outputs), notes)
+    return replace(made, found=replace(made.found, images=names, probabilities=np.stack(probabilities)))
 
 
-def _unscored(item: Item, found: Predictions, place: int) -> dict[str, Any]:
-    name, probability = found.top(place, 1)[0]
-    return {"image": item.path, "name": item.name, "actual": "", "predicted": name, "probability": probability}
-
-
-def _notes(unscored: Sequence[str], names: Sequence[str]) -> list[str]:
+def _notes(unscored: Counter[str], names: Sequence[str]) -> list[str]:
     """One sentence about the images whose folder, "" for none, is no class of the model; none where there are none."""
-    counts = Counter(folder for folder in unscored if folder)
+    counts = Counter({folder: count for folder, count in unscored.items() if folder})
     if not counts:
         return ["The images lie in no class folders, so they are predicted but not scored."] * bool(unscored)
     listed = ", ".join(f"'{name}' ({count})" for name, count in list(counts.items())[:LISTED])
@@ -156,20 +279,43 @@ def _notes(unscored: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def write_predictions(path: Path, found: Predictions, actual: dict[str, str] | None = None) -> None:
-    """A CSV with one row per image: image, actual (empty where unknown), predicted, probability, then every class.
+    """A CSV with one row per image, as prediction_cells() has them; the actual class, if any is known, by image."""
+    rows = (
+        prediction_cells(image, row, found.class_names, found.outputs, actual.get(image, "") if actual else None)
+        for image, row in zip(found.images, found.probabilities, strict=True)
+    )
+    with open_rows(path, prediction_columns(found.class_names, found.outputs, bool(actual))) as file:
+        file.writerows(rows)
 
-    Of a regression it has the image and every number.
-    """
-    verdict = [] if found.outputs == "number" else ["predicted", "probability"]
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+
+@contextmanager
+def open_rows(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    """csv's writer, below the columns, of a file that takes the place of another once it is whole."""
+    how: Any = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+    with whole_file(path) as partial, partial.open("w", **how) as file:
         writer = csv.writer(file)
-        known = ["actual"] if actual else []
-        writer.writerow(["image", *known, *verdict, *map(text_cell, found.class_names)])
-        for index, (image, row) in enumerate(zip(found.images, found.probabilities, strict=True)):
-            known = [text_cell(actual.get(image, ""))] if actual else []
-            name, probability = found.top(index, 1)[0]
-            likeliest = [text_cell(name), f"{probability:.6f}"] if verdict else []
-            writer.writerow([text_cell(image), *known, *likeliest, *(f"{value:.6f}" for value in row)])
+        writer.writerow(columns)
+        yield writer
+
+
+def prediction_columns(class_names: Sequence[str], outputs: Outputs, actual: bool) -> list[str]:
+    """image, actual (where it is known of any), predicted, probability, every class; of a regression its numbers."""
+    verdict = [] if outputs == "number" else ["predicted", "probability"]
+    return ["image", *["actual"] * actual, *verdict, *map(text_cell, class_names)]
+
+
+def prediction_cells(
+    image: str,
+    probabilities: Sequence[float] | Float[np.ndarray, " class"],
+    class_names: Sequence[str],
+    outputs: Outputs,
+    actual: str | None = None,
+) -> list[str]:
+    """The row of one image below prediction_columns(); actual: None where it is known of none."""
+    likeliest = int(np.argmax(probabilities))
+    verdict = [] if outputs == "number" else [text_cell(class_names[likeliest]), f"{probabilities[likeliest]:.6f}"]
+    known = [] if actual is None else [text_cell(actual)]
+    return [text_cell(image), *known, *verdict, *(f"{value:.6f}" for value in probabilities)]
 
 
 def _logits(model: Model, fitted: list[Image.Image]) -> np.ndarray:
@@ -181,5 +327,6 @@ def _logits(model: Model, fitted: list[Image.Image]) -> np.ndarray:
 def _logits_at_once(model: Model, fitted: Sequence[Image.Image]) -> np.ndarray:
     pixels = torch.from_numpy(np.stack([np.array(image) for image in fitted])).to(model.device)
     logits = model.forward(model.normalise(pixels))[1]
-    assert logits is not None
+    if logits is None:
+        raise ModelError(f"{model.name} has no classifier: fine-tune it first, or choose a fine-tuned checkpoint.")
     return logits.float().cpu().numpy()

@@ -1,21 +1,26 @@
 """ONNX: the fine-tuned model for programs without PyTorch."""
 
 import copy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from explorer.errors import TrainingError
+from explorer.errors import ModelError
+
+
+def check_exporter(what: str = "ONNX export") -> None:
+    """Raise ModelError, which begins with `what`, where the packages are missing that torch's exporter needs."""
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise ModelError(f"{what} needs more packages: pip install {' '.join(missing)}.")
 
 
 def export_onnx(module: nn.Module, path: Path, size: int) -> Path:
-    """Write `pixels` "batch 3 size size" -> `logits` "batch class"; TrainingError where packages for it are missing."""
-    try:
-        import onnxscript  # noqa: F401  (torch's exporter needs it)
-    except ImportError as error:
-        raise TrainingError("ONNX export needs two more packages: pip install onnx onnxscript.") from error
+    """Write `pixels` "batch 3 size size" -> `logits` "batch class"; ModelError where packages for it are missing."""
+    check_exporter()
     whole: Any = copy.deepcopy(module).eval().cpu()
     example = torch.zeros(2, 3, size, size)
     batch = torch.export.Dim("batch", min=1)

@@ -6,7 +6,7 @@ pretrained blocks until it has learnt something; one that is fitted first leaves
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,7 @@ from torch import nn
 
 from explorer.evaluation.metrics import neighbours_vote, report
 from explorer.models.backbone import Model
-from explorer.training.batches import AugmentedInputs, CachedInputs, in_order
-from explorer.training.cache import decode
+from explorer.training.batches import AugmentedInputs, CachedInputs, UncachedInputs, in_order
 from explorer.training.examples import Examples
 from explorer.training.split import Split
 
@@ -40,14 +39,16 @@ def frozen_features(
     model: Model,
     split: Split,
     examples: Examples,
-    train_inputs: CachedInputs | AugmentedInputs,
-    val_inputs: CachedInputs,
+    train_inputs: CachedInputs | UncachedInputs | AugmentedInputs,
+    val_inputs: CachedInputs | UncachedInputs,
     seed: int,
 ) -> Features:
     """What the pretrained model makes of the images, before any training; seed: draws which of many to take."""
     drawn = np.sort(np.random.default_rng(seed).permutation(len(examples.train_labels))[:MOST_IMAGES])
-    train = _features(model, split.eval(), train_inputs, examples.train_images, drawn)
-    val = _features(model, split.eval(), val_inputs, examples.val_images, np.arange(len(examples.val_labels)))
+    if isinstance(train_inputs, AugmentedInputs):  # the photos as they are
+        train_inputs = UncachedInputs(examples.train_images, model, split)
+    train = _features(split.eval(), train_inputs, drawn)
+    val = _features(split.eval(), val_inputs, np.arange(len(examples.val_labels)))
     return Features(train, examples.train_labels[drawn], val)
 
 
@@ -60,16 +61,10 @@ def measure_baseline(
 
 
 @torch.no_grad()
-def _features(
-    model: Model, split: Split, inputs: CachedInputs | AugmentedInputs, images: list, chosen: np.ndarray
-) -> np.ndarray:
-    """Pooled features (image, width) of the chosen images: from the cache, or from the files where there is none."""
-    if isinstance(inputs, CachedInputs):
-        batches = (chosen[batch.images] for batch in in_order(len(chosen), 64))
-        rows = [split.features(inputs.read(batch, np.zeros(len(batch), int))) for batch in batches]
-    else:
-        chunks = decode(model, [images[index] for index in chosen], split.size)
-        rows = [split.features(model.normalise(torch.from_numpy(chunk).to(split.device))) for chunk in chunks]
+def _features(split: Split, inputs: CachedInputs | UncachedInputs, chosen: np.ndarray) -> np.ndarray:
+    """Pooled features (image, width) of the chosen images."""
+    batches = [replace(batch, images=chosen[batch.images]) for batch in in_order(len(chosen), 64)]
+    rows = [split.features(given) for given in inputs.epoch(batches, seed=0)]
     return torch.cat(rows).float().cpu().numpy()
 
 

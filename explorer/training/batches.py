@@ -1,8 +1,9 @@
-"""Where a trainer's batches come from: a prefix cache, or files decoded and augmented anew each epoch."""
+"""Where a trainer's batches come from: a prefix cache, or files decoded, and perhaps augmented, anew each epoch."""
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from explorer.data.images import ImageSource, open_image
 from explorer.models.backbone import Model
-from explorer.training.cache import PrefixCache
+from explorer.models.device_memory import in_fitting_batches
+from explorer.training.cache import PrefixCache, decode_batches
+from explorer.training.split import Split
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,56 @@ class CachedInputs:
 
     def epoch(self, batches: Sequence[Batch], seed: int) -> Iterator[Tensor]:
         """What Split.forward takes, for each batch."""
-        return (self.read(batch.images, batch.views) for batch in batches)
+        return (self._read(batch.images, batch.views) for batch in batches)
 
-    def read(self, images: Integer[np.ndarray, " row"], views: Integer[np.ndarray, " row"]) -> Float[Tensor, "row ..."]:
+    def _read(
+        self, images: Integer[np.ndarray, " row"], views: Integer[np.ndarray, " row"]
+    ) -> Float[Tensor, "row ..."]:
         if self.cache.layout.dtype != "uint8":
             return self.cache.rows(images, views).to(self.device).float()
-        pixels = self.model.normalise(self.cache.rows(images).to(self.device))
-        mirrored = torch.from_numpy(views.astype(bool)).to(self.device)
-        pixels[mirrored] = pixels[mirrored].flip(-1)
-        return pixels
+        return mirror(self.model.normalise(self.cache.rows(images).to(self.device)), views)
+
+
+class UncachedInputs:
+    """What the cache would hold, made anew each epoch: for sets that no disk has room for.
+
+    autocast: a context for the frozen blocks, in the trainer's precision.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[ImageSource],
+        model: Model,
+        split: Split,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+    ):
+        self.images, self.model, self.split, self.autocast = images, model, split, autocast
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def epoch(self, batches: Sequence[Batch], seed: int) -> Iterator[Tensor]:
+        """What Split.forward takes, for each batch."""
+        files = ([self.images[index] for index in batch.images] for batch in batches)
+        decoded = decode_batches(self.model, files, self.split.size)
+        for batch, pixels in zip(batches, decoded, strict=True):
+            yield self._rows(mirror(self.model.normalise(torch.from_numpy(pixels).to(self.split.device)), batch.views))
+
+    def _rows(self, pixels: Float[Tensor, "image channel row col"]) -> Float[Tensor, "image ..."]:
+        def prefix(part: Sequence[int]) -> Tensor:
+            return self.split.prefix(pixels[part[0] : part[-1] + 1])
+
+        with self.autocast():
+            return torch.cat(list(in_fitting_batches(range(len(pixels)), prefix))).float()
+
+
+def mirror(
+    pixels: Float[Tensor, "image channel row col"], views: Integer[np.ndarray, " image"]
+) -> Float[Tensor, "image channel row col"]:
+    """The same pixels, those of view 1 mirrored in place."""
+    mirrored = torch.from_numpy(views.astype(bool)).to(pixels.device)
+    pixels[mirrored] = pixels[mirrored].flip(-1)
+    return pixels
 
 
 class AugmentedInputs:

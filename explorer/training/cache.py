@@ -3,10 +3,9 @@
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from math import prod
 from pathlib import Path
 
@@ -147,17 +146,26 @@ def decode(
     model: Model, images: Sequence[ImageSource], size: int
 ) -> Iterator[UInt8[np.ndarray, "image height width 3"]]:
     """Chunks of fitted images, decoded in threads while the last chunk is used."""
+    return decode_batches(model, (images[start : start + CHUNK] for start in range(0, len(images), CHUNK)), size)
+
+
+def decode_batches(
+    model: Model, batches: Iterable[Sequence[ImageSource]], size: int
+) -> Iterator[UInt8[np.ndarray, "image height width 3"]]:
+    """Each batch of images, fitted, decoded in threads while the last batch is used."""
 
     def fit(image: ImageSource) -> UInt8[np.ndarray, "height width 3"]:
         return np.array(model.fit(image, size, "crop"))  # as checkpoints say of themselves
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        waiting = iter(images)
-        ahead = [pool.submit(fit, image) for image in islice(waiting, CHUNK)]
-        while ahead:
-            following = [pool.submit(fit, image) for image in islice(waiting, CHUNK)]
-            yield np.stack([future.result() for future in ahead])
+        ahead: list[Future] = []
+        for batch in batches:
+            following = [pool.submit(fit, image) for image in batch]
+            if ahead:
+                yield np.stack([future.result() for future in ahead])
             ahead = following
+        if ahead:
+            yield np.stack([future.result() for future in ahead])
 
 
 def _rows(split: Split, layout: Layout, model: Model, pixels: np.ndarray) -> np.ndarray:

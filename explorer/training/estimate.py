@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 import torch.nn.functional as F
 
@@ -16,22 +17,26 @@ from explorer.models.backbone import Model
 from explorer.models.source import ModelSource
 from explorer.training.batches import AugmentedInputs, loader_workers
 from explorer.training.cache import plan_layout
+from explorer.training.examples import SPARE
 from explorer.training.plan import Plan
 from explorer.training.runs.jobs import Run
 from explorer.training.split import split_model
+from explorer.words import duration_in_words, size_in_words
 
 TIMED = 8  # images
 REMEMBERED, LOOKED_AT = 5, 20  # runs of a kind that are learnt from, and of any kind that are looked through
 ONCE = ("starting", "reading", "loading", "baseline", "saving")  # phases whose length hangs little on the plan
 UNKNOWN_START = 15.0  # seconds that those take on a usual laptop, where no run tells
 REPEATS = 2  # the faster one counts
+NEARLY = 0.9  # share of the time from which on people say "nearly all"
 
 
 @dataclass(frozen=True)
 class Estimate:
     """Seconds before the first epoch and for each epoch, and bytes of disk for the cache and for an epoch to keep.
 
-    start_seconds: of the process's start and of all else that is done once, whatever the plan.
+    start_seconds: of the process's start and of all else that is done once, whatever the plan. uncached_seconds: for
+    each epoch without a cache.
     """
 
     before_seconds: float
@@ -40,6 +45,7 @@ class Estimate:
     cache_bytes: int
     kept_bytes: int
     start_seconds: float = 0.0
+    uncached_seconds: float = 0.0
 
     @property
     def first_seconds(self) -> float:
@@ -100,12 +106,59 @@ def estimate(
         epoch += len(train) * draw / max(1, loader_workers(len(train)))
     layouts = [plan_layout(split, plan, val, 1), plan_layout(split, plan, cached, plan.views)]
     cache, kept = sum(layout.bytes for layout in layouts), 2 * model.num_parameters
-    return Estimate(before, epoch, plan.epochs, cache, kept)
+    again = epoch + (cached + val) * (decode + prefix)  # what the cache saves each epoch
+    if plan.cache == "none":
+        before, epoch, cache = val * (decode + prefix + look), again, 0
+    return Estimate(before, epoch, plan.epochs, cache, kept, uncached_seconds=again)
+
+
+def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
+    """Time and disk, as Markdown: "About 40 s, 12 s of it before the first epoch … It takes 30 MB of disk …".
+
+    free: bytes on the disk of the runs.
+    """
+    nearly = cost.first_seconds >= NEARLY * cost.seconds
+    before = "nearly all" if nearly else duration_in_words(cost.first_seconds)
+    line = (
+        f"About **{duration_in_words(cost.seconds)}**, {before} of it before the first epoch; longer if the computer "
+        "is busy."
+    )
+    if cost.cache_bytes:
+        disk = size_in_words(cost.cache_bytes)
+        line += f" It takes **{disk}** of disk while it runs ({size_in_words(free)} free)."
+    kept = sum(plan.keeps(epoch) for epoch in range(1, plan.epochs + 1))
+    if kept:
+        epochs = "1 epoch is" if kept == 1 else f"{kept} epochs are"
+        line += f" {epochs} kept beside the result, which takes **{size_in_words(kept * cost.kept_bytes)}** for good."
+    if plan.full_passes or plan.cache == "none":
+        why = "no cache keeps what the frozen ones make of it"
+        if plan.full_passes:
+            why = "every block learns" if plan.train == "all" else "full augmentation makes new pictures each time"
+        line += f" Every epoch runs every block on every image, because {why}."
+    return line
+
+
+def cache_warning(cost: Estimate, free: int, memory: int | None = None) -> str:
+    """What to do where the cache is too large for the disk or, in bytes, the memory; "" where it is neither."""
+    memory = psutil.virtual_memory().total if memory is None else memory
+    without = duration_in_words(cost.start_seconds + cost.epochs * cost.uncached_seconds)
+    if cost.cache_bytes + SPARE > free:
+        return (
+            f"The cache needs {size_in_words(cost.cache_bytes + SPARE)} of disk but only {size_in_words(free)} are "
+            f"free. Without a cache the training takes about {without} and no such room; or use fewer images per "
+            "class, or train the classifier only."
+        )
+    if cost.cache_bytes > memory:
+        return (
+            f"The cache is larger than this computer's memory ({size_in_words(memory)}), so every epoch reads it from "
+            f"the disk, which may take longer than estimated. Without a cache the training takes about {without}."
+        )
+    return ""
 
 
 def kind_of(model: ModelSource, plan: Plan) -> tuple:
     """What decides how long an image takes: runs of one kind differ in the number of images and epochs alone."""
-    return model, plan.train, plan.augmentation, plan.image_size
+    return model, plan.train, plan.augmentation, plan.image_size, plan.cache
 
 
 def _kind_of_run(run: Run) -> tuple | None:

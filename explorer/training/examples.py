@@ -83,7 +83,7 @@ def read_examples(
         return
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder.images, ignore_errors=True)
-        report = _take_over(folder, data, given) or _read(folder, data, plan, progress)
+        report = _take_over(folder, data, given) or read_report(data, plan, folder.images, progress)
         report = assign_splits(report, plan.val_fraction, plan.seed)
         if folder.changes.is_file():  # after the split, so that the same photos validate with and without them
             report = read_changes(folder.changes).apply(report)
@@ -103,10 +103,11 @@ def _take_over(folder: RunFolder, data: str, given: DatasetReport | Path | None)
     return hand_over(report, folder.images, given.parent if stored else None)
 
 
-def _read(folder: RunFolder, data: str, plan: Plan, progress: Callable[[int, int], None]) -> DatasetReport:
+def read_report(data: str, plan: Plan, out: Path, progress: Callable[[int, int], None] | None = None) -> DatasetReport:
+    """What a zip, a folder or a built-in set holds; images that have no file yet are written into `out`."""
     if data in BUILTIN and not Path(data).exists():
-        data = str(write_builtin(data, folder.images, SIZES.get(data), plan.seed))
-    return read_dataset(data, out=folder.images, progress=progress)
+        data = str(write_builtin(data, out, SIZES.get(data), plan.seed))
+    return read_dataset(data, out=out, progress=progress)
 
 
 def check_disk(folder: RunFolder, needed: int) -> None:
@@ -116,5 +117,6 @@ def check_disk(folder: RunFolder, needed: int) -> None:
     if free < needed + SPARE:
         raise TrainingError(
             f"The run needs {size_in_words(needed + SPARE)} of disk but only {size_in_words(free)} are free; free some "
-            "space, use fewer images per class, or train the classifier only (--train head)."
+            "space, train without a cache (--cache none), use fewer images per class, or train the classifier only "
+            "(--train head)."
         )

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,9 @@ from explorer import paths
 from explorer.data.changes import NO_CHANGES, Changes, read_changes
 from explorer.data.report import DatasetReport
 from explorer.errors import ExplorerError, PlanError, TrainingError
+from explorer.launch import LONGEST_WAIT
 from explorer.models.backbone import Model
+from explorer.models.onnx import check_exporter
 from explorer.models.source import ModelSource
 from explorer.training.loop import Stopped
 from explorer.training.pipeline import Work
@@ -32,7 +33,6 @@ from explorer.training.runs.snapshots import saved_epochs
 from explorer.visitors.settings import settings
 
 RESUMABLE = ("starting", "stopped", "interrupted", "failed")  # starting: this process was launched for it
-LONGEST_WAIT = timedelta(days=2)  # the other processes of a launch wait this long while the first stands in the queue
 # On a CPU torch has no exception of its own for lost memory: its allocator and oneDNN say so only in these words.
 LOST_MEMORY = (
     "can't allocate memory",
@@ -89,6 +89,8 @@ def finetune(
     Raises DataError, ModelError or PlanError for bad input, which leave no run behind; TrainingError for a full disk or
     lost memory.
     """
+    if onnx:
+        check_exporter()  # before hours go into the training
     folder, main = RunFolder(run_dir), int(os.environ.get("RANK", 0)) == 0
     loaded = source if isinstance(source, Model) else None
     given = path if isinstance(path, DatasetReport) else None

@@ -15,7 +15,15 @@ from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor
 
 from explorer.evaluation.metrics import scores
-from explorer.training.batches import AugmentedInputs, Batch, CachedInputs, epoch_seed, in_order, plan_batches
+from explorer.training.batches import (
+    AugmentedInputs,
+    Batch,
+    CachedInputs,
+    UncachedInputs,
+    epoch_seed,
+    in_order,
+    plan_batches,
+)
 from explorer.training.plan import Plan
 from explorer.training.runs.events import Step
 from explorer.training.split import Split
@@ -38,7 +46,7 @@ class Trainer:
         accelerator: Accelerator,
         split: Split,
         plan: Plan,
-        inputs: CachedInputs | AugmentedInputs,
+        inputs: CachedInputs | UncachedInputs | AugmentedInputs,
         labels: np.ndarray,
         classes: int,
     ):
@@ -107,14 +115,15 @@ class Trainer:
         return total * batch.weight * self.accelerator.num_processes / everyone
 
     @torch.no_grad()
-    def logits(self, inputs: CachedInputs) -> Float[np.ndarray, "image class"]:
+    def logits(self, inputs: CachedInputs | UncachedInputs) -> Float[np.ndarray, "image class"]:
         """Logits of every image of `inputs`, on every process."""
         self.model.eval()
         found = torch.zeros(len(inputs), self.classes, device=self.accelerator.device)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        for batch in in_order(len(inputs), EVALUATED, rank, world):
+        batches = in_order(len(inputs), EVALUATED, rank, world)
+        for batch, given in zip(batches, inputs.epoch(batches, seed=0), strict=True):
             rows = torch.from_numpy(batch.images).to(found.device)
-            found[rows] += batch.weight * self.split(inputs.read(batch.images, batch.views)).float()
+            found[rows] += batch.weight * self.split(given).float()
         return self._sum(found).cpu().numpy()
 
     def agree(self, wish: bool) -> bool:

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from explorer.models.loading import load_model
 from explorer.models.onnx import export_onnx
 from explorer.models.source import TrainedFrom
 from explorer.training.baseline import frozen_features, measure_baseline, share_head, start_head
-from explorer.training.batches import AugmentedInputs, CachedInputs
+from explorer.training.batches import AugmentedInputs, CachedInputs, UncachedInputs
 from explorer.training.cache import PrefixCache, build_cache, cache_key, finish_cache, plan_layout, weights_key
 from explorer.training.checkpoints import kept_bytes, save_checkpoint
 from explorer.training.curves import write_csv, write_html
@@ -105,11 +105,13 @@ class Work:
         return size
 
     def _open_inputs(self) -> None:
-        """Make or reopen the caches; training images get none where every epoch sees fresh pixels."""
+        """Make or reopen the caches; training images get none where every epoch sees fresh pixels or none is wanted."""
         device = self.accelerator.device
-        wanted = {"val": (self.examples.val_images, 1)}
-        if self.plan.augmentation != "full":
-            wanted["train"] = (self.examples.train_images, self.plan.views)
+        wanted = {"val": (self.examples.val_images, 1), "train": (self.examples.train_images, self.plan.views)}
+        if self.plan.augmentation == "full":
+            del wanted["train"]
+        if self.plan.cache == "none":
+            wanted.clear()
         layouts, weights = {}, weights_key(self.model)
         for side, (images, views) in wanted.items():
             key = cache_key(weights, self.plan, images)
@@ -122,10 +124,15 @@ class Work:
             side: CachedInputs(PrefixCache(self._cache_file(side), layout), self.model, device)
             for side, layout in layouts.items()
         }
-        self.val_inputs = opened["val"]
-        self.train_inputs: CachedInputs | AugmentedInputs = opened.get("train") or AugmentedInputs(
-            self.examples.train_images, self.model, self.split.size, device
+        self.val_inputs = opened.get("val") or self._uncached(self.examples.val_images)
+        self.train_inputs = opened.get("train") or (
+            AugmentedInputs(self.examples.train_images, self.model, self.split.size, device)
+            if self.plan.augmentation == "full"
+            else self._uncached(self.examples.train_images)
         )
+
+    def _uncached(self, images: Sequence[Path]) -> UncachedInputs:
+        return UncachedInputs(images, self.model, self.split, self.accelerator.autocast)
 
     def _fill(self, wanted: dict[str, tuple]) -> None:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
@@ -162,7 +169,8 @@ class Work:
         self.accelerator.wait_for_everyone()
         share_head(self.split.whole)
         train, val = len(self.examples.train_images), len(self.examples.val_images)
-        self.reporter.emit("start", train_images=train, val_images=val, steps_an_epoch=self.trainer.steps_an_epoch)
+        processes, steps = self.accelerator.num_processes, self.trainer.steps_an_epoch
+        self.reporter.emit("start", train_images=train, val_images=val, steps_an_epoch=steps, processes=processes)
         knn = float((vote == self.examples.val_labels).mean()) if self.main else 0.0
         self.reporter.emit("baseline", metrics=baseline, knn_accuracy=knn)
         return Saved(baseline=baseline, knn_accuracy=knn, neighbours=vote.tolist())
@@ -220,10 +228,10 @@ class Work:
 
     def _plan_as_carried_out(self) -> Plan:
         """The plan with what its settings auto came to."""
-        cached = self.val_inputs.cache.layout.dtype
+        cached = self.val_inputs.cache.layout.dtype if isinstance(self.val_inputs, CachedInputs) else ""
         names = {name: precision for precision, name in ACCELERATE_NAMES.items()}
         settings = {"precision": names[str(self.accelerator.mixed_precision)]}
-        if cached in CACHE_PRECISIONS:  # pixels are kept as bytes
+        if cached in CACHE_PRECISIONS:  # pixels are kept as bytes, or nothing is
             settings["cache_precision"] = cached
         return replace(self.plan, **settings)
 

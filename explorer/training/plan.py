@@ -14,6 +14,7 @@ HEADS = ("probe", "random")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 ACCELERATE_NAMES = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 CACHE_PRECISIONS = ("auto", "float32", "float16")
+CACHES = ("disk", "none")
 # What trains steadily on sets of a few hundred to a few thousand photos: a fresh head alone can take large steps;
 # the more pretrained weights move, the smaller the steps must be.
 LEARNING_RATES = {"head": 5e-3, "last": 5e-4, "all": 2e-4}
@@ -47,6 +48,7 @@ class Plan:
     val_fraction: float = _setting(0.15, "share of the images held out where the data has no validation folder")
     seed: int = _setting(0, "seed of the split, the head, the order and the augmentation")
     precision: str = _setting("auto", "arithmetic; auto: bfloat16 on a CUDA device, else float32", PRECISIONS)
+    cache: str = _setting("disk", "none: no cache, every epoch reads each image and runs the frozen blocks", CACHES)
     cache_precision: str = _setting("auto", "cached tokens; auto: float32 up to 1 GB, then float16", CACHE_PRECISIONS)
 
     def __post_init__(self) -> None:
@@ -72,7 +74,7 @@ class Plan:
         """The settings that take part in a training: those that are set, and of use with the others."""
         unused = {
             "mixup": self.augmentation != "full" or not self.mixup,
-            "cache_precision": self.full_passes,
+            "cache_precision": self.full_passes or self.cache == "none",
             "layer_decay": self.train == "head",
         }
         return {key: value for key, value in asdict(self).items() if value is not None and not unused.get(key)}

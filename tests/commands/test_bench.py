@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import pytest
 
 from explorer.cli import main
 from tests.conftest import REPOSITORY
+from tests.launch import ON_CPU, TWO_PROCESSES
 from tests.tiny import photo, save_tiny
 
 
@@ -52,12 +52,15 @@ def test_a_stopped_bench_goes_on_to_the_same_table(folder, capsys):
     main(arguments(folder, "stopped"))
     path = folder / "stopped" / "lines-0.jsonl"
     written = path.read_text()
-    path.write_text("\n".join(written.splitlines()[:2]) + '\n{"photo": 2, "na')
+    path.write_text("\n".join(written.splitlines()[:2]) + '\n{"item": 2, "va')
     assert main(arguments(folder, "stopped")) == 0
     whole, stopped = (json.loads((folder / name / "table.json").read_text()) for name in ("whole", "stopped"))
     assert whole == stopped
     assert main([*arguments(folder, "stopped"), "--seed", "3"]) == 2
-    assert "holds a bench with other seed: give another --out" in capsys.readouterr().err
+    assert (
+        "holds unfinished work with other seed: give the same options to go on, name another folder"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,12 +81,9 @@ def test_what_can_not_be_had_is_one_line(folder, capsys, options, said):
 
 @pytest.mark.slow
 def test_two_processes_give_the_table_of_one(folder):
-    # accelerate's own launcher starts one process where there's no GPU, and hands several to this.
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    for start, out in ((launch, "two"), ([sys.executable], "again")):
+    for start, out in ((TWO_PROCESSES, "two"), ([sys.executable], "again")):
         command = [*start, "-m", "explorer", *arguments(folder, out)]
-        done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=REPOSITORY, env=ON_CPU, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("wrote ") == 1
     assert (folder / "two" / "lines-1.jsonl").read_text().count('"scores"') == 2

@@ -1,5 +1,6 @@
 """Nothing a person has is lost: outputs beside inputs, names, batches with bad files, Ctrl-C and strange names."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -12,10 +13,12 @@ from PIL import Image
 
 from explorer.cli import main
 from explorer.commands import _outputs
+from explorer.commands._work import Work
 from explorer.errors import ImageError, QueryError
+from explorer.launch import Processes
 from explorer.rendering.video import gif
 from tests.conftest import REPOSITORY
-from tests.tiny import photo, save_tiny
+from tests.tiny import photo, save_tiny, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +142,13 @@ def test_a_wrong_option_is_said_once():
     def wrong(item):
         raise QueryError("no layer 9")
 
-    with pytest.raises(QueryError):
-        _outputs.for_each(["a", "b"], wrong)
-
     def broken_then_wrong(item):
         raise ImageError("a is broken") if item == "a" else QueryError("no layer 9")
 
-    with pytest.raises(QueryError):
-        _outputs.for_each(["a", "b", "c"], broken_then_wrong)
+    for work in (wrong, broken_then_wrong):
+        task = Work(argparse.Namespace(), [], None, tiny_model, Processes())
+        with pytest.raises(QueryError):
+            list(task.each(["a", "b", "c"], work))
 
 
 def test_score_names_what_it_leaves_out_and_writes_the_rest(models, tmp_path, capsys):

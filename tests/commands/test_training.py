@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -20,8 +19,10 @@ from explorer.data.report import DatasetReport
 from explorer.models import registry
 from explorer.models.loading import load_model
 from explorer.training.examples import SIZES
+from explorer.training.runs.events import read_events
 from explorer.training.runs.folder import RunFolder
 from tests.conftest import REPOSITORY
+from tests.launch import ON_CPU, TWO_PROCESSES
 from tests.training_help import make_base, make_dataset
 
 pytestmark = pytest.mark.slow
@@ -189,6 +190,18 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, data, base, capsys, arg
     assert error.startswith("error: ") and error.count("\n") == 1 and words in error
 
 
+def test_what_a_plan_costs_is_told_without_training(tmp_path, data, base, capsys):
+    where = ["--model", str(base), "--runs", str(tmp_path / "runs")]
+    assert main(["finetune", str(data), *where, "--estimate"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        out.startswith("21 images of 3 classes") and "\nAbout " in out and "It takes 1 MB of disk while it runs" in out
+    )
+    assert main(["finetune", str(data), *where, "--estimate", "--cache", "none"]) == 0
+    assert "Every epoch runs every block on every image, because no cache" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
 def test_lists_and_help_do_not_wait_for_torch():
     code = "import sys; from explorer.cli import build_parser; build_parser(); import explorer.training.runs.jobs; "
     code += "assert not {'torch', 'timm', 'sklearn'} & set(sys.modules)"
@@ -206,14 +219,14 @@ def test_digits_are_built_in(tmp_path, base, monkeypatch):
 def test_two_processes_give_the_single_process_metrics(tmp_path, data, base):
     arguments = ["-m", "explorer", "finetune", str(data), "--model", str(base), "--train", "last-1", "--epochs", "3"]
     arguments += ["--batch-size", "5", "--class-weights", "--runs", str(tmp_path / "runs"), "--name"]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
-    launch += ["--main_process_port", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for command in ([sys.executable, *arguments, "one"], [*launch, *arguments, "two"]):
-        done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    for command in ([sys.executable, *arguments, "one"], [*TWO_PROCESSES, *arguments, "two"]):
+        done = subprocess.run(command, cwd=REPOSITORY, env=ON_CPU, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("best epoch") == 1
-    one, two = (json.loads((tmp_path / "runs" / name / "metrics.json").read_text()) for name in ("one", "two"))
+    folders = [RunFolder(tmp_path / "runs" / name) for name in ("one", "two")]
+    starts = [next(event for event in read_events(folder.events) if event["type"] == "start") for folder in folders]
+    assert [start["processes"] for start in starts] == [1, 2]
+    one, two = (json.loads(folder.metrics.read_text()) for folder in folders)
     assert one["confusion_matrix"] == two["confusion_matrix"] and one["best_epoch"] == two["best_epoch"]
     for key in ("accuracy", "f1_macro", "f1_weighted", "loss", "knn_accuracy"):
         assert two[key] == pytest.approx(one[key], abs=1e-4)

@@ -241,6 +241,9 @@ def test_estimate_counts_disk_exactly(tmp_path, train):
     assert made.seconds == made.before_seconds + 7 * made.epoch_seconds > 0
     full = estimate(model, Plan(train=train, augmentation="full"), NAMES, images, val=5)
     assert full.cache_bytes == 5 * 32 * 32 * 3
+    assert made.uncached_seconds > made.epoch_seconds
+    without = estimate(model, Plan(train=train, cache="none"), NAMES, images, val=5)
+    assert without.cache_bytes == 0 and without.epoch_seconds == without.uncached_seconds
 
 
 def test_names_that_a_spreadsheet_would_run_are_text_in_the_csv(tmp_path):

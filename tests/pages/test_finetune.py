@@ -19,13 +19,11 @@ from explorer.evaluation.paired import Gain
 from explorer.models import registry
 from explorer.models.loading import load_model
 from explorer.models.source import ModelSource
-from explorer.training.estimate import Estimate
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
 from explorer.training.runs.folder import Options, RunFolder, State, read_config, write_config
 from explorer.training.runs.json_files import write_json
-from explorer.ui.finetune.plan import cost_line
 from explorer.ui.finetune.result import gain_of, gain_sentence, model_zip
 from explorer.ui.finetune.runs import trained_words
 from explorer.ui.finetune.train import progress_line, starting_line, thin_steps
@@ -317,22 +315,6 @@ def test_thinned_keeps_every_epoch_and_the_newest_step():
     steps = [event["step"] for event in kept if event["type"] == "step"]
     assert len(steps) <= 101 and steps[-1] == 1000 and kept[-1] == {"type": "epoch", "epoch": 1}
     assert thin_steps(events, most=5000) == events
-
-
-def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():
-    cost = Estimate(before_seconds=12, epoch_seconds=3, epochs=10, cache_bytes=97_000_000, kept_bytes=11_400_000)
-    line = cost_line(cost, Plan("last-2"), 74_600_000_000)
-    assert "longer if the computer is busy" in line
-    assert "**42 s**" in line and "12 s of it" in line and "**97 MB**" in line and "74.6 GB free" in line
-    head = cost_line(
-        Estimate(before_seconds=40, epoch_seconds=0.1, epochs=10, cache_bytes=10**6, kept_bytes=0), Plan(), 10**9
-    )
-    assert "About **41 s**, nearly all of it before the first epoch" in head
-    assert "Every epoch runs every block" in cost_line(cost, Plan("all"), 10**9)
-    assert "kept" not in line
-    assert "3 epochs are kept beside the result, which takes **34 MB** for good." in cost_line(
-        cost, Plan("last-2", epochs=10, keep_epochs=3), 10**9
-    )
 
 
 def result_words(won: int, lost: int, train: str = "last-2") -> str:

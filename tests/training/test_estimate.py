@@ -1,11 +1,12 @@
 """The time a run will take: measured on a few images, and learnt from the runs that ended on this machine."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from explorer.models.source import ModelSource
-from explorer.training.estimate import UNKNOWN_START, Estimate, kind_of
+from explorer.training.estimate import UNKNOWN_START, Estimate, cache_warning, cost_line, kind_of
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
@@ -47,6 +48,33 @@ def test_runs_of_the_same_kind_tell_everything_others_the_start_alone(tmp_path):
     learned = MEASURED.learned_from(jobs.list_runs(tmp_path), kind_of(BASE, PLAN), (160, 40))
     assert (learned.start_seconds, learned.before_seconds, learned.epoch_seconds) == (40, 20, 6)  # twice the images
     assert learned.seconds == 40 + 20 + 60
+
+
+def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():
+    cost = Estimate(before_seconds=12, epoch_seconds=3, epochs=10, cache_bytes=97_000_000, kept_bytes=11_400_000)
+    line = cost_line(cost, Plan("last-2"), 74_600_000_000)
+    assert "longer if the computer is busy" in line
+    assert "**42 s**" in line and "12 s of it" in line and "**97 MB**" in line and "74.6 GB free" in line
+    head = cost_line(
+        Estimate(before_seconds=40, epoch_seconds=0.1, epochs=10, cache_bytes=10**6, kept_bytes=0), Plan(), 10**9
+    )
+    assert "About **41 s**, nearly all of it before the first epoch" in head
+    assert "Every epoch runs every block" in cost_line(cost, Plan("all"), 10**9)
+    assert "kept" not in line
+    assert "3 epochs are kept beside the result, which takes **34 MB** for good." in cost_line(
+        cost, Plan("last-2", epochs=10, keep_epochs=3), 10**9
+    )
+
+
+def test_a_cache_that_does_not_fit_is_told_with_what_helps():
+    cost = Estimate(10, 2, epochs=10, cache_bytes=3 * 10**11, kept_bytes=0, start_seconds=20, uncached_seconds=600)
+    disk = cache_warning(cost, free=3 * 10**11, memory=16 * 10**9)
+    assert "300.2 GB of disk but only 300.0 GB are free. Without a cache the training takes about 1 h 40 min" in disk
+    memory = cache_warning(cost, free=10**12, memory=16 * 10**9)
+    assert "larger than this computer's memory (16.0 GB), so every epoch reads it from the disk" in memory
+    assert cache_warning(cost, free=10**12, memory=10**12) == ""
+    without = cost_line(replace(cost, cache_bytes=0), Plan(cache="none"), 10**9)
+    assert "of disk" not in without and "because no cache keeps what the frozen ones make of it" in without
 
 
 @pytest.mark.parametrize("lost", ["start", "epoch"])

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from explorer.data.images import open_image
 from explorer.errors import DataError, ExplorerError, PlanError, TrainingError
-from explorer.training.batches import AugmentedInputs, CachedInputs, epoch_seed, plan_batches
+from explorer.training.batches import AugmentedInputs, CachedInputs, UncachedInputs, epoch_seed, plan_batches
 from explorer.training.cache import PrefixCache, build_cache, finish_cache, plan_layout
 from explorer.training.finetune import finetune
 from explorer.training.loop import Trainer, adamw, class_weights, cosine
@@ -37,9 +37,12 @@ def train_cached(tmp_path, model, data, plan, epochs):
     images, labels = labelled(data)
     split = split_model(model, plan, NAMES, 32, CPU)
     layout, path = plan_layout(split, plan, len(images), plan.views), tmp_path / f"{plan.train}.bin"
-    list(build_cache(path, layout, split, model, images))
-    finish_cache(path, layout)
-    inputs = CachedInputs(PrefixCache(path, layout), model, CPU)
+    if plan.cache == "none":
+        inputs = UncachedInputs(images, model, split)
+    else:
+        list(build_cache(path, layout, split, model, images))
+        finish_cache(path, layout)
+        inputs = CachedInputs(PrefixCache(path, layout), model, CPU)
     trainer = Trainer(Accelerator(cpu=True), split, plan, inputs, labels, len(NAMES))
     for epoch in range(1, epochs + 1):
         steps = list(trainer.train_epoch(epoch, lambda: False))
@@ -83,6 +86,28 @@ def test_same_weights_as_the_plain_loop(tmp_path, model, data, train, augmentati
     assert not torch.allclose(got["head.weight"], start["head.weight"], atol=1e-3)
     for name, tensor in expected.items():
         torch.testing.assert_close(got[name], tensor, rtol=0, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("train", ["head", "last-1", "all"])
+def test_without_a_cache_the_weights_are_those_with_one(tmp_path, model, data, train):
+    plan = Plan(train=train, batch_size=8, epochs=2, class_weights=True).resolved()
+    cached, _ = train_cached(tmp_path, model, data, plan, 2)
+    uncached, _ = train_cached(tmp_path / "none", model, data, replace(plan, cache="none"), 2)
+    expected, got = cached.split.whole.state_dict(), uncached.split.whole.state_dict()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(got[name], tensor, rtol=0, atol=1e-5, msg=name)
+    logits = [trainer.logits(trainer.inputs) for trainer in (cached, uncached)]
+    np.testing.assert_allclose(logits[1], logits[0], atol=1e-4)
+
+
+def test_a_run_without_a_cache_ends_with_the_same_numbers_and_no_file(tmp_path, model, data, monkeypatch):
+    made = {}
+    for cache in ("disk", "none"):
+        monkeypatch.setattr("explorer.training.pipeline.build_cache", build_cache if cache == "disk" else None)
+        plan = Plan(train="last-1", epochs=2, cache=cache)
+        made[cache] = finetune(data, model, plan, tmp_path / "runs" / cache, progress=False)
+    for key in ("loss", "accuracy", "knn_accuracy"):
+        assert made["none"].metrics[key] == pytest.approx(made["disk"].metrics[key], abs=1e-4)
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ def test_unknown_key_is_refused_with_the_close_one():
         ({"val_fraction": 0.0}, "val_fraction"),
         ({"augmentation": "much"}, "none, flip, full"),
         ({"precision": "int8"}, "precision"),
+        ({"cache": "memory"}, "cache must be one of disk, none"),
         ({"weight_decay": -0.1}, "negative"),
         ({"seed": -1}, "seed"),
     ],

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from explorer.data.archives import is_system_file
-from explorer.data.class_folders import SUFFIXES
+from explorer.data.class_folders import is_picture
 from explorer.data.images import ImageSource
 from explorer.data.sources import Source, open_source
 from explorer.errors import DataError
@@ -54,8 +53,7 @@ def open_photos(
 
 def _pictures(source: Source) -> list[int]:
     """Which of its files are pictures by their names."""
-    names = enumerate(source.names)
-    return [i for i, name in names if PurePosixPath(name).suffix.lower() in SUFFIXES and not is_system_file(name)]
+    return [index for index, name in enumerate(source.names) if is_picture(name)]
 
 
 def _stem(name: str) -> str:

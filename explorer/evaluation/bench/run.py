@@ -1,6 +1,6 @@
 """The work of a bench, photo by photo: what is measured of each is a line, so that a stopped bench can go on."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,59 +56,69 @@ class Plan:
         }
 
 
-def lines(
-    model: Model,
-    photos: Sequence[BenchPhoto],
-    plan: Plan,
-    known: Iterable[Line] = (),
-    share: tuple[int, int] = (0, 1),
-    progress: Progress | None = None,
-) -> Iterator[Line]:
-    """A line for each photo that `known` lacks, then one for each stage of its sanity check.
+class Bench:
+    """The items of a bench: the scores of each photo, then what its sanity check finds on the first of them.
 
-    share: (which, of how many) processes this one is, of which each takes its part of the photos that are left. A photo
-    that can't be read gets a line that says why. Raises ModelError for a model whose output is a number.
+    progress hears passes that are done, and all that are expected.
     """
-    if model.outputs == "number":
-        raise ModelError(f"{model.name} predicts a number: a bench follows a class, so give it a classifier.")
-    done = {line["photo"] for line in known if "sanity" not in line}
-    checked = {line["photo"] for line in known if "sanity" in line}
-    refused = {line["photo"] for line in known if "refused" in line}
-    left = [index for index in range(len(photos)) if index not in done][share[0] :: share[1]]
-    to_check = [i for i in range(min(plan.sanity_photos, len(photos))) if i not in checked | refused]
-    to_check = to_check[share[0] :: share[1]]
-    meter = _Meter(plan, len(left), len(to_check), progress)
-    for index in left:
-        yield _photo_line(model, photos[index], index, plan, meter)
-    yield from _sanity_lines(model, photos, to_check, plan, meter)
 
+    def __init__(self, model: Model, photos: Sequence[BenchPhoto], plan: Plan, progress: Progress | None = None):
+        """Raises ModelError for a model whose output is a number."""
+        if model.outputs == "number":
+            raise ModelError(f"{model.name} predicts a number: a bench follows a class, so give it a classifier.")
+        self.model, self.photos, self.plan, self._progress = model, photos, plan, progress
+        self._expected, self._done, self._each = (0, 0), 0.0, (1.0, 0.0)
 
-class _Meter:
-    """Counts passes; how many a photo takes is known from the first that is recorded."""
+    def __len__(self) -> int:
+        return len(self.photos) + min(self.plan.sanity_photos, len(self.photos))
 
-    def __init__(self, plan: Plan, photos: int, checks: int, progress: Progress | None):
-        self.plan, self.photos, self.checks, self.progress = plan, photos, checks, progress
-        self.done, self.each = 0.0, (1.0, 0.0)
+    def expect(self, items: Iterable[int]) -> None:
+        """Which items this process will measure, for the progress."""
+        checks = [item >= len(self.photos) for item in items]
+        self._expected = (len(checks) - sum(checks), sum(checks))
+
+    def measure(self, item: int) -> Line:
+        """One item's line; a photo that can't be read gets one that says why."""
+        if item < len(self.photos):
+            return _photo_line(self.model, self.photos[item], item, self.plan, self)
+        index = item - len(self.photos)
+        return _sanity_line(self.model, self.photos[index], index, self.plan, self)
+
+    def item_of(self, line: Line) -> int:
+        return line["photo"] + ("sanity" in line) * len(self.photos)
 
     def saw(self, recording: Recording) -> None:
-        self.each = self.plan.passes(recording)
+        """How many passes a photo takes is known from the first that is recorded."""
+        self._each = self.plan.passes(recording)
 
-    def did(self, passes: float) -> None:
-        self.done += passes
-        if self.progress:
-            total = self.photos * self.each[0] + self.checks * self.each[1]
-            self.progress(min(self.done, total), total)
+    def did(self, photo: float = 0.0, check: float = 0.0) -> None:
+        """Count shares of a photo's passes and of a check's."""
+        self._done += photo * self._each[0] + check * self._each[1]
+        if self._progress:
+            total = sum(count * each for count, each in zip(self._expected, self._each, strict=True))
+            self._progress(min(self._done, total), total)
 
 
-def _photo_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, meter: _Meter) -> Line:
+def lines(
+    model: Model, photos: Sequence[BenchPhoto], plan: Plan, known: Iterable[Line] = (), progress: Progress | None = None
+) -> Iterator[Line]:
+    """The line of each item that `known` lacks, in this process alone."""
+    bench = Bench(model, photos, plan, progress)
+    done = set(map(bench.item_of, known))
+    left = [item for item in range(len(bench)) if item not in done]
+    bench.expect(left)
+    yield from map(bench.measure, left)
+
+
+def _photo_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: Bench) -> Line:
     """All scores of one photo."""
     line: Line = {"photo": index, "name": photo.name}
     try:
         recording = record(model, photo.read(), plan.size, plan.fit)
     except ExplorerError as error:
-        meter.did(meter.each[0])
+        bench.did(photo=1)
         return {**line, "refused": str(error)}
-    meter.saw(recording)
+    bench.saw(recording)
     mask, failed = _mask(photo, recording)
     target = None if recording.logits is None else recording.class_index(None)
     seed = plan.seed + index
@@ -123,7 +133,7 @@ def _photo_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, meter: 
         else:
             scores[entrant.name] = faithful.scores(heatmap) if faithful else {}
             scores[entrant.name] |= {} if mask is None else mask_scores(heatmap, mask)
-        meter.did(meter.each[0] / len(plan.entrants))
+        bench.did(photo=1 / len(plan.entrants))
     return {**line, "scores": scores, "failed": failed}
 
 
@@ -139,40 +149,30 @@ def _mask(photo: BenchPhoto, recording: Recording) -> tuple[np.ndarray | None, d
     return mask, {}
 
 
-def _sanity_lines(
-    model: Model, photos: Sequence[BenchPhoto], indices: Sequence[int], plan: Plan, meter: _Meter
-) -> Iterator[Line]:
-    """How much each map is still like itself as the model's layers become random, a line for each photo.
-
-    A stage is made once for all photos, so that one copy of the model is enough.
-    """
-    part = meter.each[1] / (stage_count(model) + 1)
-    whole = {}
-    for index in indices:
-        whole[index] = _maps(model, photos[index], index, plan, {})
-        meter.did(part)
-    targets = {index: target for index, (_, target) in whole.items()}
-    found: dict[int, dict[str, dict[str, float]]] = {index: {} for index in indices}
-    for stage in stages(model, plan.seed) if indices else ():
-        for index in indices:
-            maps, _ = _maps(stage.model, photos[index], index, plan, targets)
-            before = whole[index][0]
-            found[index][stage.name] = {name: similarity(maps[name], before[name]) for name in maps.keys() & before}
-            meter.did(part)
-    for index, similar in found.items():
-        yield {"photo": index, "name": photos[index].name, "sanity": similar}
+def _sanity_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: Bench) -> Line:
+    """How much each map of a photo is still like itself as the model's layers become random."""
+    share = 1 / (stage_count(model) + 1)
+    whole, target = _maps(model, photo, index, plan)
+    bench.did(check=share)
+    similar: dict[str, dict[str, float]] = {}
+    for stage in stages(model, plan.seed) if whole else ():
+        maps, _ = _maps(stage.model, photo, index, plan, target)
+        similar[stage.name] = {name: similarity(maps[name], whole[name]) for name in maps.keys() & whole.keys()}
+        bench.did(check=share)
+    return {"photo": index, "name": photo.name, "sanity": similar}
 
 
 def _maps(
-    model: Model, photo: BenchPhoto, index: int, plan: Plan, targets: Mapping[int, int | None]
+    model: Model, photo: BenchPhoto, index: int, plan: Plan, target: int | None = None
 ) -> tuple[dict[str, np.ndarray], int | None]:
-    """Every map that can be drawn, of the class in `targets` or else the predicted one, and that class."""
+    """Every map that can be drawn, of class `target` or else the predicted one, and that class; none of a bad photo."""
     try:
         recording = record(model, photo.read(), plan.size, plan.fit)
     except ExplorerError:
         return {}, None
-    predicted = None if recording.logits is None else recording.class_index(None)
-    target, maps = targets.get(index, predicted), {}
+    if target is None and recording.logits is not None:
+        target = recording.class_index(None)
+    maps = {}
     for entrant in plan.entrants:
         try:
             maps[entrant.name] = entrant.draw(recording, target, plan.seed + index)

@@ -55,7 +55,7 @@ def table(lines: Iterable[Line], plan: Plan) -> Table:
     scored = [line for line in ordered if line.get("scores")]
     refused = {line["name"]: line["refused"] for line in ordered if "refused" in line}
     failed = {name: why for line in reversed(scored) for name, why in line["failed"].items()}
-    sanity = [line["sanity"] for line in ordered if "sanity" in line]
+    sanity = [line["sanity"] for line in ordered if line.get("sanity")]  # none of a refused photo
     columns = {name: _column([line["scores"] for line in scored], plan, name) for name in MEASURES}
     columns["sanity"] = _sanity_column(sanity, plan)
     columns = {name: column for name, column in columns.items() if column}

@@ -1,9 +1,9 @@
 """The log of a run, one JSON object per line: appended by the trainer, followed by everyone else.
 
-Types of events: "phase" (a phase that is over, its seconds), "start" (counts), "baseline" (metrics before the first
-epoch), "step" (epoch, step, loss, lr), "epoch" (epoch, seconds, images_per_second, seconds_left, lr, best, and train_
-and val_ loss, accuracy, f1_macro, f1_weighted), "end" (status). Epochs and steps count from 1; steps go on counting
-over the epochs.
+Types of events: "phase" (a phase that is over, its seconds), "start" (how many images, steps and processes), "baseline"
+(metrics before the first epoch), "step" (epoch, step, loss, lr), "epoch" (epoch, seconds, images_per_second,
+seconds_left, lr, best, and train_ and val_ loss, accuracy, f1_macro, f1_weighted), "end" (status). Epochs and steps
+count from 1; steps go on counting over the epochs.
 """
 
 import json

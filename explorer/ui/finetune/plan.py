@@ -14,7 +14,7 @@ from explorer.data.splits import assign_splits
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.source import ModelSource
-from explorer.training.estimate import Estimate, estimate, kind_of
+from explorer.training.estimate import Estimate, cache_warning, cost_line, estimate, kind_of
 from explorer.training.examples import Examples
 from explorer.training.plan import LAYER_DECAY, LEARNING_RATES, Plan
 from explorer.training.runs.jobs import free_name, list_runs, start
@@ -27,7 +27,7 @@ from explorer.ui.messages import plain
 from explorer.ui.state import Choice
 from explorer.ui.visitor import check_may_train, why_not_train
 from explorer.visitors.quotas import check_room, free_bytes
-from explorer.words import duration_in_words, size_in_words
+from explorer.visitors.settings import settings
 
 TRAIN = {
     "head": ("Classifier only", "Seconds to minutes. The attention stays as it is."),
@@ -37,7 +37,7 @@ TRAIN = {
 AUGMENTATIONS = {"none": "None", "flip": "Mirrored images", "full": "Full: RandAugment, crops, mixup"}
 EPOCHS = {"head": 30, "last": 10, "all": 10}
 NEW_HEADS = {"probe": "fitted", "random": "random"}
-NEARLY = 0.9  # share of the time from which on people say "nearly all"
+CACHES = {"disk": "On disk", "none": "None: slower epochs"}
 KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another step
 
 
@@ -53,6 +53,10 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     onnx = right.checkbox("Also write ONNX", key="plan_onnx", **KEPT)
     cost = _cost(model, dataset, plan)
     st.markdown(cost_line(cost, plan, free_space()))
+    if paths.workspace():
+        st.caption(f"A training may take {settings().minutes:g} minutes here; what it has learnt by then is kept.")
+    if warning := cache_warning(cost, free_space()):
+        st.warning(f"{warning} Cache is under More settings.", icon=":material/hard_drive:")
     why_not = why_not_train()
     if why_not:
         st.caption(plain(why_not))
@@ -149,6 +153,11 @@ def _images(cells: Iterator[Any], model: Model, dataset: Dataset, augmentation: 
     if not dataset.report.has_split:
         share = next(cells).slider("Held out for validation, %", 5, 50, 15, key="plan_val_fraction", **KEPT)
         settings["val_fraction"] = share / 100
+    settings["cache"] = next(cells).selectbox(
+        "Cache", list(CACHES), format_func=CACHES.__getitem__, key="plan_cache", **KEPT,
+        help="What the frozen blocks make of each image is kept on disk while the training runs. Without that every "
+        "epoch runs them again, and sets of any size fit.",
+    )  # fmt: skip
     if augmentation == "full":
         settings["mixup"] = next(cells).slider("Mixup", 0.0, 1.0, 0.2, key="plan_mixup", **KEPT)
     return settings
@@ -193,7 +202,10 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
 
 def _cost(model: Model, dataset: Dataset, plan: Plan) -> Estimate:
     """Measured anew only when something changes that costs time, or when another run has ended."""
-    costly = (plan.train, plan.augmentation, plan.image_size, plan.images_per_class, plan.val_fraction, plan.seed)
+    costly = (
+        *(plan.train, plan.augmentation, plan.image_size, plan.cache),
+        *(plan.images_per_class, plan.val_fraction, plan.seed),
+    )
     ended = tuple(run.name for run in list_runs(paths.runs()) if run.state.status == "finished")
     asked = (cached.model_number(model), str(dataset.path), str(paths.runs()), *costly, ended)
     measured = _measure(asked, model, dataset, plan)
@@ -207,22 +219,3 @@ def _measure(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estim
     measured = estimate(_model, _plan, names, examples.train_images, images[1], str(_model.device))
     source = registry.lasting(_model.source)
     return measured.learned_from(list_runs(paths.runs()), kind_of(source, _plan), images)
-
-
-def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
-    """Time and disk, in words: "About 40 s, 12 s of it before the first epoch … It takes 30 MB of disk …"."""
-    nearly = cost.first_seconds >= NEARLY * cost.seconds
-    before = "nearly all" if nearly else duration_in_words(cost.first_seconds)
-    line = (
-        f"About **{duration_in_words(cost.seconds)}**, {before} of it before the first epoch; longer if the computer "
-        "is busy. "
-        f"It takes **{size_in_words(cost.cache_bytes)}** of disk while it runs ({size_in_words(free)} free)."
-    )
-    kept = sum(plan.keeps(epoch) for epoch in range(1, plan.epochs + 1))
-    if kept:
-        epochs = "1 epoch is" if kept == 1 else f"{kept} epochs are"
-        line += f" {epochs} kept beside the result, which takes **{size_in_words(kept * cost.kept_bytes)}** for good."
-    if not plan.full_passes:
-        return line
-    why = "every block learns" if plan.train == "all" else "full augmentation makes new pictures each time"
-    return f"{line} Every epoch runs every block on every image, because {why}."

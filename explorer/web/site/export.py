@@ -2,7 +2,9 @@
 
 import copy
 import io
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +17,27 @@ from explorer.attention.force_sdpa import visible_attention
 from explorer.attention.sdpa import arguments
 from explorer.errors import ModelError
 from explorer.models.backbone import Model
+from explorer.models.onnx import check_exporter
 
 HALVED = 1024  # numbers from which a weight is worth half precision
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The ONNX file; of its q and k (layer, head, token, dim) the last axis, and the scale of q k^T per layer."""
+    """The ONNX file; of its q and k (layer, head, token, dim) the last axis, and the scale of q k^T per layer.
+
+    outside: bytes of the weights file that it refers to, if it does.
+    """
 
     onnx: bytes
     scales: tuple[float, ...]
     dim: int
+    outside: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """All that is to be fetched for the model."""
+        return len(self.onnx) + self.outside
 
 
 class QueriesAndKeys(TorchFunctionMode):
@@ -78,11 +90,9 @@ def export(model: Model, half: bool = True) -> Exported:
 
     Inputs and outputs as Watched has them. Raises ModelError where packages for it are missing or the exporter fails.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401  (torch's exporter needs it)
-    except ImportError as error:
-        raise ModelError("A page of the model needs two more packages: pip install onnx onnxscript.") from error
+    check_exporter("A page of the model")
+    import onnx
+
     module = copy.deepcopy(model.module).eval().cpu().float()
     rows, cols = model.grid(*model.input_shape)
     watched = Watched(model, module, len(model.prefix_tokens) + rows * cols)
@@ -95,11 +105,63 @@ def export(model: Model, half: bool = True) -> Exported:
         )
     assert program is not None
     proto = program.model_proto
+    _forget_origin(proto)
     if half:
         _halve(proto)
     file = io.BytesIO()
     onnx.save(proto, file)
     return Exported(file.getvalue(), scales, dim)
+
+
+def refer_to(exported: Exported, weights: Path) -> Exported:
+    """The same, but tensors that lie in a safetensors file, as they are or transposed, are read from there.
+
+    So a page beside a checkpoint in float16 needs no second copy of it. The runtime must be given the file under its
+    own name.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    places = _places(weights)
+    proto = onnx.load_model_from_string(exported.onnx)
+    turns = []
+    for tensor in proto.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT16:
+            continue
+        numbers = numpy_helper.to_array(tensor)
+        if place := places.get(numbers.tobytes()):
+            _leave_outside(tensor, weights.name, place, numbers.shape)
+        elif numbers.ndim == 2 and (place := places.get(numbers.T.tobytes())):
+            turned, tensor.name = tensor.name, f"{tensor.name}_turned"
+            _leave_outside(tensor, weights.name, place, numbers.T.shape)
+            turns.append(helper.make_node("Transpose", [tensor.name], [turned], perm=[1, 0]))
+    for place, node in enumerate(turns):
+        proto.graph.node.insert(place, node)
+    return replace(exported, onnx=proto.SerializeToString(), outside=weights.stat().st_size)
+
+
+def _places(weights: Path) -> dict[bytes, tuple[int, int]]:
+    """(offset, length) of each tensor in a safetensors file, by its bytes."""
+    content = weights.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    spans = [about["data_offsets"] for name, about in json.loads(content[8:start]).items() if name != "__metadata__"]
+    return {content[start + first : start + end]: (start + first, end - first) for first, end in spans}
+
+
+def _leave_outside(tensor: Any, location: str, place: tuple[int, int], shape: tuple[int, ...]) -> None:
+    from onnx.external_data_helper import set_external_data
+
+    set_external_data(tensor, location, offset=place[0], length=place[1])
+    tensor.ClearField("raw_data")
+    tensor.dims[:] = shape
+
+
+def _forget_origin(proto: Any) -> None:
+    """Drop what the exporter notes for debugging, half a megabyte with paths of this machine."""
+    del proto.graph.value_info[:]
+    for part in (proto, proto.graph, *proto.graph.node):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 def _halve(proto: Any) -> None:

@@ -48,6 +48,15 @@ class About:
     unsure: float | None = None  # below this probability of the likeliest class the page says so
 
 
+@dataclass(frozen=True)
+class Files:
+    """Addresses of what the page reads, from where it lies; weights: of those that the model refers to, if it does."""
+
+    model: str = "model.onnx"
+    runtime: str = "ort.wasm.gz"
+    weights: str = ""
+
+
 def write_site(model: Model, out: Path, about: About = About(), single_file: bool = False, half: bool = True) -> Path:
     """Write the page of the model into a new folder; its index.html.
 
@@ -91,15 +100,15 @@ def _files(exported: Exported) -> dict[str, bytes]:
     return {"model.onnx": exported.onnx, "ort.wasm.gz": (RUNTIME / "ort.wasm.gz").read_bytes()}
 
 
-def page(model: Model, exported: Exported, about: About, inside: dict[str, bytes]) -> str:
-    """The HTML; inside: the files that it holds itself instead of fetching them from beside it."""
+def page(model: Model, exported: Exported, about: About, inside: dict[str, bytes], beside: Files = Files()) -> str:
+    """The HTML; inside: the files that it holds itself instead of fetching those beside it."""
     markup, css = canvas_markup()
     assets = "\n".join(
         f'<script type="application/octet-stream;base64" id="{name}">{base64.b64encode(content).decode()}</script>'
         for name, content in inside.items()
     )
     style = Template((HERE / "site.css").read_text("utf-8")).substitute(canvas=css)
-    settings = json.dumps(page_settings(model, exported, about))
+    settings = json.dumps(page_settings(model, exported, about) | {"files": asdict(beside)})
     return Template((HERE / "site.html").read_text("utf-8")).substitute(
         version=explorer.__version__,
         title=escape(model.name),
@@ -137,15 +146,13 @@ def page_settings(model: Model, exported: Exported, about: About) -> dict[str, A
         "colormaps": COLORMAPS,
         "tables": base64.b64encode(np.stack([lookup_table(name) for name in COLORMAPS]).tobytes()).decode(),
         "sample": _sample(),
-        "bytes": len(exported.onnx),
+        "bytes": exported.bytes,
     }  # fmt: skip
 
 
 def footer(model: Model, exported: Exported, about: About) -> str:
     """How large, which licence, how good, made by what; as HTML."""
-    sentences = [
-        f"{model.num_parameters / 1e6:.1f} million weights, {size_in_words(len(exported.onnx))} to fetch once."
-    ]
+    sentences = [f"{model.num_parameters / 1e6:.1f} million weights, {size_in_words(exported.bytes)} to fetch once."]
     if about.accuracy is not None:
         of = f" of {about.validated} validation images" if about.validated else " of the validation images"
         sentences.append(f"It classified {about.accuracy:.1%}{of} correctly.")

@@ -9,11 +9,13 @@ import { LiveView } from "../canvas/view.js";
  *   grid: [number, number], prefix: string[], default_query: string, heads: number, depth: number, dim: number,
  *   scales: number[], classes: string[] | null, outputs: string, unsure: number | null, answers: string,
  *   preparation: import("./pixels.js").Preparation, colormaps: string[], tables: string, sample: string | null,
- *   bytes: number, look: import("../canvas/view.js").Look,
+ *   bytes: number, look: import("../canvas/view.js").Look, files: { model: string, runtime: string, weights: string },
  * }} About what page.py writes as JSON
  */
 
 const SHOWN = 5; // classes
+const RUNTIME_BYTES = 3_700_000; // about, compressed
+const FROM_DISK = "browsers don't let a page on a disk read the files beside it; open its folder through a host of files";
 const part = (name) => /** @type {any} */ (document.querySelector(`[data-part="${name}"]`));
 const textOf = (id) => document.getElementById(id)?.textContent ?? "";
 /** @type {About} */
@@ -21,19 +23,18 @@ const about = JSON.parse(textOf("about"));
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 
-/** A file of the page: inside it, or beside it; `progress` hears the share that has come. */
-async function asset(name, size, progress) {
+/** A file of the page: inside it, or beside it; `progress` hears how many bytes have come. */
+async function asset(name, progress) {
   const inside = document.getElementById(name);
   if (inside) return unpacked(bytesOf(inside.textContent));
-  const answer = await fetch(name);
-  if (!answer.ok || !answer.body) throw new Error(`${name} is missing beside this page`);
+  const answer = await fetch(name).catch(() => null);
+  if (!answer?.ok || !answer.body) throw new Error(location.protocol === "file:" ? FROM_DISK : `${name} is missing`);
   /** @type {BlobPart[]} */
   const chunks = [];
   const reader = answer.body.getReader();
-  let come = 0;
   for (let { value } = await reader.read(); value; { value } = await reader.read()) {
     chunks.push(value);
-    progress((come += value.length) / size);
+    progress(value.length);
   }
   return unpacked(new Uint8Array(await new Blob(chunks).arrayBuffer()));
 }
@@ -75,16 +76,10 @@ loaded.then(async (works) => {
 
 async function load() {
   try {
-    const sizes = { model: 0, wasm: 0 };
-    const progress = (name) => (share) => {
-      sizes[name] = share;
-      part("progress").value = 0.8 * sizes.model + 0.2 * sizes.wasm;
-    };
-    const [model, wasm] = await Promise.all([
-      asset("model.onnx", about.bytes, progress("model")),
-      asset("ort.wasm.gz", 3_700_000, progress("wasm")),
-    ]);
-    const answer = await ask({ model, wasm, settings: about }, [model, wasm]);
+    const { model, runtime, weights } = about.files;
+    const progress = (bytes) => (part("progress").value += bytes / (about.bytes + RUNTIME_BYTES));
+    const files = await Promise.all([model, runtime, weights].filter(Boolean).map((name) => asset(name, progress)));
+    const answer = await ask({ files, settings: about }, files);
     if (answer.error) throw new Error(answer.error);
     part("progress").hidden = true;
     say("Ready.");
@@ -111,7 +106,7 @@ async function show(source) {
   const id = ++newest;
   let bitmap;
   try {
-    bitmap = await createImageBitmap(source, { imageOrientation: "from-image", colorSpaceConversion: "default" });
+    bitmap = await createImageBitmap(source, { imageOrientation: "from-image", colorSpaceConversion: "none" });
   } catch {
     return fail("This file is no photo that a browser can read: JPEG, PNG, WebP, GIF, BMP and AVIF files work.");
   }

@@ -7,7 +7,7 @@ let session = null;
 /** @type {any} what explorer/web/site/page.py says of the model */
 let about = null;
 
-/** The photo's pixels on white, in sRGB, upright. */
+/** The photo's pixels on white, upright; a colour profile is ignored, as it is by the app and the models' libraries. */
 function pixelsOf(bitmap) {
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
@@ -18,11 +18,14 @@ function pixelsOf(bitmap) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-async function load({ model, wasm, settings }) {
+async function load({ files: [model, wasm, weights], settings }) {
   about = settings;
   ort.env.wasm.wasmBinary = wasm;
   ort.env.wasm.numThreads = 1;
-  session = await ort.InferenceSession.create(new Uint8Array(model), { executionProviders: ["wasm"] });
+  const options = { executionProviders: ["wasm"] };
+  const path = settings.files.weights.split("/").pop();
+  const externalData = weights ? [{ path, data: new Uint8Array(weights) }] : [];
+  session = await ort.InferenceSession.create(new Uint8Array(model), { ...options, externalData });
   return { ready: true };
 }
 
@@ -38,7 +41,7 @@ async function look({ bitmap, id }) {
 
 self.onmessage = async ({ data }) => {
   try {
-    const made = data.model ? await load(data) : await look(data);
+    const made = data.files ? await load(data) : await look(data);
     const buffers = [made.rgb, made.logits, made.q, made.k].filter(Boolean).map((array) => array.buffer);
     self.postMessage(made, /** @type {any} */ ({ transfer: buffers }));
   } catch (error) {

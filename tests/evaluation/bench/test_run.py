@@ -9,7 +9,6 @@ import pytest
 import explorer
 from explorer.errors import DataError, ModelError
 from explorer.evaluation.bench.contenders import entrants
-from explorer.evaluation.bench.journal import Journal, about
 from explorer.evaluation.bench.measures import MEASURES
 from explorer.evaluation.bench.photos import BenchPhoto, open_photos
 from explorer.evaluation.bench.report import html_report
@@ -65,11 +64,6 @@ def test_what_was_done_before_is_not_done_again(model, found):
     assert not list(lines(model, bench_photos(), PLAN, found))
 
 
-def test_processes_share_the_photos(model, found):
-    parts = [line for index in range(2) for line in lines(model, bench_photos(), PLAN, (), (index, 2))]
-    assert sorted(parts, key=lambda line: ("sanity" in line, line["photo"])) == found
-
-
 def test_progress_goes_up_to_all(model):
     seen = []
     list(lines(model, bench_photos(), PLAN, progress=lambda done, total: seen.append((done, total))))
@@ -119,23 +113,6 @@ def test_names_in_the_report_are_text(found):
     page = html_report(result, "<script>alert(1)</script>", {"<model>": "<x>"})
     assert "<script" not in page and "&lt;b&gt;x" in page and "&lt;model&gt;" in page
     assert "http://" not in page and "https://" not in page
-
-
-def test_a_journal_goes_on_after_a_cut_line_and_refuses_another_bench(tmp_path, model, found):
-    of = about(model, ["0.png"], PLAN.in_words())
-    journal = Journal(tmp_path / "bench")
-    journal.open(of)
-    journal.add(found[0])
-    with (tmp_path / "bench" / "lines-1.jsonl").open("w") as file:
-        file.write('{"photo": 1, "sco')  # the process was killed while it wrote
-    other = Journal(tmp_path / "bench", process=1)
-    other.open(of)
-    other.add(found[1])
-    assert other.lines() == [found[0], found[1]]
-    with pytest.raises(DataError, match="holds a bench with other weights: give another --out"):
-        other.open(about(tiny_model(seed=1), ["0.png"], PLAN.in_words()))
-    with pytest.raises(DataError, match="holds a bench with other maps, photos"):
-        other.open(about(model, ["1.png"], Plan(entrants(["rollout"]), ("grey",), sanity_photos=1).in_words()))
 
 
 def test_photos_and_masks_are_paired_by_name(tmp_path):

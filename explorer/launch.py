@@ -1,11 +1,11 @@
-"""The processes of an `accelerate launch`, or this one alone: which it is, its device, and what all of them found."""
+"""The processes of an `accelerate launch` or `torchrun`, or this one alone: which it is, and its device."""
 
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-LONGEST_WAIT = timedelta(days=2)  # for the slowest process
+LONGEST_WAIT = timedelta(days=2)  # for the slowest process, or for one that stands in a queue
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,10 @@ class Processes:
     def is_main(self) -> bool:
         return self.index == 0
 
-    def gather(self, values: list[Any]) -> list[Any]:
-        """The values of all processes one after another, in each of them; waits until all have got there."""
-        if self._accelerator is None:
-            return values
-        from accelerate.utils import gather_object
-
-        return gather_object(values)
+    def wait(self) -> None:
+        """Until all have got here."""
+        if self._accelerator is not None:
+            self._accelerator.wait_for_everyone()
 
 
 def processes() -> Processes:
