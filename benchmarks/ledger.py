@@ -15,13 +15,13 @@ from explorer.models.backbone import Model
 from explorer.models.timm_models import wrap_timm
 from explorer.models.transformers_models import create_transformers, wrap_transformers
 from tests.explicit import with_biases
-from tests.models.test_families import NAMED, TRANSFORMERS, architectures, sharpen, small_size, small_timm, trait
+from tests.models.test_families import ACCOUNTABLE, TRANSFORMERS, architectures, sharpen, small_size, small_timm, trait
 from tests.tiny import photo
 
 
 def models() -> Iterator[tuple[str, str, Model, int | None]]:
     """(family, model, the model, its size)."""
-    for family, (name, _) in NAMED.items():
+    for family, (name, _) in ACCOUNTABLE.items():
         model = wrap_timm(small_timm(name), name)
         yield family, f"timm:{name}", model, small_size(model)
     for model_type, (settings, _) in TRANSFORMERS.items():

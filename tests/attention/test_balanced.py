@@ -18,7 +18,7 @@ from explorer.errors import UnsupportedModelError
 from explorer.models.timm_models import wrap_timm
 from explorer.models.transformers_models import create_transformers, wrap_transformers
 from tests.explicit import double, pixels_of, run, with_biases
-from tests.models.test_families import NAMED, SMALL, TRANSFORMERS, sharpen, small_size, small_timm
+from tests.models.test_families import ACCOUNTABLE, SMALL, TRANSFORMERS, sharpen, small_size, small_timm
 from tests.tiny import blocks_of, photo, tiny_model
 
 
@@ -169,8 +169,8 @@ def test_an_account_says_where_it_does_not_close():
 
 def family(name: str) -> explorer.Model:
     """A small random model of a family of timm or transformers, with biases that aren't 0."""
-    if name in NAMED:
-        model = wrap_timm(small_timm(NAMED[name][0]), NAMED[name][0])
+    if name in ACCOUNTABLE:
+        model = wrap_timm(small_timm(ACCOUNTABLE[name][0]), ACCOUNTABLE[name][0])
     else:
         torch.manual_seed(0)
         model = wrap_transformers(create_transformers(name, **TRANSFORMERS[name][0]), name)
@@ -179,7 +179,7 @@ def family(name: str) -> explorer.Model:
     return with_biases(model)
 
 
-@pytest.mark.parametrize("name", [*NAMED, *TRANSFORMERS])
+@pytest.mark.parametrize("name", [*ACCOUNTABLE, *TRANSFORMERS])
 def test_forward_bit_for_bit_and_accounts_that_close_in_every_family(name):
     model = family(name)
     size = small_size(model)

@@ -29,7 +29,7 @@ from explorer.errors import QueryError
 from explorer.models.timm_models import wrap_timm
 from explorer.models.transformers_models import wrap_transformers
 from tests.explicit import with_biases
-from tests.models.test_families import NAMED, SMALL, sharpen, small_size, small_timm
+from tests.models.test_families import ACCOUNTABLE, SMALL, sharpen, small_size, small_timm
 from tests.sabotage import sabotaged, wrap
 from tests.tiny import blocks_of, photo, tiny_model
 
@@ -227,10 +227,10 @@ def test_edits_equal_those_of_the_model_by_hand(both, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", NAMED)
+@pytest.mark.parametrize("family", ACCOUNTABLE)
 def test_families_of_timm(family):
     """No edit changes nothing, bit for bit; a head off equals the projection without its input."""
-    name = NAMED[family][0]
+    name = ACCOUNTABLE[family][0]
     model = wrap_timm(small_timm(name), name)
     sharpen(model.module)
     recording = explorer.record(model, photo(), small_size(model))

@@ -12,7 +12,7 @@ from explorer.errors import QueryError, UnsupportedModelError
 from explorer.models.timm_models import wrap_timm
 from explorer.models.transformers_models import create_transformers, wrap_transformers
 from tests.explicit import double, pixels_of, run, with_biases
-from tests.models.test_families import NAMED, SMALL, TRANSFORMERS, sharpen, small_size, small_timm
+from tests.models.test_families import ACCOUNTABLE, SMALL, TRANSFORMERS, sharpen, small_size, small_timm
 from tests.tiny import blocks_of, photo, tiny_model
 
 
@@ -86,9 +86,9 @@ def sharpened(model: explorer.Model) -> explorer.Model:
     return model
 
 
-@pytest.mark.parametrize("family", NAMED)
+@pytest.mark.parametrize("family", ACCOUNTABLE)
 def test_families_of_timm(family):
-    name = NAMED[family][0]
+    name = ACCOUNTABLE[family][0]
     model = wrap_timm(small_timm(name), name)
     check(model, small_size(model))
 

@@ -16,7 +16,7 @@ from explorer.models.timm_models import wrap_timm
 from explorer.models.transformers_models import wrap_transformers
 from tests.attention.test_ledger import CLASSIFIERS
 from tests.explicit import with_biases
-from tests.models.test_families import NAMED, SMALL, sharpen, small_size, small_timm
+from tests.models.test_families import ACCOUNTABLE, SMALL, sharpen, small_size, small_timm
 from tests.tiny import photo, tiny_model
 
 
@@ -81,9 +81,9 @@ def check(model: Model, size: int | None) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", NAMED)
+@pytest.mark.parametrize("family", ACCOUNTABLE)
 def test_families_of_timm(family):
-    name = NAMED[family][0]
+    name = ACCOUNTABLE[family][0]
     module = small_timm(name)
     if not getattr(module, "num_classes", 0):
         module.reset_classifier(5)  # pyright: ignore

@@ -83,7 +83,7 @@ def test_causal_attention_is_refused():
 
 
 def test_attention_that_makes_no_call_is_refused():
-    with pytest.raises(RecordingError, match="0 attention calls over its 65 tokens where 3 layers"):
+    with pytest.raises(RecordingError, match="0 attention calls over its 65 tokens where 3 were expected"):
         explorer.record(wrap(sabotaged(lambda q, k, v: (q @ k.transpose(-2, -1)).softmax(-1) @ v)), photo())
 
 
@@ -123,7 +123,7 @@ def inside_multi_head_attention(q, k, v):
     "attend,words",
     [
         (to_other_tokens, "0 attention calls .* keys: 1x4x65x9"),
-        (twice, "6 attention calls over its 65 tokens where 3 layers"),
+        (twice, "6 attention calls over its 65 tokens where 3 were expected"),
         (several_images, "0 attention calls .* keys: 2x4x65x65"),
         (without_batch, "0 attention calls .* keys: 4x65x65"),
         (inside_multi_head_attention, "0 attention calls"),

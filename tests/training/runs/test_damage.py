@@ -16,7 +16,7 @@ from explorer.training.plan import Plan
 from explorer.training.runs import jobs
 from explorer.training.runs.events import EventReader
 from explorer.training.runs.folder import RunFolder, State
-from explorer.training.runs.json_files import write_json
+from explorer.training.runs.json_files import read_json, write_json
 from explorer.training.runs.processes import process_start
 from explorer.training.runs.snapshots import load_saved, load_tensors
 from tests.training.runs.damage import damage
@@ -136,6 +136,23 @@ def test_lines_that_are_no_events_are_counted_and_passed_over(tmp_path):
     )
     reader = EventReader(path)
     assert [event["type"] for event in reader.read()] == ["end", "end"] and reader.damaged == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
+def test_what_has_no_end_is_not_read(runs, monkeypatch):
+    folder = RunFolder(runs / "good")
+    folder.predictions.unlink()
+    os.mkfifo(folder.predictions)
+    with pytest.raises(TrainingError, match=r"predictions.json of the run 'good' is no file"):
+        read_json(folder.predictions)
+    every = len(EventReader(folder.events).read())
+    monkeypatch.setattr("explorer.training.runs.events.LARGEST_LOG", folder.events.stat().st_size // 2)
+    assert 0 < len(EventReader(folder.events).read()) < every
+    folder.log.write_text("x" * 100_000 + "\nerror: The disk is full.\n")
+    folder.write_state(State("running", pid=1, process_started="gone"))
+    state = json.loads(folder.state.read_text()) | {"process_started": "gone"}
+    write_json(folder.state, state)
+    assert folder.read_state().error == "The disk is full."
 
 
 def test_a_folder_whose_name_is_no_text_is_a_line(runs, capsys):
