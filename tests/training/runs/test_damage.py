@@ -16,7 +16,7 @@ from explorer.training.plan import Plan
 from explorer.training.runs import jobs
 from explorer.training.runs.events import EventReader
 from explorer.training.runs.folder import RunFolder, State
-from explorer.training.runs.json_files import read_json, write_json
+from explorer.training.runs.json_files import NUMBER, fits, read_json, write_json
 from explorer.training.runs.processes import process_start
 from explorer.training.runs.snapshots import load_saved, load_tensors
 from tests.training.runs.damage import damage
@@ -126,6 +126,11 @@ def test_pages_draw_a_damaged_run_with_a_sentence_and_no_traceback(runs, real_ru
         done = damaged(runs, real_run, seed)
         app = AppTest.from_function(draw_bad_run, default_timeout=60).run()
         assert not app.exception, (seed, done, app.exception)
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), float("nan"), float("inf"), True, "1"])
+def test_numbers_that_no_run_writes_fit_nothing(number):
+    assert not fits(number, NUMBER) and fits(2**53, NUMBER) and fits(0.5, NUMBER)
 
 
 def test_lines_that_are_no_events_are_counted_and_passed_over(tmp_path):
