@@ -24,7 +24,8 @@ PAGES = _SHIPPED / "pages"
 BUNDLED = _SHIPPED / "checkpoints" / "bundled"  # the bundled model, whatever EXPLORER_CHECKPOINTS says
 WORKSPACE = "EXPLORER_WORKSPACE"  # what tells a training process for whom it works
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 _given: ContextVar[tuple[Path | None] | None] = ContextVar("given", default=None)  # by working_for(), in this thread
 
 

@@ -10,7 +10,7 @@ from explorer.ui.state import chosen
 
 model_only()
 st.title("Evaluate", anchor=False)
-st.write("How often the sidebar's model is right on your images, where it errs, and where it looked.")
+st.write("How often a model is right on your images, where it errs, and where it looked.")
 with show_errors():
     model = chosen().model
     names = class_names(model)

@@ -12,7 +12,7 @@ from explorer.ui.navigation import Entry, entries, page
 from explorer.ui.widgets import facts, hint
 from explorer.web.welcome import INTRO, TITLE
 
-CARDS = 4  # per row
+CARDS = 3  # per row, as many as there are steps
 # The first pages in the order that explains one thing after the other: what each answers.
 STEPS = (("patches", "What the model gets"), ("attention", "Where it looks"), ("features", "What it makes of it"))
 

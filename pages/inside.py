@@ -31,7 +31,13 @@ def pick_stage(rec: Recording, layer: int) -> Stage:
     take(token.STAGE, by_key(NAMES), next(iter(NAMES)))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.segmented_control(
-            "Step", list(NAMES), format_func=NAMES.__getitem__, required=True, key=token.STAGE, persist_state="session"
+            "Step",
+            list(NAMES),
+            format_func=NAMES.__getitem__,
+            required=True,
+            key=token.STAGE,
+            persist_state="session",
+            wrap=True,
         )
         write_unless(token.STAGE, next(iter(NAMES)))
         place = list(NAMES).index(str(name))

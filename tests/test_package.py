@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -75,4 +76,7 @@ def test_deploy_names_what_exists():
     for line in re.findall(r"^COPY (.*) \S+$", docker, re.M):
         assert all((REPOSITORY / name).exists() for name in line.split())
     assert (REPOSITORY / re.findall(r"dockerfile: (\S+)", compose)[0]).is_file()
+    config = tomllib.loads((REPOSITORY / ".streamlit" / "config.toml").read_text())
+    assert config["server"]["address"] == "localhost", "nobody else's computer reaches it by itself"
+    assert '"--server.address", "0.0.0.0"' in docker, "but the container has to let its port through"
     assert docker.count("vit-explorer") and build_parser().parse_args(["app", "--server.headless", "true"]).options

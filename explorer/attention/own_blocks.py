@@ -69,8 +69,8 @@ class Follower:
 
     def _before_linear(self, taken: Tensor) -> None:
         if self._left is None:
-            known = self._normed is not None and self._normed[1] is taken
-            self._pending = self._normed[0] if known else taken
+            x, normed = self._normed or (None, None)
+            self._pending = x if normed is taken else taken
         elif taken.shape[:-1] == self._left.shape[:-1]:
             self._projecting = taken.shape == self._left.shape and torch.equal(taken, self._left)
             self._left = None

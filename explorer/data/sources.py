@@ -49,7 +49,7 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     A folder without an image stays, for open_image to refuse by name.
     """
     found: list[str] = []
-    for path in map(os.fspath, paths):
+    for path in (os.fspath(path) for path in paths):
         inside = filter(is_picture, _FolderSource(Path(path)).names) if os.path.isdir(path) else ()
         found += [os.path.join(path, *name.split("/")) for name in inside] or [path]
     return found

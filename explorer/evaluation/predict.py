@@ -85,7 +85,8 @@ class Evaluation:
 
 def class_names_of(model: Model) -> list[str]:
     """The names of the model's classes, numbers where it has none; raises ModelError where it has no classifier."""
-    logits = _logits(model, [Image.new("RGB", model.input_shape[::-1])])
+    height, width = model.input_shape
+    logits = _logits(model, [Image.new("RGB", (width, height))])
     return model.class_names or [f"class {index}" for index in range(logits.shape[1])]
 
 

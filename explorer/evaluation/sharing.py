@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -110,7 +110,7 @@ class Shared:
         left = [item for item in range(self.count) if item not in self._done]
         return left[self.processes.index :: self.processes.count]
 
-    def values(self, work: Callable[[int], Any], progress: Progress | None = None) -> Iterator[Any]:
+    def values(self, work: Callable[[int], Any], progress: Progress | None = None) -> Generator[Any, None, None]:
         """What the work gives for every item, in their order, in the main process; in the others nothing.
 
         Of one process each comes as soon as it is there, of several all after the last; values are plain, as JSON has

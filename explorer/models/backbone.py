@@ -17,6 +17,7 @@ from explorer.models.preprocess import Fit, check_fit, check_patches, check_size
 from explorer.models.source import ModelSource
 from explorer.models.switches import exact_convolutions
 from explorer.models.token_layout import check_tokens
+from explorer.visitors.passes import only_pass
 
 
 class Adapter(Protocol):
@@ -161,7 +162,7 @@ class Model:
         self, pixels: Float[Tensor, "image channel row col"]
     ) -> tuple[Float[Tensor, "image token width"], Float[Tensor, "image class"] | None]:
         """Tokens after the last norm, and logits, None where the model has no classifier."""
-        with exact_convolutions:
+        with exact_convolutions, only_pass(str(self.device)):
             tokens, logits = self.adapter.forward(self.module, pixels)
         check_tokens(tokens.shape[1], self.prefix_tokens, self.grid(*pixels.shape[-2:]))
         return tokens, logits

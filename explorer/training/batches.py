@@ -62,7 +62,7 @@ class UncachedInputs:
         images: Sequence[ImageSource],
         model: Model,
         split: Split,
-        autocast: Callable[[], AbstractContextManager] = nullcontext,
+        autocast: Callable[..., AbstractContextManager] = nullcontext,
     ):
         self.images, self.model, self.split, self.autocast = images, model, split, autocast
 

@@ -54,7 +54,8 @@ def compare_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str = "
         epochs = [event for event in events if event["type"] == "epoch"]
         x, y = [event["epoch"] for event in epochs], [event[key] for event in epochs]
         figure.add_scatter(x=x, y=y, name=name, mode=_mode(x))
-    return figure
+    longest = max((line.x[-1] for line in figure.data if line.x), default=1)
+    return figure.update_xaxes(dtick=-(-longest // 10))  # whole epochs alone, ten at most
 
 
 def write_csv(path: Path, epochs: Sequence[Mapping[str, Any]]) -> None:

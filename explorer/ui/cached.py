@@ -106,7 +106,8 @@ class _Shelf:
             while len(self.kept) >= RECORDINGS and sum(map(_bytes, self.kept.values())) >= most:
                 self.kept.popitem(last=False)
             self.kept[key] = record()
-            malloc.give_back()
+            if self.line.is_last:  # the next pass would only fetch the same pages anew
+                malloc.give_back()
         return self.kept[key]
 
 

@@ -186,7 +186,7 @@ def _read(setting: Setting, place: Place) -> Read[Any]:
 
 def _draw_choice(setting: Choice, place: Place) -> Picked:
     take(setting.key, _read(setting, place), setting.default)
-    value = st.segmented_control(setting.title, setting.choices, required=True, key=setting.key, **SAVED)
+    value = st.segmented_control(setting.title, setting.choices, required=True, key=setting.key, wrap=True, **SAVED)
     write_unless(setting.key, setting.default)
     return Picked(str(value))
 

@@ -62,7 +62,8 @@ def pick_workspace(own: Path) -> Path | None:
         st.session_state.pop(BOX, None)
     with st.sidebar:
         picked = st.selectbox(
-            "Workspace (admin)", list(labels), key=BOX, format_func=lambda name: labels.get(name, plain(str(name))),
+            "Workspace (admin)", list(labels), key=BOX, persist_state="session",
+            format_func=lambda name: labels.get(name, plain(str(name))),
         )  # fmt: skip
     return None if picked == HOST else folders.get(str(picked), own)
 

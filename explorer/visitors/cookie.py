@@ -1,5 +1,6 @@
 """The cookie that names a visitor without a login: 128 random bits, set with the page, never seen by a script."""
 
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -57,6 +58,5 @@ def _set_cookie(scope: Scope) -> bytes:
 
 def visitor_in(cookies: str) -> str | None:
     """Whom a request's cookies name; None where that isn't of the right shape."""
-    given = dict(part.strip().partition("=")[::2] for part in cookies.split(";"))
-    name = given.get(NAME, "")
-    return name if ID.fullmatch(name) else None
+    given = re.findall(rf"(?:^|;) *{NAME}=([^;]*)", cookies)
+    return given[-1] if given and ID.fullmatch(given[-1]) else None

@@ -1,14 +1,30 @@
 """The line of forward passes: one at a time, in the order of asking; whoever asks for something newer leaves it."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import TypeVar
 
 from explorer import paths
+from explorer.visitors.settings import has_visitors
 
 T = TypeVar("T")
 POLL = 0.03  # seconds between two looks at whether the answer is still wanted
+
+_devices: defaultdict[str, RLock] = defaultdict(RLock)
+
+
+@contextmanager
+def only_pass(device: str) -> Iterator[None]:
+    """Where there are many visitors, wait until no other thread makes a forward pass on that device, and be the one."""
+    if has_visitors():
+        with _devices[device]:
+            yield
+    else:
+        yield
 
 
 @dataclass(frozen=True)
@@ -20,6 +36,12 @@ class PassQueue:
     """
 
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "passes"))
+    wanted: list[Future] = field(default_factory=list)  # what waits or is being done
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing waits behind the work that is being done."""
+        return len(self.wanted) <= 1
 
     def do(self, work: Callable[[], T], give_way: Callable[[], None] = lambda: None) -> T:
         """Wait for the turn, do the work for the visitor of this thread, and return what it returns.
@@ -27,9 +49,11 @@ class PassQueue:
         give_way: called meanwhile; whatever it raises, when something newer is wanted, takes the work out of the line.
         """
         future = self.pool.submit(paths.for_same_visitor(work))
+        self.wanted.append(future)
         try:
             while not wait([future], POLL).done:
                 give_way()
             return future.result()
         finally:
             future.cancel()  # what has begun goes on to its end
+            self.wanted.remove(future)

@@ -31,7 +31,8 @@ _FRAME = f"""
   const end = () => (frame.remove(), clearInterval(watch));
   const said = "[data-testid=stAlert], [data-testid=stException], [data-testid=stDialog]";
   const watch = setInterval(() => document.querySelector(said) && end(), 200);
-  window.addEventListener("drawn", end, {{ once: true }});
+  // A moment later, when what is around Home's picture has found its place.
+  window.addEventListener("drawn", () => setTimeout(end, 300), {{ once: true }});
   setTimeout(end, 60000);
 }})();
 </script>

@@ -1,6 +1,7 @@
 """Blocks with several attentions side by side: one layer with all their heads."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,14 @@ from tests.tiny import photo
 @pytest.fixture(scope="module")
 def recording():
     torch.manual_seed(0)
-    settings = {"img_size": 64, "patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 4, "num_classes": 3}
+    settings: dict[str, Any] = {
+        "img_size": 64,
+        "patch_size": 8,
+        "embed_dim": 64,
+        "depth": 2,
+        "num_heads": 4,
+        "num_classes": 3,
+    }
     module = create_timm("vit_small_patch16_18x2_224", **settings)
     with torch.no_grad():
         for name, parameter in module.named_parameters():

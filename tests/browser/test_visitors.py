@@ -45,8 +45,10 @@ def folder(app_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def open_app(browser: Browser, folder: Path) -> Iterator[str]:
     """The address of an app with many visitors."""
-    given = {"EXPLORER_VISITORS": "1", "EXPLORER_WORKSPACES": str(folder / "workspaces"), "EXPLORER_ADMIN_TOKEN": TOKEN}
-    with running_app(folder, **given) as server:
+    workspaces = str(folder / "workspaces")
+    with running_app(
+        folder, EXPLORER_VISITORS="1", EXPLORER_WORKSPACES=workspaces, EXPLORER_ADMIN_TOKEN=TOKEN
+    ) as server:
         yield server.url
 
 

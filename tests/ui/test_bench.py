@@ -13,7 +13,7 @@ def test_the_maps_are_compared_on_the_sidebars_photos_and_a_stopped_bench_goes_o
     assert not app.exception and not sentences(app)
     assert "occlusion" not in app.multiselect(key="bench_maps").value  # it takes long
     app.multiselect(key="bench_maps").set_value(["attention", "gradient"]).run()
-    assert [said for said in app.caption if said.value.startswith("The sample 7 photos, 4 maps: about ")]
+    assert [said for said in app.caption if said.value.startswith("The app's 7 photos, 4 maps: about ")]
     app.button(key="bench_run").click().run()
     assert not app.exception and not sentences(app)
     lines = app.session_state["bench_kept"].lines
@@ -43,7 +43,7 @@ def test_relevance_begins_with_what_the_bench_found_best():
     app = open_app("attention", tab="Relevance", why=EXPLAINS_BEST)
     picker = app.segmented_control(key="why")
     assert picker.value == EXPLAINS_BEST and "attention" not in picker.options
-    assert [said for said in app.caption if f"{MAP_KINDS[EXPLAINS_BEST].title} comes first" in said.value]
+    assert [said for said in app.caption if f"Shown first: {MAP_KINDS[EXPLAINS_BEST].title}" in said.value]
     picker.set_value("occlusion").run()
     assert not app.exception and app.query_params["why"] == "occlusion"
 

@@ -1,6 +1,7 @@
 """Whose session it is, and what a demonstration leaves out."""
 
 import threading
+from typing import Any
 
 import pytest
 import streamlit as st
@@ -76,7 +77,8 @@ def test_a_demonstration_s_sidebar_has_no_upload_of_weights(monkeypatch):
     monkeypatch.setenv("EXPLORER_DEMO", "1")
     app = open_app(model="timm:vit_tiny_patch16_224")
     assert any("only the models of the list" in sentence for sentence in sentences(app))
-    assert "Weights file" not in [uploader.label for uploader in app.get("file_uploader")]
+    uploaders: Any = app.get("file_uploader")
+    assert "Weights file" not in [uploader.label for uploader in uploaders]
 
 
 @pytest.mark.parametrize(

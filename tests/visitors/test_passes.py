@@ -1,11 +1,14 @@
 """The line of forward passes."""
 
 import threading
+from contextlib import suppress
 
 import pytest
+import torch
 
 from explorer import paths
 from explorer.visitors.passes import PassQueue
+from tests.tiny import tiny_model
 
 
 class Newer(Exception):
@@ -33,7 +36,7 @@ def test_work_is_done_in_the_order_of_asking_for_whom_it_was_asked(tmp_path):
     go.set()
     for thread in (first, *others):
         thread.join(10)
-    assert done == [tmp_path / "ann", tmp_path / "bob"]
+    assert done == [tmp_path / "ann", tmp_path / "bob"] and line.wanted == []
 
 
 def test_who_wants_something_newer_leaves_the_line_and_the_old_work_is_never_done():
@@ -60,3 +63,27 @@ def test_who_wants_something_newer_leaves_the_line_and_the_old_work_is_never_don
 def test_errors_reach_who_asked():
     with pytest.raises(ZeroDivisionError):
         PassQueue().do(lambda: 1 // 0)
+
+
+def test_many_visitors_make_one_pass_at_a_time_on_a_device_and_one_person_is_not_held_up(monkeypatch):
+    model, most, now = tiny_model(), [0], [0]
+    forward = model.adapter.forward
+
+    def slow(module, pixels):
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        with suppress(threading.BrokenBarrierError):  # the other pass comes, or it has to wait
+            barrier.wait()
+        now[0] -= 1
+        return forward(module, pixels)
+
+    monkeypatch.setattr(type(model.adapter), "forward", lambda self, module, pixels: slow(module, pixels))
+    for visitors, expected, patience in (("1", 1, 0.2), ("0", 2, 30)):
+        monkeypatch.setenv("EXPLORER_VISITORS", visitors)
+        barrier, most[0] = threading.Barrier(2, timeout=patience), 0
+        threads = [threading.Thread(target=model.forward, args=(torch.zeros(1, 3, 64, 64),)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert most[0] == expected

@@ -30,7 +30,8 @@ def test_what_a_visitor_trains_is_theirs(tmp_path, monkeypatch):
             time.sleep(0.1)
         assert folder.read_state().status == "finished", folder.log.read_text()
         assert [entry.key for entry in registry.local_entries()] == ["checkpoints/pets", "checkpoints/base"]
-        assert registry.trained_from("checkpoints/pets").model.source == "checkpoints/base"
+        origin = registry.trained_from("checkpoints/pets")
+        assert origin and origin.model.source == "checkpoints/base"
     for other in (bob, None):
         with paths.working_for(other):
             assert jobs.list_runs() == []

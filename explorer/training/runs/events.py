@@ -16,6 +16,7 @@ from typing import Any
 from explorer.files import write_whole
 from explorer.training.runs.json_files import LOSS, NUMBER, fits
 
+LARGEST_LOG = 2**28  # bytes of a log that are read; a million steps have half of it
 _INTERVALS = {key: [NUMBER] for key in ("accuracy", "f1_macro", "f1_weighted")}
 _CLASS = {"class": str, "precision": NUMBER, "recall": NUMBER, "f1": NUMBER, "support": int}
 REPORT = {
@@ -87,7 +88,7 @@ class EventReader:
             if file.read(len(self._last)) != self._last:
                 self._forget()
                 file.seek(0)
-            whole, newline, _ = file.read().rpartition(b"\n")
+            whole, newline, _ = file.read(max(0, LARGEST_LOG - self._end)).rpartition(b"\n")
         if newline:
             lines = whole.split(newline)
             found = [event for event in map(_event, lines) if event is not None]

@@ -19,6 +19,7 @@ from explorer.training.plan import Plan
 from explorer.training.runs.json_files import NUMBER, fits, read_json, write_json
 from explorer.training.runs.processes import FRESH, PROCESS, MachineQueue, is_alive, process_start, runs_elsewhere
 
+LAST_WORDS = 2**16  # bytes of a log that are looked at for its last line
 ACTIVE = ("starting", "queued", "running")
 ENDED = ("finished", "stopped", "failed", "interrupted")
 CHECKS = ("", "reading", "loading")  # phases in which data, model and plan are checked, and nothing is learnt yet
@@ -170,10 +171,17 @@ class RunFolder:
 
     def _last_words(self) -> str:
         """Why a process may be gone: the last line it logged if it was an error, else that it was killed."""
-        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.is_file() else []
+        lines = _end_of(self.log).strip().splitlines() if self.log.is_file() else []
         if lines and lines[-1].startswith("error: "):
             return lines[-1].removeprefix("error: ")
         return "The training process is gone: it was killed, or the machine ran out of memory or was restarted."
+
+
+def _end_of(path: Path) -> str:
+    """The last lines of a text, however long it is."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_WORDS))
+        return file.read().decode(errors="replace")
 
 
 def as_state(value: Any) -> State | None:

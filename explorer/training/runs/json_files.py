@@ -5,8 +5,8 @@ for the keys that must be there; other keys may be there, too.
 """
 
 import json
-import math
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -39,7 +39,7 @@ def fits(value: Any, shape: Any) -> bool:
         return False
     if shape is str:
         return not re.search("[\ud800-\udfff]", value)  # halves of characters, which no page and no file takes
-    return shape not in NUMBER or (math.isfinite(value) and abs(value) <= LARGEST)
+    return shape not in NUMBER or abs(value) <= LARGEST  # false of NaN, too
 
 
 def _is_path(text: str) -> bool:
@@ -57,7 +57,10 @@ def read_json(path: Path) -> Any:
     """The value of a JSON file of a run; raises TrainingError for one that is missing, damaged or too large."""
     where = f"{path.name} of the run {path.parent.name!r}"
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe or a device has no end
+            raise TrainingError(f"{where} is no file.")
+        if about.st_size > LARGEST_FILE:
             raise TrainingError(f"{where} is too large to be what a run writes.")
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

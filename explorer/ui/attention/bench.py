@@ -78,9 +78,9 @@ def _offer(rec: Recording, photos: list[Photo], plan: Plan, kept: Kept) -> None:
     each, check = plan.passes(rec)
     left = max(0, len(photos) - len(kept.lines))
     seconds = (left * each + min(CHECKED, len(photos)) * check) * seconds_per_pass(rec)
-    whose = "your" if my_photos() else "the sample"
-    count = f"{whose} {len(photos)} photos" if len(photos) > 1 else f"{whose} photo"
-    st.caption(f"{count.capitalize()}, {len(plan.entrants)} maps: about {duration_in_words(seconds)} on this computer.")
+    number = f"{len(photos)} photos" if len(photos) > 1 else "photo"
+    count = f"Your {number}" if my_photos() else f"The app's {number}"
+    st.caption(f"{count}, {len(plan.entrants)} maps: about {duration_in_words(seconds)} on this computer.")
     run_at, stop_at = st.columns([1, 3])
     label = "Go on" if kept.lines else "Compare the maps"
     if not run_at.button(label, key="bench_run", icon=":material/play_arrow:"):

@@ -21,8 +21,8 @@ FOR_LIKENESS = (
     "photo."
 )
 BEST = (
-    f"{map_kind(EXPLAINS_BEST).title} comes first: on ImageNet photos, no other of these maps named the patches that a "
-    "class hangs on so well. The tab Evidence measures it on yours."
+    f"Shown first: {map_kind(EXPLAINS_BEST).title}, which named these patches best of all these maps in our bench on "
+    "ImageNet photos. The tab Evidence measures it on yours."
 )
 
 

@@ -132,7 +132,7 @@ def _painter(rec: Recording, edits: list[Edit]) -> None:
 def _add_edits(rec: Recording, view: View) -> Image.Image | None:
     """The widgets of one more edit, and the second photo where one is picked."""
     kind = str(st.segmented_control("Change", list(KINDS), format_func=KINDS.__getitem__, default="head",
-                                    required=True, key="what_if_kind"))  # fmt: skip
+                                    required=True, key="what_if_kind", wrap=True))  # fmt: skip
     second, edit = None, None
     if kind in ("head", "attention", "mlp"):
         edit = _pick_part(rec, view, kind)
@@ -281,7 +281,7 @@ def _show(effect: Effect, words: str) -> None:
     score_at, ledger_at = st.columns(2)
     change = f"{effect.change:+.3f}" if effect.edits else None
     score_at.metric(words, f"{effect.score[1]:.2f}", change)
-    by_ledger = "–" if effect.ledger_change is None else f"{effect.ledger_change:+.3f}"
+    by_ledger = "–" if effect.ledger_change is None or not effect.edits else f"{effect.ledger_change:+.3f}"
     ledger_at.metric(
         "Change by the ledger alone", by_ledger, help="What the ledger's shares alone would give: direct paths, as if "
         "later layers took no notice. Where the true change is smaller, other parts make up for what is gone.",

@@ -60,7 +60,7 @@ def _start(now: Current, key: str) -> Model:
     """The model that the training began with; where the checkpoint doesn't say which, the sidebar's."""
     origin = registry.trained_from(key)
     if origin is None:
-        st.info("This checkpoint doesn't say what it was trained from: the sidebar's model stands for its start.")
+        st.info("This checkpoint doesn't say what it was trained from: the model in the sidebar stands for its start.")
         return now.model
     return cached.load_model(origin.model)
 

@@ -42,7 +42,7 @@ from explorer.ui.widgets import PLAIN
 from explorer.web.payload import canvas_payload
 
 CANVASES, QUERY, SEQ = "linked", "query", "linked_seq"
-SHOWN_CHANGES = 12
+SHOWN_CHANGES, SEEN = 12, 5e-4  # heads in the list, and bits that don't round to 0.000
 ROUNDING = 1e-10  # bits that float32 alone may leave between equal heads; they grow with a change's square
 IN_USE = "second_in_use"  # the newest second model that could be recorded
 SAME = "Pick a model to compare with. Besides the list, any id can be typed in, and Fine-tune makes models of your own."
@@ -282,6 +282,7 @@ def _most_changed(result: Divergence, pair: Pair) -> None:
     if not pair.has_head_pairs:
         return  # the chart has one number per layer and says it all
     changes = result.most_changed()[:SHOWN_CHANGES]
+    changes = [change for change in changes if change.bits >= SEEN] or changes[:1]
     table = {
         "Layer": [change.layer for change in changes],
         "Head": [head_name(change.head) for change in changes],

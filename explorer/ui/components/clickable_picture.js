@@ -15,6 +15,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const read = (at) => {
     mark(hover, at);
     readout.textContent = at ? `patch (${at.join(", ")}): ${values[at[0] * cols + at[1]].toFixed(3)}` : "";
+    readout.classList.toggle("above", Boolean(at && at[0] >= 0.6 * rows)); // out of the pointer's way
   };
   const under = (event) => patchUnder(event, frame, grid);
 

@@ -93,7 +93,9 @@ class Painter {
     this.at = patch;
     const name = patch && `patch (${patch.join(", ")})`;
     const count = this.out.size ? `${this.out.size} taken out` : "";
-    this.part("readout").textContent = [name, count].filter(Boolean).join(": ");
+    const readout = this.part("readout");
+    readout.textContent = [name, count].filter(Boolean).join(": ");
+    readout.classList.toggle("above", Boolean(patch && patch[0] >= 0.6 * this.grid[0])); // out of the pointer's way
     this.draw();
   }
 

@@ -27,6 +27,7 @@ from explorer.ui.messages import plain
 from explorer.ui.state import Choice
 from explorer.ui.visitor import check_may_train, why_not_train
 from explorer.visitors.quotas import check_room, free_bytes
+from explorer.visitors.settings import settings
 
 TRAIN = {
     "head": ("Classifier only", "Seconds to minutes. The attention stays as it is."),
@@ -52,6 +53,8 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     onnx = right.checkbox("Also write ONNX", key="plan_onnx", **KEPT)
     cost = _cost(model, dataset, plan)
     st.markdown(cost_line(cost, plan, free_space()))
+    if paths.workspace():
+        st.caption(f"A training may take {settings().minutes:g} minutes here; what it has learnt by then is kept.")
     if warning := cache_warning(cost, free_space()):
         st.warning(f"{warning} Cache is under More settings.", icon=":material/hard_drive:")
     why_not = why_not_train()

@@ -16,7 +16,7 @@ from explorer.training.plan import Plan
 from explorer.training.runs import jobs
 from explorer.training.runs.events import EventReader
 from explorer.training.runs.folder import RunFolder, State
-from explorer.training.runs.json_files import write_json
+from explorer.training.runs.json_files import NUMBER, fits, read_json, write_json
 from explorer.training.runs.processes import process_start
 from explorer.training.runs.snapshots import load_saved, load_tensors
 from tests.training.runs.damage import damage
@@ -128,6 +128,11 @@ def test_pages_draw_a_damaged_run_with_a_sentence_and_no_traceback(runs, real_ru
         assert not app.exception, (seed, done, app.exception)
 
 
+@pytest.mark.parametrize("number", [10**400, -(10**400), float("nan"), float("inf"), True, "1"])
+def test_numbers_that_no_run_writes_fit_nothing(number):
+    assert not fits(number, NUMBER) and fits(2**53, NUMBER) and fits(0.5, NUMBER)
+
+
 def test_lines_that_are_no_events_are_counted_and_passed_over(tmp_path):
     path = tmp_path / "events.jsonl"
     good = '{"type": "end", "time": 1.0, "status": "finished"}\n'
@@ -136,6 +141,23 @@ def test_lines_that_are_no_events_are_counted_and_passed_over(tmp_path):
     )
     reader = EventReader(path)
     assert [event["type"] for event in reader.read()] == ["end", "end"] and reader.damaged == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
+def test_what_has_no_end_is_not_read(runs, monkeypatch):
+    folder = RunFolder(runs / "good")
+    folder.predictions.unlink()
+    os.mkfifo(folder.predictions)
+    with pytest.raises(TrainingError, match=r"predictions.json of the run 'good' is no file"):
+        read_json(folder.predictions)
+    every = len(EventReader(folder.events).read())
+    monkeypatch.setattr("explorer.training.runs.events.LARGEST_LOG", folder.events.stat().st_size // 2)
+    assert 0 < len(EventReader(folder.events).read()) < every
+    folder.log.write_text("x" * 100_000 + "\nerror: The disk is full.\n")
+    folder.write_state(State("running", pid=1, process_started="gone"))
+    state = json.loads(folder.state.read_text()) | {"process_started": "gone"}
+    write_json(folder.state, state)
+    assert folder.read_state().error == "The disk is full."
 
 
 def test_a_folder_whose_name_is_no_text_is_a_line(runs, capsys):
