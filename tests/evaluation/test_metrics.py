@@ -206,6 +206,7 @@ def test_only_the_validation_side_counts_even_where_its_classes_are_others(tmp_p
     assert sorted(row["name"].rsplit("/", 1)[0] for row in made.rows) == ["val/bee", "val/boot", "val/boot"]
 
 
+@pytest.mark.slow
 def test_the_bundled_model_is_scored_on_folders_named_by_wordnet_id(tmp_path, shared_data):
     with zipfile.ZipFile(shared_data / "datasets" / "imagenet_samples_800.zip") as archive:
         some = archive.namelist()[::20]

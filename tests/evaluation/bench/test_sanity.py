@@ -43,6 +43,7 @@ def test_random_weights_have_the_size_of_those_before():
             assert float(tensor.std()) == pytest.approx(float(before.std()), rel=0.1), name
 
 
+@pytest.mark.slow
 def test_the_blocks_of_transformers_are_found_too():
     module: Any = create_transformers("vit")
     below, blocks, above = layers_of(module, module.config.num_hidden_layers)
