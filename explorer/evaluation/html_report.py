@@ -14,6 +14,7 @@ from explorer.errors import ImageError
 from explorer.evaluation.html_page import html_page
 from explorer.evaluation.predict import Evaluation
 from explorer.evaluation.selective import Answered, RiskCoverage, answered, answered_line, risk_coverage
+from explorer.words import percent
 
 Read = Callable[[str], ImageSource]
 SCORES = {"accuracy": "Accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted"}
@@ -56,7 +57,8 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     cells = ""
     for key, title in SCORES.items():
         low, high = metrics["intervals"][key]
-        cells += f"<div><small>{title}</small><b>{metrics[key]:.1%}</b><small>{low:.1%} to {high:.1%}</small></div>"
+        interval = f"{percent(low)} to {percent(high)}"
+        cells += f"<div><small>{title}</small><b>{percent(metrics[key])}</b><small>{interval}</small></div>"
     return f'<div class="scores">{cells}</div><p><small>Below each score its 95 % interval.</small></p>'
 
 
@@ -86,8 +88,8 @@ def _confusion(metrics: Mapping[str, Any]) -> str:
 
 def _classes(metrics: Mapping[str, Any]) -> str:
     rows = "".join(
-        f"<tr><th>{escape(row['class'])}</th><td>{row['precision']:.1%}</td><td>{row['recall']:.1%}</td>"
-        f"<td>{row['f1']:.1%}</td><td>{row['support']:,}</td></tr>"
+        f"<tr><th>{escape(row['class'])}</th><td>{percent(row['precision'])}</td><td>{percent(row['recall'])}</td>"
+        f"<td>{percent(row['f1'])}</td><td>{row['support']:,}</td></tr>"
         for row in metrics["per_class"]
         if row["support"]
     )
@@ -123,7 +125,7 @@ def risk_coverage_svg(curve: RiskCoverage, at: Answered) -> str:
     if at.risk is not None:
         x, y = place(at.coverage, at.risk).split(",")
         dot = f'<circle cx="{x}" cy="{y}" r="5" fill="#e8710a"/>'
-    return SVG.format(wide=WIDE, high=HIGH, line=line, dot=dot, top=f"{top:.1%}", left=MARGIN, bottom=HIGH - MARGIN)
+    return SVG.format(wide=WIDE, high=HIGH, line=line, dot=dot, top=percent(top), left=MARGIN, bottom=HIGH - MARGIN)
 
 
 def _mistakes(evaluation: Evaluation, read: Read | None) -> str:
@@ -137,7 +139,7 @@ def _mistakes(evaluation: Evaluation, read: Read | None) -> str:
 
 def _photo(row: Mapping[str, Any], read: Read | None) -> str:
     name = escape(row["name"].rsplit("/", 1)[-1])
-    words = f"<b>{escape(row['predicted'])}</b> {row['probability']:.0%}<br>actually {escape(row['actual'])}"
+    words = f"<b>{escape(row['predicted'])}</b> {percent(row['probability'], 0)}<br>actually {escape(row['actual'])}"
     return f"<figure>{_image(row, read, name)}<figcaption>{words}<br><small>{name}</small></figcaption></figure>"
 
 
@@ -155,7 +157,7 @@ def _predictions(evaluation: Evaluation) -> str:
     rows = "".join(
         f"<tr><th>{escape(row['name'])}</th>"
         + (f"<td>{row['probability']:.4f}</td>" if number else f"<td>{escape(row['predicted'])}</td>")
-        + ("" if number else f"<td>{row['probability']:.1%}</td>")
+        + ("" if number else f"<td>{percent(row['probability'])}</td>")
         + "</tr>"
         for row in evaluation.rows[:LISTED]
     )

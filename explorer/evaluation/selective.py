@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from explorer.evaluation.metrics import wilson
+from explorer.words import percent
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,14 @@ def answered(
 
 
 def answered_line(at: Answered, threshold: float) -> str:
-    """ "Unsure below 80%: 140 of 153 images get an answer (91.5%), 2.1% of those are wrong (0.7% to 6.1%)."."""
-    line = f"Unsure below {threshold:.0%}: {at.answered:,} of {at.images:,} images get an answer ({at.coverage:.1%})"
+    """ "Unsure below 80 %: 140 of 153 images get an answer (91.5 %), 2.1 % of those are wrong (0.7 % to 6.1 %)."."""
+    answered = f"{at.answered:,} of {at.images:,} images get an answer ({percent(at.coverage)})"
+    line = f"Unsure below {percent(threshold, 0)}: {answered}"
     if threshold == 0:
         line = f"All {at.images:,} images get an answer" if at.images > 1 else "The image gets an answer"
     if at.risk is None or at.interval is None:
         return f"{line}."
-    return f"{line}, {at.risk:.1%} of those are wrong ({at.interval[0]:.1%} to {at.interval[1]:.1%})."
+    return f"{line}, {percent(at.risk)} of those are wrong ({percent(at.interval[0])} to {percent(at.interval[1])})."
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from explorer.rendering.figures import DPI, GAP, LABEL, MARGIN, TITLE, WIDTH
 from explorer.rendering.provenance import KEY, provenance, with_provenance
 from explorer.rendering.vector import Drawing, Item, Picture, Text
 from explorer.rendering.view import View, limits, paint, shown_map, shown_mask
+from explorer.words import percent
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -53,8 +54,10 @@ def _bar(most: float, middle: float, y: float) -> list[Item]:
     strength = np.linspace(-1, 1, 256)[None, :, None]
     colours = np.where(strength > 0, MORE, LESS) * np.abs(strength) + 178 * (1 - np.abs(strength))
     ramp, left = Image.fromarray(colours.astype(np.uint8)), middle - BAR / 2
-    numbers = [Text(f"{-most:.2%}", left - 4, y + LABEL, LABEL, "end"), Text(f"+{most:.2%}", left + BAR + 4, y + LABEL,
-               LABEL)]  # fmt: skip
+    numbers = [
+        Text(percent(-most, 2), left - 4, y + LABEL, LABEL, "end"),
+        Text(f"+{percent(most, 2)}", left + BAR + 4, y + LABEL, LABEL),
+    ]
     return [Picture(ramp, left, y + 1, BAR, LABEL), *numbers]
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from explorer.attention.interventions.effect import Effect
 from explorer.rendering.account import SCALE
+from explorer.words import percent
 
 BEFORE, AFTER = "#a8a29e", "#ea580c"
 SMALL = 1e-6  # the end of a scale where nothing is larger
@@ -24,7 +25,7 @@ def effect_figure(effect: Effect) -> go.Figure:
         values = [(one.probabilities if shares else one.logits)[side] for one in effect.top]
         figure.add_bar(
             x=values, y=places, orientation="h", name=name, marker={"color": colour}, textposition="outside",
-            text=[f"{value:.1%}" if shares else f"{value:.3g}" for value in values], cliponaxis=False,
+            text=[percent(value) if shares else f"{value:.3g}" for value in values], cliponaxis=False,
             customdata=[one.logits[side] for one in effect.top],
             hovertemplate="%{text}, logit %{customdata:.3f}<extra></extra>",
         )  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 from explorer.attention.evidence import CONTROLS, Game
 from explorer.attention.evidence_mean import Band, spread_of
 from explorer.rendering.vector import Drawing, Item, Line, Text
+from explorer.words import percent
 
 PALETTE = ((234, 88, 12), (124, 58, 237), (15, 118, 110), (190, 24, 93), (77, 124, 15), (3, 105, 161), (180, 83, 9))
 CONTROL = {"random": ((120, 113, 108), (1.5, 2.0)), "centre": ((37, 99, 235), (4.0, 2.0))}
@@ -59,7 +60,7 @@ def _axes(game: Game, x: float, scale: float) -> list[Item]:
         across, down = x + tick * SIDE, bottom - tick * HEIGHT
         items += [Line(((across, bottom), (across, bottom + 3))), Line(((x - 3, down), (x, down)))]
         items += [
-            Text(f"{tick:.0%}", across, bottom + 11, SMALL, "middle"),
+            Text(percent(tick, 0), across, bottom + 11, SMALL, "middle"),
             Text(f"{tick * scale:.2g}", x - 5, down + 2.5, SMALL, "end"),
         ]
     return [*items, Text("share of patches", x + SIDE / 2, bottom + 21, SMALL, "middle")]

@@ -18,6 +18,7 @@ from explorer.ui.components.pictures import photo_strip
 from explorer.ui.datasets import small_jpeg
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.scores import Cell, classes_present, per_class_table, pick_confusion
+from explorer.words import percent
 
 ANY = ""  # no class in particular
 STRIP = 24  # photos that are shown as small pictures at a time
@@ -124,7 +125,8 @@ def _strip(photos: Photos, found: list[dict[str, Any]]) -> None:
     for place, row in enumerate(found[start : start + STRIP], start):
         jpeg = small_jpeg(row["image"], SIDE)
         if jpeg:
-            small[str(place)] = (f"{row['actual']}, predicted {row['predicted']} ({row['probability']:.0%})", jpeg)
+            predicted = f"predicted {row['predicted']} ({percent(row['probability'], 0)})"
+            small[str(place)] = (f"{row['actual']}, {predicted}", jpeg)
             if out and _sha(row) in out:
                 faded.append(str(place))
     key = f"{photos.key}_strip"
@@ -167,9 +169,9 @@ def _large(photos: Photos, found: list[dict[str, Any]]) -> None:
 def _verdict(row: dict[str, Any]) -> str:
     """What was predicted, and what it is where that was wrong."""
     if not _is_wrong(row):
-        return f":green[:material/check:] **{plain(row['predicted'])}** {row['probability']:.0%}"
-    is_really = f"actually **{plain(row['actual'])}** ({exp(-row['loss']):.0%})" if "loss" in row else ""
-    return f":red[:material/close:] **{plain(row['predicted'])}** {row['probability']:.0%}, {is_really}"
+        return f":green[:material/check:] **{plain(row['predicted'])}** {percent(row['probability'], 0)}"
+    is_really = f"actually **{plain(row['actual'])}** ({percent(exp(-row['loss']), 0)})" if "loss" in row else ""
+    return f":red[:material/close:] **{plain(row['predicted'])}** {percent(row['probability'], 0)}, {is_really}"
 
 
 def _pictures(photos: Photos, row: dict[str, Any]) -> None:

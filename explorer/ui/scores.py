@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from explorer.ui.widgets import PLAIN
+from explorer.words import percent
 
 Cell = tuple[str, str]  # actual and predicted class of a confusion matrix
 SCORES = {"accuracy": "Accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted"}
@@ -25,8 +26,8 @@ def show_scores(metrics: Mapping[str, Any]) -> None:
         for key, title in SCORES.items():
             low, high = metrics["intervals"][key]
             change = f"{100 * (metrics[key] - before[key]):+.1f} points" if before else None
-            st.metric(f"{title} ({low:.1%} to {high:.1%})", f"{metrics[key]:.1%}", change, border=True)
-    st.caption(f"On {total(metrics):,} images; in brackets 95% intervals.")
+            st.metric(f"{title} ({percent(low)} to {percent(high)})", percent(metrics[key]), change, border=True)
+    st.caption(f"On {total(metrics):,} images; in brackets 95 % intervals.")
 
 
 def total(metrics: Mapping[str, Any]) -> int:
@@ -169,7 +170,7 @@ def per_class_table(
 ) -> None:
     """Precision, recall, F1 and the number of images of each class that occurs; on_pick gets one that is clicked."""
     rows = [metrics["per_class"][index] for index in classes_present(metrics)]
-    percent: dict[str, Any] = {"format": "%.1f%%"}
+    shares: dict[str, Any] = {"format": "%.1f %%"}
 
     def take() -> None:
         cells = st.session_state[key]["selection"]["cells"] if key else []
@@ -182,9 +183,9 @@ def per_class_table(
         hide_index=True,
         column_config={
             "class": st.column_config.TextColumn("Class"),
-            "precision": st.column_config.NumberColumn("Precision", help="Right among those called so.", **percent),
-            "recall": st.column_config.NumberColumn("Recall", help="Found among those that are.", **percent),
-            "f1": st.column_config.NumberColumn("F1", **percent),
+            "precision": st.column_config.NumberColumn("Precision", help="Right among those called so.", **shares),
+            "recall": st.column_config.NumberColumn("Recall", help="Found among those that are.", **shares),
+            "f1": st.column_config.NumberColumn("F1", **shares),
             "support": st.column_config.NumberColumn("Images", format="%d"),
         },
         alt="Scores of each class",

@@ -17,6 +17,8 @@ from explorer import paths
 from explorer.models import registry
 from explorer.models.source import ModelSource
 from explorer.ui import cached
+from explorer.ui.components import asset
+from explorer.ui.navigation import PAGES
 from explorer.visitors.cookie import VisitorCookie
 from explorer.visitors.settings import has_visitors
 from explorer.web.welcome import PAGE, first_page, with_first_picture
@@ -57,6 +59,8 @@ def _say_who_can_come() -> None:
 @cache
 def _index(first: bool) -> str:
     index = (STATIC / "index.html").read_text("utf-8")
+    # With the menu's own rule from the start: a menu that is measured before it comes hides its last pages for a while.
+    index = index.replace("</head>", f"<style>{asset('menu.css')}</style></head>")
     return with_first_picture(index) if first else index
 
 
@@ -73,7 +77,8 @@ def _frame() -> str:
 
 async def _answer_visit(request: Request) -> HTMLResponse:
     """Streamlit's index.html; at the bare address, which shows the bundled model, with the first picture over it."""
-    first = not request.url.query and registry.default_source() == registry.BUNDLED
+    bare = request.url.path == "/" and not request.url.query
+    first = bare and registry.default_source() == registry.BUNDLED
     return HTMLResponse(_index(first), headers={"Cache-Control": "no-cache"})
 
 
@@ -82,4 +87,8 @@ async def _answer_frame(_: Request) -> HTMLResponse:
 
 
 MIDDLEWARE = (Middleware(VisitorCookie),)
-ROUTES = (Route("/", _answer_visit), Route(f"/{PAGE}", _answer_frame))
+ROUTES = (
+    Route("/", _answer_visit),
+    *(Route(f"/{entry.name}", _answer_visit) for entry in PAGES),
+    Route(f"/{PAGE}", _answer_frame),
+)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from explorer.words import percent
+
 if TYPE_CHECKING:
     from explorer.attention.divergence import Divergence
     from explorer.attention.recording import Recording
@@ -70,7 +72,7 @@ def _cell(bits: float) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.1%}"
+    return "" if share is None else percent(share)
 
 
 SHOWN: tuple[tuple[str, str, Callable[[Any], str]], ...] = (

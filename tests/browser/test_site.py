@@ -112,7 +112,7 @@ def test_one_file_opens_from_a_disk_without_network(new_window: Callable[..., Pa
     fitted = Image.fromarray(rgb.reshape(np.array(model.fit(sample_photo("cat"))).shape))
     expected = torch.softmax(torch.from_numpy(explorer.record(model, fitted, fit="keep").logits), -1).numpy()
     assert np.abs(found - expected).max() < 0.01  # weights in half precision
-    assert page.inner_text("footer").count("<b>MIT</b>") == 1 and "90.0% of 10" in page.inner_text("footer")
+    assert page.inner_text("footer").count("<b>MIT</b>") == 1 and "90.0 % of 10" in page.inner_text("footer")
     assert "answers only ant, bee" in page.inner_text("[data-part=answers]")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 

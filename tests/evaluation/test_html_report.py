@@ -39,7 +39,7 @@ def made(tmp_path_factory) -> Evaluation:
 
 def test_it_holds_the_numbers_and_photos_and_fetches_nothing(made):
     page = Tags(html_report(made, "model <b>", "data & more", 0.6, ["Seen before."]))
-    assert made.metrics and f"{made.metrics['accuracy']:.1%}" in page.text
+    assert made.metrics and f"{100 * made.metrics['accuracy']:.1f} %" in page.text
     wrong = [row for row in made.rows if row["actual"] != row["predicted"]]
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert wrong and len(images) == len(wrong)

@@ -28,13 +28,13 @@ def test_a_threshold_leaves_what_lies_at_or_above_it():
     assert (at.answered, at.wrong, at.coverage, at.risk) == (2, 1, pytest.approx(2 / 3), 0.5)
     assert at.interval == wilson(1, 2)
     assert answered_line(at, 0.8) == (
-        "Unsure below 80%: 2 of 3 images get an answer (66.7%), 50.0% of those are wrong (9.5% to 90.5%)."
+        "Unsure below 80 %: 2 of 3 images get an answer (66.7 %), 50.0 % of those are wrong (9.5 % to 90.5 %)."
     )
 
 
 def test_without_known_classes_or_answers_there_is_no_risk():
     unknown = answered(np.array([0.5, 0.9]), 0.6)
-    assert unknown.risk is None and answered_line(unknown, 0.6).endswith("1 of 2 images get an answer (50.0%).")
+    assert unknown.risk is None and answered_line(unknown, 0.6).endswith("1 of 2 images get an answer (50.0 %).")
     assert answered_line(answered(np.array([0.5, 0.9]), 0), 0) == "All 2 images get an answer."
     assert answered_line(answered(np.array([0.5]), 0), 0) == "The image gets an answer."
     nothing = answered(np.array([0.5]), 0.6, np.array([True]))

@@ -74,7 +74,7 @@ def test_equal_maps_are_explained_and_the_head_that_changed_most_is_a_click_away
     app = open_app("compare", layer="0", **{"with": SECOND})
     (sentence,) = said(app)
     assert sentence.startswith("The two maps are equal at layer 0, mean of heads; the most changed is layer 1, head ")
-    assert [caption for caption in app.caption if "the largest change is 0.0%" in caption.value]
+    assert [caption for caption in app.caption if "the largest change is 0.0 %" in caption.value]
     button = app.button(key="most_changed")
     assert button.label.removeprefix("Show ") in sentence
     button.click().run()

@@ -282,10 +282,10 @@ def test_progress_line_tells_epoch_speed_and_time():
     assert progress_line(State("running", "training", epochs=10)) == "Training, epoch 1 of 10"
     assert progress_line(State("running", "training", epoch=10, epochs=10, seconds_left=0)).endswith("epoch 10 of 10")
     assert progress_line(State("running", "reading")) == "Reading the images"
-    assert progress_line(State("running", "reading", progress=0.4)) == "Reading the images · 40% of them"
+    assert progress_line(State("running", "reading", progress=0.4)) == "Reading the images · 40 % of them"
     caching = State("running", "caching", progress=0.25, images_per_second=50, seconds_left=30)
     assert progress_line(caching) == (
-        "Preparing photos: the part that isn't trained runs once · 25% of them · 50 images per second · 30 s left"
+        "Preparing photos: the part that isn't trained runs once · 25 % of them · 50 images per second · 30 s left"
     )
 
 
@@ -325,7 +325,7 @@ def test_the_gain_is_told_with_its_interval_and_whether_it_is_noise():
     line = result_words(3, 2)
     assert line.startswith("Training the last 2 blocks gained 0.7 points over the nearest neighbours: within the noise")
     assert (
-        "of 153 photos (95% interval -" in line
+        "of 153 photos (95 % interval -" in line
         and "Only the training has 3 photos right, only the neighbours 2." in line
     )
     assert result_words(20, 2, "head").startswith("Training the classifier gained 11.8 points")

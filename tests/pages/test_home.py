@@ -16,6 +16,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from explorer.ui.components import asset
 from explorer.web.welcome import PAGE
 from tests.app import TINY
 from tests.browser.server import running_app
@@ -121,6 +122,12 @@ def test_the_bare_address_answers_with_the_first_picture_over_streamlits_page(se
 def test_a_link_to_anything_else_gets_streamlits_page_alone(server: str, path: str):
     index = answer(server, path)
     assert 'id="root"' in index and "<iframe" not in index
+
+
+@pytest.mark.parametrize("path", ["", "attention", "finetune?step=Runs"])
+def test_the_menus_rule_is_there_before_the_menu_is_measured(server: str, path: str):
+    head, _ = answer(server, path).split("</head>")
+    assert asset("menu.css") in head
 
 
 def test_the_model_is_loaded_although_nobody_came(tmp_path: Path):

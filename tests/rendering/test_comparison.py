@@ -65,7 +65,8 @@ def test_the_figure_has_both_maps_their_difference_and_its_range(pair):
     pictures = [item for item in drawing.items if isinstance(item, Picture)]
     words = [item.text for item in drawing.items if isinstance(item, Text)]
     most = float(np.abs(difference_map(VIEW, *pair)).max())
-    assert len(pictures) == 4 and words[1:3] == ["tiny", "tiny"] and words[-2:] == [f"{-most:.2%}", f"+{most:.2%}"]
+    ends = [f"{-100 * most:.2f} %", f"+{100 * most:.2f} %"]
+    assert len(pictures) == 4 and words[1:3] == ["tiny", "tiny"] and words[-2:] == ends
     change = np.array(paint_difference(pictures[0].image, difference_map(VIEW, *pair)).size)
     assert tuple(change) == pictures[2].image.size and drawing.pdf().startswith(b"%PDF")
     found = json.loads(drawing.settings)

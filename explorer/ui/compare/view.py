@@ -40,6 +40,7 @@ from explorer.ui.view_settings import (
 )
 from explorer.ui.widgets import PLAIN
 from explorer.web.payload import canvas_payload
+from explorer.words import percent
 
 CANVASES, QUERY, SEQ = "linked", "query", "linked_seq"
 SHOWN_CHANGES, SEEN = 12, 5e-4  # heads in the list, and bits that don't round to 0.000
@@ -241,7 +242,7 @@ def _difference_picture(pair: Pair, change: np.ndarray) -> None:
 
 
 def _percent(share: float) -> str:
-    return "less than 0.1%" if EQUAL <= share < 5e-4 else f"{share:.1%}"
+    return "less than 0.1 %" if EQUAL <= share < 5e-4 else percent(share)
 
 
 def _why_equal(view: View, most: Change, query: str) -> None:

@@ -22,6 +22,7 @@ from explorer.ui.mistakes import Photos, explore
 from explorer.ui.scores import axis_font, show_scores
 from explorer.ui.view_settings import default_layer
 from explorer.ui.widgets import PLAIN
+from explorer.words import percent
 
 NAMED = 6  # class names in the line about the model
 FEW = 5  # files left out that are named at once
@@ -191,7 +192,7 @@ def _table(given: Given, rows: Sequence[dict[str, Any]], number: bool, threshold
         "picture": st.column_config.ImageColumn("", width=56),
         "Image": st.column_config.TextColumn(width=170),
         "Predicted": st.column_config.TextColumn(width=170),
-        "Probability": st.column_config.NumberColumn(width=82, format="%.1f%%"),
+        "Probability": st.column_config.NumberColumn(width=82, format="%.1f %%"),
         "Number": st.column_config.NumberColumn(width=105, format="%.4f"),
     }
     picked = st.dataframe(
@@ -216,7 +217,7 @@ def _one_image(model: Model, evaluation: Evaluation, row: dict[str, Any], thresh
     top = evaluation.found.top(evaluation.found.images.index(row["name"]), LIKELIEST)
     if evaluation.found.outputs != "number":
         if row["probability"] < threshold:
-            st.info(f"Unsure: the likeliest class has only {row['probability']:.0%}.", icon=":material/help:")
+            st.info(f"Unsure: the likeliest class has only {percent(row['probability'], 0)}.", icon=":material/help:")
         _classes(top)
     if st.button("Open in Attention", icon=":material/my_location:", key="open_row"):
         open_in_attention(None, row["image"], name)
@@ -228,7 +229,7 @@ def _classes(top: list[tuple[str, float]]) -> None:
         [{"Class": label, "Probability": 100 * probability} for label, probability in top],
         hide_index=True,
         column_config={
-            "Probability": st.column_config.ProgressColumn(format="%.1f%%", min_value=0, max_value=100),
+            "Probability": st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=100),
         },
         alt="Likeliest classes",
     )

@@ -13,6 +13,7 @@ from explorer.ui.address import number, read_patch
 from explorer.ui.components.pictures import clickable_picture
 from explorer.ui.messages import check_link, check_switch
 from explorer.ui.widgets import colour_bar, legend
+from explorer.words import percent
 
 RGB = (220, 40, 40), (40, 160, 60), (50, 80, 220)  # what the three components look like where they are high
 CUT = -0.3  # a little more foreground than Otsu's threshold gives: heads of people, cheeks of cats
@@ -68,7 +69,7 @@ def _settings() -> tuple[bool, bool, float]:
 
 def _legend(colouring: Colours, foreground: bool) -> None:
     names = zip(RGB, colouring.explained, strict=False)
-    entries = {f"component {place}: {share:.0%}": colour for place, (colour, share) in enumerate(names, start=1)}
+    entries = {f"component {at}: {percent(share, 0)}": colour for at, (colour, share) in enumerate(names, start=1)}
     legend(entries | ({"background": BACKGROUND} if foreground else {}))
 
 

@@ -29,6 +29,7 @@ from explorer.ui.finetune.train import NEIGHBOURS
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.mistakes import Photos, explore
 from explorer.ui.scores import SCORES, total
+from explorer.words import percent
 
 CELL, GAP = 142, 16  # pixels: the width of a picture, and between two of them
 COMPARED = 3  # photos whose attention is shown before and after
@@ -72,15 +73,15 @@ def show_gain(metrics: Mapping[str, Any], plan: Plan) -> None:
         for title, (value, (low, high), change, help) in rows.items():
             delta = None if change is None else f"{100 * change:+.1f} points over neighbours"
             st.metric(
-                f"{title} ({low:.1%} to {high:.1%})", f"{value:.1%}", delta, "off" if noise else "normal", help=help,
-                border=True, height="stretch",
+                f"{title} ({percent(low)} to {percent(high)})", percent(value), delta, "off" if noise else "normal",
+                help=help, border=True, height="stretch",
             )  # fmt: skip
     others = " · ".join(
-        f"{SCORES[key]} {metrics[key]:.1%} ({low:.1%} to {high:.1%})"
+        f"{SCORES[key]} {percent(metrics[key])} ({percent(low)} to {percent(high)})"
         for key, (low, high) in metrics["intervals"].items()
         if key != "accuracy"
     )
-    st.caption(f"Accuracy on {images:,} validation photos; in brackets 95% intervals. {others}.")
+    st.caption(f"Accuracy on {images:,} validation photos; in brackets 95 % intervals. {others}.")
     if gain:
         (st.success if gain.share > 0 and not gain.within_noise else st.info)(gain_sentence(gain, plan))
 
@@ -103,7 +104,7 @@ def gain_sentence(gain: Gain, plan: Plan) -> str:
     low, high = gain.interval
     noise = f"within the noise of {gain.images:,} photos" if gain.within_noise else "more than chance would give"
     return (
-        f"{what} {did} {100 * abs(gain.share):.1f} points over the nearest neighbours: {noise} (95% interval "
+        f"{what} {did} {100 * abs(gain.share):.1f} points over the nearest neighbours: {noise} (95 % interval "
         f"{100 * low:+.1f} to {100 * high:+.1f}; p = {gain.chance:.2g}, McNemar's exact test). "
         f"Only the training has {_photo_count(gain.won)} right, only the neighbours {gain.lost:,}."
     )

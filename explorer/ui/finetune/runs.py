@@ -21,10 +21,19 @@ from explorer.words import duration_in_words
 STEPS = ("Data", "Plan", "Train", "Result", "Runs")
 RUN = "run"  # the name of the run that Train and Result show
 _NEXT = "finetune_next"  # settings that the next run of the page begins with
-COLUMNS: dict[str, Any] = {
-    "Started": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm"),
-    "Learning rate": st.column_config.NumberColumn(format="%g"),
-    **{title: st.column_config.NumberColumn(format="%.1f%%") for title in SCORES.values()},
+SHOWN = {key: SCORES[key] for key in ("accuracy", "f1_macro")}  # the step Result has all
+COLUMNS: dict[str, Any] = {  # widths in pixels: all columns are seen at once beside the sidebar
+    "Run": st.column_config.TextColumn(width=95),
+    "State": st.column_config.TextColumn(width=63),
+    "Started": st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=97),
+    "Took": st.column_config.TextColumn(width=52),
+    "Data": st.column_config.TextColumn(width=108),
+    "Model": st.column_config.TextColumn(width=84),
+    "Trained": st.column_config.TextColumn(width=94),
+    "Learning rate": st.column_config.NumberColumn("LR", format="%g", width=62, help="Learning rate"),
+    "Epochs": st.column_config.TextColumn(width=58),
+    **{title: st.column_config.NumberColumn(format="%.1f %%", width=70) for title in SHOWN.values()},
+    "Notes": st.column_config.TextColumn(width=90),
 }
 TABLE = "runs_table"
 AT_FIRST = 4  # runs that are compared before a person chooses
@@ -145,7 +154,7 @@ def _row(run: Run) -> dict[str, Any]:
         "Trained": trained_words(run.plan.train) if run.plan else "",
         "Learning rate": run.plan.lr if run.plan else None,
         "Epochs": f"{run.state.epoch} of {run.state.epochs}",
-        **{title: 100 * metrics[key] if metrics else None for key, title in SCORES.items()},
+        **{title: 100 * metrics[key] if metrics else None for key, title in SHOWN.items()},
         "Notes": run.about.note,
     }
 

@@ -15,7 +15,7 @@ from explorer.ui.finetune.runs import go_to
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.scores import show_confusion
 from explorer.ui.visitor import check_may_train
-from explorer.words import duration_in_words
+from explorer.words import duration_in_words, percent
 
 MOST_STEPS = 1_500  # points drawn of the step curve; more are thinned evenly
 NEIGHBOURS = (
@@ -104,7 +104,7 @@ def progress_line(state: State) -> str:
     if state.phase == "training":
         parts[0] += f", epoch {min(state.epoch + 1, state.epochs)} of {state.epochs}"
     if state.phase in ("reading", "caching") and state.progress:
-        parts.append(f"{state.progress:.0%} of them")
+        parts.append(f"{percent(state.progress, 0)} of them")
     if state.images_per_second and state.phase in ("caching", "training"):
         parts.append(f"{state.images_per_second:,.0f} images per second")
     if state.seconds_left and state.phase in ("caching", "training"):
@@ -152,7 +152,7 @@ def _numbers(baseline: dict[str, Any], events: list[dict[str, Any]]) -> None:
     st.caption("Validation accuracy")
     with st.container(horizontal=True):
         for title, (value, help) in figures.items():
-            st.metric(title, "–" if value is None else f"{value:.1%}", help=help, border=True)
+            st.metric(title, "–" if value is None else percent(value), help=help, border=True)
 
 
 def _curves(name: str, events: list[dict[str, Any]], baseline: dict[str, Any]) -> None:

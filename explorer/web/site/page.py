@@ -27,7 +27,7 @@ from explorer.rendering.colormaps import COLORMAPS, lookup_table
 from explorer.rendering.view import Look
 from explorer.web.payload import LOOK, canvas_markup, canvas_script, without_imports
 from explorer.web.site.export import Exported, export
-from explorer.words import size_in_words
+from explorer.words import percent, size_in_words
 
 HERE = Path(__file__).parent
 RUNTIME = HERE.parent / "vendor"
@@ -155,7 +155,7 @@ def footer(model: Model, exported: Exported, about: About) -> str:
     sentences = [f"{model.num_parameters / 1e6:.1f} million weights, {size_in_words(exported.bytes)} to fetch once."]
     if about.accuracy is not None:
         of = f" of {about.validated} validation images" if about.validated else " of the validation images"
-        sentences.append(f"It classified {about.accuracy:.1%}{of} correctly.")
+        sentences.append(f"It classified {percent(about.accuracy)}{of} correctly.")
     if about.licence:
         sentences.append(f"Licence of the weights: {about.licence}.")
     text = escape(" ".join(sentences))
