@@ -50,11 +50,12 @@ def score_figure(events: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any
 def compare_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str = "val_loss") -> go.Figure:
     """One line per run of an epoch value, a key of COMPARED, over epochs."""
     figure = _figure(COMPARED[key], percent=key != "val_loss")
+    longest = 1
     for name, events in runs.items():
         epochs = [event for event in events if event["type"] == "epoch"]
         x, y = [event["epoch"] for event in epochs], [event[key] for event in epochs]
+        longest = max(longest, *x, 1)
         figure.add_scatter(x=x, y=y, name=name, mode=_mode(x))
-    longest = max((line.x[-1] for line in figure.data if line.x), default=1)
     return figure.update_xaxes(dtick=-(-longest // 10))  # whole epochs alone, ten at most
 
 
