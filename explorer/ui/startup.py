@@ -18,6 +18,7 @@ from explorer.models import registry
 from explorer.models.source import ModelSource
 from explorer.ui import cached
 from explorer.visitors.cookie import VisitorCookie
+from explorer.visitors.passes import spin_briefly
 from explorer.visitors.settings import has_visitors
 from explorer.web.welcome import PAGE, first_page, with_first_picture
 
@@ -33,6 +34,8 @@ FONTS = {
 async def lifespan(_: streamlit.App) -> AsyncIterator[None]:
     """Import everything and load the model that is shown first, in a thread of its own, before anybody comes."""
     _say_who_can_come()
+    if has_visitors():
+        spin_briefly()
     Thread(target=_load, name="get-ready", daemon=True).start()
     yield
 
