@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from explorer import paths
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
+from explorer.visitors.passes import spin_briefly
 
 if TYPE_CHECKING:
     from explorer.training.finetune import Result
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from explorer.training.runs.reporter import Progress
 
 ASKED = "resume", "stop_after", "onnx", "tensorboard", "changes"  # what finetune() takes as it is typed
-# torch's threads spin for milliseconds when they wait for one another. Beside any other busy program that doubled the
-# processor time of a pass and made it slower; so short a wait still bridges the gaps inside a layer.
-SPINS = "10000"
 # Bad input is found in these phases, and is to be a single line on stderr.
 SILENT = "reading", "loading"
 EXAMPLE = "example: python -m explorer finetune photos.zip --model bundled --train head --epochs 10"
@@ -77,7 +75,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train in this process, with a bar or lines and a final table; Ctrl-C stops and keeps the best so far."""
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported, which the lines below do
+    spin_briefly()  # before torch is imported, which the lines below do
     from explorer.errors import TrainingError
     from explorer.training.runs.folder import RunFolder
     from explorer.training.runs.jobs import free_name, run_path

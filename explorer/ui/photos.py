@@ -240,17 +240,20 @@ def _mirror_in_address(photo: Photo) -> None:
 
 
 def _drop_zone() -> None:
-    generation = st.session_state.setdefault(_DROPS, 0)
+    drops = st.session_state.setdefault(_DROPS, 0)
     # Any kind of file is let in: open_image says what is wrong with it and what would work, the browser would not.
-    files = st.file_uploader(
-        "Your photos", accept_multiple_files=True, max_upload_size=LARGEST_PHOTO, key=f"drop_{generation}",
-        help="Drop one or several here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
+    st.file_uploader(
+        "Your photos", accept_multiple_files=True, max_upload_size=LARGEST_PHOTO, key=f"drop_{drops}",
+        on_change=_take_drop, help="Drop one or several here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
     )  # fmt: skip
-    if files:
+
+
+def _take_drop() -> None:
+    drops = st.session_state[_DROPS]
+    if files := st.session_state[f"drop_{drops}"]:
         _add(files)
         let_go(files)
-        st.session_state[_DROPS] = generation + 1
-        st.rerun()
+        st.session_state[_DROPS] = drops + 1
 
 
 def _camera() -> None:

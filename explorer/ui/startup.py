@@ -20,6 +20,7 @@ from explorer.ui import cached
 from explorer.ui.components import asset
 from explorer.ui.navigation import PAGES
 from explorer.visitors.cookie import VisitorCookie
+from explorer.visitors.passes import spin_briefly
 from explorer.visitors.settings import has_visitors
 from explorer.web.welcome import PAGE, first_page, with_first_picture
 
@@ -35,6 +36,8 @@ FONTS = {
 async def lifespan(_: streamlit.App) -> AsyncIterator[None]:
     """Import everything and load the model that is shown first, in a thread of its own, before anybody comes."""
     _say_who_can_come()
+    if has_visitors():
+        spin_briefly()
     Thread(target=_load, name="get-ready", daemon=True).start()
     yield
 

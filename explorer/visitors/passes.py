@@ -1,5 +1,6 @@
 """The line of forward passes: one at a time, in the order of asking; whoever asks for something newer leaves it."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -14,7 +15,15 @@ from explorer.visitors.settings import has_visitors
 T = TypeVar("T")
 POLL = 0.03  # seconds between two looks at whether the answer is still wanted
 
+# torch's threads spin for milliseconds when they wait for one another. Beside any other busy program that doubled the
+# processor time of a pass and made it slower; so short a wait still bridges the gaps inside a layer.
+SPINS = "10000"
 _devices: defaultdict[str, RLock] = defaultdict(RLock)
+
+
+def spin_briefly() -> None:
+    """Have torch, which reads that when it is imported, waste little of a processor that others need, too."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 @contextmanager

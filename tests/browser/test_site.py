@@ -63,6 +63,7 @@ def photos() -> dict[str, Image.Image]:
     cat = sample_photo("cat")
     found = {"wide": cat, "tall": cat.crop((100, 0, 200, 300)), "square": cat.crop((0, 0, 300, 300))}
     found["small"] = cat.resize((31, 17))
+    found["narrow"] = cat.crop((200, 0, 220, 300))  # enlarged, and down first, as Pillow does for such
     found["thin"] = cat.crop((0, 100, 451, 112))
     found["adobe"] = sample_photo("rocket").resize((320, 213))
     assert b"Adobe RGB" in found["adobe"].info["icc_profile"]
@@ -92,7 +93,7 @@ def test_pixels_classes_and_maps_are_those_of_torch(page: Page, address: str, mo
         rgb, logits, q, k, *_ = ask(page, image)
         fitted = np.array(model.fit(image))
         difference = np.abs(rgb.reshape(fitted.shape).astype(int) - fitted)
-        assert difference.max() <= (3 if name == "clear" else 1), name  # browsers blend see-through pixels in 8 bits
+        assert difference.max() <= (3 if name == "clear" else 0), name  # browsers blend see-through pixels in 8 bits
         recording = explorer.record(model, Image.fromarray(rgb.reshape(fitted.shape)), fit="keep")
         shares = [torch.softmax(torch.tensor(given), -1).numpy() for given in (logits, recording.logits)]
         assert np.abs(shares[0] - shares[1]).max() < 1e-4, name

@@ -10,6 +10,7 @@
  */
 
 const BITS = 22; // of the fraction in Pillow's fixed-point weights
+const HALF = 2 ** (BITS - 1);
 
 /** @type {Record<string, { support: number, at: (x: number) => number }>} */
 const FILTERS = {
@@ -51,64 +52,84 @@ export function fit(photo, how) {
   const [upper, left] = [half(rows - how.crop[0]), half(cols - how.crop[1])];
   const [x, y] = [photo.width / cols, photo.height / rows];
   const [height, width] = how.input;
-  return resample(photo, [left * x, upper * y, (left + width) * x, (upper + height) * y], width, height, how.interpolation);
+  /** @type {Box} */
+  const box = [left * x, upper * y, (left + width) * x, (upper + height) * y];
+  return resample(photo, box, width, height, how.interpolation, how.library === "transformers");
 }
 
 /**
- * Pillow's Image.resize with a box, for three of four channels: across, then down, each rounded to 8 bits.
+ * Pillow's Image.resize with a box, for three of four channels.
  * @param {Pixels} photo
  * @param {Box} box
+ * @param {boolean} acrossFirst whether always across, then down, as torch resizes
  * @returns {Uint8Array} "row col rgb"
  */
-export function resample(photo, box, width, height, interpolation) {
-  if (interpolation === "nearest") return nearest(photo, box, width, height);
+export function resample(photo, box, width, height, interpolation, acrossFirst = false) {
+  const [left, upper, right, lower] = box.map(Math.fround); // as Pillow holds them
+  if (interpolation === "nearest") return nearest(photo, [left, upper, right, lower], width, height);
   const filter = FILTERS[interpolation];
-  const across = weights(photo.width, box[0], box[2], width, filter);
-  const down = weights(photo.height, box[1], box[3], height, filter);
-  const first = down.starts[0];
-  const last = down.starts[height - 1] + down.counts[height - 1];
-  const between = new Uint8Array((last - first) * width * 3);
-  for (let row = first; row < last; row++) {
-    for (let col = 0; col < width; col++) {
-      let [r, g, b] = [0, 0, 0];
-      let from = (row * photo.width + across.starts[col]) * 4;
-      for (let i = 0, w = col * across.size; i < across.counts[col]; i++, w++, from += 4) {
-        const weight = across.values[w];
-        r += photo.data[from] * weight;
-        g += photo.data[from + 1] * weight;
-        b += photo.data[from + 2] * weight;
-      }
-      put(between, ((row - first) * width + col) * 3, r, g, b);
-    }
+  const across = weights(photo.width, left, right, width, filter);
+  const down = weights(photo.height, upper, lower, height, filter);
+  // The order matters, as what is between is rounded and clipped. Pillow since 13 begins with
+  // down where the height shrinks by over twice as many pixels as the width.
+  const shorter = photo.height - height;
+  if (!acrossFirst && shorter > 0 && shorter > 2 * (photo.width - width)) {
+    return withoutAlpha(filtered(filtered(photo, down, true), across, false));
   }
-  const out = new Uint8Array(width * height * 3);
-  for (let row = 0; row < height; row++) {
-    for (let col = 0; col < width; col++) {
-      let [r, g, b] = [0, 0, 0];
-      let from = ((down.starts[row] - first) * width + col) * 3;
-      for (let i = 0, w = row * down.size; i < down.counts[row]; i++, w++, from += width * 3) {
-        const weight = down.values[w];
-        r += between[from] * weight;
-        g += between[from + 1] * weight;
-        b += between[from + 2] * weight;
-      }
-      put(out, (row * width + col) * 3, r, g, b);
-    }
-  }
-  return out;
+  const [first, last] = [down.starts[0], down.starts[height - 1] + down.counts[height - 1]];
+  const rows = photo.data.subarray(first * photo.width * 4, last * photo.width * 4);
+  const between = filtered({ width: photo.width, height: last - first, data: rows }, across, false);
+  return withoutAlpha(filtered(between, { ...down, starts: down.starts.map((start) => start - first) }, true));
 }
 
-function put(out, place, ...sums) {
-  for (let i = 0; i < 3; i++) out[place + i] = Math.min(255, Math.max(0, Math.floor((sums[i] + 2 ** (BITS - 1)) / 2 ** BITS)));
+/**
+ * One pass of a filter, rounded to 8 bits; the fourth channel is left empty.
+ * @param {Pixels} photo
+ * @param {{ values: Int32Array, starts: Int32Array, counts: Int32Array, size: number }} weights
+ * @param {boolean} vertical whether down instead of across
+ * @returns {Pixels}
+ */
+function filtered({ width, height, data }, { values, starts, counts, size }, vertical) {
+  const [rows, cols] = vertical ? [counts.length, width] : [height, counts.length];
+  const step = vertical ? width * 4 : 4;
+  const out = new Uint8ClampedArray(rows * cols * 4);
+  for (let row = 0, to = 0; row < rows; row++) {
+    for (let col = 0; col < cols; col++, to += 4) {
+      const line = vertical ? row : col;
+      let from = (vertical ? starts[row] * width + col : row * width + starts[col]) * 4;
+      let [r, g, b] = [HALF, HALF, HALF];
+      for (let w = line * size, end = w + counts[line]; w < end; w++, from += step) {
+        const weight = values[w];
+        r = (r + Math.imul(data[from], weight)) | 0;
+        g = (g + Math.imul(data[from + 1], weight)) | 0;
+        b = (b + Math.imul(data[from + 2], weight)) | 0;
+      }
+      out[to] = r >> BITS;
+      out[to + 1] = g >> BITS;
+      out[to + 2] = b >> BITS;
+    }
+  }
+  return { width: cols, height: rows, data: out };
+}
+
+/** @param {Pixels} photo */
+function withoutAlpha({ width, height, data }) {
+  const rgb = new Uint8Array(width * height * 3);
+  for (let from = 0, to = 0; to < rgb.length; from += 4, to += 3) {
+    rgb[to] = data[from];
+    rgb[to + 1] = data[from + 1];
+    rgb[to + 2] = data[from + 2];
+  }
+  return rgb;
 }
 
 /** Which pixels each output pixel is made of, and their weights in fixed point, `size` places for each. */
 function weights(length, from, to, count, filter) {
-  const scale = (to - from) / count;
+  const scale = Math.fround(to - from) / count;
   const wide = Math.max(scale, 1);
   const support = filter.support * wide;
   const size = Math.ceil(support) * 2 + 1;
-  const [values, starts, counts] = [new Float64Array(count * size), new Int32Array(count), new Int32Array(count)];
+  const [values, starts, counts] = [new Int32Array(count * size), new Int32Array(count), new Int32Array(count)];
   for (let out = 0; out < count; out++) {
     const centre = from + (out + 0.5) * scale;
     const start = Math.max(0, Math.trunc(centre - support + 0.5));
