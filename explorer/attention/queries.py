@@ -27,6 +27,11 @@ def default_query(prefix_tokens: Sequence[str]) -> str:
     return "cls" if "cls" in prefix_tokens else "mean"
 
 
+def default_layer(depth: int) -> int:
+    """Three quarters up: there, and not in the last layer, maps hold the object best in most supervised models."""
+    return min(depth - 1, round(0.75 * depth))
+
+
 def token_indices(query: Query, prefix_tokens: Sequence[str], grid: tuple[int, int]) -> list[int]:
     """Token indices of a query; several for "mean". Raises QueryError for one that isn't there.
 

@@ -38,9 +38,11 @@ def run(args: argparse.Namespace) -> int:
         raise ModelError("--out must be a new folder, not the project's own.")
     check_there(args.model)
     from explorer.models.loading import load_model
+    from explorer.models.onnx import check_exporter
     from explorer.web.site.about import about_model
     from explorer.web.site.page import write_site
 
+    check_exporter("A page of the model")  # before the model is read
     model = load_model(model_source(args, args.model), device="cpu")
     about = about_model(model, args.unsure)
     print(write_site(model, args.out, about, args.single_file, half=not args.full_precision))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import streamlit as st
 
+from explorer.attention import queries
 from explorer.attention.maps.settings import QueryToken
 from explorer.attention.queries import FUSIONS, Query, head_name, parse_head, parse_query, query_name, query_text
 from explorer.data.samples import SAMPLE
@@ -259,8 +260,8 @@ def take_head(options: Sequence[str]) -> str:
 
 
 def default_layer(rec: "Recording | Model") -> int:
-    """Three quarters up: there, and not in the last layer, maps hold the object best in most supervised models."""
-    return min(rec.depth - 1, round(0.75 * rec.depth))
+    """Of explorer.attention.queries, for that model."""
+    return queries.default_layer(rec.depth)
 
 
 def current_view(base: View, rec: "Recording", layer: int, head: str, query: Query) -> View:

@@ -12,15 +12,16 @@ from explorer import paths
 from explorer.attention.maps.kind import MapKind
 from explorer.attention.recording import Recording
 from explorer.data.samples import SAMPLE
-from explorer.errors import QueryError
+from explorer.errors import ModelError, QueryError
 from explorer.models.backbone import Model
+from explorer.models.onnx import check_exporter
 from explorer.rendering.figures import figure
 from explorer.rendering.gif import layers_gif
 from explorer.rendering.names import Names, parse_names
 from explorer.rendering.python_script import python_script
 from explorer.rendering.view import View, png, save_npz
 from explorer.ui.map_picker import Shown, on_canvas, pick_map
-from explorer.ui.messages import sentence_of
+from explorer.ui.messages import plain, sentence_of
 from explorer.ui.state import shown_photo
 from explorer.ui.view_settings import download_name
 from explorer.web.live_page import live_page
@@ -75,6 +76,11 @@ def is_here(headers: Mapping[str, str]) -> bool:
 
 def site_button(load: Callable[[], Model], name: str, key: str) -> None:
     """The page with the model inside, made when it is clicked; load: the model, name: of the file."""
+    try:
+        check_exporter("A web page of this model")
+    except ModelError as error:
+        st.caption(plain(sentence_of(error)))
+        return
 
     def make() -> str:
         model = load()

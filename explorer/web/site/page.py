@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import explorer
+from explorer.attention.queries import default_layer
 from explorer.data.images import jpeg_uri
 from explorer.data.samples import sample_photo
 from explorer.errors import ModelError
@@ -133,6 +134,7 @@ def page_settings(model: Model, exported: Exported, about: About) -> dict[str, A
         "default_query": "cls" if "cls" in model.prefix_tokens else [0, 0],
         "heads": model.num_heads,
         "depth": model.depth,
+        "layer": default_layer(model.depth),
         "dim": exported.dim,
         "scales": exported.scales,
         "classes": model.class_names,

@@ -64,7 +64,7 @@ const luts = Object.fromEntries(about.colormaps.map((name, i) => [name, packRgb(
 /** @type {import("../canvas/view.js").Settings} */
 const SETTINGS = {
   ...{ grid: about.grid, prefix: about.prefix, depth: about.depth, heads: about.heads, scale: 0, note: "", steps: true },
-  ...{ shows: "attention", layer: about.depth - 1, head: "mean", query: about.default_query, look: about.look },
+  ...{ shows: "attention", layer: about.layer, head: "mean", query: about.default_query, look: about.look },
   ...{ default_query: about.default_query, colormaps: about.colormaps, seq: -1 }, // what a person chose stays
 };
 let newest = 0; // the photo that was asked for last
