@@ -21,7 +21,8 @@ def evidence_tab(rec: Recording, view: View) -> None:
     """Curves on demand where the model classifies, the ranking of all heads against a mask, and the bench of maps."""
     if rec.logits is not None:
         st.markdown("**Does the class depend on these patches?**")
-        curves(rec, view)
+        with st.container():  # its progress, once gone, moves nothing of the bench, else seen twice
+            curves(rec, view)
         st.divider()
     st.markdown("**Which head found it?**")
     _ranking(rec, view)
