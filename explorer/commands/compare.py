@@ -78,6 +78,8 @@ def _two(args: argparse.Namespace) -> int:
         _draw(args, first, second)
     print(f"{first.model_name} against {second.model_name}, mean {result.table.mean():.4f} bits")
     print("" if related else "Neither comes from the other: their heads have no pairs, so the means are compared.\n")
+    if not result.table.any():
+        print("Their attention is the same, as after training the head alone.\n")
     _show(table[: args.top + 1])
     return 0
 

@@ -106,9 +106,11 @@ def test_compare_takes_one_for_each_model(weights, tmp_path, capsys):
     photo().save(tmp_path / "photo.png")
     command = ["compare", str(tmp_path / "photo.png"), "--model", str(weights), "--grid", "6x10", "--size", "64"]
     assert main([*command, "--with", str(weights), "--with-grid", "6x10"]) == 0
-    assert "mean 0.0000 bits" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "mean 0.0000 bits" in said and "attention is the same" in said
     assert main([*command, "--with", str(weights), "--with-grid", "10x6"]) == 0
-    assert "mean 0.0000 bits" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "mean 0.0000 bits" not in said and "attention is the same" not in said
 
 
 def test_small_pictures_are_those_of_its_model(weights, tmp_path):
