@@ -212,9 +212,9 @@ def epoch_entries(source: str | Path) -> list[Entry]:
     epochs = saved_epochs(source)
     return [
         _local(path, folder)
-        for _, path in epochs
-        for folder in paths.checkpoint_folders()
-        if Path(os.path.abspath(path)).is_relative_to(folder)
+        for path in (Path(os.path.abspath(path)) for _, path in epochs)
+        for folder in map(Path, map(os.path.abspath, paths.checkpoint_folders()))
+        if path.is_relative_to(folder)
     ]
 
 

@@ -84,8 +84,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 def online_app(browser: Browser, hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The app with that hub, and a cache of its own."""
     folder = tmp_path_factory.mktemp("online")
-    environment = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "cache")}
-    with running_app(folder, **environment) as server:
+    cache = str(folder / "cache")
+    with running_app(folder, HF_HUB_OFFLINE="0", HF_ENDPOINT=hub.url, HF_HOME=cache) as server:
         yield server.url
 
 

@@ -196,7 +196,6 @@ def test_types_that_are_no_plain_vit(tmp_path):
         ("cait_xxs24_224", "talking heads"),
         ("samvit_base_patch16", "windows"),
         ("resnet18", "isn't a plain Vision Transformer"),
-        ("vit_small_patch16_18x2_224", "several attention layers"),
     ],
 )
 def test_refused_models_say_why(name, reason):

@@ -177,7 +177,7 @@ def test_where_a_checkpoint_does_not_say_its_start_the_sidebars_model_stands_for
     monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(tmp_path))
     app = open_compare()
     assert not app.exception and not sentences(app)
-    assert "doesn't say what it was trained from: the sidebar's model stands" in app.info[0].value
+    assert "doesn't say what it was trained from: the model in the sidebar stands" in app.info[0].value
 
 
 def test_without_kept_epochs_the_page_says_how_to_get_some(project, tmp_path, monkeypatch):

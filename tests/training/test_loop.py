@@ -96,7 +96,10 @@ def test_without_a_cache_the_weights_are_those_with_one(tmp_path, model, data, t
     expected, got = cached.split.whole.state_dict(), uncached.split.whole.state_dict()
     for name, tensor in expected.items():
         torch.testing.assert_close(got[name], tensor, rtol=0, atol=1e-5, msg=name)
-    logits = [trainer.logits(trainer.inputs) for trainer in (cached, uncached)]
+    logits = []
+    for trainer in (cached, uncached):
+        assert not isinstance(trainer.inputs, AugmentedInputs)
+        logits.append(trainer.logits(trainer.inputs))
     np.testing.assert_allclose(logits[1], logits[0], atol=1e-4)
 
 

@@ -6,7 +6,7 @@ import { LiveView } from "../canvas/view.js";
 
 /**
  * @typedef {{
- *   grid: [number, number], prefix: string[], default_query: string, heads: number, depth: number, dim: number,
+ *   grid: [number, number], prefix: string[], default_query: string, heads: number, depth: number, layer: number, dim: number,
  *   scales: number[], classes: string[] | null, outputs: string, unsure: number | null, answers: string,
  *   preparation: import("./pixels.js").Preparation, colormaps: string[], tables: string, sample: string | null,
  *   bytes: number, look: import("../canvas/view.js").Look, files: { model: string, runtime: string, weights: string },
