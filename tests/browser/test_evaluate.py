@@ -88,11 +88,11 @@ def test_on_the_sample_photos_the_slider_says_what_is_left_of_the_answers(page, 
     expect(page.get_by_text("All 7 images get an answer.")).to_be_visible()
     page.get_by_role("slider", name="Unsure below").focus()
     page.keyboard.press("End")
-    expect(page.get_by_text(re.compile(r"Unsure below 100%: \d of 7 images"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Unsure below 100 %: \d of 7 images"))).to_be_visible()
     page.wait_for_url(re.compile("unsure_below=100"))
     expect(page.get_by_text("Unsure: the likeliest class has only")).to_be_visible()
     page.reload()
-    expect(page.get_by_text(re.compile(r"Unsure below 100%: \d of 7 images"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Unsure below 100 %: \d of 7 images"))).to_be_visible()
 
 
 def test_a_reload_and_another_page_keep_the_upload(page, app, classifier, tmp_path):
