@@ -136,14 +136,24 @@ def second_visit(page: Page) -> tuple[float, float]:
     """Megabytes of photo and layers that a visit fetched, and those that coming back and a reload fetched again."""
     fetched: list[float] = []
     page.on("requestfinished", lambda request: _add_size(fetched, request))
+    _settled(page, fetched)  # what is left of the photo before
+    fetched.clear()
     pick_photo(page, "Rocket")
-    page.wait_for_timeout(1000)  # Playwright hears of the last files a little later than the canvas
-    first = sum(fetched)
+    first = _settled(page, fetched)
     pick_photo(page, "Coffee")
     pick_photo(page, "Rocket")
     page.reload()
     page.locator(COMPLETE).wait_for()
-    return first, sum(fetched) - first
+    return first, _settled(page, fetched) - first
+
+
+def _settled(page: Page, fetched: list[float]) -> float:
+    """All of them, once no more come: Playwright hears of files later than the canvas has them."""
+    known = -1
+    while known != len(fetched):
+        known = len(fetched)
+        page.wait_for_timeout(2000)
+    return sum(fetched)
 
 
 def _add_size(fetched: list[float], request: Request) -> None:

@@ -240,20 +240,18 @@ def _mirror_in_address(photo: Photo) -> None:
 
 
 def _drop_zone() -> None:
-    drops = st.session_state.setdefault(_DROPS, 0)
+    generation = st.session_state.setdefault(_DROPS, 0)
     # Any kind of file is let in: open_image says what is wrong with it and what would work, the browser would not.
-    st.file_uploader(
-        "Your photos", accept_multiple_files=True, max_upload_size=LARGEST_PHOTO, key=f"drop_{drops}",
-        on_change=_take_drop, help="Drop one or several here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
+    # Not on_change: Streamlit calls it again where the run behind it is overtaken by another.
+    files = st.file_uploader(
+        "Your photos", accept_multiple_files=True, max_upload_size=LARGEST_PHOTO, key=f"drop_{generation}",
+        help="Drop one or several here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
     )  # fmt: skip
-
-
-def _take_drop() -> None:
-    drops = st.session_state[_DROPS]
-    if files := st.session_state[f"drop_{drops}"]:
+    if files:
         _add(files)
         let_go(files)
-        st.session_state[_DROPS] = drops + 1
+        st.session_state[_DROPS] = generation + 1
+        st.rerun()
 
 
 def _camera() -> None:
@@ -268,7 +266,8 @@ def _camera() -> None:
 
 def _take_camera() -> None:
     shots = st.session_state[_SHOTS]
-    if taken := st.session_state[f"camera_{shots}"]:
+    # None where Streamlit calls this again for the same photo, since the run behind it was overtaken by another.
+    if taken := st.session_state.get(f"camera_{shots}"):
         _add([taken], f"camera-{shots + 1}.jpg")
         let_go([taken])
         st.session_state[_SHOTS] = shots + 1
