@@ -16,7 +16,7 @@ from explorer.ui.navigation import entries, path
 
 HEAVY = ("torch", "timm", "transformers", "sklearn", "scipy", "pandas", "av")  # Plotly comes with Streamlit
 ROOT = Path(__file__).resolve().parents[1]
-MAIN = ROOT / "explorer" / "main.py"
+MAIN = ROOT / "explorer" / "ui" / "script" / "main.py"
 MEASURE = """
 import importlib, json, sys, time
 begin = time.perf_counter()

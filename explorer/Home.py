@@ -11,4 +11,4 @@ import streamlit as st  # noqa: E402
 
 from explorer.ui.startup import MIDDLEWARE, ROUTES, lifespan  # noqa: E402
 
-app = st.App(_HERE / "main.py", lifespan=lifespan, routes=ROUTES, middleware=MIDDLEWARE)
+app = st.App(_HERE / "ui" / "script" / "main.py", lifespan=lifespan, routes=ROUTES, middleware=MIDDLEWARE)

@@ -9,11 +9,11 @@ TINY = "checkpoints/tiny.safetensors"
 
 def open_app(page: str = "home", **address: str) -> AppTest:
     """The app at that page, run once, with the tiny model unless the address names another."""
-    app = AppTest.from_file(str(REPOSITORY / "explorer" / "main.py"), default_timeout=60)
+    app = AppTest.from_file(str(REPOSITORY / "explorer" / "ui" / "script" / "main.py"), default_timeout=60)
     for key, value in {"model": TINY, **address}.items():
         app.query_params[key] = value
     if page != "home":
-        app.switch_page(f"../pages/{page}.py")  # at once, as a link opens it: Home would take up the address first
+        app.switch_page(f"../../../pages/{page}.py")  # as a link opens it: Home would take up the address first
     return app.run()
 
 

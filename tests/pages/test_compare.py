@@ -105,7 +105,7 @@ def test_a_query_that_another_photo_size_lacks_becomes_the_default_with_a_senten
 def test_a_patch_pinned_on_attention_is_the_query_here(checkpoints):
     save_weights(checkpoints, "second.safetensors", depth=2)
     app = open_app("attention", query="3,4")
-    app.switch_page("../pages/compare.py").run()
+    app.switch_page("../../../pages/compare.py").run()
     assert app.query_params["query"] == "3,4"
     assert [caption for caption in app.caption if "divergence from patch (3, 4)" in caption.value]
 

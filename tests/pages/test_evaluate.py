@@ -98,7 +98,7 @@ def test_for_unknown_classes_the_checkpoint_that_knows_them_is_named(tmp_path):
     path = digits_zip(tmp_path / "other.zip", per_class=1, names=("ant", "zebra"))
     app = open_app()
     app.session_state["evaluate_given"] = Given(zip=("other.zip", path))
-    app.switch_page("../pages/evaluate.py").run()
+    app.switch_page("../../../pages/evaluate.py").run()
     (note,) = app.info
     assert "predicted but not scored" in note.value
     assert note.value.endswith(" To score them, pick **animals** in the sidebar.")
@@ -198,7 +198,7 @@ def test_images_of_the_training_and_validation_are_counted_in_a_warning(model, t
 def test_an_address_whose_images_are_gone_says_so_and_is_mended():
     app = open_app()
     app.query_params["images"] = "0123456789abcdef"
-    app.switch_page("../pages/evaluate.py").run()
+    app.switch_page("../../../pages/evaluate.py").run()
     assert sentences(app) == [GONE]
     assert "images" not in app.query_params
 
@@ -236,7 +236,7 @@ def test_open_in_attention_shows_the_map_that_was_clicked(tmp_path):
     assert (app.session_state["choice"].size, app.session_state["choice"].fit) == (48, "keep")
     assert app.session_state["canvas_settings"]["scale"] == "shared" and app.session_state["map"] == "rollout"
     app.session_state["evaluate_given"] = Given(images=(("a.png", tmp_path / "a.png"),))
-    app.switch_page("../pages/evaluate.py").run()
+    app.switch_page("../../../pages/evaluate.py").run()
     app.button(key="open_row").click().run()
     assert not app.exception and not app.error
     model = app.session_state["choice"].model

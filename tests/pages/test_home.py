@@ -16,9 +16,10 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from explorer.ui import cached
 from explorer.ui.components import asset
 from explorer.web.welcome import PAGE
-from tests.app import TINY
+from tests.app import TINY, open_app, sentences
 from tests.browser.server import running_app
 from tests.conftest import REPOSITORY
 from tests.tiny import save_weights
@@ -92,11 +93,16 @@ def test_home_answers_with_a_picture_and_no_exception(server: str):
     assert "vit_hero" in [component.component_name for component in elements(messages, "bidi_component")]
 
 
-def test_home_answers_with_the_shipped_picture_while_the_model_loads(server: str):
-    messages = run_page(server, "model=bundled")
-    assert not elements(messages, "exception") and not elements(messages, "alert")
-    assert "vit_hero" in [component.component_name for component in elements(messages, "bidi_component")]
-    assert any("loading in the background" in text.body for text in elements(messages, "markdown"))
+def test_home_answers_with_the_shipped_picture_while_the_model_loads(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(cached, "is_loaded", lambda source: False)
+    monkeypatch.setattr(cached, "begin_loading", asked.append)
+    monkeypatch.setattr(cached, "record", lambda *args: pytest.fail("nothing is recorded"))
+    app = open_app(model="bundled")
+    assert not app.exception and not sentences(app)
+    assert any("loading in the background" in caption.value for caption in app.caption)
+    app.run()  # the browser has it
+    assert [source.source for source in asked] == ["bundled"]
 
 
 def test_the_menu_names_every_page_file(server: str):

@@ -124,7 +124,7 @@ def test_all_that_a_link_asks_for_in_vain_is_named_in_one_sentence(page):
     (sentence,) = [s for s in sentences(app) if "The link asks for" in s]
     assert all(f"{key} “{value}”" in sentence for key, value in wrong.items()), sentence
     assert sentence.endswith(", which can't be used. Shown instead: the defaults.")
-    app.switch_page("../pages/home.py").run()
+    app.switch_page("../../../pages/home.py").run()
     assert not [s for s in sentences(app) if "The link asks for" in s]
 
 
@@ -132,7 +132,7 @@ def test_what_a_person_sets_is_no_longer_said_of_the_link():
     app = open_app(size="97", fit="stretch")
     app.select_slider(key="size").set_value(96).run()
     assert [s for s in sentences(app) if "fit “stretch”" in s and "size" not in s]
-    app.switch_page("../pages/patches.py").run()
+    app.switch_page("../../../pages/patches.py").run()
     assert not sentences(app)
 
 
@@ -239,7 +239,7 @@ def test_patch_of_the_address():
 
 def test_the_picked_patch_is_the_query_on_the_attention_page():
     app = open_app("attention", query="1,1")
-    app.switch_page("../pages/patches.py").run()
+    app.switch_page("../../../pages/patches.py").run()
     app.query_params["patch"] = "2,3"
     app.run()
     next(button for button in app.button if button.label == "See where they look").click().run()

@@ -75,8 +75,8 @@ def test_the_second_photo_of_a_link_is_a_samples_name(checkpoints):
     assert app.selectbox(key="second").value == "sample:rocket"
     app.selectbox(key="second").set_value("sample:flower").run()
     assert app.query_params["second"] == "flower"
-    app.switch_page("../pages/home.py").run()
-    app.switch_page("../pages/features.py").run()
+    app.switch_page("../../../pages/home.py").run()
+    app.switch_page("../../../pages/features.py").run()
     assert app.selectbox(key="second").value == "sample:flower" and app.query_params["second"] == "flower"
     assert [s for s in sentences(open_app("features", second="unicorn")) if "second “unicorn”" in s]
 
