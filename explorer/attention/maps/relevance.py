@@ -45,7 +45,7 @@ class Walk:
     def push(self, layer: int, heads: Tensor) -> None:
         if layer != self.calls - len(self.rows):
             raise RecordingError(
-                "This model's layers don't follow one after another, so relevance can't be open_trace."
+                "This model's layers don't follow one after another, so relevance can't be followed through them."
             )
         self.rows.append(self.rows[-1] + heads)
 
