@@ -33,8 +33,9 @@ class Contender:
         """About how many forward passes drawing it takes as long as."""
         return self.row.passes(recording, **self.row.complete_settings(self.settings))
 
-    def needs_a_class(self) -> bool:
-        return self.row.needs(TargetClass) is not None
+    @property
+    def takes_long(self) -> bool:
+        return self.row.long
 
     def _settings(self, target: int | None) -> dict[str, Any]:
         explained = self.row.needs(TargetClass)
@@ -54,7 +55,8 @@ class Control:
     def passes(self, recording: Recording) -> float:
         return 0
 
-    def needs_a_class(self) -> bool:
+    @property
+    def takes_long(self) -> bool:
         return False
 
 
