@@ -6,7 +6,8 @@ What was found in one is shown as numbers, a table with pictures, and lists of w
 import io
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -59,6 +60,21 @@ def used_before() -> dict[str, str]:
     """{file name: title} of the data sets that lie there and were read in before, the newest first."""
     paths = sorted(uploads_folder().iterdir(), key=time_of_change, reverse=True)
     return {path.name: data_title(path.name) for path in paths if DATA_SET.fullmatch(path.name)}
+
+
+def upload_labels(titles: Mapping[str, str]) -> dict[str, str]:
+    """What a box calls each of used_before(): its title and, where several have that, when each was uploaded.
+
+    Of two options that read alike a box gives the last, whichever was picked.
+    """
+    counts, folder = Counter(titles.values()), uploads_folder()
+    return {
+        name: title if counts[title] == 1 else f"{title}, {_moment(folder / name)}" for name, title in titles.items()
+    }
+
+
+def _moment(path: Path) -> str:
+    return datetime.fromtimestamp(time_of_change(path)).strftime("%d %b, %H:%M:%S")
 
 
 def data_title(path: str) -> str:
