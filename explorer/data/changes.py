@@ -103,7 +103,7 @@ NO_CHANGES = Changes()
 
 
 def _check_enough(before: DatasetReport, changed: DatasetReport) -> None:
-    """Raise DataError where the changes took the last photo of a class to train on, or the last one to validate with."""
+    """Raise DataError where the changes took a class's last photo to train on, or the last one to validate with."""
     learnt: Split | None = "train" if before.has_split else None
     left, validating = changed.counts(learnt), any(changed.counts("val").values())
     gone = [name for name, count in before.counts(learnt).items() if count and not left[name]]

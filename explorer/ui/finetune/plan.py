@@ -26,7 +26,7 @@ from explorer.ui.finetune.data import Dataset
 from explorer.ui.finetune.runs import RUN, go_to, model_title
 from explorer.ui.messages import plain
 from explorer.ui.state import Choice
-from explorer.ui.visitor import check_may_train, why_not_train
+from explorer.ui.visitor import may_train, why_not_train
 from explorer.visitors.quotas import check_room, free_bytes
 from explorer.visitors.settings import settings
 
@@ -62,10 +62,9 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     if why_not:
         st.caption(plain(why_not))
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:", disabled=bool(why_not)):
-        check_may_train()  # a disabled button is only the browser's word
         check_room(cost.cache_bytes)
         _check_changes(dataset, plan, changes)
-        with st.spinner("Starting the training process …"):
+        with st.spinner("Starting the training process …"), may_train():  # a disabled button is the browser's word
             folder = start(
                 dataset.path, model.source, plan, (name or "").strip(), paths.runs(),
                 onnx=onnx, stored=dataset.stored, changes=changes,
