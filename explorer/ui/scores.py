@@ -124,24 +124,9 @@ def confusion_figure(metrics: Mapping[str, Any], picked: Cell = ("", "")) -> go.
         hoverdistance=-1,
         dragmode=False,
     )
-    figure.update_xaxes(
-        title={"text": "predicted", "font": ink},
-        tickfont=ink,
-        type="category",
-        automargin=True,
-        showgrid=False,
-        zeroline=False,
-        **ticks,
-    )
-    figure.update_yaxes(
-        title={"text": "actual", "font": ink},
-        tickfont=ink,
-        type="category",
-        autorange="reversed",
-        automargin=True,
-        showgrid=False,
-        **ticks,
-    )
+    axis = {"tickfont": ink, "type": "category", "automargin": True, "showgrid": False, **ticks}
+    figure.update_xaxes(title={"text": "predicted", "font": ink}, zeroline=False, **axis)
+    figure.update_yaxes(title={"text": "actual", "font": ink}, autorange="reversed", **axis)
     return figure
 
 
