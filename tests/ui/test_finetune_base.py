@@ -1,5 +1,6 @@
 """Which model the Plan step trains: opening a mistake in Attention, which changes the sidebar's, doesn't change it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from explorer.data.changes import Change, Changes, write_changes
 from explorer.data.datasets import read_dataset
 from explorer.data.store import changes_file
 from explorer.models.source import ModelSource
+from explorer.training.estimate import Estimate
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import Options, RunFolder, State, create_run
 from explorer.ui.datasets import uploads_folder
@@ -94,7 +96,11 @@ def test_a_plan_fits_whichever_model_is_picked_next(tmp_path, monkeypatch):
     monkeypatch.setenv("EXPLORER_RUNS", str(tmp_path / "runs"))
     (tmp_path / "runs").mkdir()
     deep = make_base(tmp_path / "deep")
-    shallow = make_base(tmp_path / "shallow", depth=1, patch_size=1, img_size=96, embed_dim=16)
+    monkeypatch.setattr("explorer.ui.finetune.plan.estimate", lambda *_: Estimate(1, 1, 10, 0, 0))
+    shallow = make_base(tmp_path / "shallow", depth=1, patch_size=2, img_size=192, embed_dim=16)
+    config = json.loads((shallow / "config.json").read_text())
+    config["pretrained_cfg"]["input_size"] = [3, 192, 192]
+    (shallow / "config.json").write_text(json.dumps(config))
     data = write_folder(tmp_path / "digits", digit_files(3))
     app = AppTest.from_function(_whole_plan, args=(str(deep), str(shallow), str(data)), default_timeout=60).run()
     app.radio(key="plan_train").set_value("last").run()
@@ -102,7 +108,7 @@ def test_a_plan_fits_whichever_model_is_picked_next(tmp_path, monkeypatch):
     assert not app.exception
     app.checkbox(key="shallow").check().run()
     assert not app.exception, "one layer, and an image of more than 64 patches"
-    assert [field.value for field in app.number_input if field.label.startswith("Image size")] == [32]
+    assert [field.value for field in app.number_input if field.label.startswith("Image size")] == [192]
 
 
 @pytest.mark.slow
