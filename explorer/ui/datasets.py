@@ -86,7 +86,7 @@ def data_title(path: str) -> str:
 
 def data_suffix(title: str) -> str:
     """What keep_data adds to a data set's name, so that used_before() lists it under its title."""
-    stem = re.sub(r"[^\w.-]+", "-", title.removesuffix(".zip"))[:60]
+    stem = re.sub(r"[^\w.-]+", "-", title.removesuffix(".zip"))[:50]  # of up to 4 bytes each
     return f"-{stem}.zip"
 
 
