@@ -146,7 +146,10 @@ def _local(path: Path, folder: Path) -> Entry:
 
 def _about(path: Path) -> str:
     if not path.is_dir():
-        return f"weights file, {size_in_words(path.stat().st_size)}"
+        try:
+            return f"weights file, {size_in_words(path.stat().st_size)}"
+        except OSError:  # deleted meanwhile
+            return "a weights file that is gone"
     try:
         config = read_config(path)
     except ExplorerError as error:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
@@ -40,6 +41,7 @@ def course_figure(image: Float[np.ndarray, "place class"], names: dict[int, str]
     depth = len(image) - 1
     figure = go.Figure()
     for index, name in names.items():
+        name = escape(name)  # Plotly would take <b> for bold
         figure.add_scatter(
             x=list(range(depth + 1)), y=image[:, index], name=name, mode="lines+markers",
             hovertemplate=f"{name}: %{{y:.1%}}<extra></extra>",

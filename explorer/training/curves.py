@@ -55,7 +55,7 @@ def compare_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str = "
         epochs = [event for event in events if event["type"] == "epoch"]
         x, y = [event["epoch"] for event in epochs], [event[key] for event in epochs]
         longest = max(longest, *x, 1)
-        figure.add_scatter(x=x, y=y, name=name, mode=_mode(x))
+        figure.add_scatter(x=x, y=y, name=escape(name), mode=_mode(x))  # Plotly would take <b> for bold
     return figure.update_xaxes(dtick=-(-longest // 10))  # whole epochs alone, ten at most
 
 

@@ -163,7 +163,8 @@ def _reopen(folder: RunFolder) -> float | None:
         raise TrainingError(
             f"Only a stopped, interrupted or failed run can be resumed; {folder.name!r} is {state.status}."
         )
-    folder.stop_request.unlink(missing_ok=True)
+    if state.status != "starting":  # of a process that was launched for it, the run may have been asked to stop already
+        folder.stop_request.unlink(missing_ok=True)
     rewind(folder.events, saved_epochs(folder))
     return state.updated if state.status == "starting" else None
 

@@ -6,7 +6,8 @@ What was found in one is shown as numbers, a table with pictures, and lists of w
 import io
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,6 +62,21 @@ def used_before() -> dict[str, str]:
     return {path.name: data_title(path.name) for path in paths if DATA_SET.fullmatch(path.name)}
 
 
+def upload_labels(titles: Mapping[str, str]) -> dict[str, str]:
+    """What a box calls each of used_before(): its title and, where several have that, when each was uploaded.
+
+    Of two options that read alike a box gives the last, whichever was picked.
+    """
+    counts, folder = Counter(titles.values()), uploads_folder()
+    return {
+        name: title if counts[title] == 1 else f"{title}, {_moment(folder / name)}" for name, title in titles.items()
+    }
+
+
+def _moment(path: Path) -> str:
+    return datetime.fromtimestamp(time_of_change(path)).strftime("%d %b, %H:%M:%S")
+
+
 def data_title(path: str) -> str:
     """What people call the data set at that path."""
     name = Path(path).name
@@ -70,7 +86,7 @@ def data_title(path: str) -> str:
 
 def data_suffix(title: str) -> str:
     """What keep_data adds to a data set's name, so that used_before() lists it under its title."""
-    stem = re.sub(r"[^\w.-]+", "-", title.removesuffix(".zip"))[:60]
+    stem = re.sub(r"[^\w.-]+", "-", title.removesuffix(".zip"))[:50]  # of up to 4 bytes each
     return f"-{stem}.zip"
 
 

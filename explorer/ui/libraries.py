@@ -5,14 +5,17 @@ from threading import Lock, Thread
 
 import streamlit as st
 
+from explorer import garbage
+
 # All that loading and recording a model imports. One thread does it, and all others wait: two threads that import torch
 # at the same time may each see half of it.
 NEEDED = ("explorer.models.timm_folder", "explorer.models.timm_models", "explorer.attention.recording")
 
 
 def _import() -> None:
-    for module in NEEDED:
-        import_module(module)
+    with garbage.left_out():
+        for module in NEEDED:
+            import_module(module)
 
 
 _thread = Thread(target=_import, name="import-libraries", daemon=True)

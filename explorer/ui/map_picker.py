@@ -37,6 +37,7 @@ from explorer.ui.address import Read, by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link, plain
 from explorer.ui.photos import pick_second_photo
 from explorer.ui.view_settings import default_layer, head_options, take_head, take_layer
+from explorer.ui.widgets import layer_slider
 
 LIKE = {"patch": "Clicked patch", "photo": "Another photo"}
 PREDICTED, NO_OTHER = "predicted", "-"  # in links
@@ -227,14 +228,14 @@ def _in_words(value: bool) -> str:
 
 def _draw_first_layer(setting: FirstLayer, place: Place) -> Picked:
     take(setting.key, _read(setting, place), setting.default)
-    value = st.slider(setting.title, 0, place.model.depth - 1, key=setting.key, **SAVED)
+    value = layer_slider(setting.title, place.model.depth, setting.key)
     write_unless(setting.key, setting.default)
     return Picked(value)
 
 
 def _draw_layer(setting: Layer, place: Place) -> Picked:
     take_layer(place.model)
-    value = st.slider(setting.title, 0, place.model.depth - 1, key=setting.key, **SAVED)
+    value = layer_slider(setting.title, place.model.depth, setting.key)
     write_unless(setting.key, default_layer(place.model))
     return Picked(value)
 

@@ -162,6 +162,7 @@ def pick_photo() -> Photo:
     """The picker, and the photo that it shows."""
     _drop_zone()
     _camera()
+    _forget_gone()
     choices = [*my_photos(), *samples()]
     photo = _picked(choices)
     photo_strip({one.key: (one.title, one.thumbnail) for one in choices}, photo.key, STRIP, on_pick=_take_pick)
@@ -169,6 +170,16 @@ def pick_photo() -> Photo:
         st.button("Clear my photos", icon=":material/delete:", type="tertiary", on_click=_clear)
     _mirror_in_address(photo)
     return photo
+
+
+def _forget_gone() -> None:
+    """Let go of photos whose files went: the oldest go from a full folder, all with a workspace that is deleted."""
+    mine = my_photos()
+    here = [photo for photo in mine if (_folder() / photo.key).is_file()]
+    if gone := len(mine) - len(here):
+        st.session_state[_MINE] = here
+        which = "A photo of yours is" if gone == 1 else f"{gone:,} photos of yours are"
+        say(f"{which} no longer on the server: drop what you still need in again.")
 
 
 def pick_photo_next(photo: Photo) -> None:

@@ -62,11 +62,13 @@ def pick_confusion(metrics: Mapping[str, Any], key: str, picked: Cell, on_pick: 
             on_pick((row["Actual"], row["Predicted"]))
         elif not rows:
             # A second click on a cell takes the mark off it, but it is still the one that was clicked.
-            points = selection["points"] or st.session_state.get(f"{key}_last", [])
-            st.session_state[f"{key}_last"] = points
-            for point in points[:1]:
+            cell = st.session_state.get(f"{key}_last")
+            for point in selection["points"][:1]:
                 actual, predicted = divmod(point["point_index"], len(names))
-                on_pick((names[actual], names[predicted]))
+                cell = names[actual], names[predicted]
+            if cell and set(cell) <= set(names):  # it may be of another model
+                st.session_state[f"{key}_last"] = cell
+                on_pick(cell)
 
     if rows:
         st.markdown("**Confused most**")

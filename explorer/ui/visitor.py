@@ -6,7 +6,10 @@ its workspace by the session; other threads get theirs from paths.for_same_visit
 
 import hmac
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import streamlit as st
 from streamlit.runtime import exists, get_instance
@@ -28,6 +31,7 @@ GUESSES = 5  # at the token, in one session
 _ME, _ADMIN, _WRONG = "visitor", "visitor_is_admin", "wrong_tokens"
 _folders: dict[str, Path | None] = {}  # of each session; None: the host's own folders, for an admin
 _swept: list[float] = []  # when that was done last
+_starting = Lock()
 
 
 def enter() -> None:
@@ -73,10 +77,13 @@ def why_not_train() -> str:
     return f"One training at a time: {active.name} is {active.state.status}. Wait for it, or stop it." if active else ""
 
 
-def check_may_train() -> None:
-    """Raise TrainingError where nothing can be trained now."""
-    if why := why_not_train():
-        raise TrainingError(why)
+@contextmanager
+def may_train() -> Iterator[None]:
+    """For the block that starts a training: meanwhile no other window starts one; TrainingError where none can be."""
+    with _starting:
+        if why := why_not_train():
+            raise TrainingError(why)
+        yield
 
 
 def check_may_type(text: str) -> None:

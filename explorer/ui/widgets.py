@@ -37,6 +37,14 @@ def facts(items: Mapping[str, str]) -> None:
     st.html(f'<dl style="{_FACTS}">{cells}</dl>')
 
 
+def layer_slider(title: str, depth: int, key: str) -> int:
+    """One of `depth` layers, kept for the session under that key, whose value is set before; of one there's no slider.
+
+    Call it in the container where it is to stand.
+    """
+    return st.slider(title, 0, depth - 1, key=key, persist_state="session") if depth > 1 else 0
+
+
 def hint(mouse: str, touch: str, key: str) -> None:
     """What to do with a mouse and keys; where a finger is all there is, `touch` instead."""
     for kind, words in (("mouse", mouse), ("touch", touch)):

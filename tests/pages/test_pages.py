@@ -3,9 +3,11 @@
 import io
 import json
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from PIL import Image
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
@@ -205,6 +207,19 @@ def test_dropped_photos_are_shown_in_turn_and_cleared():
     next(button for button in app.button if button.label == "Clear my photos").click().run()
     assert app.session_state["choice"].photo.source == "sample:cat"
     assert not app.session_state["my_photos"]
+
+
+def test_a_photo_whose_file_went_is_let_go_with_one_sentence_and_the_others_stay():
+    app = open_app()
+    app.file_uploader[0].set_value([("a.png", png(), "image/png"), ("b.png", png(30, 60, "blue"), "image/png")]).run()
+    (file,) = Path(tempfile.gettempdir()).glob(f"vit-explorer-photos-*/{app.session_state['choice'].photo.key}")
+    file.unlink()
+    st.cache_data.clear()  # its thumbnail, after 300 others
+    app.run()
+    assert not app.exception
+    assert sentences(app) == ["A photo of yours is no longer on the server: drop what you still need in again."]
+    assert [photo.title for photo in app.session_state["my_photos"]] == ["a.png"]
+    assert app.session_state["choice"].photo.source == "sample:cat"
 
 
 def test_an_input_too_long_to_keep_its_shape_leaves_the_last_picture():

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from explorer.data.datasets import read_dataset
@@ -100,6 +101,38 @@ def test_a_data_set_is_found_again_by_the_address_and_in_a_list(runs, tmp_path):
     (uploads_folder() / name).unlink()
     app.run()
     assert "no longer on the server" in words(app.error)
+
+
+@pytest.mark.slow
+def test_a_click_while_a_data_set_is_read_delays_it_and_loses_nothing(runs, tmp_path, monkeypatch):
+    upload(digits_zip(tmp_path / "set", 2), "digits.zip")
+    runs_of_the_page = []
+
+    def read(path: Path, title: str):
+        runs_of_the_page.append(title)
+        if len(runs_of_the_page) == 1:
+            st.rerun()  # as Streamlit does at the next report of progress, once something was clicked
+        return read_data(path, title)
+
+    monkeypatch.setattr("explorer.ui.finetune.data.read_data", read)
+    app = data_step()
+    app.segmented_control(key="finetune_source").set_value("Used before").run()
+    app.button(key="use_before").click().run()
+    assert len(runs_of_the_page) > 1 and words(app.text) == "digits.zip: 6" and not app.error
+
+
+@pytest.mark.slow
+def test_of_two_zips_of_one_name_the_one_that_is_shown_is_used(runs, tmp_path):
+    older = upload(digits_zip(tmp_path / "older", 2), "digits.zip")
+    os.utime(uploads_folder() / older, (1_700_000_000, 1_700_000_000))
+    newer = upload(digits_zip(tmp_path / "newer", 3), "digits.zip")
+    app = data_step()
+    app.segmented_control(key="finetune_source").set_value("Used before").run()
+    assert len(set(app.selectbox(key="finetune_before").options)) == 2
+    for name, images in ((newer, 9), (older, 6)):
+        app.selectbox(key="finetune_before").set_value(name).run()
+        app.button(key="use_before").click().run()
+        assert words(app.text) == f"digits.zip: {images}" and app.query_params["data"] == name
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from explorer.rendering.provenance import with_provenance
 from explorer.rendering.view import View, shown_map
 from explorer.ui import cached
 from explorer.ui.map_picker import Shown, on_canvas, pick_class, pick_map
+from explorer.ui.messages import plain
 from explorer.ui.photos import Photo, my_photos, samples
 from explorer.ui.state import shown_photo
 from explorer.ui.view_settings import download_name, layer_words
@@ -124,7 +125,7 @@ def _record(rec: Recording, view: View, photo: Photo) -> Recording:
 def _show(rec: Recording, view: View, kept: Kept, is_old: bool) -> None:
     bands = kept.bands
     again = " Press **Run** for what is shown now." if is_old else ""
-    st.caption(f"{kept.words}.{again}")
+    st.caption(f"{plain(kept.words)}.{again}")
     st.plotly_chart(bands_figure(bands), key="evidence_curves", width="stretch", config=PLAIN)
     name = f"{download_name(rec, view)}-evidence"
 

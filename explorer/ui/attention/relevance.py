@@ -11,6 +11,7 @@ from explorer.rendering.backdrop import backdrop
 from explorer.rendering.view import View, limits, paint, picture, shown_map
 from explorer.ui.glossary import explain
 from explorer.ui.map_picker import Shown, explaining, pick_explanation
+from explorer.ui.messages import plain
 from explorer.ui.view_settings import asked_from, layer_words
 from explorer.ui.widgets import colour_bar, map_progress
 from explorer.words import with_sign
@@ -38,7 +39,7 @@ def relevance_tab(rec: Recording, view: View) -> None:
     with map_progress(row) as progress:
         explained, low, high = _drawn(rec, shown, progress)
         panels = {
-            f"{row.title} for {shown.title}": explained,
+            f"{row.title} for {plain(shown.title)}": explained,
             f"Rollout from {query_name(rec.default_query)}": picture(rolled, rec, zoom=2),
             f"Attention from {asked}": picture(view, rec, zoom=2),
         }

@@ -64,7 +64,7 @@ def share_tab(rec: Recording, view: View) -> None:
     st.code(script, language="python")
     site_button(lambda: rec.model, Path(rec.model.name).stem, "share_site")
     if own := own_photos(shown.view):
-        st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
+        st.caption(f"Put {plain(' and '.join(own))} beside the script, or change the path in it.")
 
 
 def is_here(headers: Mapping[str, str]) -> bool:
@@ -79,7 +79,7 @@ def site_button(load: Callable[[], Model], name: str, key: str) -> None:
     try:
         check_exporter("A web page of this model")
     except ModelError as error:
-        st.caption(plain(sentence_of(error)))
+        st.caption(sentence_of(error))
         return
 
     def make() -> str:
@@ -126,7 +126,7 @@ def own_photos(view: View) -> list[str]:
 
 def _not_in_link(view: View) -> str:
     own = own_photos(view)
-    return f", except {' and '.join(own)}: a link can't hold photos of your own" if own else ""
+    return f", except {plain(' and '.join(own))}: a link can't hold photos of your own" if own else ""
 
 
 def _files(rec: Recording, shown: Shown, names: Names) -> tuple[File, ...]:

@@ -199,7 +199,7 @@ def _token(rec: Recording, label: str, key: str, default: str) -> Query | None:
         query = parse_query(text)
         rec.query_indices(query)
     except QueryError as error:
-        st.caption(f":red[{error}]")
+        st.caption(f":red[{sentence_of(error)}]")
         return None
     return query
 

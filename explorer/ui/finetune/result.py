@@ -9,9 +9,10 @@ from typing import Any
 
 import streamlit as st
 
-from explorer.errors import CheckpointError, TrainingError
+from explorer.errors import CheckpointError, DiskError, TrainingError
 from explorer.evaluation.metrics import wilson
 from explorer.evaluation.paired import Gain
+from explorer.files import whole_file
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.onnx import export_onnx
@@ -29,6 +30,7 @@ from explorer.ui.finetune.train import NEIGHBOURS
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.mistakes import Photos, explore
 from explorer.ui.scores import SCORES, total
+from explorer.visitors.quotas import check_room
 from explorer.words import percent
 
 CELL, GAP = 142, 16  # pixels: the width of a picture, and between two of them
@@ -36,7 +38,8 @@ COMPARED = 3  # photos whose attention is shown before and after
 UNTRAINED = "A classifier with random weights on the model as it was: what guessing gives."
 OVER_NEIGHBOURS = "The weights that were kept. The change is from the nearest neighbours, not from guessing."
 FILES = {"epochs.csv": "text/csv", "curves.html": "text/html", "metrics.json": "application/json"}
-MODEL_FILES = "config.json", "model.safetensors", "README.md"
+WEIGHTS = "model.safetensors"
+MODEL_FILES = "config.json", WEIGHTS, "README.md"
 LAST = -1  # layer: the one that training changes first
 
 
@@ -212,7 +215,12 @@ def model_zip(folder: Path) -> bytes:
 def _make_onnx(key: str, path: Path) -> None:
     with st.spinner("Writing the model as ONNX"):
         model = cached.load_model(key)
-        export_onnx(model.module, path, model.input_size)
+        try:
+            check_room((path.parent / WEIGHTS).stat().st_size)  # about as large
+            with whole_file(path) as partial:
+                export_onnx(model.module, partial, model.input_size)
+        except OSError as error:
+            raise DiskError(f"The ONNX file can't be written ({error.strerror}): free some space.") from error
 
 
 def _places(count: int, width: int) -> list[Any]:

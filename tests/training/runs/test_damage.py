@@ -160,6 +160,28 @@ def test_what_has_no_end_is_not_read(runs, monkeypatch):
     assert folder.read_state().error == "The disk is full."
 
 
+def test_a_run_that_another_window_deletes_while_all_are_listed_is_left_out(runs, monkeypatch):
+    read = jobs.read_config
+
+    def read_while_others_go(folder: RunFolder):
+        shutil.rmtree(runs / "failed", ignore_errors=True)
+        shutil.rmtree(runs / "aborted", ignore_errors=True)
+        return read(folder)
+
+    shutil.copytree(runs / "failed", runs / "aborted")
+    monkeypatch.setattr(jobs, "read_config", read_while_others_go)
+    assert "good" in [run.name for run in jobs.list_runs(runs)]
+    assert [run.name for run in jobs.list_runs(runs)] == ["good"]
+
+
+def test_predictions_of_classes_that_the_run_lacks_are_damage(runs):
+    run = jobs.read_run("good", runs)
+    rows = run.predictions()
+    write_json(run.folder.predictions, [{**rows[0], "predicted": "unheard of"}, *rows[1:]])
+    with pytest.raises(TrainingError, match=r"predictions.json of the run 'good' is damaged"):
+        run.predictions()
+
+
 def test_a_folder_whose_name_is_no_text_is_a_line(runs, capsys):
     odd = os.fsdecode(b"caf\xe9")
     try:
