@@ -1,4 +1,6 @@
-"""Numbers as people say them: bytes, durations, shares and signs; and texts as their spreadsheets take them."""
+"""Numbers as people say them: bytes, durations, shares and signs; and texts as spreadsheets and charts take them."""
+
+from html import escape
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -37,3 +39,8 @@ def text_cell(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text  # a number stays one
+
+
+def chart_text(name: str) -> str:
+    """A name as Plotly shows it as it is: it takes <b> for bold, and knows no entity for quotes."""
+    return escape(name, quote=False)

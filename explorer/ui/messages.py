@@ -51,7 +51,7 @@ def sentence_of(error: ExplorerError) -> str:
 
 def plain(text: str) -> str:
     """The text with nothing in it that Markdown would take for markup."""
-    return "".join(f"\\{character}" if character in _MARKUP else character for character in text)
+    return "".join(f"\\{character}" if character in _MARKUP else character for character in text.replace("\n", " "))
 
 
 def shorten(text: str) -> str:

@@ -1,7 +1,6 @@
 """What the Fine-tune and Evaluate pages both show of a classifier: its scores, its confusion, its classes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from explorer.ui.widgets import PLAIN
-from explorer.words import percent
+from explorer.words import chart_text, percent
 
 Cell = tuple[str, str]  # actual and predicted class of a confusion matrix
 SCORES = {"accuracy": "Accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted"}
@@ -102,7 +101,7 @@ def confusion_figure(metrics: Mapping[str, Any], picked: Cell = ("", "")) -> go.
     """
     shown = classes_present(metrics)
     counts = np.array(metrics["confusion_matrix"])[np.ix_(shown, shown)]
-    names = [escape(metrics["class_names"][index]) for index in shown]  # Plotly would take <b> for bold
+    names = [chart_text(metrics["class_names"][index]) for index in shown]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ink = axis_font()
     figure = go.Figure(

@@ -40,6 +40,7 @@ EPOCHS = {"head": 30, "last": 10, "all": 10}
 NEW_HEADS = {"probe": "fitted", "random": "random"}
 CACHES = {"disk": "On disk", "none": "None: slower epochs"}
 KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another step
+_BLOCKS = "plan_blocks"
 
 
 def choose_plan(choice: Choice, dataset: Dataset) -> None:
@@ -143,7 +144,9 @@ def _plan(model: Model, dataset: Dataset) -> Plan:
 def _pick_blocks(model: Model) -> int:
     if model.depth == 1:
         return 1
-    return st.slider("Blocks to train", 1, model.depth, 2, key="plan_blocks", **KEPT)
+    if st.session_state.get(_BLOCKS, 0) > model.depth:  # of a deeper model before
+        st.session_state[_BLOCKS] = model.depth
+    return st.slider("Blocks to train", 1, model.depth, 2, key=_BLOCKS, **KEPT)
 
 
 def _cells() -> Iterator[Any]:
