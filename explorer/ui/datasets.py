@@ -21,6 +21,7 @@ from explorer.data.images import jpeg_uri, open_image
 from explorer.data.report import DatasetReport, DuplicateGroup, Item, Split
 from explorer.data.store import CHANGES, REPORT, read_once, stored_folder, stored_thumbnail
 from explorer.errors import DataError, DiskError, ImageError
+from explorer.files import stamp
 from explorer.training.runs.jobs import list_runs
 from explorer.ui.messages import plain
 from explorer.ui.uploads import keep_upload, time_of_change
@@ -238,9 +239,13 @@ def thumbnail(path: str, side: int = 144) -> str | None:
     return jpeg_uri(jpeg) if jpeg else None
 
 
-@st.cache_data(show_spinner=False, max_entries=3000)
 def small_jpeg(path: str, side: int = 144) -> bytes | None:
     """The middle of the image as a small JPEG; None where its file is gone."""
+    return _small_jpeg(path, stamp(path), side)
+
+
+@st.cache_data(show_spinner=False, max_entries=3000)
+def _small_jpeg(path: str, stamp: tuple | None, side: int) -> bytes | None:
     try:
         picture = open_image(stored_thumbnail(Path(path)) or path)
     except ImageError:

@@ -14,10 +14,13 @@ from explorer.errors import DataError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import Options, write_config
+from explorer.ui.attention_pictures import attention_picture, class_picture
+from explorer.ui.changes import sha_of
 from explorer.ui.datasets import copies_line, data_suffix, data_title, keep_data, thumbnail, uploads_folder
 from explorer.ui.finetune.data import read_data
 from tests.digits import digit_files, digits_zip
 from tests.pages.test_finetune import make_run, words
+from tests.tiny import tiny_model
 from tests.zips import picture, write_folder, write_zip
 
 
@@ -58,6 +61,18 @@ def test_report_counts_copies_across_classes_and_splits(tmp_path):
 
 def test_thumbnail_of_a_file_that_is_gone_is_left_out(tmp_path):
     assert thumbnail(str(tmp_path / "gone.png")) is None
+
+
+def test_what_is_shown_of_a_file_changes_with_it(tmp_path):
+    path, model, seen = tmp_path / "0.png", tiny_model(), []
+    for number in (1, 2):  # as where a run is deleted and another one gets its name
+        path.unlink(missing_ok=True)
+        path.write_bytes(picture(number))
+        place = str(path)
+        seen.append((thumbnail(place), sha_of(place), *(
+            show(model, place, *target).tobytes() for show, target in ((attention_picture, ()), (class_picture, (0,)))
+        )))  # fmt: skip
+    assert all(before and before != after for before, after in zip(*seen, strict=True))
 
 
 DATA = """
