@@ -41,6 +41,10 @@ def text_cell(text: str) -> str:
     return text  # a number stays one
 
 
-def chart_text(name: str) -> str:
-    """A name as Plotly shows it as it is: it takes <b> for bold, and knows no entity for quotes."""
-    return escape(name, quote=False)
+def chart_text(name: str, longest: int | None = None) -> str:
+    """A name so that Plotly shows it as it is: it takes <b> for bold, and knows no entity for quotes.
+
+    longest: letters of it that are shown, by default all.
+    """
+    short = name if longest is None or len(name) <= longest else f"{name[: longest - 1]}…"
+    return escape(short, quote=False)

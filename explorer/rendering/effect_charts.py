@@ -16,7 +16,7 @@ LONGEST = 28  # letters of a class's name
 def effect_figure(effect: Effect) -> go.Figure:
     """The likeliest classes, a bar before and one after for each, the likeliest on top."""
     shares = effect.model.outputs != "number"
-    names = [chart_text(_short(f"{one.name}")) for one in effect.top]
+    names = [chart_text(f"{one.name}", LONGEST) for one in effect.top]
     places = list(range(len(names)))
     figure = go.Figure()
     for side, (name, colour) in enumerate((("before", BEFORE), ("after", AFTER))):
@@ -39,10 +39,6 @@ def effect_figure(effect: Effect) -> go.Figure:
         height=90 + 46 * len(names), margin={"l": 8, "r": 8, "t": 8, "b": 8}, bargap=0.3, bargroupgap=0.05,
         legend=legend,
     )  # fmt: skip
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
 def measured_figure(table: Float[np.ndarray, "layer head"], unit: str, signed: bool = True) -> go.Figure:

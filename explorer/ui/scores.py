@@ -14,6 +14,7 @@ Cell = tuple[str, str]  # actual and predicted class of a confusion matrix
 SCORES = {"accuracy": "Accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted"}
 MATRIX = 60  # classes up to which there is a matrix
 WRITTEN = 25  # classes up to which the counts are written into the confusion matrix
+LONGEST = 28  # letters of a class's name beside the confusion matrix
 INK = {"light": "#1f1b18", "dark": "#ffffff"}
 CELL = "rgba(224, 110, 50, {})"  # on a transparent ground, so that it suits light and dark
 
@@ -102,6 +103,8 @@ def confusion_figure(metrics: Mapping[str, Any], picked: Cell = ("", "")) -> go.
     shown = classes_present(metrics)
     counts = np.array(metrics["confusion_matrix"])[np.ix_(shown, shown)]
     names = [chart_text(metrics["class_names"][index]) for index in shown]
+    short = [chart_text(metrics["class_names"][index], LONGEST) for index in shown]
+    ticks = {"tickvals": names, "ticktext": short} if short != names else {}  # else Plotly leaves some out for room
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ink = axis_font()
     figure = go.Figure(
@@ -121,22 +124,9 @@ def confusion_figure(metrics: Mapping[str, Any], picked: Cell = ("", "")) -> go.
         hoverdistance=-1,
         dragmode=False,
     )
-    figure.update_xaxes(
-        title={"text": "predicted", "font": ink},
-        tickfont=ink,
-        type="category",
-        automargin=True,
-        showgrid=False,
-        zeroline=False,
-    )
-    figure.update_yaxes(
-        title={"text": "actual", "font": ink},
-        tickfont=ink,
-        type="category",
-        autorange="reversed",
-        automargin=True,
-        showgrid=False,
-    )
+    axis = {"tickfont": ink, "type": "category", "automargin": True, "showgrid": False, **ticks}
+    figure.update_xaxes(title={"text": "predicted", "font": ink}, zeroline=False, **axis)
+    figure.update_yaxes(title={"text": "actual", "font": ink}, autorange="reversed", **axis)
     return figure
 
 
