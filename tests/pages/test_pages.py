@@ -56,6 +56,14 @@ def test_the_sidebar_begins_with_the_fit_of_the_models_own_library(own, fit, che
     assert app.session_state["fit"] == app.session_state["choice"].fit == fit and "fit" not in app.query_params
 
 
+@pytest.mark.parametrize("name", ["inside", "attention", "compare", "video"])
+def test_a_model_of_one_layer_needs_no_slider_for_it(name, checkpoints):
+    save_tiny(checkpoints / "flat", depth=1)
+    app = open_app(name, model="checkpoints/flat", video_map="rollout", **{"with": TINY})
+    assert not app.exception and not app.error
+    assert app.session_state["choice"].model.depth == 1 and not [one for one in app.slider if "ayer" in one.label]
+
+
 @pytest.mark.parametrize("entry", PAGES, ids=NAMES)
 def test_page_is_described(entry):
     text = (REPOSITORY / "docs" / "app.md").read_text()
