@@ -1,4 +1,4 @@
-"""What a model does with the result of its attention: known of the libraries' own blocks, followed in all others."""
+"""What a model does with the result of its attention: known for the libraries' own blocks, followed in all others."""
 
 from functools import cache
 

@@ -139,7 +139,7 @@ def read_changes(path: Path) -> Changes:
         found = None
     photos = found.get("photos") if isinstance(found, dict) else None
     if not isinstance(photos, list) or not all(map(_is_change, photos)):
-        raise DataError(f"'{path.name}' is no file of changes, or is damaged: give one that the app made.")
+        raise DataError(f"'{path.name}' isn't a file of changes, or is damaged: give one that the app made.")
     return Changes(tuple({photo["sha"]: _change(photo) for photo in photos}.values()))
 
 

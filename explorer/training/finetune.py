@@ -170,7 +170,7 @@ def _reopen(folder: RunFolder) -> float | None:
 
 
 def _wait_for_turn(stack: ExitStack, folder: RunFolder, reporter: Reporter, stop: Callable[[], bool]) -> None:
-    """Stand in line until this job may run, which it does until the stack closes; raises Stopped."""
+    """Wait in the queue until this job may run, and hold its place until the stack closes; raises Stopped."""
 
     def waiting(place: int) -> None:
         reporter.update(status="queued", place=place)
@@ -182,7 +182,7 @@ def _wait_for_turn(stack: ExitStack, folder: RunFolder, reporter: Reporter, stop
 
 
 def _or_out_of_time(stop: Callable[[], bool]) -> Callable[[], bool]:
-    """The same, but also true once a visitor's training has taken the time that the host gives it."""
+    """The same, but also true once a visitor's training has used up its time."""
     if paths.workspace() is None:
         return stop
     end = time.monotonic() + 60 * settings().minutes

@@ -70,7 +70,7 @@ def can_compare(first: Model, second: Model) -> bool:
 
 def _key(model: Model) -> str | None:
     """The registry key of a model; None where it isn't on offer."""
-    entry = registry.find(registry.lasting(model.source).source)
+    entry = registry.find(registry.absolute_source(model.source).source)
     return entry.key if entry else None
 
 

@@ -41,7 +41,7 @@ IMBALANCED = 3  # images of the largest class for each of the smallest
 ONE = {  # what is passed over, where it is one only
     "system files": "system file",
     "linked folders": "linked folder",
-    "files that are no images": "file that is no image",
+    "files that aren't images": "file that isn't an image",
     "images outside the class folders used": "image outside the class folders used",
 }
 SIDES: dict[Split, str] = {"train": "Train", "val": "Validation"}
@@ -173,8 +173,8 @@ def show_report(report: DatasetReport, title: str) -> None:
     st.caption(sizes_line(report))
     if report.imbalance() >= IMBALANCED:
         st.info(
-            f"The largest class has {report.imbalance():.0f} times the images of the smallest; "
-            "class weights, in the plan, make up for it."
+            f"The largest class has {report.imbalance():.0f} times as many images as the smallest; "
+            "class weights, in the plan, compensate for that."
         )
     _classes(report)
     _left_out(report)
@@ -263,7 +263,7 @@ def _left_out(report: DatasetReport) -> None:
 
 
 def show_passed_over(report: DatasetReport) -> None:
-    """What no one would take for a part of the data set, counted."""
+    """Files that aren't part of the data set, counted."""
     passed_over = ", ".join(
         f"{count:,} {ONE.get(what, what) if count == 1 else what}" for what, count in report.passed_over.items()
     )

@@ -18,7 +18,7 @@ from explorer.errors import DiskError, ExplorerError, ModelError, UntoldError
 from explorer.models import registry
 from explorer.models.facts import HEADS_UNTOLD, LEFT_OUT, ModelFacts
 from explorer.models.formats.config import WEIGHT_SUFFIXES
-from explorer.models.formats.trial import tried_first
+from explorer.models.formats.trial import trial_reading
 from explorer.models.prompt_files import checked_prompts, has_text_tower
 from explorer.models.source import ModelSource
 from explorer.training.runs.jobs import list_runs
@@ -134,7 +134,7 @@ def source_of(text: str) -> str:
         raise ModelError(f"{text} is no longer there: pick another model, or put the file back.")
     if not _ID.fullmatch(text):
         raise ModelError(
-            f"'{text}' is no model id: type one of timm, such as deit_tiny_patch16_224, or org/name of Hugging Face."
+            f"'{text}' isn't a model id: type one of timm, such as deit_tiny_patch16_224, or org/name of Hugging Face."
         )
     if text.startswith(("timm:", "hf:")):
         return text
@@ -166,7 +166,7 @@ def _prompted(model: "Model") -> "Model":
     take(PROMPTS, str, "")
     text = st.text_area(
         "Text prompts", key=PROMPTS, persist_state="session", height=80, placeholder="a photo of a cat",
-        help="One a line. They become this model's classes, so that maps and tabs explain how well a text fits.",
+        help="One per line. They become this model's classes, so that maps and tabs explain how well a text fits.",
     )  # fmt: skip
     write_unless(PROMPTS, "")
     prompts = checked_prompts(str(text).splitlines())
@@ -269,7 +269,7 @@ def _add_weights(file: UploadedFile, settings: ModelSource) -> ModelSource:
             path = Path(private) / safe_name(file.name)
             keep_upload(file, path.parent, "", LIMIT).rename(path)
             libraries.wait()
-            with tried_first():
+            with trial_reading():
                 explorer.load_model(replace(settings, source=str(path)), device="cpu")
             name = _free_name(path)
             path.rename(folder / name)

@@ -256,7 +256,7 @@ def _drop_zone() -> None:
     # Not on_change: Streamlit calls it again where the run behind it is overtaken by another.
     files = st.file_uploader(
         "Your photos", accept_multiple_files=True, max_upload_size=LARGEST_PHOTO, key=f"drop_{generation}",
-        help="Drop one or several here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
+        help="Drop one or more here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
     )  # fmt: skip
     if files:
         _add(files)

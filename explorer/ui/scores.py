@@ -174,8 +174,12 @@ def per_class_table(
         hide_index=True,
         column_config={
             "class": st.column_config.TextColumn("Class"),
-            "precision": st.column_config.NumberColumn("Precision", help="Right among those called so.", **shares),
-            "recall": st.column_config.NumberColumn("Recall", help="Found among those that are.", **shares),
+            "precision": st.column_config.NumberColumn(
+                "Precision", help="Of the images predicted as this class, the share that belongs to it.", **shares
+            ),
+            "recall": st.column_config.NumberColumn(
+                "Recall", help="Of the images of this class, the share that was found.", **shares
+            ),
             "f1": st.column_config.NumberColumn("F1", **shares),
             "support": st.column_config.NumberColumn("Images", format="%d"),
         },

@@ -1,4 +1,4 @@
-"""Whose session this is, where the app has many visitors: a login or a cookie names the workspace that it works in.
+"""Whose session this is, where the app has many visitors: a login or a cookie names its workspace.
 
 Home.py begins every run with enter(). What runs without it, as callbacks, fragments and the thread of a download, finds
 its workspace by the session; other threads get theirs from paths.for_same_visitor().
@@ -56,7 +56,7 @@ def enter() -> None:
 
 
 def panel() -> None:
-    """What the sidebar's end holds for a visitor: their files, and the way out."""
+    """The end of the sidebar: a visitor's files, and logging out."""
     if not has_visitors():
         return
     own = paths.workspace()
@@ -89,7 +89,7 @@ def may_train() -> Iterator[None]:
 def check_may_type(text: str) -> None:
     """Raise ModelError where only the models on offer are shown."""
     if settings().demo:
-        raise ModelError(f"This is a demonstration, which shows only the models of the list, so not '{text}'.")
+        raise ModelError(f"This is a demonstration, which shows only the models in the list, not '{text}'.")
 
 
 def may_upload_weights() -> bool:
@@ -130,7 +130,7 @@ def _logged_in() -> str | None:
 
 
 def _by_cookie() -> str:
-    """The visitor of this session, whom the browser's cookie names; a new one where it has none of the right shape."""
+    """The visitor that the browser's cookie names; a new one where it has no valid cookie."""
     if _ME in st.session_state:
         return st.session_state[_ME]
     sent = str(st.context.cookies.get(NAME, ""))

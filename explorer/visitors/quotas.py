@@ -55,7 +55,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def check_room(wanted: int) -> None:
-    """Raise DiskError where this thread's visitor may not take so many bytes more; who is none may."""
+    """Raise DiskError where this thread's visitor may not use so many more bytes; without one there is no limit."""
     own = paths.workspace()
     if own is None:
         return

@@ -118,7 +118,7 @@ def test_the_file_keeps_them_and_goes_with_the_last(tmp_path):
 )
 def test_a_damaged_file_is_one_sentence(tmp_path, content):
     (tmp_path / "bad.json").write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(DataError, match=r"'bad.json' is no file of changes"):
+    with pytest.raises(DataError, match=r"'bad.json' isn't a file of changes"):
         read_changes(tmp_path / "bad.json")
 
 

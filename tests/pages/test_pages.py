@@ -151,7 +151,7 @@ def test_what_a_person_sets_is_no_longer_said_of_the_link():
     [
         ("no_such_model", "timm has no model named no_such_model"),
         ("resnet18", "resnet18 can't be shown"),
-        ("../../etc/passwd", "is no model id"),
+        ("../../etc/passwd", "isn't a model id"),
         ("checkpoints/gone.pth", "no longer there"),
     ],
 )
@@ -295,7 +295,7 @@ def test_a_file_that_cannot_tell_its_heads_keeps_the_field_to_say_them(checkpoin
     app.session_state["model_next"] = {"model": "checkpoints/odd.safetensors"}
     app.run()
     assert not app.exception
-    assert [s for s in sentences(app) if "The width 96 is no multiple of 64: say how many heads" in s]
+    assert [s for s in sentences(app) if "The width 96 isn't a multiple of 64: say how many heads" in s]
     assert app.session_state["choice"].model.source.source == TINY, "the model in use stays"
     app.number_input(key="heads").set_value(7).run()
     assert [s for s in sentences(app) if "7 heads don't divide the width 96" in s]

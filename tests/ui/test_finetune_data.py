@@ -35,7 +35,7 @@ def test_the_report_says_sizes_and_what_was_passed_over_in_plain_words(tmp_path)
     files = {**digit_files(2), "zero/tall.png": picture(9, size=(16, 90)), "notes.txt": b"", ".x": b"", ".y": b""}
     write_folder(tmp_path / "set", files)
     app = AppTest.from_function(_show_report, args=(str(tmp_path / "set"),), default_timeout=60).run()
-    assert "Other files: 2 system files, 1 file that is no image." in [caption.value for caption in app.caption]
+    assert "Other files: 2 system files, 1 file that isn't an image." in [caption.value for caption in app.caption]
     assert "Median size 64 × 64 pixels; sides from 16 to 90 pixels." in [caption.value for caption in app.caption]
 
 

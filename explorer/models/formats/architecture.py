@@ -45,7 +45,7 @@ CLIP_ASKED = (
 
 @dataclass(frozen=True)
 class Said:
-    """What the caller, the file's own settings or its project say of a model that shapes can't; None: nobody says.
+    """What the caller, the file's settings or its project say of a model that shapes don't; None: unknown.
 
     grid: (rows, cols). activation, pooling: by timm's names.
     """
@@ -67,7 +67,7 @@ class Architecture:
 
 
 def architecture_of(tensors: dict[str, Tensor], said: Said) -> Architecture:
-    """Patch, width, depth, tokens and options from keys and shapes; what they can't tell from what is said.
+    """Patch, width, depth, tokens and options from keys and shapes; the rest from what is said.
 
     What nobody says is what all published models of these shapes have, else assumed with a sentence each, else asked
     for with UntoldError.
@@ -166,7 +166,7 @@ def _heads(tensors: dict[str, Tensor], width: int, gated: bool, num_heads: int |
             "12; say it with num_heads."
         )
     if width > HEAD_WIDTH and width % HEAD_WIDTH:
-        raise UntoldError(f"The width {width} is no multiple of {HEAD_WIDTH}: say how many heads with num_heads.")
+        raise UntoldError(f"The width {width} isn't a multiple of {HEAD_WIDTH}: say how many heads with num_heads.")
     # DINOv2's giant and its descendants are as wide as SigLIP's, which have 16.
     if width > LARGEST_BY_RULE and not (width == 1536 and gated):
         raise UntoldError(f"{HEADS_UNTOLD}, and models of width {width} differ: say it with num_heads.")

@@ -86,7 +86,6 @@ def start(
     runs: Path | None = None,
     *,
     onnx: bool = False,
-    tensorboard: bool = False,
     stored: Path | None = None,
     changes: Changes = NO_CHANGES,
 ) -> RunFolder:
@@ -96,7 +95,7 @@ def start(
     Raises TrainingError for a name that can't be used or is taken. What goes wrong later stands in the run's state.
     """
     folder = RunFolder(run_path(name, runs))
-    options = new_options(folder, data, ModelSource.of(model), stored=stored, onnx=onnx, tensorboard=tensorboard)
+    options = new_options(folder, data, ModelSource.of(model), stored=stored, onnx=onnx)
     plan = plan.resolved()
     try:
         create_run(folder, options, plan, changes)
@@ -145,7 +144,7 @@ def delete(name: str, runs: Path | None = None) -> None:
 
 
 def describe(name: str, about: About, runs: Path | None = None) -> None:
-    """Keep what a person calls a run and notes about it; TrainingError for too long a text or a full disk."""
+    """Store the name and notes that a person gives a run; TrainingError for too long a text or a full disk."""
     if len(about.title) > LONGEST_TITLE or len(about.note) > LONGEST_NOTE:
         raise TrainingError(f"A run's name takes {LONGEST_TITLE} characters at most, a note {LONGEST_NOTE:,}.")
     folder = read_run(name, runs).folder

@@ -10,7 +10,7 @@ from explorer.attention.recording import Recording
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.view import View, limits, paint, picture, shown_map
 from explorer.ui.glossary import explain
-from explorer.ui.map_picker import Shown, explaining, pick_explanation
+from explorer.ui.map_picker import Shown, explanation_place, pick_explanation
 from explorer.ui.messages import plain
 from explorer.ui.view_settings import asked_from, layer_words
 from explorer.ui.widgets import colour_bar, map_progress
@@ -31,7 +31,7 @@ def relevance_tab(rec: Recording, view: View) -> None:
     """For any class by name, top classes first; without classes, for the likeness to a patch or another photo."""
     explain(f"{FOR_LIKENESS if rec.logits is None else FOR_CLASS} {BEST}", small=True)
     view = view.with_look(mass=None)
-    shown = pick_explanation(explaining(rec, view))
+    shown = pick_explanation(explanation_place(rec, view))
     if shown is None:
         return
     rolled = view.with_map("rollout", query=None)

@@ -100,7 +100,7 @@ def pick_base(shown: Model, dataset: Dataset) -> Model:
     Opening a mistake in Attention puts the run's result into the sidebar; the next run is still to start from its base.
     """
     before = last_base(dataset.path)
-    if before is None or before == registry.lasting(shown.source):
+    if before is None or before == registry.absolute_source(shown.source):
         return shown
     last, sidebar = plain(model_title(before.source)), plain(shown.name)
     options = {"last": f"{last}, as the last run", "sidebar": f"{sidebar}, in the sidebar"}
@@ -218,7 +218,7 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
 
 
 def _cost(model: Model, dataset: Dataset, plan: Plan) -> Estimate:
-    """Measured anew only when something changes that costs time, or when another run has ended."""
+    """Measured again only when something changes that costs time, or when another run has ended."""
     costly = (
         *(plan.train, plan.augmentation, plan.image_size, plan.cache),
         *(plan.images_per_class, plan.val_fraction, plan.seed),
@@ -234,5 +234,5 @@ def _measure(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estim
     examples = Examples.of(assign_splits(_dataset.report, _plan.val_fraction, _plan.seed), _plan)
     names, images = _dataset.report.class_names, (len(examples.train_images), len(examples.val_images))
     measured = estimate(_model, _plan, names, examples.train_images, images[1], str(_model.device))
-    source = registry.lasting(_model.source)
+    source = registry.absolute_source(_model.source)
     return measured.learned_from(list_runs(paths.runs()), kind_of(source, _plan), images)

@@ -48,7 +48,7 @@ def show_result(run: Run) -> None:
     if run.damage:
         raise TrainingError(run.damage)
     if run.metrics is None or run.options is None or run.plan is None or not run.state.checkpoint:
-        st.caption("Nothing yet: it comes when this run ends or is stopped after its first epoch.")
+        st.caption("No result yet: it appears when this run ends or is stopped after its first epoch.")
         return
     key = model_key(Path(run.state.checkpoint))
     there = Path(run.state.checkpoint).exists()
@@ -58,7 +58,7 @@ def show_result(run: Run) -> None:
     show_gain(run.metrics, run.plan)
     st.caption(_which_weights(run.metrics["best_epoch"], run.state))
     if not there:
-        st.info(f"The model {plain(key)} was deleted, so there is nothing to look with: only the numbers are left.")
+        st.info(f"The model {plain(key)} was deleted, so only its numbers are left.")
     _photos(run, run.options, run.plan, key if there else None)
 
 

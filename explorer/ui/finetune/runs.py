@@ -113,7 +113,7 @@ def _describe(runs: list[Run]) -> None:
     with st.popover("Name and notes", icon=":material/edit_note:"):
         name = st.selectbox("Run to describe", list(by_name), key="run_to_describe")
         about = by_name[name].about
-        title = st.text_input("Called", about.title, placeholder=name, key=f"title_of_{name}")
+        title = st.text_input("Name", about.title, placeholder=name, key=f"title_of_{name}")
         note = st.text_area("Notes", about.note, key=f"note_of_{name}")
         if st.button("Save", key="save_about"):
             describe(name, About(title.strip(), note.strip()), paths.runs())
@@ -197,7 +197,7 @@ def _delete(ended: list[str]) -> None:
     # Its key changes with the runs that are left, so that it closes after a deletion.
     with st.popover("Delete a run", icon=":material/delete:", key=f"delete_of_{len(ended)}"):
         name = st.selectbox("Run to delete", ended, key="run_to_delete")
-        st.caption("Its curves, images and weights go; the model it made stays in the sidebar.")
+        st.caption("Deletes its curves, images and weights; the model it made stays in the sidebar.")
         if st.button("Delete", key="delete_run"):
             delete(name, paths.runs())
             st.rerun()

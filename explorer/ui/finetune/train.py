@@ -43,7 +43,7 @@ def show_run(folder: RunFolder) -> None:
         with st.container():
             st.fragment(_status, run_every=clock)(folder, state.active)
         with show_errors():
-            _buttons(folder, state)  # in no fragment: a click on a fragment that was just drawn anew can be lost
+            _buttons(folder, state)  # in no fragment: a click on a fragment that was just drawn again can be lost
         with st.container():
             st.fragment(_live, run_every=clock)(folder)
     load_library()

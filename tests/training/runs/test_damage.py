@@ -148,7 +148,7 @@ def test_what_has_no_end_is_not_read(runs, monkeypatch):
     folder = RunFolder(runs / "good")
     folder.predictions.unlink()
     os.mkfifo(folder.predictions)
-    with pytest.raises(TrainingError, match=r"predictions.json of the run 'good' is no file"):
+    with pytest.raises(TrainingError, match=r"predictions.json of the run 'good' isn't a file"):
         read_json(folder.predictions)
     every = len(EventReader(folder.events).read())
     monkeypatch.setattr("explorer.training.runs.events.LARGEST_LOG", folder.events.stat().st_size // 2)
