@@ -167,7 +167,7 @@ def opened(host: str, count: int) -> Iterator[list[Session]]:
 
 
 class Memory:
-    """The most that the server took, looked at ten times a second, and what it takes now; in GB."""
+    """The most that the server took, measured ten times a second, and what it takes now; in GB."""
 
     def __init__(self, pid: int):
         self._process, self.most, self._over = psutil.Process(pid), 0.0, threading.Event()

@@ -137,7 +137,7 @@ class AttentionRecorder(TorchFunctionMode):
             self.follower.attended(asked.v, out)
 
     def by_layer(self) -> list[Call]:
-        """One call a layer: of those side by side, all heads after one another."""
+        """One call per layer; calls side by side become one with the heads of all."""
         return [join_heads(calls) for calls in zip(*[iter(self.calls)] * self.parallel, strict=True)]
 
     def _copy(self, q: Tensor, k: Tensor, scale: float, bias: Tensor | None) -> Call:

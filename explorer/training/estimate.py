@@ -26,7 +26,7 @@ from explorer.words import duration_in_words, size_in_words
 TIMED = 8  # images
 MOST_TOKENS = TIMED * 28**2  # of them together: above 224 pixels in patches of 8, fewer images are timed
 REMEMBERED, LOOKED_AT = 5, 20  # runs of a kind that are learnt from, and of any kind that are looked through
-ONCE = ("starting", "reading", "loading", "baseline", "saving")  # phases whose length hangs little on the plan
+ONCE = ("starting", "reading", "loading", "baseline", "saving")  # phases whose length depends little on the plan
 UNKNOWN_START = 15.0  # seconds that those take on a usual laptop, where no run tells
 REPEATS = 2  # the faster one counts
 NEARLY = 0.9  # share of the time from which on people say "nearly all"

@@ -236,6 +236,6 @@ def _write(folder: RunFolder, sentence: str) -> None:
     state = State("failed")
     with suppress(ExplorerError):  # a broken state file: the failure is noted all the same
         state = folder.read_state()
-    # Where not even this fits on the disk, the run shows as interrupted once its process is gone.
+    # If not even this fits on the disk, the run shows as interrupted once its process is gone.
     with suppress(OSError):
         folder.write_state(replace(state, status="failed", place=None, seconds_left=None, error=sentence))

@@ -269,7 +269,7 @@ def _camera() -> None:
     if not st.toggle("Camera", key="camera_on"):
         return
     shots = st.session_state.setdefault(_SHOTS, 0)
-    # Left to itself, the camera is asked for a picture as narrow as the sidebar.
+    # By default the camera takes a picture as narrow as the sidebar.
     st.camera_input(
         "Take a photo", key=f"camera_{shots}", label_visibility="collapsed", resolution="720p", on_change=_take_camera,
     )  # fmt: skip

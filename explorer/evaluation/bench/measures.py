@@ -112,7 +112,7 @@ class Faithfulness:
 
     def __init__(self, recording: Recording, ways: tuple[str, ...], target: int, seed: int):
         self.removals: list[Removal] = []
-        self.failed: dict[str, str] = {}  # why a way can't be gone with this model
+        self.failed: dict[str, str] = {}  # why a way of removal can't be used with this model
         for name in ways:
             try:
                 self.removals.append(Removal(recording, WAYS[name], target, seed))

@@ -28,7 +28,7 @@ AXES = {
 HEAD_WIDTH = 64  # of every published plain ViT up to size L
 # Widths whose published models have other heads: So400m, ViT-H, g, G, e and EVA-CLIP E, InternViT-6B.
 PUBLISHED_HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16, 1792: 16, 3200: 25}
-LARGEST_BY_RULE = 1024  # the width up to which 64 to a head is what everyone does
+LARGEST_BY_RULE = 1024  # the width up to which nearly all models have 64 per head
 # (width, depth) of ViT-Ti, S, B, L, H, g, G and So400m, whose published models all have GELU, 1e-6 and cls.
 PUBLISHED_SHAPES = frozenset(
     {(192, 12), (384, 12), (768, 12), (1024, 24), (1280, 32), (1408, 40), (1664, 48), (1152, 27)}

@@ -269,7 +269,7 @@ def _to_json(given: Given) -> str:
 
 def _suffix(name: str) -> str:
     suffix = Path(name).suffix.lower()
-    return suffix if suffix in SUFFIXES else ".file"  # a stranger's words don't name files here
+    return suffix if suffix in SUFFIXES else ".file"  # an uploaded name never names a file here
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
