@@ -3,6 +3,7 @@
 An upload is copied in chunks, proven to be a model, and only then put in checkpoints/.
 """
 
+import filecmp
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -271,9 +272,12 @@ def _add_weights(file: UploadedFile, settings: ModelSource) -> ModelSource:
             libraries.wait()
             with trial_reading():
                 explorer.load_model(replace(settings, source=str(path)), device="cpu")
-            name = _free_name(path)
-            path.rename(folder / name)
-        _drop_oldest(folder, name)
+            there = folder / path.name
+            known = there.is_file() and filecmp.cmp(path, there, shallow=False)
+            name = path.name if known else _free_name(path)
+            if not known:
+                path.rename(folder / name)
+                _drop_oldest(folder, name)
     except OSError as error:
         raise DiskError(f"The file can't be kept in '{folder}' ({error.strerror}).") from error
     return replace(settings, source=f"checkpoints/{name}")

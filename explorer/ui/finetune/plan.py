@@ -23,7 +23,7 @@ from explorer.ui import cached
 from explorer.ui.changes import show_changes
 from explorer.ui.datasets import IMBALANCED
 from explorer.ui.finetune.data import Dataset
-from explorer.ui.finetune.runs import RUN, go_to, model_title
+from explorer.ui.finetune.runs import RUN, model_title, next_settings
 from explorer.ui.messages import plain
 from explorer.ui.state import Choice
 from explorer.ui.visitor import may_train, why_not_train
@@ -62,6 +62,7 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     why_not = why_not_train()
     if why_not:
         st.caption(plain(why_not))
+    following = next_settings()
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:", disabled=bool(why_not)):
         check_room(cost.cache_bytes)
         _check_changes(dataset, plan, changes)
@@ -70,7 +71,8 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
                 dataset.path, model.source, plan, (name or "").strip(), paths.runs(),
                 onnx=onnx, stored=dataset.stored, changes=changes,
             )  # fmt: skip
-        go_to("Train", **{RUN: folder.name})
+            following.update({"step": "Train", RUN: folder.name})  # the second click of a double one ends this run here
+        st.rerun()
 
 
 def free_space() -> int:

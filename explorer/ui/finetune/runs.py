@@ -45,6 +45,14 @@ def steps() -> list[Any]:
     return list(st.tabs(STEPS, key="step", bind="query-params", on_change="rerun"))
 
 
+def next_settings() -> dict[str, Any]:
+    """Settings that the next run of the page begins with, to be changed in place.
+
+    Unlike any use of st.session_state, that can't be where Streamlit ends a run for a newer click.
+    """
+    return st.session_state.setdefault(_NEXT, {})
+
+
 def open_next(step: str, **settings: Any) -> None:
     """Have the next run of the page begin with that step open: for a callback."""
     st.session_state[_NEXT] = {"step": step, **settings}
@@ -198,6 +206,6 @@ def _delete(ended: list[str]) -> None:
     with st.popover("Delete a run", icon=":material/delete:", key=f"delete_of_{len(ended)}"):
         name = st.selectbox("Run to delete", ended, key="run_to_delete")
         st.caption("Deletes its curves, images and weights; the model it made stays in the sidebar.")
-        if st.button("Delete", key="delete_run"):
+        if st.button("Delete", key=f"delete_run_{name}"):  # a second click of a double one must not hit the next run
             delete(name, paths.runs())
             st.rerun()
