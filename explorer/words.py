@@ -1,4 +1,6 @@
-"""Numbers as people say them: bytes, durations, shares and signs; and texts as their spreadsheets take them."""
+"""Numbers as people say them: bytes, durations, shares and signs; and texts as spreadsheets and charts take them."""
+
+from html import escape
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -37,3 +39,12 @@ def text_cell(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text  # a number stays one
+
+
+def chart_text(name: str, longest: int | None = None) -> str:
+    """A name so that Plotly shows it as it is: it takes <b> for bold, and knows no entity for quotes.
+
+    longest: letters of it that are shown, by default all.
+    """
+    short = name if longest is None or len(name) <= longest else f"{name[: longest - 1]}…"
+    return escape(short, quote=False)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from explorer.data.report import DatasetReport, Item, duplicate_group
+from explorer.data.report import DatasetReport, Item, Split, duplicate_group
 from explorer.errors import DataError, DiskError
 from explorer.files import write_whole
 
@@ -63,7 +63,8 @@ class Changes:
     def apply(self, report: DatasetReport) -> DatasetReport:
         """The report without what was left out, and with the new classes; a note says how many photos that is.
 
-        Sides of a split stay, so that photos that validate go on to. Raises DataError for a class that the data lack.
+        Sides of a split stay, so that photos that validate go on to. Raises DataError for a class that the data lack,
+        and where too little is left to train on.
         """
         if not self.entries:
             return report
@@ -76,7 +77,9 @@ class Changes:
             if change is None or change.class_name is not None
         ]
         note = self._note({item.sha for item in report.items})
-        return _with_items(replace(report, notes=(*report.notes, note)), kept)
+        changed = _with_items(replace(report, notes=(*report.notes, note)), kept)
+        _check_enough(report, changed)
+        return changed
 
     @property
     def _by_sha(self) -> dict[str, Change]:
@@ -97,6 +100,16 @@ class Changes:
 
 
 NO_CHANGES = Changes()
+
+
+def _check_enough(before: DatasetReport, changed: DatasetReport) -> None:
+    """Raise DataError where the changes took a class's last photo to train on, or the last one to validate with."""
+    learnt: Split | None = "train" if before.has_split else None
+    left, validating = changed.counts(learnt), any(changed.counts("val").values())
+    gone = [name for name, count in before.counts(learnt).items() if count and not left[name]]
+    if gone or (before.has_split and not validating and any(before.counts("val").values())):
+        what = f"class '{gone[0]}' has no photo left to train on" if gone else "no photo is left to validate with"
+        raise DataError(f"With these changes {what}: undo some of them, or train without them.")
 
 
 def _with_items(report: DatasetReport, kept: list[tuple[int, Item]]) -> DatasetReport:
@@ -126,7 +139,7 @@ def read_changes(path: Path) -> Changes:
         found = None
     photos = found.get("photos") if isinstance(found, dict) else None
     if not isinstance(photos, list) or not all(map(_is_change, photos)):
-        raise DataError(f"'{path.name}' is no file of changes, or is damaged: give one that the app made.")
+        raise DataError(f"'{path.name}' isn't a file of changes, or is damaged: give one that the app made.")
     return Changes(tuple({photo["sha"]: _change(photo) for photo in photos}.values()))
 
 

@@ -1,4 +1,4 @@
-"""The result of a run: a folder in timm's hub format, which timm, transformers and the explorer all open."""
+"""The checkpoint of a run: a folder in timm's hub format, which timm, transformers and the explorer all open."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""PyTorch and the model libraries: imported once, by one thread, so that a page can be there before them."""
+"""PyTorch and the model libraries, imported once by one thread, so that a page can be shown before them."""
 
 from importlib import import_module
 from threading import Lock, Thread
@@ -35,7 +35,7 @@ def ready() -> bool:
 
 
 def wait() -> None:
-    """Come back when everything is imported; for any thread."""
+    """Return when everything is imported; for any thread."""
     begin()
     _thread.join()
 

@@ -12,6 +12,7 @@ from explorer.errors import ExplorerError
 _MESSAGES = "messages"  # of this run, or of one that ended with a rerun
 _LINK = "link"  # what is wrong with the address of this page
 LONGEST = 80  # letters of what a person or a link wrote, in a sentence about it
+HALF = 400  # letters that are shown of a very long sentence's beginning, and of its end, where the remedy stands
 _MARKUP = "\\`*_[]$#<>|~:"
 
 
@@ -43,13 +44,14 @@ def show_errors() -> Iterator[None]:
 
 
 def sentence_of(error: ExplorerError) -> str:
-    """The error's message on one line, safe to show as Markdown."""
-    return plain(" ".join(str(error).split()))
+    """The error's message on one line, safe to show as Markdown; of a very long one, which quotes much, both ends."""
+    text = " ".join(str(error).split())
+    return plain(text if len(text) <= 2 * HALF else f"{text[:HALF]} … {text[-HALF:]}")
 
 
 def plain(text: str) -> str:
     """The text with nothing in it that Markdown would take for markup."""
-    return "".join(f"\\{character}" if character in _MARKUP else character for character in text)
+    return "".join(f"\\{character}" if character in _MARKUP else character for character in text.replace("\n", " "))
 
 
 def shorten(text: str) -> str:

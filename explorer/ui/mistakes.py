@@ -1,4 +1,4 @@
-"""Photos behind the numbers: a confusion cell or a class opens them, with a map of what spoke for each class."""
+"""Photos behind the numbers: a confusion cell or a class opens them, with maps of what spoke for each class."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -163,6 +163,7 @@ def pick_photo() -> Photo:
     """The picker, and the photo that it shows."""
     _drop_zone()
     _camera()
+    _forget_gone()
     choices = [*my_photos(), *samples()]
     photo = _picked(choices)
     photo_strip({one.key: (one.title, one.thumbnail) for one in choices}, photo.key, STRIP, on_pick=_take_pick)
@@ -170,6 +171,16 @@ def pick_photo() -> Photo:
         st.button("Clear my photos", icon=":material/delete:", type="tertiary", on_click=_clear)
     _mirror_in_address(photo)
     return photo
+
+
+def _forget_gone() -> None:
+    """Let go of photos whose files went: the oldest go from a full folder, all with a workspace that is deleted."""
+    mine = my_photos()
+    here = [photo for photo in mine if (_folder() / photo.key).is_file()]
+    if gone := len(mine) - len(here):
+        st.session_state[_MINE] = here
+        which = "A photo of yours is" if gone == 1 else f"{gone:,} photos of yours are"
+        say(f"{which} no longer on the server: drop what you still need in again.")
 
 
 def pick_photo_next(photo: Photo) -> None:
@@ -255,7 +266,7 @@ def _uploader(place: DeltaGenerator) -> list[UploadedFile]:
     # Not on_change: Streamlit calls it again where the run behind it is overtaken by another.
     return place.file_uploader(
         "Your photos", accept_multiple_files=True, max_upload_size=LARGEST_PHOTO, key=f"drop_{generation}",
-        help="Drop one or several here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
+        help="Drop one or more here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
     )  # fmt: skip
 
 
@@ -263,7 +274,7 @@ def _camera() -> None:
     if not st.toggle("Camera", key="camera_on"):
         return
     shots = st.session_state.setdefault(_SHOTS, 0)
-    # Left to itself, the camera is asked for a picture as narrow as the sidebar.
+    # By default the camera takes a picture as narrow as the sidebar.
     st.camera_input(
         "Take a photo", key=f"camera_{shots}", label_visibility="collapsed", resolution="720p", on_change=_take_camera,
     )  # fmt: skip

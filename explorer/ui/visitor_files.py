@@ -1,4 +1,4 @@
-"""A visitor's files in the sidebar: what they take, and how they go; for an admin, whose files are looked at."""
+"""A visitor's files in the sidebar: their size and how to delete them; for an admin, whose files are shown."""
 
 import shutil
 from datetime import datetime
@@ -25,8 +25,8 @@ def your_files(folder: Path) -> None:
         given = settings()
         size = size_in_words(used_lately(folder)) if folder.is_dir() else "nothing"
         st.caption(
-            f"{size} of {given.disk:g} GB. Only you see them; they go {given.days:g} days after your last visit. "
-            "Trainings are deleted on Fine-tune, below Runs."
+            f"{size} of {given.disk:g} GB. Only you see them; they are deleted {given.days:g} days "
+            "after your last visit. Trainings are deleted on Fine-tune, below Runs."
         )
         _delete_model(folder / "checkpoints")
         if any(run.state.active for run in list_runs()):

@@ -1,4 +1,4 @@
-"""What can be changed in a model's pass: one frozen dataclass per edit, as data, and how a person types each.
+"""What can be changed in a model's pass: one frozen dataclass per kind of edit, and how a person types each.
 
 drop 3,4            takes patch (3, 4) out of the token list
 head 11.2=off       layer 11, head 2 writes nothing; =mean: its mean over other photos, token by token
@@ -127,7 +127,7 @@ def _check_patches(patches: Sequence[Patch], recording: "RecordedPass") -> None:
 
 
 def _check_readable(edits: Sequence[Edit], recording: "RecordedPass", dropped: int) -> None:
-    """Every token must be left something to read."""
+    """Raise QueryError where the edits leave a token nothing to read."""
     cut: dict[Query, set[Query]] = {}
     for edit in edits:
         if isinstance(edit, CutEdge):

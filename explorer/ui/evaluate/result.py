@@ -10,7 +10,7 @@ import streamlit as st
 from explorer.data.report import DatasetReport
 from explorer.evaluation.html_report import html_report
 from explorer.evaluation.predict import Evaluation
-from explorer.evaluation.selective import Answered, RiskCoverage, answered, answered_line, risk_coverage
+from explorer.evaluation.selective import Answered, RiskCoverage, answered_line, answers_at, risk_coverage
 from explorer.models.backbone import Model
 from explorer.training.checkpoints import read_seen
 from explorer.ui.attention_pictures import attention_picture, open_in_attention
@@ -75,7 +75,7 @@ def _pick_unsure(evaluation: Evaluation) -> float:
             help="Photos whose likeliest class has less than this count as unsure. Photos of something else often lie "
             "below, but not always.",
         )  # fmt: skip
-        at = answered(probability, percent / 100, right)
+        at = answers_at(probability, percent / 100, right)
         st.markdown(answered_line(at, percent / 100))
     if right is not None:
         figure = risk_coverage_figure(risk_coverage(probability, right), at)
