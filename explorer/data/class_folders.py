@@ -12,6 +12,7 @@ from explorer.data.archives import is_system_file
 from explorer.data.report import Split
 from explorer.data.spelling import match_names, spelling_of
 from explorer.errors import DataError
+from explorer.words import list_in_words
 
 # .heic is in the list though it can't be read: a phone's photos are to be named as rejected, not to vanish.
 SUFFIXES = frozenset(
@@ -184,7 +185,7 @@ def _names(names: Sequence[str]) -> str:
 
 def _some(names: Sequence[str]) -> str:
     shown = [*names[:LISTED], *([f"{len(names) - LISTED:,} more"] if len(names) > LISTED else [])]
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return list_in_words(shown)
 
 
 def _class_places(folder: _Folder, split: Split | None) -> list[Place]:
