@@ -113,18 +113,18 @@ def test_other_adapters_are_refused(key, arch, tmp_path):
         load(plain().state_dict() | {key: torch.ones(4, 4)}, tmp_path, arch=arch)
 
 
-AROUND = ["prompt_embeddings", "adapters.0.down.weight", "model.lora_A.weight"]
+AROUND = ["prompt_embeddings", "adapters.0.down.weight", "net.prompts"]
 
 
 @pytest.mark.parametrize("key", AROUND)
 def test_adapters_and_prompts_that_a_wrapper_holds_are_refused(key, tmp_path):
-    with pytest.raises(CheckpointError, match=r"holds an adapter .* beside its backbone, which changes it"):
+    with pytest.raises(CheckpointError, match=r"holds adapters or prompts .* beside its backbone"):
         load(prefixed("vit.", plain().state_dict()) | {key: torch.ones(4, 4)}, tmp_path)
 
 
 def test_an_adapter_of_the_text_half_changes_no_map(tmp_path):
     tensors = prefixed("visual.trunk.", plain(num_classes=0).state_dict())
-    load(tensors | {"text.layers.0.lora_A.weight": torch.ones(4, 4)}, tmp_path)
+    load(tensors | {"text.adapters.0.weight": torch.ones(4, 4), "prompt_learner.ctx": torch.ones(4)}, tmp_path)
 
 
 def test_pruned_weights_and_weight_norms_are_called_so(tmp_path):

@@ -345,7 +345,7 @@ def test_a_norm_of_each_heads_queries_tells_how_many_there_are(tmp_path):
 
 
 def test_of_i_jepa_and_msn_the_averaged_encoder_is_taken(tmp_path):
-    encoder, target = (plain(num_classes=0, class_token=False, global_pool="avg") for _ in range(2))
+    encoder, target = (plain(num_classes=0, class_token=False, global_pool="avg", fc_norm=False) for _ in "12")
     with torch.no_grad():
         target.blocks[0].attn.proj.weight.add_(0.3)
     content = {name: prefixed("module.", kept.state_dict()) for name, kept in

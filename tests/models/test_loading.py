@@ -369,8 +369,8 @@ def test_a_layer_beside_the_classifier_of_a_transformers_folder_leaves_no_classe
     reference = transformers.ViTForImageClassification(transformers.ViTConfig(**SMALL, num_labels=3))
     reference.save_pretrained(tmp_path)
     width = (64, 64) if beside != "norm" else (64,)
-    added = {f"{beside}.weight": torch.randn(width), "pooler.dense.weight": torch.ones(64, 64)}
-    save_file(load_file(tmp_path / "model.safetensors") | added, tmp_path / "model.safetensors")
+    tensors = load_file(tmp_path / "model.safetensors") | {f"{beside}.weight": torch.randn(width)}
+    save_file(tensors, tmp_path / "model.safetensors")
     model = explorer.load_model(tmp_path, device="cpu")
     assert model.forward(model.preprocess(photo()))[1] is None and model.class_names is None
     assert any(f"A layer ({beside}.weight) stands beside the classifier" in note for note in model.notes)

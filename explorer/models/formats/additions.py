@@ -16,6 +16,7 @@ ADAPTERS = re.compile(
     r"(^|[._])(lora|loha|lokr|hada|vera|ia3|oft|boft|adapters?|adaptmlp|adaptformer|modules_to_save|base_layer|"
     r"prompt_embeddings?|prompt_tokens|prefix_encoder|ssf_(scale|shift)|linear_[ab]_[qkv])([._]|$)|lora_|adapter_"
 )
+AROUND = re.compile(r"(^|\.)(adapters?|prompts?|(deep_)?prompt_(embeddings?|tokens?)|prefix_encoder)(\.|$)")
 SCALES = re.compile(
     r"(^|[._])(SCB|absmax|nested_absmax|quant_map|nested_quant_map|quant_state|qweight|qzeros|g_idx|scales|W_q|"
     r"weight_scale(_inv)?|input_scale|output_scale|weight_zero_point|zero_point|weight_packed|_packed_params|"
@@ -105,10 +106,13 @@ def _merge(tensors: Tensors, name: str, down: Tensor, up: Tensor, scale: float, 
 
 
 def check_around(keys: Iterable[str], file: str) -> None:
-    """Raise CheckpointError for an adapter or a prompt that a wrapper puts into its backbone from outside."""
-    strange = next((key for key in keys if ADAPTERS.search(key)), None)
+    """Raise CheckpointError for adapters or prompts that a wrapper puts into its backbone from outside."""
+    strange = next((key for key in keys if AROUND.search(key)), None)
     if strange is not None:
-        raise CheckpointError(f"{file} holds an adapter ({strange}) beside its backbone, which changes it: {MERGE}.")
+        raise CheckpointError(
+            f"{file} holds adapters or prompts ({strange}) beside its backbone, which change what it computes: "
+            "give the model without them."
+        )
 
 
 def check_quantised(tensors: Tensors, file: str) -> None:

@@ -104,10 +104,6 @@ def load_checkpoint(
 
 
 def _load(found: _Found, arch: str | None, settings: dict[str, Any]) -> Checkpoint:
-    if found.backbone.dialect.name == "transformers" and not plain(found.tensors):
-        raise CheckpointError(
-            f"{found.file} is of a family of transformers that its config.json tells: give the folder that holds both."
-        )
     if arch is not None:
         return _load_clip(arch, found) or _load_named(arch, found)
     named = architecture_in_file(settings, found.backbone.prefix)
@@ -134,6 +130,10 @@ def _find(contents: Contents, file: str, asked: Said, copy: str | None) -> _Foun
     tensors = floats(_convert(backbone.dialect, own, file))
     kernel = tensors.get(KERNEL)
     width, patch_size = (kernel.shape[0], kernel.shape[-1]) if kernel is not None and kernel.ndim == 4 else (0, 0)
+    if backbone.dialect.name == "transformers" and not plain(tensors):
+        raise CheckpointError(
+            f"{file} is of a family of transformers that its config.json tells: give the folder that holds both."
+        )
     head = read_head(tensors, width)
     tensors, notes = head.tensors, (*backbone.notes, *merged, *head.notes)
     if kernel is not None and kernel.ndim == 4 and not is_hybrid(tensors):
