@@ -18,7 +18,7 @@ class CheckpointError(ModelError):
 
 
 class UnsupportedModelError(ModelError):
-    """A model whose attention is no plain softmax(QK^T) over all tokens, so that no true map can be drawn."""
+    """A model whose attention isn't a plain softmax(QK^T) over all tokens, so that no true map can be drawn."""
 
 
 class RecordingError(ExplorerError):

@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 
 from explorer.errors import QueryError
+from explorer.words import list_in_words
 
 
 def check_output(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path | str | None] = ()) -> Path:
@@ -17,7 +18,7 @@ def check_output(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path
     if any(same_file(path, given) for given in inputs if given):
         raise QueryError(f"{path} is an input of this command and would be lost: give another name for the output.")
     if suffixes and path.suffix.lower() not in suffixes:
-        raise QueryError(f"{path.name} must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}.")
+        raise QueryError(f"{path.name} must end in {list_in_words(suffixes, 'or')}.")
     if path.is_dir():
         raise QueryError(f"{path} is a folder: name a file to write.")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What commands on many files share: shared by the processes of a launch, kept until done, errors named on stderr."""
+"""What commands on many files share: work divided among processes and kept until done, errors named on stderr."""
 
 import argparse
 import os
@@ -107,9 +107,9 @@ class Work:
         return about(self.model(), stamps(self.files), settings | {"csv": bool(getattr(self.args, "csv", None))})
 
     def _folder_beside(self, output: Path | None) -> Path | None:
-        """Where work is kept that no one named a folder for; None where it is short, and one process's alone."""
+        """Where work is kept if --work isn't given; None where it is short and for one process alone."""
         if output is None and self.all.count > 1:
-            raise QueryError("A launch of several processes needs --work DIR, a folder in which they put together.")
+            raise QueryError("A launch of several processes needs --work DIR, a folder that all of them can write to.")
         if output is None or (self.all.count == 1 and len(self.files) < KEPT_FROM):
             return None
         return output / ".work" if output.is_dir() else output.with_name(f"{output.name}.work")

@@ -20,7 +20,7 @@ def usual_geometry(photo_size: tuple[int, int], size: int, patch_size: int, fit:
     """What becomes of a photo of (width, height) whose both sides are to be whole patches: crop, squash or keep.
 
     crop: short side to `size`, centre crop; squash: both sides to `size`; keep: short side to `size`, the long side in
-    proportion, rounded to whole patches. Raises ImageError for a size that is no multiple of the patch, or too long.
+    proportion, rounded to whole patches. Raises ImageError for a size that isn't a multiple of the patch, or too long.
     """
     check_fit(fit)
     check_size(size, patch_size)
@@ -42,7 +42,7 @@ def check_size(size: int, patch_size: int) -> None:
         raise SizeError(f"The input size must be above 0, not {size}: try {patch_size * 14}.")
     if size % patch_size:
         nearest = max(patch_size, round(size / patch_size) * patch_size)
-        raise SizeError(f"The input size {size} is no multiple of the patch size {patch_size}: try {nearest}.")
+        raise SizeError(f"The input size {size} isn't a multiple of the patch size {patch_size}: try {nearest}.")
 
 
 def check_patches(width: int, height: int, patch_size: int) -> None:

@@ -91,8 +91,8 @@ class Processor:
         read = (crop[0] - crop[0] % patch_size, crop[1] - crop[1] % patch_size)
         return Geometry(resize, crop, read, squash, "transformers")
 
-    def unfollowed(self, geometry: Geometry | None, usual: tuple[Colour, Colour]) -> tuple[str, ...]:
-        """The sentence that its pictures are others than those made here; none where they are the same.
+    def difference_note(self, geometry: Geometry | None, usual: tuple[Colour, Colour]) -> tuple[str, ...]:
+        """A sentence where its pictures differ from those made here; none where they are the same.
 
         geometry: what was made of it. usual: as for normalisation().
         """
@@ -105,7 +105,7 @@ class Processor:
         )
 
     def _agrees(self, geometry: Geometry, usual: tuple[Colour, Colour]) -> bool:
-        """Whether both make the same of a picture of noise, as far as the model reads it."""
+        """Whether both give the same pixels for a picture of noise, as far as the model reads it."""
         noise = np.random.default_rng(0).integers(0, 256, (PROBE[1] // 5, PROBE[0] // 5, 3), dtype=np.uint8)
         picture = Image.fromarray(noise).resize(PROBE, Image.Resampling.BICUBIC)
         try:

@@ -124,7 +124,7 @@ def _check_config(config: dict[str, Any], name: str) -> None:
             raise CheckpointError(f"config.json in {name} doesn't describe a model: {key} is no {kinds}.")
     architecture = config["architecture"] or ""
     if ":" in architecture or not is_model(get_arch_name(architecture)):
-        raise CheckpointError(f"config.json in {name} names {architecture!r}, which is no architecture of timm.")
+        raise CheckpointError(f"config.json in {name} names {architecture!r}, which isn't an architecture of timm.")
     arguments = config.get("model_args") or {}
     patch = arguments.get("patch_size") or _patch_in_name(architecture)
     check_numbers({**arguments, "input_size": (config.get("pretrained_cfg") or config).get("input_size")}, patch, name)

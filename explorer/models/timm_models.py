@@ -110,7 +110,7 @@ class _Unfilled(TorchFunctionMode):
 
 def _check_family(model_id: str) -> None:
     if ":" in model_id:  # timm would look for these elsewhere, on the hub for one
-        raise ModelError(f"{model_id} is no architecture of timm: give its name, such as vit_small_patch16_224.")
+        raise ModelError(f"{model_id} isn't an architecture of timm: give its name, such as vit_small_patch16_224.")
     architecture = get_arch_name(model_id)
     if not is_model(architecture):
         close = get_close_matches(architecture, timm.list_models(), 3)

@@ -301,7 +301,7 @@ def wrap_transformers(
         std=std,
         interpolation=processor.interpolation,
         geometry=geometry,
-        notes=(*notes, *processor.notes, *processor.unfollowed(found if geometry else None, family.pixels)),
+        notes=(*notes, *processor.notes, *processor.difference_note(found if geometry else None, family.pixels)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the server does by itself: it gets ready from its start on, and answers a visit before Streamlit has come up."""
+"""What the server does on its own: it loads everything when it starts, and answers visits before Streamlit is ready."""
 
 import sys
 from collections.abc import AsyncIterator

@@ -78,7 +78,7 @@ def test_what_is_no_image_is_passed_over_and_counted():
     )
     assert passed_over == {
         "system files": 3,
-        "files that are no images": 3,
+        "files that aren't images": 3,
         "images outside the class folders used": 1,
     }
 

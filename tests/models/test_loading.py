@@ -310,7 +310,7 @@ def test_transformers_is_imported_only_when_asked_for():
         ({"num_heads": 5}, "5 heads don't divide the width 192"),
         ({"arch": "vit_tiny_patch16_224", "num_heads": 5}, "vit_tiny_patch16_224 can't have 5 heads"),
         ({"arch": "vit_tiny_patch16_224", "num_heads": -2}, "one head or more, not -2"),
-        ({"arch": "hf-hub:someone/model"}, "hf-hub:someone/model is no architecture: give a timm name"),
+        ({"arch": "hf-hub:someone/model"}, "hf-hub:someone/model isn't an architecture: give a timm name"),
     ],
 )
 def test_hints_that_can_not_be_right(tmp_path, hints, words):

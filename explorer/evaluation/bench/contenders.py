@@ -33,9 +33,6 @@ class Contender:
         """About how many forward passes drawing it takes as long as."""
         return self.row.passes(recording, **self.row.complete_settings(self.settings))
 
-    def needs_a_class(self) -> bool:
-        return self.row.needs(TargetClass) is not None
-
     def _settings(self, target: int | None) -> dict[str, Any]:
         explained = self.row.needs(TargetClass)
         return {**self.settings, explained.name: target} if explained else dict(self.settings)
@@ -53,9 +50,6 @@ class Control:
 
     def passes(self, recording: Recording) -> float:
         return 0
-
-    def needs_a_class(self) -> bool:
-        return False
 
 
 CONTROLS = (
@@ -91,7 +85,7 @@ def contender(name: str) -> Contender:
         if setting is None or not equals or isinstance(setting, TargetClass | Likeness):
             free = [s.name for s in row.settings if not isinstance(s, TargetClass | Likeness)]
             raise QueryError(
-                f"{part!r} is no setting of {row.name} in a bench: write {row.name}:NAME=VALUE with "
+                f"{part!r} isn't a setting of {row.name} in a bench: write {row.name}:NAME=VALUE with "
                 f"{', '.join(free) or 'no settings'}; what is explained is the class that the model predicts."
             )
         settings[setting.name] = setting.parse(text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch.nn.functional import interpolate
 
 from explorer.attention.evidence import descending_order
@@ -88,7 +88,7 @@ class Removal:
         probability = self.recording.model.probabilities(logits)[:, self.target]
         return Followed((logits.argmax(1) == self.target).double().cpu().numpy(), probability.cpu().numpy())
 
-    def both(self, heatmap: np.ndarray) -> tuple[Followed, Followed]:
+    def both(self, heatmap: Float[np.ndarray, "row col"]) -> tuple[Followed, Followed]:
         """MIF and LIF."""
         order, count = descending_order(heatmap), len(self.way.shares)
         gone = [masks_of_shares(each, self.way.shares, self.recording.grid) for each in (order, order[::-1])]
@@ -112,7 +112,7 @@ class Faithfulness:
 
     def __init__(self, recording: Recording, ways: tuple[str, ...], target: int, seed: int):
         self.removals: list[Removal] = []
-        self.failed: dict[str, str] = {}  # why a way can't be gone with this model
+        self.failed: dict[str, str] = {}  # why a way of removal can't be used with this model
         for name in ways:
             try:
                 self.removals.append(Removal(recording, WAYS[name], target, seed))
@@ -121,7 +121,7 @@ class Faithfulness:
         areas = {way for way, _ in AREAS.values()}
         self._empty = {each.way.name: each.empty() for each in self.removals if each.way.name in areas}
 
-    def scores(self, heatmap: np.ndarray) -> dict[str, float]:
+    def scores(self, heatmap: Float[np.ndarray, "row col"]) -> dict[str, float]:
         """By the names of MEASURES."""
         scores: dict[str, float] = {}
         for removal in self.removals:
@@ -143,13 +143,15 @@ class Faithfulness:
         return float(np.trapezoid(curve, [0.0, *removal.way.shares, 1.0]))
 
 
-def mask_scores(heatmap: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    """How well a map lies on a mask "height width" of 255, 128 (left out) and 0."""
+def mask_scores(heatmap: Float[np.ndarray, "row col"], mask: UInt8[np.ndarray, "height width"]) -> dict[str, float]:
+    """How well a map lies on a mask of 255, 128 (left out) and 0."""
     score = score_map(heatmap, patch_mask(mask, heatmap.shape))  # pyright: ignore[reportArgumentType]
     return {"auc": score.auc, "iou": score.iou, "pointing": score.pointing, **segmentation_scores(heatmap, mask)}
 
 
-def segmentation_scores(heatmap: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+def segmentation_scores(
+    heatmap: Float[np.ndarray, "row col"], mask: UInt8[np.ndarray, "height width"]
+) -> dict[str, float]:
     """Chefer et al.'s protocol: enlarged bilinearly, scaled to 0..1, cut at its mean; pixels marked 128 don't count.
 
     Their code adds intersections and unions up over all photos before it divides; here each photo has its own numbers.

@@ -87,11 +87,11 @@ class Bench:
     def item_of(self, line: Line) -> int:
         return line["photo"] + ("sanity" in line) * len(self.photos)
 
-    def saw(self, recording: Recording) -> None:
+    def note_cost(self, recording: Recording) -> None:
         """How many passes a photo takes is known from the first that is recorded."""
         self._each = self.plan.passes(recording)
 
-    def did(self, photo: float = 0.0, check: float = 0.0) -> None:
+    def count_done(self, photo: float = 0.0, check: float = 0.0) -> None:
         """Count shares of a photo's passes and of a check's."""
         self._done += photo * self._each[0] + check * self._each[1]
         if self._progress:
@@ -116,9 +116,9 @@ def _photo_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: 
     try:
         recording = record(model, photo.read(), plan.size, plan.fit)
     except ExplorerError as error:
-        bench.did(photo=1)
+        bench.count_done(photo=1)
         return {**line, "refused": str(error)}
-    bench.saw(recording)
+    bench.note_cost(recording)
     mask, failed = _mask(photo, recording)
     target = None if recording.logits is None else recording.class_index(None)
     seed = plan.seed + index
@@ -133,7 +133,7 @@ def _photo_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: 
         else:
             scores[entrant.name] = faithful.scores(heatmap) if faithful else {}
             scores[entrant.name] |= {} if mask is None else mask_scores(heatmap, mask)
-        bench.did(photo=1 / len(plan.entrants))
+        bench.count_done(photo=1 / len(plan.entrants))
     return {**line, "scores": scores, "failed": failed}
 
 
@@ -153,12 +153,12 @@ def _sanity_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench:
     """How much each map of a photo is still like itself as the model's layers become random."""
     share = 1 / (stage_count(model) + 1)
     whole, target = _maps(model, photo, index, plan)
-    bench.did(check=share)
+    bench.count_done(check=share)
     similar: dict[str, dict[str, float]] = {}
     for stage in stages(model, plan.seed) if whole else ():
         maps, _ = _maps(stage.model, photo, index, plan, target)
         similar[stage.name] = {name: similarity(maps[name], whole[name]) for name in maps.keys() & whole.keys()}
-        bench.did(check=share)
+        bench.count_done(check=share)
     return {"photo": index, "name": photo.name, "sanity": similar}
 
 

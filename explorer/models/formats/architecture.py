@@ -28,7 +28,7 @@ AXES = {
 HEAD_WIDTH = 64  # of every published plain ViT up to size L
 # Widths whose published models have other heads: So400m, ViT-H, g, G, e and EVA-CLIP E, InternViT-6B.
 PUBLISHED_HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16, 1792: 16, 3200: 25}
-LARGEST_BY_RULE = 1024  # the width up to which 64 to a head is what everyone does
+LARGEST_BY_RULE = 1024  # the width up to which nearly all models have 64 per head
 # (width, depth) of ViT-Ti, S, B, L, H, g, G and So400m, whose published models all have GELU, 1e-6 and cls.
 PUBLISHED_SHAPES = frozenset(
     {(192, 12), (384, 12), (768, 12), (1024, 24), (1280, 32), (1408, 40), (1664, 48), (1152, 27)}
@@ -45,7 +45,7 @@ CLIP_ASKED = (
 
 @dataclass(frozen=True)
 class Said:
-    """What the caller, the file's own settings or its project say of a model that shapes can't; None: nobody says.
+    """What the caller, the file's settings or its project say of a model that shapes don't; None: unknown.
 
     grid: (rows, cols). activation, pooling: by timm's names.
     """
@@ -67,7 +67,7 @@ class Architecture:
 
 
 def architecture_of(tensors: dict[str, Tensor], said: Said) -> Architecture:
-    """Patch, width, depth, tokens and options from keys and shapes; what they can't tell from what is said.
+    """Patch, width, depth, tokens and options from keys and shapes; the rest from what is said.
 
     What nobody says is what all published models of these shapes have, else assumed with a sentence each, else asked
     for with UntoldError.
@@ -169,7 +169,7 @@ def _heads(tensors: dict[str, Tensor], width: int, gated: bool, num_heads: int |
             "12; say it with num_heads."
         )
     if width > HEAD_WIDTH and width % HEAD_WIDTH:
-        raise UntoldError(f"The width {width} is no multiple of {HEAD_WIDTH}: say how many heads with num_heads.")
+        raise UntoldError(f"The width {width} isn't a multiple of {HEAD_WIDTH}: say how many heads with num_heads.")
     # DINOv2's giant and its descendants are as wide as SigLIP's, which have 16.
     if width > LARGEST_BY_RULE and not (width == 1536 and gated):
         raise UntoldError(f"{HEADS_UNTOLD}, and models of width {width} differ: say it with num_heads.")

@@ -1,4 +1,4 @@
-"""A weights file as a timm module: read, find the backbone, turn its names, tell its architecture, fill it."""
+"""A weights file as a timm module: find the backbone, rename its tensors, recognise its architecture, fill it."""
 
 import math
 from contextlib import suppress
@@ -187,7 +187,7 @@ def _first_said(first: Said, second: Said) -> Said:
 
 def _load_named(arch: str, found: _Found, **options: Any) -> Checkpoint:
     if ":" in arch:  # timm would look for these elsewhere, on the hub for one
-        raise CheckpointError(f"{arch} is no architecture: give a timm name, such as vit_small_patch16_224.")
+        raise CheckpointError(f"{arch} isn't an architecture: give a timm name, such as vit_small_patch16_224.")
     heads, grid, tensors = found.said.num_heads, found.said.grid, found.tensors
     settings: dict[str, Any] = options | ({"num_heads": heads} if heads else {})
     patch = tensors.get(KERNEL)

@@ -1,4 +1,4 @@
-"""Where in a file the backbone lies: which copy of the weights, under which prefix, in whose key names."""
+"""Where the backbone lies in a file: which copy of the weights, under which prefix, in which project's names."""
 
 import re
 from collections.abc import Iterable
@@ -93,7 +93,7 @@ def _words(prefix: str) -> list[str]:
 
 
 def _preference(prefix: str, shapes: dict[str, Any], swapped: bool) -> tuple[int, int]:
-    """The higher, the better, of a copy among all with the shapes of their patch embeddings."""
+    """A copy's rank (higher is better) among all, given the shapes of their patch embeddings."""
     words = {word for word in _words(prefix) if not (swapped and word == "ema")}
     values = PREFERENCES
     others = [shape for other, shape in shapes.items() if "teacher" not in _words(other)]

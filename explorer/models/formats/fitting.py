@@ -39,7 +39,7 @@ def fit(tensors: Tensors, module: nn.Module, file: str) -> tuple[Tensors, list[s
 
 
 def check_finite(tensor: torch.Tensor, key: str, file: str) -> None:
-    """Raise CheckpointError where a weight is NaN or infinite: every map of it would be."""
+    """Raise CheckpointError where a weight is NaN or infinite, since every map would be, too."""
     if not math.isfinite(float(tensor.sum())) and not bool(torch.isfinite(tensor).all()):
         raise CheckpointError(f"{file}: {key} contains NaN or infinite numbers: the training it comes from diverged.")
 

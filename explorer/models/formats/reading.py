@@ -70,7 +70,7 @@ def _read_safetensors(path: Path) -> Contents:
             return Contents(tensors, dict(file.metadata() or {}))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path.name} is no complete safetensors file ({first_line(error)}): copy or download it again."
+            f"{path.name} isn't a complete safetensors file ({first_line(error)}): copy or download it again."
         ) from error
 
 
@@ -142,7 +142,7 @@ def _unsafe(path: Path, error: Exception) -> str:
                 f"{path.name} asks for {name}, which weights don't need, so it wasn't opened and nothing ran: "
                 "save only the state_dict() and give that file."
             )
-    return f"{path.name} is no PyTorch weights file, or a damaged one; nothing in it was run."
+    return f"{path.name} isn't a PyTorch weights file, or a damaged one; nothing in it was run."
 
 
 class _Walk:
@@ -186,7 +186,7 @@ def _setting(value: Any) -> Any:
 
 
 def _honest(tensor: Tensor, name: str, file: str) -> Tensor:
-    """The tensor, unless its shape claims more bytes than the file stores for it."""
+    """The tensor; CheckpointError where its shape claims more bytes than the file stores for it."""
     if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise CheckpointError(f"{file}: {name} claims shape {tuple(tensor.shape)} but stores less: it isn't weights.")
     return tensor

@@ -27,8 +27,8 @@ KEPT, MOST, CHECKED = "bench_kept", 20, 2  # photos at most, and how many models
 COLUMNS = ("srg_grey", "srg_p_grey", "srg_dropped", "srg_road", "deletion", "insertion", "sanity")
 ABOUT = (
     "Patches are taken away by each map's order, the most important first and the least important first, in four ways, "
-    "and the predicted class is followed. A map that tells the truth loses the class soon in the first case and keeps "
-    "it long in the second: the gap between the two is the **SRG**. Random order and the centre take part."
+    "and the predicted class is followed. A map that tells the truth loses the class early in the first case and "
+    "late in the second: the gap between the two is the **SRG**. Random order and the centre take part."
 )
 
 
@@ -47,7 +47,7 @@ def bench_section(rec: Recording, view: View) -> None:
     """The choice of maps and photos, how long it will take, and what was found."""
     st.markdown("**Which map tells the truth here?**")
     if rec.logits is None or rec.model.outputs == "number":
-        st.caption("This needs a model that classifies: the class that it predicts is what is followed.")
+        st.caption("This needs a model with classes, since it follows the predicted class.")
         return
     st.caption(ABOUT)
     photos = (my_photos() or samples())[:MOST]
@@ -150,6 +150,6 @@ def _config(found: Table) -> dict[str, Any]:
     number = st.column_config.NumberColumn
     config: dict[str, Any] = {"map": "Map"}
     for name in COLUMNS:
-        better = "More is better." if MEASURES[name].high else "Less is better."
+        better = "Higher is better." if MEASURES[name].high else "Lower is better."
         config[name] = number(MEASURES[name].title, format="%.3f", help=f"{MEASURES[name].help} {better}")
     return config
