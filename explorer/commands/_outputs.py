@@ -13,7 +13,7 @@ def check_output(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path
     """The path, its folder made; call it before the work starts.
 
     suffixes: what its name may end in, any where none are given; inputs: what the command reads, files or none. Raises
-    QueryError for another ending, for a folder, and where the path is one of the inputs.
+    QueryError for another ending, for a folder, where the path is one of the inputs, and where nothing may be written.
     """
     if any(same_file(path, given) for given in inputs if given):
         raise QueryError(f"{path} is an input of this command and would be lost: give another name for the output.")
@@ -22,6 +22,8 @@ def check_output(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path
     if path.is_dir():
         raise QueryError(f"{path} is a folder: name a file to write.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise QueryError(f"{path} can't be written (no permission): name a file in a folder of yours.")
     return path
 
 

@@ -167,6 +167,15 @@ def _doubts(top: _Folder) -> list[str]:
             f"{_names(sorted(below))} taken for the classes, but hold the same subfolders ({_some(sorted(same))}); if "
             "those are the classes, call the folders around them train and val."
         ]
+    split = [name for name, inner in below.items() if len(inner) > 1 and all(_role(side) for side in inner)]
+    if split:
+        return [f"{_names(split)} taken for a class, though the split in there looks like the data set: give it alone."]
+    roles = {_role(name) for name in below}
+    if "train" in roles and roles & {"val", "test"} and not every:
+        return [
+            f"{_names(sorted(filter(_role, below)))} taken for classes, though called like the sides of a split; "
+            f"inside them, {LAYOUT_HELP}."
+        ]
     sides = [name for name, inner in below.items() if _role(name) and len(inner) > 1]
     if sides:
         return [
