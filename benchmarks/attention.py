@@ -103,7 +103,7 @@ def measure(model: Model, what: str, size: int) -> float:
         works["rollout"] = recording.rollout
         works["rollout discard"] = lambda: recording.rollout(discard_ratio=0.9)
         works["rollout matrices"] = lambda: rollout_matrices(recording)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     before = status("VmRSS")
     works[what]()
     return (status("VmHWM") - before) / 1024

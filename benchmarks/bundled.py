@@ -1,4 +1,4 @@
-"""Judge the bundled model beside its teacher, random weights and a centre prior; prints Markdown tables.
+"""Compare the bundled model with its teacher, random weights and a centre prior; prints Markdown tables.
 
     python -m benchmarks.bundled [--data FOLDER]
 

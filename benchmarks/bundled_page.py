@@ -1,4 +1,4 @@
-"""Make docs/page, the page with the bundled model inside, anew: `python -m benchmarks.bundled_page`.
+"""Make docs/page, the page with the bundled model inside, again: `python -m benchmarks.bundled_page`.
 
 It holds no second copy of the weights and the runtime but reads the repository's own, so it works wherever the whole
 repository is hosted as files. The model is exported only where its weights changed or `--export` asks for it.

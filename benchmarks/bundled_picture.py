@@ -17,7 +17,7 @@ BACKGROUND, INK = (255, 255, 255), (40, 40, 40)
 
 
 def strip(model: explorer.Model, name: str, layers: list[int]) -> list[Image.Image]:
-    """Return a photo as the model saw it and its head-mean cls attention over it, one picture a layer."""
+    """Return a photo as the model saw it and its head-mean cls attention over it, one picture per layer."""
     recording = explorer.record(model, sample_photo(name), size=2 * model.input_size)
     pictures = [recording.image]
     pictures += [explorer.overlay(recording.image, recording.attention(layer)) for layer in layers]

@@ -195,7 +195,7 @@ def train_once(
 
 def compare_predictions(folder: Path, source: str | Path, device: str) -> None:
     """Probabilities of a model on both devices, and of its ONNX file where it has one."""
-    table(f"Predictions of {Path(source).name}", "where", "largest difference of a probability", "photos a second")
+    table(f"Predictions of {Path(source).name}", "where", "largest difference of a probability", "photos per second")
     photos = [np.asarray(sample_photo(name)) for name in PHOTOS] + sorted((folder / "digits").rglob("*.png"))[:122]
     here = explorer.load_model(source, device="cpu")
     there = moved(here, device)

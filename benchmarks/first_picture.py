@@ -1,4 +1,4 @@
-"""Makes explorer/web/first_picture.safetensors, the app's first picture, anew: `python -m benchmarks.first_picture`."""
+"""Make the app's first picture, explorer/web/first_picture.safetensors: `python -m benchmarks.first_picture`."""
 
 from explorer.attention.recording import record
 from explorer.data.samples import SAMPLE, SAMPLES

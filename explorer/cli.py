@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ExplorerError as error:
         message = " ".join(str(error).split())
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say, at exit neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say, not even at exit
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -18,7 +18,7 @@ class CheckpointError(ModelError):
 
 
 class UnsupportedModelError(ModelError):
-    """A model whose attention is no plain softmax(QK^T) over all tokens, so that no true map can be drawn."""
+    """A model whose attention isn't a plain softmax(QK^T) over all tokens, so that no true map can be drawn."""
 
 
 class RecordingError(ExplorerError):
@@ -27,6 +27,10 @@ class RecordingError(ExplorerError):
 
 class QueryError(ExplorerError, ValueError):
     """A layer, head, query or setting outside what the recording holds."""
+
+
+class SizeError(ImageError, QueryError):
+    """An input size or a fit that a model can't take, whatever the photo."""
 
 
 class DataError(ExplorerError):

@@ -18,6 +18,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def stamp(path: str | Path) -> tuple[int, int, int] | None:
+    """What tells a file from another that takes its place under that name; None where there is none."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_ino, about.st_size, about.st_mtime_ns
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a text in UTF-8 whole or not at all; half of a character, as in a name that is no text, is escaped."""
     with whole_file(path) as partial:

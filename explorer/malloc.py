@@ -10,7 +10,7 @@ KEPT = 256 * 2**20  # bytes at the heap's end that stay with the process when th
 def settle() -> None:
     """Have each large tensor in pages of its own, which go back whole when it is freed, and keep the pages of others.
 
-    By itself glibc, as chance has it, gives every layer's tensors back and fetches them anew: a fifth of a pass.
+    By itself glibc sometimes gives every layer's tensors back and fetches them again: a fifth of a pass.
     """
     if glibc := _glibc():
         glibc.mallopt(M_MMAP_THRESHOLD, LARGE)

@@ -22,7 +22,7 @@ _CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pages" / "home.py").is_file() e
 _SHIPPED = _CHECKOUT or PACKAGE  # an installed package holds pages/ and the bundled model itself (setup.py)
 PAGES = _SHIPPED / "pages"
 BUNDLED = _SHIPPED / "checkpoints" / "bundled"  # the bundled model, whatever EXPLORER_CHECKPOINTS says
-WORKSPACE = "EXPLORER_WORKSPACE"  # what tells a training process for whom it works
+WORKSPACE = "EXPLORER_WORKSPACE"  # names a training process's visitor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,7 +90,7 @@ def find_workspace_with(find: Callable[[], Path | None]) -> None:
 
 
 def workspace() -> Path | None:
-    """The folder of the visitor for whom this thread works; None where there are no visitors."""
+    """The folder of the visitor that this thread works for; None where there are no visitors."""
     given = _given.get()
     return given[0] if given else _find()
 

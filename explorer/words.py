@@ -1,4 +1,7 @@
-"""Numbers as people say them: bytes, durations, shares and signs; and texts as their spreadsheets take them."""
+"""Numbers and lists as people write them; and texts as spreadsheets and charts take them."""
+
+from collections.abc import Sequence
+from html import escape
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -28,6 +31,16 @@ def with_sign(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def count_in_words(count: int, noun: str) -> str:
+    """ "1 photo", "2,145 photos"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def list_in_words(names: Sequence[str], last: str = "and") -> str:
+    """ "a", "a and b", "a, b and c"; last: the word before the last name."""
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def text_cell(text: str) -> str:
     """The text with an apostrophe in front where a spreadsheet would take it for a formula and run it."""
     if not text.startswith(FORMULA):
@@ -37,3 +50,12 @@ def text_cell(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text  # a number stays one
+
+
+def chart_text(name: str, longest: int | None = None) -> str:
+    """A name so that Plotly shows it as it is: it takes <b> for bold, and knows no entity for quotes.
+
+    longest: letters of it that are shown, by default all.
+    """
+    short = name if longest is None or len(name) <= longest else f"{name[: longest - 1]}…"
+    return escape(short, quote=False)

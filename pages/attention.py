@@ -9,7 +9,7 @@ from explorer.ui.attention.tabs import TABS, tabs
 from explorer.ui.attention.what_if import check_edits
 from explorer.ui.components.live_canvas import has_all_layers, live_canvas, streamed_payload
 from explorer.ui.glossary import explain
-from explorer.ui.map_picker import WHY, check_map, explaining, on_canvas
+from explorer.ui.map_picker import WHY, canvas_place, check_map, explanation_place
 from explorer.ui.messages import check_link, show_errors
 from explorer.ui.state import current, shown_photo
 
@@ -63,8 +63,8 @@ def check_address(recording: Recording, base: View) -> None:
     settings.check_look()
     check_link("tab", TABS.__contains__, f"one of {', '.join(TABS)}")
     check_edits(recording)
-    check_map(on_canvas(recording, base))
-    check_map(explaining(recording, base), WHY)
+    check_map(canvas_place(recording, base))
+    check_map(explanation_place(recording, base), WHY)
 
 
 st.title("Where every token looks", anchor=False)

@@ -22,7 +22,7 @@ def pick_side(trained: dict[str, str]) -> str:
     write_unless("side", "model")
     if side == "epochs" and not trained:
         st.info(
-            "No training kept its epochs yet. On the Fine-tune page, in the step Plan, open **More settings**, set "
+            "No training has kept its epochs yet. On the Fine-tune page, in the step Plan, open **More settings**, set "
             "**Keep every so many epochs** to 1, and train."
         )
         st.stop()

@@ -20,7 +20,7 @@ STEPS = (("patches", "What the model gets"), ("attention", "Where it looks"), ("
 def show_facts(model: ModelFacts, grid: tuple[int, int]) -> None:
     """What the model is, in numbers and one line on its weights."""
     rows, cols = grid
-    st.header(model.name, anchor=False)
+    st.header(plain(model.name), anchor=False)
     facts(
         {
             "Patch": f"{model.patch_size} px",

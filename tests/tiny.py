@@ -69,9 +69,10 @@ def photo(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def save_tiny(folder: Path, seed: int = 0, patch_size: int = 8) -> str:
+def save_tiny(folder: Path, seed: int = 0, patch_size: int = 8, depth: int = 2) -> str:
     """A random model of three classes in timm's own folder format, which load_model opens; returns its path."""
-    settings: dict[str, Any] = {"img_size": 64, "patch_size": patch_size, "embed_dim": 64, "depth": 2, "num_heads": 2}
+    shape = {"img_size": 64, "patch_size": patch_size, "depth": depth}
+    settings: dict[str, Any] = {**shape, "embed_dim": 64, "num_heads": 2}
     torch.manual_seed(seed)
     module: Any = timm.create_model("vit_tiny_patch16_224", num_classes=3, **settings)
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from explorer.errors import QueryError
 
@@ -13,8 +14,10 @@ DEVIATIONS = 6.0
 RATIO = 1.5
 
 
-def outliers(norms: np.ndarray, deviations: float = DEVIATIONS, ratio: float = RATIO) -> np.ndarray:
-    """Which norms stick out above the rest: bool, the shape of norms.
+def outliers(
+    norms: Float[np.ndarray, "*shape"], deviations: float = DEVIATIONS, ratio: float = RATIO
+) -> Bool[np.ndarray, "*shape"]:
+    """Which norms stick out above the rest.
 
     norm > median + deviations * 1.4826 * MAD (the robust z-score) and norm > ratio * median. The paper cuts one model's
     norms at a fixed 150; median and MAD find the same gap at any width of model, and half the tokens would have to be
@@ -23,23 +26,21 @@ def outliers(norms: np.ndarray, deviations: float = DEVIATIONS, ratio: float = R
     if norms.size == 0:
         raise QueryError("There are no patch norms to look for outliers in.")
     if deviations <= 0 or ratio < 1:
-        raise QueryError(f"deviations must be above 0 and ratio at least 1; {deviations} and {ratio} came.")
+        raise QueryError(f"deviations must be above 0 and ratio at least 1, not {deviations} and {ratio}.")
     median = np.median(norms)
     spread = 1.4826 * np.median(np.abs(norms - median))
     return (norms > median + deviations * spread) & (norms > ratio * median)
 
 
-def patch_norms(recording: "RecordedPass", layer: int | None = None) -> np.ndarray:
-    """(rows, cols) L2 norms of the patch tokens that enter a layer; None or depth: after the last block."""
+def patch_norms(recording: "RecordedPass", layer: int | None = None) -> Float[np.ndarray, "row col"]:
+    """L2 norms of the patch tokens that enter a layer; None or depth: after the last block."""
     norms = recording.token_norms(recording.depth if layer is None else layer)
     return norms[len(recording.prefix_tokens) :].reshape(recording.grid)
 
 
-def artefact_mask(
-    recording: "RecordedPass", layer: int | None = None, deviations: float = DEVIATIONS, ratio: float = RATIO
-) -> np.ndarray:
-    """The patches whose token norm is an outlier, bool (rows, cols); None: after the last block, as in the paper."""
-    return outliers(patch_norms(recording, layer), deviations, ratio)
+def artefact_mask(recording: "RecordedPass", layer: int | None = None) -> Bool[np.ndarray, "row col"]:
+    """The patches whose token norm is an outlier as it enters a layer; None: after the last block, as in the paper."""
+    return outliers(patch_norms(recording, layer))
 
 
 def outlier_counts(recording: "RecordedPass") -> list[int]:
@@ -47,8 +48,10 @@ def outlier_counts(recording: "RecordedPass") -> list[int]:
     return [int(artefact_mask(recording, layer).sum()) for layer in range(recording.depth + 1)]
 
 
-def without_artefacts(heatmap: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Maps "... row col" with the masked patches (rows, cols) at each map's lowest remaining value.
+def without_artefacts(
+    heatmap: Float[np.ndarray, "*maps row col"], mask: Bool[np.ndarray, "row col"]
+) -> Float[np.ndarray, "*maps row col"]:
+    """Maps with the masked patches at each map's lowest remaining value.
 
     So they neither shine nor set the scale of the colours.
     """

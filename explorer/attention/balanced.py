@@ -16,8 +16,6 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from explorer.errors import UnsupportedModelError
 
-TOLERANCE = 1e-3  # of |score|: the largest gap at which an account counts as complete
-
 # By name, without the underscores of methods and of the in-place kind.
 GATED = {"gelu", "silu", "mish", "hardswish"}  # f(x) = x * gate
 CONSTANT = {"softmax", "sigmoid", "rsqrt", "sqrt", "std", "var", "var_mean", "norm", "vector_norm"}
@@ -48,10 +46,6 @@ class Completeness:
         """|score - (attributions + biases)| / |score|."""
         gap = abs(self.score - self.attributions - self.biases)
         return gap / abs(self.score) if self.score else (0.0 if gap == 0 else float("inf"))
-
-    @property
-    def holds(self) -> bool:
-        return self.error <= TOLERANCE
 
 
 class _Scaled(torch.autograd.Function):
@@ -111,7 +105,7 @@ class BalancedMode(TorchFunctionMode):
         self._shares: list[tuple[int, Tensor]] = []
 
     def biases(self, after: Tensor | None = None) -> float:
-        """The constants' share in the score since the last call; without what is added in making `after` itself."""
+        """The constants' share in the score since the last call, but for those added in computing `after` itself."""
         total = sum(float(share) for made, share in self._shares if made != id(after))
         self._shares.clear()
         return total

@@ -50,7 +50,9 @@ class Divergence:
         return [("layer", "other layer", "head", "bits"), *(tuple(map(str, change)) for change in changes)]
 
 
-def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+def jensen_shannon(
+    p: Shaped[np.ndarray, "*rows cell"], q: Shaped[np.ndarray, "*rows cell"]
+) -> Float[np.ndarray, "*rows"]:
     """JS(p, q) = (KL(p, m) + KL(q, m)) / 2 with m = (p + q) / 2 over the last axis, in bits; p and q are normalised.
 
     Where all entries of one are 0 there is nothing to normalise: 1 bit, or 0 where the other is empty too.
@@ -168,8 +170,10 @@ def _spread(heatmap: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray) -
     return down @ heatmap @ across.T
 
 
-def on_common_cells(p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both "... row col" on the cells that the lines of both grids cut the image into: no approximation is left."""
+def on_common_cells(
+    p: Float[np.ndarray, "*maps row col"], q: Float[np.ndarray, "*maps2 row2 col2"]
+) -> tuple[Float[np.ndarray, "*maps cell_row cell_col"], Float[np.ndarray, "*maps2 cell_row cell_col"]]:
+    """Both on the cells that the lines of both grids cut the image into, which is exact."""
     edges = []
     for axis in (-2, -1):
         lines = np.concatenate([np.linspace(0, 1, a.shape[axis] + 1) for a in (p, q)])
@@ -177,8 +181,10 @@ def on_common_cells(p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return _spread(p, *edges), _spread(q, *edges)
 
 
-def difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """second - first, (rows, cols) float32, each as a share of its own sum, on the finer of the two grids.
+def difference(
+    first: Float[np.ndarray, "row col"], second: Float[np.ndarray, "row2 col2"]
+) -> Float[np.ndarray, "finer_row finer_col"]:
+    """second - first, float32, each as a share of its own sum, on the finer of the two grids.
 
     Positive where the second looks more. Relative shares, so that a patch size or the weight on prefix tokens doesn't
     pass for a change of place.
@@ -190,14 +196,14 @@ def difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class History:
-    """Jensen-Shannon divergence from the start, "epoch layer head", in bits: 0 the same, 1 nothing in common."""
+    """Jensen-Shannon divergence from the start in bits: 0 the same, 1 nothing in common."""
 
     epochs: tuple[int, ...]  # 0 is the start itself
-    table: Float[np.ndarray, "layer head"]
+    table: Float[np.ndarray, "epoch layer head"]
 
     @property
-    def by_layer(self) -> np.ndarray:
-        """Mean over heads, "epoch layer"."""
+    def by_layer(self) -> Float[np.ndarray, "epoch layer"]:
+        """Mean over heads."""
         return self.table.mean(axis=2)
 
     def rows(self) -> list[tuple[int, int, int, float]]:

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 
 from explorer.attention.maps.kind import Progress
 from explorer.attention.recorded import RecordedPass
@@ -33,7 +34,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Both games played with one map or several, with random orders and with a centre prior."""
+    """Deletion and insertion by one map or several, by random orders and by a centre prior."""
 
     target: int
     curves: tuple[Curve, ...]
@@ -45,17 +46,17 @@ class Evidence:
         return (*(name for name in names if name not in CONTROLS), *CONTROLS)
 
     def curve(self, order: str, game: Game) -> Curve:
-        """The one curve of an order and a game."""
+        """The curve of one order in one game (deletion or insertion)."""
         return next(curve for curve in self.curves if (curve.order, curve.game) == (order, game))
 
 
-def centre_prior(grid: tuple[int, int]) -> np.ndarray:
-    """(rows, cols) float32, highest in the middle: what a map scores that always points at the centre."""
+def centre_prior(grid: tuple[int, int]) -> Float[np.ndarray, "row col"]:
+    """A float32 map that is highest in the middle, whatever the photo."""
     rows, cols = ((np.arange(n) + 0.5) / n - 0.5 for n in grid)
     return -np.hypot(rows[:, None], cols[None, :]).astype(np.float32)
 
 
-def descending_order(heatmap: np.ndarray, seed: int = 0) -> np.ndarray:
+def descending_order(heatmap: Shaped[np.ndarray, "row col"], seed: int = 0) -> Int[np.ndarray, " patch"]:
     """Patch indices from the map's highest value to its lowest, patches of one value in random order.
 
     In reading order a map that says nothing would look for the top of the photo, and be paid for it.
@@ -66,7 +67,7 @@ def descending_order(heatmap: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def evidence(
     recording: RecordedPass,
-    heatmap: np.ndarray | Mapping[str, np.ndarray],
+    heatmap: Shaped[np.ndarray, "row col"] | Mapping[str, Shaped[np.ndarray, "row col"]],
     target: int | str | None = None,
     steps: int = 20,
     fill: Fill = "mean",
@@ -76,7 +77,7 @@ def evidence(
 ) -> Evidence:
     """Remove (deletion) or reveal (insertion) patches from the map's highest to its lowest and follow the class.
 
-    heatmap: (rows, cols), or several by name; target: as for relevance; fill: what stands for a removed patch, the
+    heatmap: one, or several by name; target: as for relevance; fill: what stands for a removed patch, the
     image's "mean" colour or a strong "blur" of it; random_orders: how many are averaged; progress: called with
     the images done and in all. A random order backwards is a random order too, so the images of its deletion serve its
     insertion. Raises QueryError for bad settings or a model without classes.
@@ -109,7 +110,7 @@ def evidence(
 
 
 def _check(recording: RecordedPass, heatmaps: Mapping[str, np.ndarray], steps: int, random_orders: int) -> None:
-    """Raise every complaint that evidence() makes of its settings."""
+    """Raise QueryError for settings that evidence() can't use."""
     if recording.logits is None:
         raise QueryError(f"{recording.model_name} has no classes, so there's no class probability to follow.")
     for name, heatmap in heatmaps.items():
@@ -121,7 +122,7 @@ def _check(recording: RecordedPass, heatmaps: Mapping[str, np.ndarray], steps: i
             raise QueryError(f"{name} is the name of a control: call the map otherwise.")
     count = recording.grid[0] * recording.grid[1]
     if not 1 <= steps <= count or random_orders < 1:
-        raise QueryError(f"steps must be 1 to {count} and random_orders at least 1; {steps} and {random_orders} came.")
+        raise QueryError(f"steps must be 1 to {count} and random_orders at least 1, not {steps} and {random_orders}.")
 
 
 class _Follower:

@@ -1,4 +1,4 @@
-"""Evidence of several photos together: the mean of each curve, and how far photos spread about it."""
+"""Evidence of several photos together: the mean of each curve, and its spread over photos."""
 
 import csv
 import io

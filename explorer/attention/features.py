@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from jaxtyping import Bool, Float
 
 from explorer.attention.queries import Query
 from explorer.attention.recorded import RecordedPass
@@ -18,13 +19,13 @@ SPECK = 0.02  # of an image's patches: a smaller piece of foreground or backgrou
 class Colours:
     """Patch tokens as colours: alike tokens look alike, in one image or in several coloured together."""
 
-    rgb: np.ndarray  # (rows, cols, 3) float32 in 0..1, black outside the foreground
-    foreground: np.ndarray  # (rows, cols) bool
+    rgb: Float[np.ndarray, "row col 3"]  # float32 in 0..1, black outside the foreground
+    foreground: Bool[np.ndarray, "row col"]
     explained: tuple[float, ...]  # share of the variance that red, green and blue stand for
 
 
-def patch_tokens(recording: RecordedPass) -> np.ndarray:
-    """(patches, width) float32 tokens after the last norm, without the prefix tokens."""
+def patch_tokens(recording: RecordedPass) -> Float[np.ndarray, "patch width"]:
+    """float32 tokens after the last norm, without the prefix tokens."""
     return recording.tokens[len(recording.prefix_tokens) :]
 
 
@@ -57,8 +58,10 @@ def pca_colours(recordings: Sequence[RecordedPass], foreground: bool = True, cut
     return _split(recordings, rgb, chosen, explained)
 
 
-def components(tokens: np.ndarray, count: int) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Scores "token component" on the first principal components, and each one's share of the variance.
+def components(
+    tokens: Float[np.ndarray, "token width"], count: int
+) -> tuple[Float[np.ndarray, "token component"], tuple[float, ...]]:
+    """Scores on the first principal components, and each one's share of the variance.
 
     A component's sign is arbitrary: here the largest of its loadings is positive.
     """
@@ -72,8 +75,10 @@ def components(tokens: np.ndarray, count: int) -> tuple[np.ndarray, tuple[float,
     return pca.transform(tokens) * signs, shares
 
 
-def foreground_side(scores: np.ndarray, border: np.ndarray, cut: float = 0.0) -> np.ndarray:
-    """Otsu's split of scores "token" into two, as a bool: the side with the smaller share on the border.
+def foreground_side(
+    scores: Float[np.ndarray, " patch"], border: Bool[np.ndarray, " patch"], cut: float = 0.0
+) -> Bool[np.ndarray, " patch"]:
+    """Of Otsu's split of scores into two, the side with the smaller share on the border.
 
     cut: moves the threshold, from the one side's mean (-1, much is foreground) to the other's (1).
     """
@@ -92,8 +97,8 @@ def _soft(scores: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(scores, (3, 3), 0, borderType=cv2.BORDER_REPLICATE)
 
 
-def without_specks(mask: np.ndarray) -> np.ndarray:
-    """A bool (rows, cols) without specks, and without holes, of less than SPECK of its patches."""
+def without_specks(mask: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"]:
+    """The mask without specks, and without holes, of less than SPECK of its patches."""
     for value in (False, True):  # holes first, or a ring would count as a speck
         count, parts, stats, _ = cv2.connectedComponentsWithStats((mask == value).astype(np.uint8), connectivity=4)
         small = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] < SPECK * mask.size]
@@ -101,10 +106,10 @@ def without_specks(mask: np.ndarray) -> np.ndarray:
     return mask
 
 
-def otsu(scores: np.ndarray) -> float:
+def otsu(scores: Float[np.ndarray, " patch"]) -> float:
     """The threshold between two groups whose means lie furthest apart, weighted by their sizes (Otsu 1979).
 
-    Over the scores themselves, no histogram: turning all signs round gives the same two groups.
+    Over the scores themselves, without a histogram, so that flipping all signs gives the same two groups.
     """
     ordered = np.sort(scores)
     below = np.arange(1, len(ordered))
@@ -136,8 +141,10 @@ def _on_grids(recordings: Sequence[RecordedPass], values: np.ndarray) -> list[np
     return [part.reshape(*grid, *values.shape[1:]) for part, grid in parts]
 
 
-def similarity(recording: RecordedPass, query: Query, other: RecordedPass | None = None) -> np.ndarray:
-    """Cosine similarity of one token to every patch of this or another image: (rows, cols) float32, -1 to 1.
+def similarity(
+    recording: RecordedPass, query: Query, other: RecordedPass | None = None
+) -> Float[np.ndarray, "row col"]:
+    """Cosine similarity of one token to every patch of this or another image: float32, -1 to 1.
 
     query: (row, col) of a patch, a prefix token's name, or "mean", in `recording`.
     """
@@ -149,8 +156,8 @@ def similarity(recording: RecordedPass, query: Query, other: RecordedPass | None
     return (patches @ token / np.maximum(lengths, 1e-12)).clip(-1, 1).reshape(other.grid).astype(np.float32)
 
 
-def cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """Cosine similarity of two features (width,), -1 to 1."""
+def cosine(one: Float[np.ndarray, " width"], other: Float[np.ndarray, " width"]) -> float:
+    """Cosine similarity of two features, -1 to 1."""
     return float(one @ other / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-12))
 
 

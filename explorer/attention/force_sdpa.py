@@ -1,4 +1,4 @@
-"""What is switched while a model is recorded, so that its attention can be seen, and switched back afterwards."""
+"""Settings of a model that are switched while it is recorded, so that its attention passes through one function."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ _compiler_off = WhileUsed(lambda: torch.compiler.set_stance("force_eager"))
 
 @contextmanager
 def visible_attention(module: nn.Module) -> Iterator[None]:
-    """Attention of the module passes through scaled_dot_product_attention, in plain Python, until the end.
+    """Inside the block, the module's attention passes through scaled_dot_product_attention, in plain Python.
 
     Recordings that share the model in several threads count their use: the last one to end restores the switches.
     """

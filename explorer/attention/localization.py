@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from explorer.attention.evidence import centre_prior
 from explorer.attention.queries import Query
@@ -31,11 +31,11 @@ class Score:
 
 @dataclass(frozen=True)
 class PatchMask:
-    """A mask as counts per patch, (rows, cols): a map is constant on a patch, so nothing is lost."""
+    """A mask as counts per patch: a map is constant on a patch, so nothing is lost."""
 
-    objects: np.ndarray  # object pixels
-    background: np.ndarray  # background pixels; those marked 128 are in neither
-    centre: np.ndarray  # bool: the pixel in the patch's middle is object
+    objects: Int[np.ndarray, "row col"]  # object pixels
+    background: Int[np.ndarray, "row col"]  # background pixels; those marked 128 are in neither
+    centre: Bool[np.ndarray, "row col"]  # the pixel in the patch's middle is object
 
 
 def fit_mask(
@@ -60,8 +60,8 @@ def fit_mask(
     return np.array(usual_geometry(shades.size, size, patch_size, fit).apply(shades, "nearest"))
 
 
-def rectangle_mask(grid: tuple[int, int], first: tuple[int, int], last: tuple[int, int]) -> np.ndarray:
-    """The patches of a rectangle between two corners (row, col), both inside it: bool (rows, cols)."""
+def rectangle_mask(grid: tuple[int, int], first: tuple[int, int], last: tuple[int, int]) -> Bool[np.ndarray, "row col"]:
+    """The patches of a rectangle between two corners (row, col), both inside it."""
     mask = np.zeros(grid, dtype=bool)
     (top, bottom), (left, right) = (sorted(pair) for pair in zip(first, last, strict=True))
     if top < 0 or left < 0 or bottom >= grid[0] or right >= grid[1]:
@@ -70,7 +70,7 @@ def rectangle_mask(grid: tuple[int, int], first: tuple[int, int], last: tuple[in
     return mask
 
 
-def patch_mask(mask: np.ndarray, grid: tuple[int, int]) -> PatchMask:
+def patch_mask(mask: Shaped[np.ndarray, "height width"], grid: tuple[int, int]) -> PatchMask:
     """From pixels (0 background, 128 ignored, 255 object, or bool) or patches (bool) to counts per patch.
 
     Raises QueryError where the mask doesn't divide into the grid, or holds only object or only background.
@@ -89,8 +89,10 @@ def patch_mask(mask: np.ndarray, grid: tuple[int, int]) -> PatchMask:
     return PatchMask(objects.sum(axis=(2, 3)), background.sum(axis=(2, 3)), middle)
 
 
-def score_map(heatmap: np.ndarray, mask: PatchMask, layer: int | None = None, head: int | str = "mean") -> Score:
-    """Pixel AUC, best IoU and pointing game of one map (rows, cols), each patch weighted by its pixels.
+def score_map(
+    heatmap: Float[np.ndarray, "row col"], mask: PatchMask, layer: int | None = None, head: int | str = "mean"
+) -> Score:
+    """Pixel AUC, best IoU and pointing game of one map, each patch weighted by its pixels.
 
     Ties: in the AUC a tied pair counts half, as always; where several patches share the highest value, pointing is the
     share of them on the object, so a flat map gains nothing from the corner that comes first.
@@ -105,7 +107,9 @@ def score_map(heatmap: np.ndarray, mask: PatchMask, layer: int | None = None, he
     return Score(layer, head, float(np.trapezoid(true, false)), float(iou), float(pointing))
 
 
-def rank_heads(recording: RecordedPass, mask: np.ndarray, query: Query | None = None) -> list[Score]:
+def rank_heads(
+    recording: RecordedPass, mask: Shaped[np.ndarray, "height width"], query: Query | None = None
+) -> list[Score]:
     """Every layer's heads and their mean, best pixel AUC first, the centre prior among them.
 
     mask: pixels (height, width) of the image as the model saw it, or patches (rows, cols) bool.

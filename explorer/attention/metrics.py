@@ -11,8 +11,8 @@ from explorer.attention.recorded import RecordedPass
 TINY = torch.finfo(torch.float32).tiny
 
 
-def head_entropy(recording: RecordedPass, layer: int, query: Query | None = None) -> np.ndarray:
-    """(head,) entropy of a query's softmax row over all tokens, -sum p log p in nats; exp of it: tokens looked at.
+def head_entropy(recording: RecordedPass, layer: int, query: Query | None = None) -> Float[np.ndarray, " head"]:
+    """Entropy of a query's softmax row over all tokens, -sum p log p in nats; exp of it: tokens looked at.
 
     0 where a head looks at one token, log(tokens) where it looks at all alike.
     """
@@ -20,13 +20,13 @@ def head_entropy(recording: RecordedPass, layer: int, query: Query | None = None
     return -(rows * np.log(np.maximum(rows, 1e-300))).sum(axis=1)
 
 
-def prefix_share(recording: RecordedPass, layer: int, query: Query | None = None) -> np.ndarray:
-    """(head,) share of a query's attention that goes to the prefix tokens (cls, registers); the rest is on patches."""
+def prefix_share(recording: RecordedPass, layer: int, query: Query | None = None) -> Float[np.ndarray, " head"]:
+    """Share of a query's attention that goes to the prefix tokens (cls, registers); the rest is on patches."""
     return recording.rows(layer, query)[:, : len(recording.prefix_tokens)].sum(axis=1)
 
 
-def mean_attention_distance(recording: RecordedPass, layer: int) -> np.ndarray:
-    """(head,) mean distance in pixels from a patch to where it looks (Dosovitskiy et al. 2021).
+def mean_attention_distance(recording: RecordedPass, layer: int) -> Float[np.ndarray, " head"]:
+    """Mean distance in pixels from a patch to where it looks (Dosovitskiy et al. 2021).
 
     The mean over patch queries of sum_j p_ij |centre_i - centre_j|, with each row's share on patches scaled to 1; a row
     that is on prefix tokens alone counts with 0.

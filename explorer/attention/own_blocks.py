@@ -1,4 +1,4 @@
-"""What a model does with the result of its attention: known of the libraries' own blocks, followed in all others."""
+"""What a model does with the result of its attention: known for the libraries' own blocks, followed in all others."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from explorer.attention.residual import ADDITIONS
 
 LIBRARIES = {"timm", "transformers", "torch", "torchvision", "explorer"}
-REPLACED = {"forward", "forward_features", "forward_head", "_pos_embed"}  # what people put their own in the place of
+REPLACED = {"forward", "forward_features", "forward_head", "_pos_embed"}  # what users may have replaced
 NORMS = {F.layer_norm, F.rms_norm}
 SAME = 1e-4  # relative error of a branch beside what was projected, times one number per channel
 
@@ -98,7 +98,7 @@ class Follower:
 
 
 def _in_order(value: Float[Tensor, "1 head token dim"], made: Tensor) -> bool:
-    """Whether the values stand in a linear layer's result "1 token channel", token by token: by one channel a head."""
+    """Whether the values stand in a linear layer's result "1 token channel", token by token, a channel per head."""
     if made.ndim != 3 or made.shape[1] != value.shape[2]:
         return False
     channels = made[0].T

@@ -38,8 +38,8 @@ def weights_of_readers(trace: Trace) -> Float[Tensor, " token"]:
     return weights
 
 
-def read_pool(trace: Trace) -> tuple[Attended, Tensor] | None:
-    """The attention that pools the tokens on the way to the score, and the score's gradient there, "head query dim"."""
+def read_pool(trace: Trace) -> tuple[Attended, Float[Tensor, "head query dim"]] | None:
+    """The attention that pools the tokens on the way to the score, and the score's gradient with respect to it."""
     for pool in trace.watch.pooling:
         (gradient,) = trace.gradients([pool.out], keep=True)
         if gradient.any():
@@ -47,8 +47,8 @@ def read_pool(trace: Trace) -> tuple[Attended, Tensor] | None:
     return None
 
 
-def final_tokens(trace: Trace) -> tuple[Tensor, Tensor]:
-    """The last tensor of all tokens on the way to the score, and the score's gradient there, "token width" float32."""
+def final_tokens(trace: Trace) -> tuple[Float[Tensor, "..."], Float[Tensor, "token width"]]:
+    """The last tensor of all tokens on the way to the score, and the score's gradient there, float32."""
     tokens = trace.tokens
     around = [tokens, *([] if tokens._base is None else [tokens._base])]
     last = trace.watch.stream.last

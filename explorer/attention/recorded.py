@@ -1,4 +1,4 @@
-"""What one forward pass left behind, and the look-ups that every map is made from."""
+"""What one forward pass leaves behind, and the look-ups that every map is made from."""
 
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ from explorer.models.backbone import Model
 
 @dataclass(frozen=True, eq=False)
 class RecordedPass:
-    """What one forward pass of one image left behind: tokens, logits, and q and k of every layer."""
+    """What one forward pass of one image leaves behind: tokens, logits, and q and k of every layer."""
 
     model: Model
     image: Image.Image  # exactly what the model saw
@@ -57,8 +57,8 @@ class RecordedPass:
         return default_query(self.prefix_tokens)
 
     @property
-    def feature(self) -> np.ndarray:
-        """(width,) what stands for the whole image: the cls token after the last norm, else the mean patch token."""
+    def feature(self) -> Float[np.ndarray, " width"]:
+        """What stands for the whole image: the cls token after the last norm, else the mean patch token."""
         return self.tokens[self.query_indices(None)].mean(axis=0)
 
     @property
@@ -92,20 +92,20 @@ class RecordedPass:
         self.check_layer(layer)
         return self.calls[layer]
 
-    def q(self, layer: int) -> Tensor:
-        """q of a layer, "head token dim" float32, after q norm and rotary embedding."""
+    def q(self, layer: int) -> Float[Tensor, "head token dim"]:
+        """q of a layer, float32, after q norm and rotary embedding."""
         return self.call(layer).q.float()
 
-    def k(self, layer: int) -> Tensor:
-        """k of a layer, "head token dim" float32, after k norm and rotary embedding."""
+    def k(self, layer: int) -> Float[Tensor, "head token dim"]:
+        """k of a layer, float32, after k norm and rotary embedding."""
         return self.call(layer).k.float()
 
     def scale(self, layer: int) -> float:
         """What q k^T is multiplied with before softmax."""
         return self.call(layer).scale
 
-    def bias(self, layer: int) -> Tensor | None:
-        """What the layer adds to its scores before softmax, "head token token" as it is kept, or None.
+    def bias(self, layer: int) -> Float[Tensor, "head query key"] | None:
+        """What the layer adds to its scores before softmax, as it is kept, or None.
 
         The head and query axes are 1 where all share it.
         """
@@ -130,9 +130,9 @@ class RecordedPass:
         call, softmax = self.call(layer), kind == "pattern"
         blocks = torch.arange(call.k.shape[1], device=call.k.device).split(weights.BLOCK)
         if isinstance(head, str):
-            return torch.cat([call.fused(block, head, softmax) for block in blocks]).cpu().numpy()
+            return torch.cat([call.fused_rows(block, head, softmax) for block in blocks]).cpu().numpy()
         one = call.head(self._head_index(head))
-        return torch.cat([one.fused(block, "mean", softmax) for block in blocks]).cpu().numpy()
+        return torch.cat([one.fused_rows(block, "mean", softmax) for block in blocks]).cpu().numpy()
 
     def token_norms(self, layer: int) -> Float[np.ndarray, " token"]:
         """L2 norm of the residual stream entering a layer; layer == depth: after the last block."""
@@ -162,7 +162,7 @@ class RecordedPass:
             raise QueryError(f"This model has {known}; {head!r} is none of them.")
         return int(head)
 
-    def fused(self, heads: Float[Tensor, "head ..."], head: Head) -> Float[Tensor, "..."]:
+    def pick_head(self, heads: Float[Tensor, "head ..."], head: Head) -> Float[Tensor, "..."]:
         """One head by its index, or all by their mean, max or min."""
         return weights.fuse(heads, head) if isinstance(head, str) else heads[self._head_index(head)]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -19,6 +19,8 @@ from explorer.attention.residual import ResidualStream
 from explorer.attention.sdpa import arguments
 from explorer.errors import RecordingError
 
+Rows = Float[Tensor, "head row dim"]  # of the result of attention
+
 CHECKED_ROWS = 8  # rows of every call that the self-check recomputes, at least
 SPARE = 64 * 2**20  # bytes of memory for q and k that a recording leaves to the next, at most
 
@@ -27,23 +29,23 @@ _spare: deque[np.ndarray] = deque(maxlen=1)
 
 @dataclass(frozen=True)
 class Call:
-    """One attention layer: q and k "head token dim", the scale of q k^T, and what was added before softmax."""
+    """One attention layer: q, k, the scale of q k^T, and what was added before softmax."""
 
-    q: Tensor
-    k: Tensor
+    q: Float[Tensor, "head token dim"]
+    k: Float[Tensor, "head token dim"]
     scale: float
-    bias: Tensor | None  # "head query key"; the head and query axes may be 1 where all share it
+    bias: Float[Tensor, "#head #token token"] | None  # the head and query axes are 1 where all share it
 
-    def pattern(self, block: Tensor | slice) -> Tensor:
-        """Token indices "query" -> their softmax rows, "head query key" float32."""
+    def pattern(self, block: Int[Tensor, " query"] | slice) -> Float[Tensor, "head query key"]:
+        """The softmax rows of some tokens, given by their indices, float32."""
         return weights.pattern(self.q[:, block].float(), self.k.float(), self.scale, self._bias_of(block))
 
-    def each_head(self, block: Tensor, softmax: bool = True) -> Iterator[Tensor]:
-        """The same (or, without softmax, the scores) head by head, "query key", in one buffer that all heads share."""
+    def each_head(self, block: Int[Tensor, " query"], softmax: bool = True) -> Iterator[Float[Tensor, "query key"]]:
+        """The same (or, without softmax, the scores) head by head, in one buffer that all heads share."""
         return weights.each_head(self.q[:, block], self.k, self.scale, self._bias_of(block), softmax)
 
-    def fused(self, block: Tensor, fusion: str, softmax: bool = True) -> Tensor:
-        """Token indices "query" -> their softmax rows (or scores) fused over heads, "query key" float32."""
+    def fused_rows(self, block: Int[Tensor, " query"], fusion: str, softmax: bool = True) -> Float[Tensor, "query key"]:
+        """The softmax rows (or scores) of some tokens, fused over heads, float32."""
         return weights.fuse_each(self.each_head(block, softmax), self.q.shape[0], fusion)
 
     def head(self, index: int) -> "Call":
@@ -135,7 +137,7 @@ class AttentionRecorder(TorchFunctionMode):
             self.follower.attended(asked.v, out)
 
     def by_layer(self) -> list[Call]:
-        """One call a layer: of those side by side, all heads after one another."""
+        """One call per layer; calls side by side become one with the heads of all."""
         return [join_heads(calls) for calls in zip(*[iter(self.calls)] * self.parallel, strict=True)]
 
     def _copy(self, q: Tensor, k: Tensor, scale: float, bias: Tensor | None) -> Call:
@@ -162,10 +164,10 @@ class AttentionRecorder(TorchFunctionMode):
             self._places = iter(())
 
 
-def room(*shape: int, device: torch.device) -> Tensor:
-    """Uninitialised float32 memory; on a CPU that of the last recording, if it is gone and took as much.
+def room(*shape: int, device: torch.device) -> Float[Tensor, "..."]:
+    """Uninitialised float32 memory; on a CPU that of the last recording, if it is gone and had the same size.
 
-    To fetch new pages from the system can take a tenth of a small model's pass.
+    Fetching new pages from the system can take a tenth of a small model's pass.
     """
     if device.type != "cpu":
         return torch.empty(shape, device=device)
@@ -193,7 +195,7 @@ def join_heads(calls: Sequence[Call]) -> Call:
 
 
 def share_bias(calls: list[Call], call: Call) -> Call:
-    """The call, with the very bias of the layer before where the two are equal: some models give all layers one."""
+    """The call, with the bias tensor of the layer before where the two are equal: some models give all layers one."""
     before = calls[-1].bias if calls else None
     if before is None or call.bias is None or not torch.equal(before, call.bias):
         return call
@@ -214,9 +216,9 @@ def kept_bytes(calls: list[Call]) -> int:
     return sum({id(t): t.numel() * t.element_size() for t in tensors}.values())
 
 
-def group_alike(checks: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
-    """The pairs "head row dim" in groups whose heads can be joined: one group, where all layers are alike."""
-    kinds: dict[tuple, list[tuple[Tensor, Tensor]]] = {}
+def group_alike(checks: list[tuple[Rows, Rows]]) -> Iterator[tuple[tuple[Rows, ...], tuple[Rows, ...]]]:
+    """The pairs in groups whose heads can be joined: one group where all layers are alike."""
+    kinds: dict[tuple, list[tuple[Rows, Rows]]] = {}
     for expected, got in checks:
         kinds.setdefault((got.shape[1:], got.dtype), []).append((expected, got))
     for pairs in kinds.values():
@@ -224,10 +226,10 @@ def group_alike(checks: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[tuple[Ten
         yield expected, got
 
 
-def self_check(expected: Tensor, got: Tensor) -> None:
+def self_check(expected: Rows, got: Rows) -> None:
     """Compare softmax(q k^T) v, recomputed for a few rows, with what the model's own call returned, head by head.
 
-    Both are "head row dim". Raises RecordingError on a mismatch: no picture is better than a wrong one.
+    Raises RecordingError on a mismatch: no picture is better than a wrong one.
     """
     tolerance = 1e-3 if torch.finfo(got.dtype).bits >= 32 else 3e-2
     got = got.float()

@@ -1,4 +1,4 @@
-"""A photo without some of its patches: those of another picture in their place."""
+"""A photo in which some patches are replaced by those of another picture."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -34,8 +34,10 @@ def filled_image(image: Image.Image, fill: Fill, patch_size: int) -> Image.Image
     raise QueryError(f"fill must be mean or blur, not {fill!r}.")
 
 
-def replace_patches(pixels: Tensor, others: Tensor, gone: Gone) -> Float[Tensor, "image channel row col"]:
-    """Pictures of `pixels` "1 channel row col" in which patches are those of `others`, of the same shape."""
+def replace_patches(
+    pixels: Float[Tensor, "1 channel row col"], others: Float[Tensor, "1 channel row col"], gone: Gone
+) -> Float[Tensor, "image channel row col"]:
+    """Pictures of `pixels` in which the patches that are gone are those of `others`."""
     rows, cols = pixels.shape[-2] // gone.shape[1], pixels.shape[-1] // gone.shape[2]
     mask = np.kron(gone, np.ones((1, rows, cols), bool))
     return torch.where(torch.from_numpy(mask).to(pixels.device)[:, None], others, pixels)

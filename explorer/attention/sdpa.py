@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from explorer.errors import RecordingError
@@ -37,7 +38,7 @@ class Arguments(NamedTuple):
         q, k, v = (t.repeat_interleave(max(counts) // t.shape[1], 1) for t in (self.q, self.k, self.v))
         return q, k, v
 
-    def bias(self) -> Tensor | None:
+    def bias(self) -> Float[Tensor, "head query key"] | None:
         """What the mask adds to the scores before softmax; see additive()."""
         return additive(self.mask, self.q.dtype)
 
@@ -52,13 +53,13 @@ def arguments(
     scale: float | None = None,
     **others: object,  # enable_gqa: the numbers of heads tell
 ) -> Arguments:
-    """Takes what scaled_dot_product_attention takes, by position or by name."""
+    """The arguments of scaled_dot_product_attention, given by position or by name as it takes them."""
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
     return Arguments(query, key, value, attn_mask, is_causal, factor)
 
 
-def additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """The mask of a call as a bias "head query key" to add before softmax; None where it leaves all scores alone.
+def additive(mask: Shaped[Tensor, "..."] | None, dtype: torch.dtype) -> Float[Tensor, "head query key"] | None:
+    """The mask of a call as a bias to add before softmax; None where it leaves all scores alone.
 
     The head and query axes are 1 where all share it. Raises RecordingError where it hides all tokens from one.
     """

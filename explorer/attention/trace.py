@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from explorer.attention.balanced import BalancedMode, Completeness, tensors_in
 from explorer.attention.force_sdpa import visible_attention
-from explorer.attention.memory import MEMORY_BUDGET, check_memory
+from explorer.attention.limits import MEMORY_BUDGET, check_memory
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.recorder import Call
 from explorer.attention.residual import ResidualStream
@@ -70,7 +70,7 @@ class KeptStream(ResidualStream):
         self.sums.append((self._layers - 1, x, branch))
 
     @property
-    def last(self) -> Tensor | None:
+    def last(self) -> Float[Tensor, "1 token width"] | None:
         """x after the last block."""
         return None if self.broken else self._x
 
@@ -165,8 +165,8 @@ class Pass:
             )
         return [*entering.values(), last]
 
-    def branches(self, layer: int) -> list[Tensor]:
-        """ "1 token width": what a layer adds to the stream, its attention first."""
+    def branches(self, layer: int) -> list[Float[Tensor, "1 token width"]]:
+        """What a layer adds to the stream, its attention first."""
         return [branch for made, _, branch in self.watch.stream.sums if made == layer]
 
 
@@ -184,7 +184,7 @@ class Trace(Pass):
             self.balanced.biases()  # forgets those of the pass before
         return list(torch.autograd.grad(self.score, tensors, retain_graph=keep, materialize_grads=True))
 
-    def completeness(self, x: Tensor, gradient: Tensor) -> Completeness:
+    def completeness(self, x: Float[Tensor, "*shape"], gradient: Float[Tensor, "*shape"]) -> Completeness:
         """How closely x * gradient and the constants after x add up to the score; call it after that backward pass."""
         assert self.balanced is not None
         attributions = float((x.detach() * gradient).sum())
@@ -217,12 +217,12 @@ def open_trace(
         yield Trace(recording, watch, tokens, logits, pixels, number, rules)
 
 
-def look_inside(recording: RecordedPass, budget: int = MEMORY_BUDGET) -> Pass:
+def look_inside(recording: RecordedPass) -> Pass:
     """Run the recording's image through its model again, without gradients, and keep what enters and leaves its layers.
 
-    Raises QueryError where that would take more than `budget` bytes.
+    Raises QueryError where that would take more than MEMORY_BUDGET bytes.
     """
-    check_memory(recording, budget, "A look inside all layers")  # a gradient keeps a little more
+    check_memory(recording, MEMORY_BUDGET, "A look inside all layers")  # a gradient keeps a little more
     with torch.no_grad():
         return Pass(recording, *_run(recording, recording.model.pixels(recording.image)))
 

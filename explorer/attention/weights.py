@@ -10,6 +10,10 @@ from torch import Tensor
 from explorer.attention.queries import FUSIONS
 from explorer.errors import QueryError
 
+Queries = Float[Tensor, "head query dim"]
+Keys = Float[Tensor, "head key dim"]
+Bias = Float[Tensor, "#head #query #key"]  # what is added before softmax; an axis is 1 where all share it
+
 BLOCK = 128  # query rows whose softmax is held at a time; at 3,601 tokens one head's block fits a core's cache
 
 
@@ -19,20 +23,22 @@ def full_precision(device: torch.device) -> AbstractContextManager:
     return torch.autocast(device.type, enabled=False) if on else nullcontext()
 
 
-def scores(q: Tensor, k: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
-    """q "head query dim", k "head key dim" -> q k^T * scale + bias, "head query key"."""
+def scores(q: Queries, k: Keys, scale: float, bias: Bias | None = None) -> Float[Tensor, "head query key"]:
+    """q k^T * scale + bias."""
     with full_precision(q.device):
         raw = torch.bmm(q * scale, k.mT)
     return raw if bias is None else raw + bias
 
 
-def pattern(q: Tensor, k: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
-    """q "head query dim", k "head key dim" -> softmax over keys, "head query key"; every row sums to 1."""
+def pattern(q: Queries, k: Keys, scale: float, bias: Bias | None = None) -> Float[Tensor, "head query key"]:
+    """softmax(q k^T * scale + bias) over keys; every row sums to 1."""
     return scores(q, k, scale, bias).softmax(dim=-1)
 
 
-def each_head(q: Tensor, k: Tensor, scale: float, bias: Tensor | None = None, softmax: bool = True) -> Iterator[Tensor]:
-    """The pattern (or, without softmax, the scores) of one head after the other, "query key" float32.
+def each_head(
+    q: Queries, k: Keys, scale: float, bias: Bias | None = None, softmax: bool = True
+) -> Iterator[Float[Tensor, "query key"]]:
+    """The pattern (or, without softmax, the scores) of one head after the other, float32.
 
     All heads share one buffer, which the next head overwrites: use each before asking for the next.
     """
@@ -56,8 +62,8 @@ def fuse(heads: Float[Tensor, "head ..."], fusion: str) -> Float[Tensor, "..."]:
     return heads.mean(dim=0) if fusion == "mean" else heads.amax(dim=0) if fusion == "max" else heads.amin(dim=0)
 
 
-def fuse_each(heads: Iterator[Tensor], count: int, fusion: str) -> Tensor:
-    """What fuse() gives, from heads "query key" that come one after the other."""
+def fuse_each(heads: Iterator[Float[Tensor, "query key"]], count: int, fusion: str) -> Float[Tensor, "query key"]:
+    """What fuse() gives, from `count` heads that come one after the other."""
     check_fusion(fusion)
     fused = next(heads).clone()
     for head in heads:

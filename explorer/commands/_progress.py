@@ -1,4 +1,4 @@
-"""How far a command is and how long it will take, on stderr."""
+"""A command's progress and the time left, on stderr."""
 
 import sys
 import time

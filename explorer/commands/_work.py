@@ -1,4 +1,4 @@
-"""What commands on many files share: shared by the processes of a launch, kept until done, errors named on stderr."""
+"""What commands on many files share: work divided among processes and kept until done, errors named on stderr."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from explorer.commands._progress import Display
-from explorer.errors import ExplorerError, QueryError
+from explorer.errors import ExplorerError, ModelError, QueryError
 from explorer.evaluation.sharing import Journal, Shared, about
 from explorer.launch import Processes
 
@@ -70,7 +70,7 @@ class Work:
     ) -> Iterator[Any]:
         """The same, but an item that fails is named on stderr and passed over.
 
-        Raises the QueryError of a first item: a wrong option is wrong for all.
+        Raises the QueryError or ModelError of a first item: a wrong option or model is wrong for all.
         """
         done = 0
 
@@ -79,7 +79,7 @@ class Work:
             try:
                 value = work(item)
             except ExplorerError as error:
-                if isinstance(error, QueryError) and not done:
+                if isinstance(error, (QueryError, ModelError)) and not done:
                     raise
                 return {"error": error_line(error, name(item))}
             done += 1
@@ -107,9 +107,9 @@ class Work:
         return about(self.model(), stamps(self.files), settings | {"csv": bool(getattr(self.args, "csv", None))})
 
     def _folder_beside(self, output: Path | None) -> Path | None:
-        """Where work is kept that no one named a folder for; None where it is short, and one process's alone."""
+        """Where work is kept if --work isn't given; None where it is short and for one process alone."""
         if output is None and self.all.count > 1:
-            raise QueryError("A launch of several processes needs --work DIR, a folder in which they put together.")
+            raise QueryError("A launch of several processes needs --work DIR, a folder that all of them can write to.")
         if output is None or (self.all.count == 1 and len(self.files) < KEPT_FROM):
             return None
         return output / ".work" if output.is_dir() else output.with_name(f"{output.name}.work")

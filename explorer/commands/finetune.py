@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from explorer import paths
+from explorer import garbage, paths
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.visitors.passes import spin_briefly
@@ -100,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
     if args.estimate:
         print(*_estimate(args, model, plan.resolved(), runs), sep="\n")
         return 0
-    from explorer.training.finetune import finetune  # slow to import: torch, timm, accelerate
+    with garbage.left_out():
+        from explorer.training.finetune import finetune  # slow to import: torch, timm, accelerate
 
     with stop_on_signals(folder.stop_request):
         if int(os.environ.get("RANK", 0)):  # another process of a launch: the first one talks

@@ -35,11 +35,11 @@ def _measure(entry: registry.Entry) -> registry.Entry:
     """The entry with the numbers of a local model, which only its files tell; without them where it can't be read."""
     if entry.patch_size or not registry.is_cached(entry):
         return entry
-    from explorer.models.formats.trial import tried_first
+    from explorer.models.formats.trial import trial_reading
     from explorer.models.loading import load_model
 
     try:
-        with tried_first():
+        with trial_reading():
             model = load_model(entry.key, device="cpu")
     except ExplorerError as error:
         return replace(entry, title=f"{entry.title} ({error})")

@@ -1,4 +1,4 @@
-"""Walk a zip from a stranger: every entry vetted by name, then read in pieces against limits, nothing ever extracted.
+"""Read an untrusted zip: every entry is checked by name, then read in pieces within limits; nothing is extracted.
 
 Sizes in a zip's headers are claims. They may refuse an entry early, but what counts is the bytes that really come out.
 """
@@ -64,7 +64,7 @@ class SafeZip:
         self.entries: list[Entry] = list(_vet(archive.infolist(), names.names, limits, title))
 
     def check_claims(self, entries: Iterable[Entry]) -> None:
-        """Refuse early, on the headers' own word, what `read` would refuse later; DataError names the entry."""
+        """Refuse by the headers' claims what `read` would refuse later; DataError names the entry."""
         total = 0
         for entry in entries:
             total += entry.info.file_size
@@ -125,7 +125,7 @@ def open_archive(
 
 
 class _CappedReader(io.BufferedReader):
-    """A file that refuses to hand out a zip's directory in one piece of absurd size."""
+    """A file that refuses to read a zip's directory of absurd size at once."""
 
     def __init__(self, file: io.FileIO, title: str):
         super().__init__(file)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,7 @@ BUILTIN: dict[str, str] = {
     "digits": "Handwritten digits: 1,797 images of 10 classes, no download",
     "cifar10": "CIFAR-10: up to 50,000 small photos of 10 classes, a download of 170 MB",
 }
+_writing = Lock()
 _DIGIT_SIDE = 64  # the scans are 8 x 8; enlarged smoothly they look like digits on a page and to a model
 
 _Images = Callable[[int], Image.Image]
@@ -27,14 +29,15 @@ def write_builtin(name: str, out: str | PathLike[str], size: int | None = None, 
     taken as written before. DataError names the choices, or says that the download failed.
     """
     out = Path(out)
-    if out.is_dir():
-        return out
-    if name == "digits":
-        _write_classes(*_digits(), out, size, seed)
-    elif name == "cifar10":
-        _write_classes(*_cifar10(), out, size, seed)
-    else:
-        raise DataError(f"There is no built-in data set '{name}'; choose one of {', '.join(BUILTIN)}.")
+    with _writing:  # two windows of the app may ask for the same at once
+        if out.is_dir():
+            return out
+        if name == "digits":
+            _write_classes(*_digits(), out, size, seed)
+        elif name == "cifar10":
+            _write_classes(*_cifar10(), out, size, seed)
+        else:
+            raise DataError(f"There is no built-in data set '{name}'; choose one of {', '.join(BUILTIN)}.")
     return out
 
 

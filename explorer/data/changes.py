@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from explorer.data.report import DatasetReport, Item, duplicate_group
+from explorer.data.report import DatasetReport, Item, Split, duplicate_group
 from explorer.errors import DataError, DiskError
 from explorer.files import write_whole
+from explorer.words import count_in_words
 
 LARGEST_FILE = 2**24  # bytes: a hundred thousand changes
 _SHA = re.compile("[0-9a-f]{64}")
@@ -56,14 +57,15 @@ class Changes:
         """ "2 photos left out, 1 given another class"; "" where there is none."""
         out = sum(entry.class_name is None for entry in self.entries)
         moved = len(self.entries) - out
-        parts = [f"{_photos(out)} left out"] * bool(out)
-        parts += [f"{f'{moved:,}' if out else _photos(moved)} given another class"] * bool(moved)
+        parts = [f"{count_in_words(out, 'photo')} left out"] * bool(out)
+        parts += [f"{f'{moved:,}' if out else count_in_words(moved, 'photo')} given another class"] * bool(moved)
         return ", ".join(parts)
 
     def apply(self, report: DatasetReport) -> DatasetReport:
         """The report without what was left out, and with the new classes; a note says how many photos that is.
 
-        Sides of a split stay, so that photos that validate go on to. Raises DataError for a class that the data lack.
+        Sides of a split stay, so that photos that validate go on to. Raises DataError for a class that the data lack,
+        and where too little is left to train on.
         """
         if not self.entries:
             return report
@@ -76,7 +78,9 @@ class Changes:
             if change is None or change.class_name is not None
         ]
         note = self._note({item.sha for item in report.items})
-        return _with_items(replace(report, notes=(*report.notes, note)), kept)
+        changed = _with_items(replace(report, notes=(*report.notes, note)), kept)
+        _check_enough(report, changed)
+        return changed
 
     @property
     def _by_sha(self) -> dict[str, Change]:
@@ -93,10 +97,22 @@ class Changes:
     def _note(self, shas: set[str]) -> str:
         used = Changes(tuple(entry for entry in self.entries if entry.sha in shas))
         note, strange = f"Changed by hand: {used.words() or 'nothing'}.", len(self.entries) - len(used.entries)
-        return f"{note} Passed over: changes of {_photos(strange)} that these data don't hold." if strange else note
+        if strange:
+            note += f" Passed over: changes of {count_in_words(strange, 'photo')} that these data don't hold."
+        return note
 
 
 NO_CHANGES = Changes()
+
+
+def _check_enough(before: DatasetReport, changed: DatasetReport) -> None:
+    """Raise DataError where the changes took a class's last photo to train on, or the last one to validate with."""
+    learnt: Split | None = "train" if before.has_split else None
+    left, validating = changed.counts(learnt), any(changed.counts("val").values())
+    gone = [name for name, count in before.counts(learnt).items() if count and not left[name]]
+    if gone or (before.has_split and not validating and any(before.counts("val").values())):
+        what = f"class '{gone[0]}' has no photo left to train on" if gone else "no photo is left to validate with"
+        raise DataError(f"With these changes {what}: undo some of them, or train without them.")
 
 
 def _with_items(report: DatasetReport, kept: list[tuple[int, Item]]) -> DatasetReport:
@@ -108,10 +124,6 @@ def _with_items(report: DatasetReport, kept: list[tuple[int, Item]]) -> DatasetR
     ]
     copies = tuple(duplicate_group(kind, left, items) for kind, left in groups if len(left) > 1)
     return replace(report, items=items, duplicates=copies)
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count:,} photos"
 
 
 def read_changes(path: Path) -> Changes:
@@ -126,7 +138,7 @@ def read_changes(path: Path) -> Changes:
         found = None
     photos = found.get("photos") if isinstance(found, dict) else None
     if not isinstance(photos, list) or not all(map(_is_change, photos)):
-        raise DataError(f"'{path.name}' is no file of changes, or is damaged: give one that the app made.")
+        raise DataError(f"'{path.name}' isn't a file of changes, or is damaged: give one that the app made.")
     return Changes(tuple({photo["sha"]: _change(photo) for photo in photos}.values()))
 
 

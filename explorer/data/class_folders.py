@@ -12,6 +12,7 @@ from explorer.data.archives import is_system_file
 from explorer.data.report import Split
 from explorer.data.spelling import match_names, spelling_of
 from explorer.errors import DataError
+from explorer.words import list_in_words
 
 # .heic is in the list though it can't be read: a phone's photos are to be named as rejected, not to vanish.
 SUFFIXES = frozenset(
@@ -28,6 +29,7 @@ SIDE_OF = {  # words in the names of folders; validation comes before test, whic
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
 _ADDED = re.compile(r"(set|data|dataset|images?|imgs?|folder|split)s?$")  # as in "trainset"
+LISTED = 6  # names in a sentence, at most
 NO_CLASS = ""  # of images that lie in no folder
 LAYOUT_HELP = "put the images of each class in a folder of its own, such as cats/1.jpg and dogs/1.jpg"
 
@@ -83,7 +85,7 @@ def find_layout(names: Sequence[str], title: str = "The data set") -> Layout:
         if is_system_file(name):
             passed_over["system files"] += 1
         elif PurePosixPath(name).suffix.lower() not in SUFFIXES:
-            passed_over["files that are no images"] += 1
+            passed_over["files that aren't images"] += 1
         else:
             _insert(root, name, index)
     images = sorted(root.all_images())
@@ -152,7 +154,7 @@ def _role(name: str) -> str | None:
 
 
 def _doubts(top: _Folder) -> list[str]:
-    """What speaks against the folders being classes: they hold the same subfolders, or are called like a split."""
+    """Notes where the folders may not be classes: they hold the same subfolders, or are named like a split."""
     below = {name: set(map(spelling_of, _unwrap(folder).folders)) for name, folder in top.folders.items()}
     same, every = set.intersection(*below.values()), set.union(*below.values())
     if len(below) > 1 and len(same) > 1 and all(_role(name) for name in same):
@@ -164,6 +166,15 @@ def _doubts(top: _Folder) -> list[str]:
         return [
             f"{_names(sorted(below))} taken for the classes, but hold the same subfolders ({_some(sorted(same))}); if "
             "those are the classes, call the folders around them train and val."
+        ]
+    split = [name for name, inner in below.items() if len(inner) > 1 and all(_role(side) for side in inner)]
+    if split:
+        return [f"{_names(split)} taken for a class, though the split in there looks like the data set: give it alone."]
+    roles = {_role(name) for name in below}
+    if "train" in roles and roles & {"val", "test"} and not every:
+        return [
+            f"{_names(sorted(filter(_role, below)))} taken for classes, though called like the sides of a split; "
+            f"inside them, {LAYOUT_HELP}."
         ]
     sides = [name for name, inner in below.items() if _role(name) and len(inner) > 1]
     if sides:
@@ -181,9 +192,9 @@ def _names(names: Sequence[str]) -> str:
     return f"The folders {_some([repr(name) for name in names])} were"
 
 
-def _some(names: Sequence[str], most: int = 6) -> str:
-    shown = [*names[:most], *([f"{len(names) - most:,} more"] if len(names) > most else [])]
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+def _some(names: Sequence[str]) -> str:
+    shown = [*names[:LISTED], *([f"{len(names) - LISTED:,} more"] if len(names) > LISTED else [])]
+    return list_in_words(shown)
 
 
 def _class_places(folder: _Folder, split: Split | None) -> list[Place]:

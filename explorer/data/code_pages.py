@@ -1,4 +1,4 @@
-"""Code pages of the world's computers before UTF-8, and how much bytes read in one of them look like words."""
+"""Code pages from before UTF-8, and how plausible bytes are as words in each of them."""
 
 import re
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Read a zip or folder of class folders: every image opened and checked, nothing silently dropped or made up."""
+"""Read a zip or folder of class folders: every image is opened and checked, nothing is silently dropped."""
 
 import hashlib
 import os

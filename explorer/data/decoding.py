@@ -1,4 +1,4 @@
-"""Decoded pixels: to upright 8-bit RGB, with large pictures reduced, and no more at once than memory has room for."""
+"""Decode pictures to upright 8-bit RGB, large ones reduced, within a limit of memory for all threads together."""
 
 import threading
 from collections import deque
@@ -31,7 +31,7 @@ _ORIENTATION = 0x0112
 
 
 class Budget:
-    """Bytes that may be in use at a time; who wants more waits, first come, first served."""
+    """A limit of bytes in use at a time; whoever wants more waits, first come, first served."""
 
     def __init__(self, total: int):
         self.total, self._free = total, total
@@ -40,7 +40,7 @@ class Budget:
 
     @contextmanager
     def spend(self, wanted: int) -> Iterator[None]:
-        """Wait until so many bytes, or where that is more than there are, all of them, are free; then hold them."""
+        """Wait until so many bytes (at most all) are free, then hold them."""
         need, ticket = min(wanted, self.total), object()
         with self._changed:
             self._line.append(ticket)

@@ -147,7 +147,7 @@ class DatasetReport:
         try:
             return _from_dict(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"This is no data set report ({error}); read the data set again.") from error
+            raise DataError(f"This isn't a data set report ({error}); read the data set again.") from error
 
 
 def duplicate_group(kind: Literal["exact", "near"], indices: Sequence[int], items: Sequence[Item]) -> DuplicateGroup:

@@ -1,4 +1,4 @@
-"""A zip and a folder as the same thing: a list of file names whose bytes can be read one at a time."""
+"""A zip or a folder as a list of file names whose bytes can be read one at a time."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Which of several names another one means, where people spell the same thing in different ways."""
+"""Match names that people spell in different ways."""
 
 import re
 import unicodedata

@@ -44,7 +44,7 @@ EARLY = 0.0006  # seconds before a frame begins at which it counts as begun: Web
 
 
 class Frames(Sequence[Image.Image]):
-    """Pictures that are made anew, one at a time, whenever they are gone through: 300 in full size fill no memory.
+    """Pictures that are made again, one at a time, at each iteration, since 300 in full size would fill the memory.
 
     make: an iterator over all of them, from the first on.
     """
@@ -82,7 +82,7 @@ def read_clip(source: VideoSource, fps: float = 8.0) -> Clip:
     """
     if not 0 < fps <= 60:
         raise VideoError(f"Frames per second must lie above 0 and up to 60, not {fps}.")
-    rate, shown = evenly(*_timeline(source), fps)
+    rate, shown = even_times(*_timeline(source), fps)
     if len(shown) > MAX_FRAMES:
         raise VideoError(
             f"The clip has more than {MAX_FRAMES} frames at {fps:g} per second; a clip may have {LIMITS}: "
@@ -99,7 +99,7 @@ def pan(image: Image.Image, frames: int = 16, fps: float = 8.0) -> Clip:
     return Clip(Frames(frames, lambda: (image.crop((x, y, x + side, y + side)) for x, y in corners)), fps)
 
 
-def evenly(starts: Sequence[float], end: float, fps: float) -> tuple[float, list[int]]:
+def even_times(starts: Sequence[float], end: float, fps: float) -> tuple[float, list[int]]:
     """(pictures a second, which frame is on the screen at each of these even times).
 
     starts: when each frame begins, from 0 on; end: when the last one ends. Frames that already come evenly, no more
@@ -174,7 +174,7 @@ def _kind(file: IO[bytes]) -> str:
         return demuxer
     if head.startswith(AUDIO) or head[8:12] == b"WAVE":
         raise VideoError(f"This is an audio file, which holds no pictures; {READABLE}.")
-    raise VideoError(f"This is no MP4, WebM or GIF file; {READABLE}, {LIMITS}.")
+    raise VideoError(f"This isn't an MP4, WebM or GIF file; {READABLE}, {LIMITS}.")
 
 
 def _video_frames(file: IO[bytes], demuxer: str) -> Iterator[Timed]:

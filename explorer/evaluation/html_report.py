@@ -13,7 +13,7 @@ from explorer.data.images import ImageSource, jpeg_uri, open_image, thumbnail
 from explorer.errors import ImageError
 from explorer.evaluation.html_page import html_page
 from explorer.evaluation.predict import Evaluation
-from explorer.evaluation.selective import Answered, RiskCoverage, answered, answered_line, risk_coverage
+from explorer.evaluation.selective import Answered, RiskCoverage, answered_line, answers_at, risk_coverage
 from explorer.words import percent
 
 Read = Callable[[str], ImageSource]
@@ -104,9 +104,9 @@ def _unsure(evaluation: Evaluation, threshold: float) -> str:
         return ""
     probability = np.array([row["probability"] for row in rows])
     if not evaluation.metrics:
-        return f"<h2>Unsure</h2><p>{answered_line(answered(probability, threshold), threshold)}</p>"
+        return f"<h2>Unsure</h2><p>{answered_line(answers_at(probability, threshold), threshold)}</p>"
     right = np.array([row["actual"] == row["predicted"] for row in rows])
-    at = answered(probability, threshold, right)
+    at = answers_at(probability, threshold, right)
     return (
         f"<h2>Unsure</h2><p>{answered_line(at, threshold)}</p>"
         f"{risk_coverage_svg(risk_coverage(probability, right), at)}"

@@ -110,9 +110,9 @@ def losses(
     return -log_probabilities(logits, outputs)[np.arange(len(labels)), labels]
 
 
-def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(right: int, total: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927); unlike right +- z sd it stays inside 0 to 1 and works at 100 %."""
-    share = right / total
+    share, z = right / total, 1.96
     centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))

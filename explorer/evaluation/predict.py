@@ -84,10 +84,15 @@ class Evaluation:
 
 
 def class_names_of(model: Model) -> list[str]:
-    """The names of the model's classes, numbers where it has none; raises ModelError where it has no classifier."""
+    """The names of the model's classes, numbers where it has none; raises ModelError where it has no classifier.
+
+    A name that several classes have, as ImageNet's two cranes, is followed by the class's number.
+    """
     height, width = model.input_shape
     logits = _logits(model, [Image.new("RGB", (width, height))])
-    return model.class_names or [f"class {index}" for index in range(logits.shape[1])]
+    names = model.class_names or [f"class {index}" for index in range(logits.shape[1])]
+    counts = Counter(names)
+    return [name if counts[name] == 1 else f"{name} ({index})" for index, name in enumerate(names)]
 
 
 def predict(

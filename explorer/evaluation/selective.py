@@ -36,7 +36,7 @@ class Answered:
         return wilson(self.wrong, self.answered) if self.answered and self.wrong is not None else None
 
 
-def answered(
+def answers_at(
     probability: Float[np.ndarray, " image"], threshold: float, right: Bool[np.ndarray, " image"] | None = None
 ) -> Answered:
     """What is left of images with these probabilities of their likeliest class; right: which of them are, if known."""

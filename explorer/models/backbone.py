@@ -77,14 +77,14 @@ class Model:
 
     @property
     def facts(self) -> ModelFacts:
-        """What there is to say of it without its weights."""
+        """What is known of it without its weights."""
         return ModelFacts(
             self.name, self.source, self.patch_size, self.depth, self.num_heads, self.prefix_tokens,
             self.num_parameters, self.input_size, self.fixed_size, self.own_fit, tuple(self.notes),
         )  # fmt: skip
 
     def probabilities(self, logits: Float[Tensor, "*image classes"]) -> Float[Tensor, "*image classes"]:
-        """Logits as what they mean: shares of one, each label's own probability, or the number itself."""
+        """What logits mean: shares of 1, each label's own probability, or the number itself."""
         if self.outputs == "number":
             return logits
         return logits.sigmoid() if self.outputs == "labels" else logits.softmax(-1)

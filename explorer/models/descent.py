@@ -1,4 +1,4 @@
-"""Which models come from which: what a checkpoint says of its base, and what the weights themselves tell."""
+"""Which models come from which: what a checkpoint says of its base, and what the weights themselves show."""
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def trained_from(model: Model, base: Model) -> bool:
 
 
 def _key(model: ModelSource) -> str:
-    entry = registry.find(registry.lasting(model).source)
+    entry = registry.find(registry.absolute_source(model).source)
     return entry.key if entry else model.source
 
 

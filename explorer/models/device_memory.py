@@ -1,4 +1,4 @@
-"""When a GPU's memory runs out: one sentence where nothing helps, smaller batches where they do.
+"""When a GPU's memory runs out: smaller batches where possible, else one sentence.
 
 What a processor's own memory lacks comes from the system in other ways (training/runs knows them).
 """

@@ -14,7 +14,7 @@ from explorer.errors import ModelError
 from explorer.models.hub_cache import WEIGHTS, cached_weights
 
 Progress = Callable[[int, int], None]  # (bytes done, bytes in all) of the file under way; may come from another thread
-SETTINGS = ("config.json", "preprocessor_config.json")
+SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")
 CONNECT_SECONDS = 10.0
 # The hub client's own 10 MB would hold the bar still for long on a slow line, and be lost where the line breaks.
 constants.DOWNLOAD_CHUNK_SIZE = 2**20
@@ -101,7 +101,7 @@ def _hub_errors(repo_id: str, unreachable: str) -> Iterator[None]:
             "private."
         ) from error
     except errors.HFValidationError as error:
-        raise ModelError(f"{repo_id!r} is no model id: expected organisation/name.") from error
+        raise ModelError(f"{repo_id!r} isn't a model id: expected organisation/name.") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise ModelError(unreachable) from error
     except errors.HfHubHTTPError as error:
@@ -116,7 +116,7 @@ def _hub_errors(repo_id: str, unreachable: str) -> Iterator[None]:
 
 def _answer(repo_id: str, status: int | None) -> str:
     if status in REFUSALS:
-        return f"The hub refused {repo_id} (error {status}): log in anew with `hf auth login`, then try again."
+        return f"The hub refused {repo_id} (error {status}): log in again with `hf auth login`, then try again."
     if status == 404:
         return f"The hub has no public model named {repo_id}: check the spelling."
     return f"The hub answered with error {status or 'unknown'} for {repo_id}: try again later."

@@ -1,4 +1,4 @@
-"""What there is to say of a model without its weights."""
+"""What is known of a model without its weights."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -20,7 +20,7 @@ def cached_weights(repo_id: str, names: Sequence[str] = WEIGHTS) -> Path | None:
         try:
             path = try_to_load_from_cache(repo_id, name)
         except errors.HFValidationError as error:
-            raise ModelError(f"{repo_id!r} is no model id: expected organisation/name.") from error
+            raise ModelError(f"{repo_id!r} isn't a model id: expected organisation/name.") from error
         if isinstance(path, str):
             return Path(path)
     return None

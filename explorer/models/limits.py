@@ -13,7 +13,7 @@ from explorer.errors import CheckpointError
 MAX_DEPTH = 512  # layers; every one costs Python objects, even without its numbers
 MAX_PARAMETERS = 10_000_000_000  # the largest published Vision Transformers have 7 billion
 MAX_TOKENS = 65_536  # positions that a model has embeddings for: a grid of 256 x 256
-MAX_BUFFERS = 2**28  # numbers computed beside parameters, such as places of relative positions: tokens squared a layer
+MAX_BUFFERS = 2**28  # numbers beside parameters, such as indices of relative positions: tokens squared per layer
 SPARE_PARAMETERS = 10_000_000  # that a model may have and its file lack: a classifier or a pooler
 DEPTHS = ("depth", "num_hidden_layers", "num_layers", "n_layers")
 POSITIVE = ("num_attention_heads", "num_heads", "hidden_size", "embed_dim", "intermediate_size", "patch_size")

@@ -45,7 +45,7 @@ class PromptAdapter(TransformersAdapter):
 
 
 def pool_in_the_open(head: Any, tokens: Float[Tensor, "image token width"]) -> Float[Tensor, "image width"]:
-    """SigLIP's pooling head, its attention written out, so that what is asked of a pass sees it."""
+    """SigLIP's pooling head with its attention written out, so that the recorder sees it."""
     attention, width = head.attention, tokens.shape[-1]
     weights, biases = attention.in_proj_weight.split(width), attention.in_proj_bias.split(width)
     parts = (head.probe, tokens, tokens)

@@ -146,7 +146,10 @@ def _local(path: Path, folder: Path) -> Entry:
 
 def _about(path: Path) -> str:
     if not path.is_dir():
-        return f"weights file, {size_in_words(path.stat().st_size)}"
+        try:
+            return f"weights file, {size_in_words(path.stat().st_size)}"
+        except OSError:  # deleted meanwhile
+            return "a weights file that is gone"
     try:
         config = read_config(path)
     except ExplorerError as error:
@@ -186,8 +189,8 @@ def _title_of(source: str) -> str:
     return next(listed, own)
 
 
-def lasting(model: ModelSource) -> ModelSource:
-    """The same model, whatever folder it is asked for in: a key or an id as it is, else the key or the whole path."""
+def absolute_source(model: ModelSource) -> ModelSource:
+    """The same model with a source that works from any folder: a key, an id, or an absolute path."""
     path = resolve(model.source).resolve()
     if not model.source or find(model.source) or not path.exists():
         return model
@@ -290,7 +293,7 @@ def check_there(source: str) -> None:
         raise ModelError("The bundled model is missing from checkpoints/bundled: get the project's files again.")
     if not source or (path.suffix not in WEIGHT_SUFFIXES and not path.exists()):
         raise ModelError(
-            f"{source or 'An empty name'} is no model that the explorer knows: give a key from "
+            f"{source or 'An empty name'} isn't a model that the explorer knows: give a key from "
             "`python -m explorer models`, timm:<id>, hf:<org/name>, a weights file or a folder."
         )
     if not path.exists():

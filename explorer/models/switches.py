@@ -1,4 +1,4 @@
-"""Settings of torch that hold for all threads, switched while any of them needs it."""
+"""Global settings of torch, switched while any thread needs them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -9,7 +9,7 @@ import torch
 
 
 class WhileUsed:
-    """A switch for all threads: on from the first user to the last."""
+    """A switch shared by all threads: on as long as any thread uses it."""
 
     def __init__(self, switch: Callable[[], AbstractContextManager[object]]):
         self._switch, self._users, self._on, self._lock = switch, 0, ExitStack(), Lock()

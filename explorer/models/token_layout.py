@@ -1,4 +1,4 @@
-"""Which tokens a model puts before its patches, and how its patches lie: found in the model, never guessed silently."""
+"""Which tokens a model puts before its patches, and their grid: read from the model, never guessed silently."""
 
 import re
 from collections.abc import Sequence

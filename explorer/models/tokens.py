@@ -22,13 +22,13 @@ class Tokens:
 
     grid: tuple[int, int]  # (rows, cols) of patches
     prefix_tokens: tuple[str, ...]
-    vectors: np.ndarray  # (patches, width) float32: each patch after the patch projection
-    entering: np.ndarray  # (tokens, width) float32: what layer 0 gets, prefix tokens first
-    positions: np.ndarray | None  # (patches, width) float32: what is added to each patch vector; None where nothing is
+    vectors: Float[np.ndarray, "patch width"]  # each patch after the patch projection
+    entering: Float[np.ndarray, "token width"]  # what layer 0 gets, prefix tokens first
+    positions: Float[np.ndarray, "patch width"] | None  # what is added to each patch vector; None where nothing is
 
     @property
-    def norms(self) -> np.ndarray:
-        """(rows, cols) float32 length of every patch vector."""
+    def norms(self) -> Float[np.ndarray, "row col"]:
+        """Length of every patch vector."""
         return np.linalg.norm(self.vectors, axis=1).reshape(self.grid)
 
     def index(self, patch: tuple[int, int]) -> int:
@@ -38,8 +38,8 @@ class Tokens:
             raise QueryError(f"Patch {row}, {col} lies outside the grid of {rows} rows and {cols} columns.")
         return row * cols + col
 
-    def position_similarity(self, patch: tuple[int, int]) -> np.ndarray | None:
-        """Cosine similarity of one patch's position embedding to every patch's, (rows, cols); None without any."""
+    def position_similarity(self, patch: tuple[int, int]) -> Float[np.ndarray, "row col"] | None:
+        """Cosine similarity of one patch's position embedding to every patch's; None without any."""
         index = self.index(patch)
         if self.positions is None:
             return None
@@ -77,8 +77,8 @@ def _addition(model: Model, pixels: Tensor, vectors: Tensor, entering: Tensor) -
     return added if (added - again).abs().max() <= noise else None
 
 
-def embed(model: Model, pixels: Tensor) -> Tensor:
-    """pixels "1 3 height width" -> "token width", by the library's own code: what comes before the first block.
+def embed(model: Model, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "token width"]:
+    """All tokens as they come to the first block, by the library's own code.
 
     A norm that some models (CLIP) apply once more before their first block is not part of it. Raises ModelError where a
     model puts its tokens together in a way that isn't known here.
@@ -113,8 +113,8 @@ def _transformers_embed(adapter: TransformersAdapter, module: nn.Module, pixels:
     return (out[0] if isinstance(out, tuple) else out)[0]
 
 
-def patch_vectors(model: Model, pixels: Tensor) -> Tensor:
-    """pixels "1 3 height width" -> "patch width": every patch after the patch projection, before anything is added."""
+def patch_vectors(model: Model, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "patch width"]:
+    """Every patch after the patch projection, before anything is added."""
     module: Any = model.module
     if hasattr(module, "patch_embed"):
         return _flat(module.patch_embed(pixels))[0]
@@ -127,8 +127,8 @@ def _flat(patches: Float[Tensor, "1 ... width"]) -> Float[Tensor, "1 patch width
     return patches.flatten(1, 2) if patches.ndim == 4 else patches
 
 
-def projection(model: Model) -> tuple[Tensor, Tensor | None]:
-    """The patch projection as a convolution: its kernel "width 3 patch patch", and its bias "width" or None.
+def projection(model: Model) -> tuple[Float[Tensor, "width 3 patch patch"], Float[Tensor, " width"] | None]:
+    """The patch projection as a convolution: its kernel, and its bias if it has one.
 
     Raises ModelError where the model sees the image through more than one linear step (hybrids).
     """
@@ -142,8 +142,8 @@ def projection(model: Model) -> tuple[Tensor, Tensor | None]:
 
 
 @torch.no_grad()
-def filters(model: Model, count: int = 24) -> np.ndarray:
-    """The main filters of the patch projection as RGB pictures, (filter, patch, patch, 3) float32 in 0..1.
+def filters(model: Model, count: int = 24) -> Float[np.ndarray, "filter patch patch 3"]:
+    """The main filters of the patch projection as RGB pictures, float32 in 0..1.
 
     Principal components of the kernel over its output channels, strongest first, each scaled to its own range
     (Dosovitskiy et al. 2021, figure 7).

@@ -32,6 +32,11 @@ from explorer.models.source import ModelSource
 BACKBONE_KEY = re.compile(
     r"(?!text_model|.*(decoder|text_|qformer|mask_token|position_ids)).*(layers?\.\d+\.|embeddings\.)"
 )
+# What else may stand beside the backbone of a classifier.
+OWN = re.compile(
+    r"((cls_|distillation_)?classifier|pooler|decoder|text_\w+|\w+_projection|logit_\w+|mask_token|loss\w*|criterion)(\.|$)"
+)
+BESIDE = "A layer ({}) stands beside the classifier, which config.json doesn't describe: its classes are left out."
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -117,14 +122,30 @@ def load_transformers(folder: Path, name: str | None = None) -> tuple[nn.Module,
     channels = _to_rgb(tensors, [settings, *([vision] if isinstance(vision, dict) else [])], name)
     labels, gaps = _take_labels(settings, tensors, name)
     config = read_settings(settings, name)
-    classifiers = [one for one in config.architectures or [] if "ForImageClassification" in one]
-    cls = classifiers[0] if classifiers and hasattr(library(), classifiers[0]) else family.features
+    cls = _class_name(config, family, tensors)
+    beside = next((key for key in tensors if not _is_known(key, family)), None) if cls != family.features else None
+    if beside is not None:
+        cls, gaps = family.features, (BESIDE.format(beside),)
     if cls == family.features:
         config = getattr(config, "vision_config", config)
     module, left_out = fill(getattr(library(), cls), config, tensors, name)
     own: Any = module
     own.class_names = labels
     return module, (*merged, *channels, *gaps, *left_out)
+
+
+def _is_known(key: str, family: Family) -> bool:
+    """Whether a tensor of a classifier is its backbone's or its last layer's, or has no part in its answer."""
+    return key.startswith(f"{family.base}.") or OWN.match(key) is not None
+
+
+def _class_name(config: Any, family: Family, tensors: dict[str, Tensor]) -> str:
+    """The classifier that config.json names, or where it names nothing the one of the weights; else the backbone."""
+    named = [one for one in config.architectures or [] if "ForImageClassification" in one]
+    if config.architectures is None and "classifier.weight" in tensors:
+        stem = family.features.removesuffix("Model")
+        named = [f"{part}ForImageClassification" for part in (stem, stem.removesuffix("Vision"))]
+    return next((one for one in named if hasattr(library(), one)), family.features)
 
 
 def read_settings(settings: dict[str, Any], name: str) -> Any:
@@ -280,7 +301,7 @@ def wrap_transformers(
         std=std,
         interpolation=processor.interpolation,
         geometry=geometry,
-        notes=(*notes, *processor.notes, *processor.unfollowed(found if geometry else None, family.pixels)),
+        notes=(*notes, *processor.notes, *processor.difference_note(found if geometry else None, family.pixels)),
     )
 
 

@@ -33,7 +33,7 @@ def bands_figure(bands: Sequence[Band]) -> go.Figure:
     figure.update_xaxes(title="Share of patches", tickformat=".0%", range=[0, 1])
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title="Class probability", row=1, col=1)
-    # One legend a game, since the areas differ; none is the first, which a theme colours apart from the others.
+    # One legend per game, since the areas differ; none is called "legend", which a theme colours differently.
     places = {"legend2": 0.0, "legend3": 0.53}
     legends = {name: {"x": x, "y": -0.28, "yanchor": "top", "orientation": "v"} for name, x in places.items()}
     height = 360 + 23 * (len(maps) + len(CONTROLS))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Blue where the second looks less, orange where it looks more: any colour vision tells them apart.
 LESS, MORE = np.array([33, 102, 220]), np.array([240, 120, 20])
 EQUAL = 1e-6  # of a map's sum: a change that is rounding alone
+OPACITY = 0.8  # of the largest change over the photo
 PANEL = 720  # pixels of a panel's longer side, where no width is asked for
 
 
@@ -43,11 +44,11 @@ def difference_map(view: View, first: "Recording", second: "Recording") -> Float
     return difference(shown_map(view, first), shown_map(second_view(view, first, second), second))
 
 
-def paint_difference(image: Image.Image, change: Float[np.ndarray, "row col"], opacity: float = 0.8) -> Image.Image:
+def paint_difference(image: Image.Image, change: Float[np.ndarray, "row col"]) -> Image.Image:
     """The change over a grey photo: orange where the second looks more, blue where less, clear where alike."""
     strength = enlarge(change, image.size, "bicubic") / max(float(np.abs(change).max()), EQUAL)
     colors = np.where(strength[..., None] > 0, MORE, LESS)
-    alpha = np.clip(np.abs(strength), 0, 1)[..., None] * opacity
+    alpha = np.clip(np.abs(strength), 0, 1)[..., None] * OPACITY
     grey = np.array(image.convert("L").convert("RGB")) * 0.7 + 60
     return Image.fromarray((grey * (1 - alpha) + colors * alpha).clip(0, 255).astype(np.uint8))
 

@@ -1,14 +1,12 @@
 """Plotly figures of what edits do: classes before and after, and a map of all layers and heads."""
 
-from html import escape
-
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
 from explorer.attention.interventions.effect import Effect
 from explorer.rendering.account import SCALE
-from explorer.words import percent
+from explorer.words import chart_text, percent
 
 BEFORE, AFTER = "#a8a29e", "#ea580c"
 SMALL = 1e-6  # the end of a scale where nothing is larger
@@ -18,7 +16,7 @@ LONGEST = 28  # letters of a class's name
 def effect_figure(effect: Effect) -> go.Figure:
     """The likeliest classes, a bar before and one after for each, the likeliest on top."""
     shares = effect.model.outputs != "number"
-    names = [escape(_short(f"{one.name}")) for one in effect.top]
+    names = [chart_text(f"{one.name}", LONGEST) for one in effect.top]
     places = list(range(len(names)))
     figure = go.Figure()
     for side, (name, colour) in enumerate((("before", BEFORE), ("after", AFTER))):
@@ -41,10 +39,6 @@ def effect_figure(effect: Effect) -> go.Figure:
         height=90 + 46 * len(names), margin={"l": 8, "r": 8, "t": 8, "b": 8}, bargap=0.3, bargroupgap=0.05,
         legend=legend,
     )  # fmt: skip
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
 def measured_figure(table: Float[np.ndarray, "layer head"], unit: str, signed: bool = True) -> go.Figure:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from explorer.rendering.charts import MARGIN
+from explorer.words import chart_text
 
 # Of Okabe and Ito (2008), told apart by people who see colours differently; grey for all other classes.
 PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
@@ -40,6 +41,7 @@ def course_figure(image: Float[np.ndarray, "place class"], names: dict[int, str]
     depth = len(image) - 1
     figure = go.Figure()
     for index, name in names.items():
+        name = chart_text(name)
         figure.add_scatter(
             x=list(range(depth + 1)), y=image[:, index], name=name, mode="lines+markers",
             hovertemplate=f"{name}: %{{y:.1%}}<extra></extra>",

@@ -1,4 +1,4 @@
-"""Letters that the embedded font lacks: a font of this machine that has them, and their outlines as a path."""
+"""Letters that the embedded font lacks: their outlines, from a font of this machine."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
 EM = 256  # pixels that outlines are traced at: 1,800 dots per inch of 10-point text
@@ -19,8 +20,8 @@ MOST = 2000  # font files that are looked at
 PREFERRED = ("dejavusans", "notosans-regular", "liberationsans-regular", "arial", "helvetica", "segoeui", "notosanscjk")
 
 
-def outlines(text: str) -> tuple[float, list[np.ndarray]] | None:
-    """(width, closed lines as (points, 2)) in ems from the start of the baseline, y upwards; None without a font."""
+def outlines(text: str) -> tuple[float, list[Float[np.ndarray, "point 2"]]] | None:
+    """(width, closed lines) in ems from the start of the baseline, y upwards; None without a font."""
     font = font_with(text)
     if font is None:
         return None

@@ -1,4 +1,4 @@
-"""Names as a person gives them, for figures: of heads by LAYER.HEAD, of classes by their name or number."""
+"""Names that a person gives for figures: for heads by LAYER.HEAD, for classes by name or number."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def head_label(names: Names, layer: int, head: int, default: str) -> str:
 
 
 def call_classes(recording: "Recording", names: Names) -> "Recording":
-    """The recording, its classes called as the person calls them; QueryError for a class that there isn't."""
+    """The recording with its classes renamed; QueryError for an unknown class."""
     classes = {what: name for what, name in names.items() if not _HEAD.fullmatch(what)}
     if not classes:
         return recording

@@ -62,11 +62,11 @@ def filter_sheet(filters: Float[np.ndarray, "filter patch patch 3"], columns: in
     return sheet
 
 
-def marked_map(heatmap: Float[np.ndarray, "row col"], patch: tuple[int, int], colormap: str = "viridis") -> Image.Image:
+def marked_map(heatmap: Float[np.ndarray, "row col"], patch: tuple[int, int]) -> Image.Image:
     """A map in colour, every patch a visible square, with a white frame around one patch."""
     rows, cols = heatmap.shape
     zoom = _zoom(max(rows, cols))
-    colors = Image.fromarray(colorize(normalize(heatmap), colormap))
+    colors = Image.fromarray(colorize(normalize(heatmap), "viridis"))
     picture = colors.resize((cols * zoom, rows * zoom), Image.Resampling.NEAREST)
     top, left = patch[0] * zoom, patch[1] * zoom
     frame = (left, top, left + zoom - 1, top + zoom - 1)

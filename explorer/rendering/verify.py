@@ -1,4 +1,4 @@
-"""Does a file still say what its settings give? A picture or NPZ is made again and compared."""
+"""Does a file still match its settings? A picture or NPZ is made again and compared."""
 
 import io
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ def read_stored(path: Path) -> Stored:
         return _read_npz(data) if data[:2] == b"PK" else _read_png(data)
     except (KeyError, ValueError, OSError, BadZipFile, UnidentifiedImageError, EOFError) as error:
         raise QueryError(
-            f"{path.name} is no NPZ or PNG with settings inside, as the explorer writes them: give one of these."
+            f"{path.name} isn't an NPZ or PNG with settings inside, as the explorer writes them: give one of these."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What the model can do before any training: its untrained head, neighbours among its frozen features, a linear probe.
+"""Baselines before any training: the untrained head, nearest neighbours of the frozen features, a linear probe.
 
 A new head starts as that probe, logistic regression on the frozen features: a head drawn at random sends noise into the
 pretrained blocks until it has learnt something; one that is fitted first leaves them what they know (Kumar et al. 2022,

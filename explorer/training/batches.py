@@ -1,4 +1,4 @@
-"""Where a trainer's batches come from: a prefix cache, or files decoded, and perhaps augmented, anew each epoch."""
+"""Where a trainer's batches come from: a prefix cache, or files decoded (and augmented) in each epoch."""
 
 import os
 import random
@@ -52,7 +52,7 @@ class CachedInputs:
 
 
 class UncachedInputs:
-    """What the cache would hold, made anew each epoch: for sets that no disk has room for.
+    """What the cache would hold, computed in each epoch: for sets too large for the disk.
 
     autocast: a context for the frozen blocks, in the trainer's precision.
     """

@@ -23,7 +23,7 @@ from explorer.training.runs.json_files import read_json, write_json
 from explorer.training.split import Split
 
 HALF_ABOVE = 10**9  # bytes: below, float32 costs nothing that matters; above, halving it does
-CHUNK = 32  # images a forward pass of the prefix
+CHUNK = 32  # images per forward pass of the prefix
 RESIDENT = 256 * 2**20  # bytes read through the map before its pages are handed back
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from explorer.words import chart_text
+
 TRAIN, VAL = "#4c8bf5", "#e8710a"  # readable on a light and on a dark page
 CONFIG = {"displaylogo": False, "showSendToCloud": False}  # the toolbar would offer to upload the chart
 COMPARED = {
@@ -55,7 +57,7 @@ def compare_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str = "
         epochs = [event for event in events if event["type"] == "epoch"]
         x, y = [event["epoch"] for event in epochs], [event[key] for event in epochs]
         longest = max(longest, *x, 1)
-        figure.add_scatter(x=x, y=y, name=name, mode=_mode(x))
+        figure.add_scatter(x=x, y=y, name=chart_text(name), mode=_mode(x))
     return figure.update_xaxes(dtick=-(-longest // 10))  # whole epochs alone, ten at most
 
 

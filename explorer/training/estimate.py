@@ -24,8 +24,9 @@ from explorer.training.split import split_model
 from explorer.words import duration_in_words, size_in_words
 
 TIMED = 8  # images
+MOST_TOKENS = TIMED * 28**2  # of them together: above 224 pixels in patches of 8, fewer images are timed
 REMEMBERED, LOOKED_AT = 5, 20  # runs of a kind that are learnt from, and of any kind that are looked through
-ONCE = ("starting", "reading", "loading", "baseline", "saving")  # phases whose length hangs little on the plan
+ONCE = ("starting", "reading", "loading", "baseline", "saving")  # phases whose length depends little on the plan
 UNKNOWN_START = 15.0  # seconds that those take on a usual laptop, where no run tells
 REPEATS = 2  # the faster one counts
 NEARLY = 0.9  # share of the time from which on people say "nearly all"
@@ -81,7 +82,7 @@ def estimate(
     """
     plan, place = plan.resolved(), torch.device(device)
     split = split_model(model, plan, list(class_names), plan.image_size or model.input_size, place)
-    few = list(train[:TIMED])
+    few = list(train[: max(1, min(TIMED, MOST_TOKENS // (split.size // model.patch_size) ** 2))])
     fitted = [np.array(model.fit(image, split.size, "crop")) for image in few]
     pixels = model.normalise(torch.from_numpy(np.stack(fitted)).to(place))
     inputs = split.prefix(pixels)

@@ -42,7 +42,7 @@ class Examples:
         try:
             report = DatasetReport.from_json(folder.dataset.read_text(encoding="utf-8"))
         except (DataError, UnicodeError, RecursionError) as error:
-            raise TrainingError(f"dataset.json of the run {folder.name!r} is damaged: start the run anew.") from error
+            raise TrainingError(f"dataset.json of the run {folder.name!r} is damaged: start the run again.") from error
         return Examples.of(report, plan)
 
     @staticmethod

@@ -163,13 +163,14 @@ def _reopen(folder: RunFolder) -> float | None:
         raise TrainingError(
             f"Only a stopped, interrupted or failed run can be resumed; {folder.name!r} is {state.status}."
         )
-    folder.stop_request.unlink(missing_ok=True)
+    if state.status != "starting":  # of a process that was launched for it, the run may have been asked to stop already
+        folder.stop_request.unlink(missing_ok=True)
     rewind(folder.events, saved_epochs(folder))
     return state.updated if state.status == "starting" else None
 
 
 def _wait_for_turn(stack: ExitStack, folder: RunFolder, reporter: Reporter, stop: Callable[[], bool]) -> None:
-    """Stand in line until this job may run, which it does until the stack closes; raises Stopped."""
+    """Wait in the queue until this job may run, and hold its place until the stack closes; raises Stopped."""
 
     def waiting(place: int) -> None:
         reporter.update(status="queued", place=place)
@@ -181,7 +182,7 @@ def _wait_for_turn(stack: ExitStack, folder: RunFolder, reporter: Reporter, stop
 
 
 def _or_out_of_time(stop: Callable[[], bool]) -> Callable[[], bool]:
-    """The same, but also true once a visitor's training has taken the time that the host gives it."""
+    """The same, but also true once a visitor's training has used up its time."""
     if paths.workspace() is None:
         return stop
     end = time.monotonic() + 60 * settings().minutes
@@ -235,6 +236,6 @@ def _write(folder: RunFolder, sentence: str) -> None:
     state = State("failed")
     with suppress(ExplorerError):  # a broken state file: the failure is noted all the same
         state = folder.read_state()
-    # Where not even this fits on the disk, the run shows as interrupted once its process is gone.
+    # If not even this fits on the disk, the run shows as interrupted once its process is gone.
     with suppress(OSError):
         folder.write_state(replace(state, status="failed", place=None, seconds_left=None, error=sentence))

@@ -127,7 +127,7 @@ class Trainer:
         return self._sum(found).cpu().numpy()
 
     def agree(self, wish: bool) -> bool:
-        """Whether any process wishes it: all must leave a loop at the same step."""
+        """Whether any process wants it, since all must leave a loop at the same step."""
         if self.accelerator.num_processes == 1:
             return wish
         return bool(self._sum(torch.tensor(float(wish), device=self.accelerator.device)) > 0)

@@ -1,4 +1,4 @@
-"""The work of one run, step by step: read, load, cache, measure the baseline, train, keep the best, save."""
+"""One run, step by step: read, load, cache, measure the baseline, train, keep the best, save."""
 
 import shutil
 import time
@@ -227,7 +227,7 @@ class Work:
         self.reporter.update(epoch=epoch, images_per_second=rate, seconds_left=left)
 
     def _plan_as_carried_out(self) -> Plan:
-        """The plan with what its settings auto came to."""
+        """The plan with the values that its "auto" settings were given."""
         cached = self.val_inputs.cache.layout.dtype if isinstance(self.val_inputs, CachedInputs) else ""
         names = {name: precision for precision, name in ACCELERATE_NAMES.items()}
         settings = {"precision": names[str(self.accelerator.mixed_precision)]}

@@ -23,7 +23,7 @@ class Split(nn.Module):
 
     kind: "feature" (head only, pooled features "batch width"), "tokens" (the last blocks, tokens "batch token width")
     or "pixels" (everything, or fresh pixels each epoch: normalised pixels "batch 3 height width"). new_head: whether
-    the head was drawn anew.
+    the head was drawn again.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ def split_model(model: Model, plan: Plan, class_names: list[str], size: int, dev
 
 
 def _with_head(model: Model, plan: Plan, class_names: list[str], size: int) -> tuple[Any, bool]:
-    """(the copy, whether its head was drawn anew)."""
+    """(the copy, whether its head was drawn again)."""
     whole: Any = trainable_copy(model)
     if not all(hasattr(whole, name) for name in ("forward_head", "reset_classifier", "group_matcher")):
         raise PlanError(
@@ -157,7 +157,7 @@ def last_norm(whole: Any) -> nn.Module:
 
 
 class _Reached(Exception):
-    """Carries a block's input out of a forward pass that need go no further."""
+    """Carries a block's input out of a forward pass, which ends there."""
 
 
 def _tokens_before(whole: Any, start: int, pixels: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ take(KEY, …) before it and write(KEY, …) after it.
 
 Back and Forward bring an address whose settings are to be shown, whatever the session holds by then: forget_settings()
 drops them at the start of such a run, so that everything that asks `take`, or is named by `keep_in_address`, reads the
-address anew. Streamlit does the same for its bound widgets.
+address again. Streamlit does the same for its bound widgets.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,12 +51,12 @@ def read_patch(grid: tuple[int, int]) -> Read[tuple[int, int]]:
 
 
 def keep_in_address(key: str) -> None:
-    """Say that the address holds this setting of the session, so that Back and Forward bring it back."""
+    """Register a setting that the address holds, so that Back and Forward restore it."""
     st.session_state.setdefault(_NAMED, set()).add(key)
 
 
 def forget_settings() -> None:
-    """In a run that Back or Forward began, drop what the session holds of the settings that the address names."""
+    """In a run that Back or Forward began, drop the session's values of the settings in the address."""
     context = get_script_run_ctx()
     if context is not None and context.is_history_navigation:
         for key in st.session_state.get(_NAMED, ()):

@@ -7,6 +7,7 @@ from PIL import Image
 
 import explorer
 from explorer.errors import ImageError
+from explorer.files import stamp
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.ui import cached
@@ -27,7 +28,7 @@ def attention_picture(model: Model, image: str, size: int | None = None, layer: 
     Raises ExplorerError where the image can't be read or recorded.
     """
     layer = default_layer(model) if layer is None else layer
-    return _picture(cached.model_number(model), model, image, size, layer)
+    return _picture(cached.model_number(model), model, image, stamp(image), size, layer)
 
 
 def seen_picture(model: Model, image: str, size: int | None = None) -> Image.Image:
@@ -40,11 +41,13 @@ def class_picture(model: Model, image: str, target: ClassOrTwo, size: int | None
 
     Raises ExplorerError where the image can't be read, or the model can't be explained.
     """
-    return _class_picture(cached.model_number(model), model, image, target, size)
+    return _class_picture(cached.model_number(model), model, image, stamp(image), target, size)
 
 
 @st.cache_data(max_entries=300, show_spinner=False)
-def _class_picture(number: int, _model: Model, image: str, target: ClassOrTwo, size: int | None) -> Image.Image:
+def _class_picture(
+    number: int, _model: Model, image: str, stamp: tuple | None, target: ClassOrTwo, size: int | None
+) -> Image.Image:
     recording = explorer.record(_model, image, size=size)
     return explorer.overlay(_enlarged(recording.image), recording.map("relevance", target=target))
 
@@ -54,7 +57,7 @@ def _enlarged(image: Image.Image) -> Image.Image:
 
 
 @st.cache_data(max_entries=300, show_spinner=False)
-def _picture(number: int, _model: Model, image: str, size: int | None, layer: int) -> Image.Image:
+def _picture(number: int, _model: Model, image: str, stamp: tuple | None, size: int | None, layer: int) -> Image.Image:
     # Not through the shared cache of recordings: a page of these would push out the one on the other pages.
     recording = explorer.record(_model, image, size=size)
     return explorer.overlay(recording.image, recording.attention(layer))
@@ -67,7 +70,7 @@ def can_compare(first: Model, second: Model) -> bool:
 
 def _key(model: Model) -> str | None:
     """The registry key of a model; None where it isn't on offer."""
-    entry = registry.find(registry.lasting(model.source).source)
+    entry = registry.find(registry.absolute_source(model.source).source)
     return entry.key if entry else None
 
 

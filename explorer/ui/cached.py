@@ -7,7 +7,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from threading import Lock, Thread
+from threading import Lock, Thread, Timer
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -18,7 +18,7 @@ import explorer
 from explorer import malloc, paths
 from explorer.errors import ExplorerError, ModelError
 from explorer.models import registry
-from explorer.models.formats.trial import tried_first
+from explorer.models.formats.trial import trial_reading
 from explorer.models.source import ModelSource
 from explorer.ui import libraries
 from explorer.ui.photos import Photo
@@ -35,6 +35,7 @@ T = TypeVar("T")
 MODELS = 3  # a ViT-B is 330 MB
 RECORDINGS = 2  # ViT-S/8 at 480 px is 132 MB
 MANY_BYTES = 256 * 2**20  # with many visitors, more are kept up to here: each comes back to their own
+IDLE = 120  # seconds in which nobody asked for a recording until many visitors' are forgotten
 MOST_LOADING = 8  # models at once: some may be stuck on files that never come
 PATIENCE = 300  # seconds without a byte until a load is given up
 POLL = 0.1  # seconds between two looks at a download
@@ -66,12 +67,12 @@ def begin_loading(source: ModelSource) -> None:
 
 def record(model: "Model", photo: Photo, size: int, fit: "Fit" = "crop") -> "Recording":
     """explorer.record, kept."""
-    key = (model, photo.key, size, fit)  # the very object: a file that is loaded anew, or in another way, is another
+    key = (model, photo.key, size, fit)  # the object itself: a file that is loaded again, or in another way, is another
     shelf = _shelf()
     kept = shelf.find(key)
     if kept:
         return kept
-    with st.spinner("Looking at the photo …"):
+    with st.spinner("Running the model on the photo …"):
         image = photo.image  # read here: it asks Streamlit's cache, which is not for other threads
         return shelf.make(key, lambda: explorer.record(model, image, size=size, fit=fit))
 
@@ -82,22 +83,26 @@ def in_recording_thread(work: Callable[[], T]) -> T:
 
 
 @dataclass
-class _Shelf:
-    """The last few recordings, made in the line of passes; an old one goes before a new one is made."""
+class Shelf:
+    """The last few recordings, made in the queue of passes; an old one is dropped before a new one is made."""
 
     kept: "OrderedDict[tuple, Recording]" = field(default_factory=OrderedDict)
     line: PassQueue = field(default_factory=PassQueue)
+    asked: float = 0.0  # when somebody last asked for one
+    watched: bool = False  # whether a timer will look at that
 
     def find(self, key: tuple) -> "Recording | None":
         """The recording of that key, None where it isn't kept."""
+        self.asked = time.monotonic()
         return self.kept.get(key)
 
     def make(self, key: tuple, record: "Callable[[], Recording]") -> "Recording":
         """Make the recording of that key and keep it, unless another session just did."""
+        self.asked = time.monotonic()
         return self.do(lambda: self._make(key, record))
 
     def do(self, work: Callable[[], T]) -> T:
-        """Do it in the line of passes, unless the page is to be drawn anew before it begins."""
+        """Do it in the queue of passes, unless the page is to be drawn again before it begins."""
         return self.line.do(work, _give_way)
 
     def _make(self, key: tuple, record: "Callable[[], Recording]") -> "Recording":
@@ -106,9 +111,26 @@ class _Shelf:
             while len(self.kept) >= RECORDINGS and sum(map(_bytes, self.kept.values())) >= most:
                 self.kept.popitem(last=False)
             self.kept[key] = record()
-            if self.line.is_last:  # the next pass would only fetch the same pages anew
+            if self.line.is_last:  # the next pass would only fetch the same pages again
                 malloc.give_back()
+            if has_visitors() and not self.watched:
+                self._watch()
         return self.kept[key]
+
+    def _watch(self) -> None:
+        """Forget all of them, here or in a thread of its own, once nobody has asked for long."""
+        left = self.asked + IDLE - time.monotonic()
+        self.watched = left > 0
+        if self.watched:
+            timer = Timer(left, self._watch)
+            timer.daemon = True
+            timer.start()
+        else:
+            self.line.pool.submit(self._forget)  # the thread that makes them
+
+    def _forget(self) -> None:
+        self.kept.clear()
+        malloc.give_back()
 
 
 def _bytes(recording: "Recording") -> int:
@@ -144,7 +166,7 @@ class KeptWith(Generic[T]):
 
 
 def model_number(model: "Model") -> int:
-    """A number that only this loaded model has: what is cached by Streamlit of a model goes by it."""
+    """A number that only this loaded model has: the key of what Streamlit caches of it."""
     with _numbering:
         return _numbers.setdefault(model, next(_count))
 
@@ -152,11 +174,11 @@ def model_number(model: "Model") -> int:
 @st.cache_resource(show_spinner=False)
 def _shelf() -> Any:
     malloc.settle()
-    return _Shelf()
+    return Shelf()
 
 
 def stamp(source: str) -> tuple[int, int] | None:
-    """What changes when the file, or the folder, of that source does."""
+    """What changes when the source's file or folder does."""
     path = registry.resolve(source)
     if not path.exists():
         return None
@@ -165,7 +187,7 @@ def stamp(source: str) -> tuple[int, int] | None:
 
 
 def _key(source: ModelSource) -> tuple:
-    """What tells loaded models apart: the place, too, since two visitors may each have a checkpoints/NAME."""
+    """What distinguishes loaded models, the folder included, since two visitors may each have a checkpoints/NAME."""
     entry = registry.find(source.source)
     return source, str(registry.resolve(entry.source if entry else source.source)), stamp(source.source)
 
@@ -195,7 +217,7 @@ class _Job:
         try:
             libraries.wait()
             self.moved = time.monotonic()
-            with tried_first():
+            with trial_reading():
                 model = explorer.load_model(self.source, progress=self.progress)
             malloc.give_back()
             self.finish(model, None)
@@ -250,7 +272,7 @@ class Loader:
 
     def _start(self, source: ModelSource) -> _Job:
         if sum(job.busy for job in self.jobs.values()) >= MOST_LOADING:
-            raise ModelError(f"{MOST_LOADING} models are being loaded at this moment: try again when one is there.")
+            raise ModelError(f"{MOST_LOADING} models are being loaded: try again when one of them is ready.")
         job = _Job(source)
         job.thread = Thread(target=paths.for_same_visitor(job.run), name="load-model", daemon=True)
         job.thread.start()

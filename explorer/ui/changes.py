@@ -11,6 +11,7 @@ from explorer import paths
 from explorer.data.changes import NO_CHANGES, Change, Changes, read_changes, write_changes
 from explorer.data.store import changes_file
 from explorer.errors import DataError
+from explorer.files import stamp
 from explorer.ui.datasets import UPLOADS, data_title, uploads_folder
 from explorer.ui.messages import plain, sentence_of
 
@@ -109,9 +110,13 @@ def _write(data: Path, changes: Changes) -> None:
         st.session_state[_FAILED] = sentence_of(error)
 
 
-@st.cache_data(show_spinner=False, max_entries=5000)
 def sha_of(path: str) -> str:
     """sha256 of a file, hex; "" where it is gone."""
+    return _sha_of(path, stamp(path))
+
+
+@st.cache_data(show_spinner=False, max_entries=5000)
+def _sha_of(path: str, stamp: tuple | None) -> str:
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:

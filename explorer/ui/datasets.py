@@ -6,7 +6,8 @@ What was found in one is shown as numbers, a table with pictures, and lists of w
 import io
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,10 +21,12 @@ from explorer.data.images import jpeg_uri, open_image
 from explorer.data.report import DatasetReport, DuplicateGroup, Item, Split
 from explorer.data.store import CHANGES, REPORT, read_once, stored_folder, stored_thumbnail
 from explorer.errors import DataError, DiskError, ImageError
+from explorer.files import stamp
 from explorer.training.runs.jobs import list_runs
 from explorer.ui.messages import plain
 from explorer.ui.uploads import keep_upload, time_of_change
 from explorer.ui.widgets import facts
+from explorer.words import count_in_words
 
 # Of the names that keep_data and write_builtin give; nothing else, and no path, is ever taken from an address.
 DATA_SET = re.compile(rf"[0-9a-f]{{16}}-(?P<zip>[\w.-]+\.zip)|(?P<builtin>({'|'.join(BUILTIN)})-\d+)")
@@ -39,7 +42,7 @@ IMBALANCED = 3  # images of the largest class for each of the smallest
 ONE = {  # what is passed over, where it is one only
     "system files": "system file",
     "linked folders": "linked folder",
-    "files that are no images": "file that is no image",
+    "files that aren't images": "file that isn't an image",
     "images outside the class folders used": "image outside the class folders used",
 }
 SIDES: dict[Split, str] = {"train": "Train", "val": "Validation"}
@@ -61,6 +64,21 @@ def used_before() -> dict[str, str]:
     return {path.name: data_title(path.name) for path in paths if DATA_SET.fullmatch(path.name)}
 
 
+def upload_labels(titles: Mapping[str, str]) -> dict[str, str]:
+    """What a box calls each of used_before(): its title and, where several have that, when each was uploaded.
+
+    Of two options that read alike a box gives the last, whichever was picked.
+    """
+    counts, folder = Counter(titles.values()), uploads_folder()
+    return {
+        name: title if counts[title] == 1 else f"{title}, {_moment(folder / name)}" for name, title in titles.items()
+    }
+
+
+def _moment(path: Path) -> str:
+    return datetime.fromtimestamp(time_of_change(path)).strftime("%d %b, %H:%M:%S")
+
+
 def data_title(path: str) -> str:
     """What people call the data set at that path."""
     name = Path(path).name
@@ -70,7 +88,7 @@ def data_title(path: str) -> str:
 
 def data_suffix(title: str) -> str:
     """What keep_data adds to a data set's name, so that used_before() lists it under its title."""
-    stem = re.sub(r"[^\w.-]+", "-", title.removesuffix(".zip"))[:60]
+    stem = re.sub(r"[^\w.-]+", "-", title.removesuffix(".zip"))[:50]  # of up to 4 bytes each
     return f"-{stem}.zip"
 
 
@@ -156,8 +174,8 @@ def show_report(report: DatasetReport, title: str) -> None:
     st.caption(sizes_line(report))
     if report.imbalance() >= IMBALANCED:
         st.info(
-            f"The largest class has {report.imbalance():.0f} times the images of the smallest; "
-            "class weights, in the plan, make up for it."
+            f"The largest class has {report.imbalance():.0f} times as many images as the smallest; "
+            "class weights, in the plan, compensate for that."
         )
     _classes(report)
     _left_out(report)
@@ -183,7 +201,7 @@ def sizes_line(report: DatasetReport) -> str:
 
 
 def _groups(count: int) -> str:
-    return "1 group" if count == 1 else f"{count:,} groups" if count else "none"
+    return count_in_words(count, "group") if count else "none"
 
 
 def _classes(report: DatasetReport) -> None:
@@ -222,9 +240,13 @@ def thumbnail(path: str, side: int = 144) -> str | None:
     return jpeg_uri(jpeg) if jpeg else None
 
 
-@st.cache_data(show_spinner=False, max_entries=3000)
 def small_jpeg(path: str, side: int = 144) -> bytes | None:
     """The middle of the image as a small JPEG; None where its file is gone."""
+    return _small_jpeg(path, stamp(path), side)
+
+
+@st.cache_data(show_spinner=False, max_entries=3000)
+def _small_jpeg(path: str, stamp: tuple | None, side: int) -> bytes | None:
     try:
         picture = open_image(stored_thumbnail(Path(path)) or path)
     except ImageError:
@@ -242,7 +264,7 @@ def _left_out(report: DatasetReport) -> None:
 
 
 def show_passed_over(report: DatasetReport) -> None:
-    """What no one would take for a part of the data set, counted."""
+    """Files that aren't part of the data set, counted."""
     passed_over = ", ".join(
         f"{count:,} {ONE.get(what, what) if count == 1 else what}" for what, count in report.passed_over.items()
     )
@@ -279,7 +301,7 @@ def _copies(report: DatasetReport) -> None:
             st.caption(_group_line(group))
             _pictures([report.items[index] for index in group.items[:8]], report)
         if len(report.duplicates) > GROUPS:
-            st.caption(f"And {_in_words(len(report.duplicates) - GROUPS, 'more group')}.")
+            st.caption(f"And {count_in_words(len(report.duplicates) - GROUPS, 'more group')}.")
 
 
 def copies_line(report: DatasetReport) -> str:
@@ -311,7 +333,3 @@ def _pictures(items: list[Item], report: DatasetReport) -> None:
             picture.thumbnail((240, 240))
             where = [report.class_names[item.label], *([SIDES[item.split].lower()] if item.split else [])]
             st.image(picture, width=120, caption=plain(" · ".join(where)))
-
-
-def _in_words(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"

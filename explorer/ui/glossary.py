@@ -1,4 +1,4 @@
-"""The field's words, explained where a page first uses them: dots below, and a click or Enter opens a sentence."""
+"""The field's terms, explained where a page first uses them: a dotted word opens a sentence by click or Enter."""
 
 import hashlib
 import re

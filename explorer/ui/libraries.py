@@ -1,9 +1,11 @@
-"""PyTorch and the model libraries: imported once, by one thread, so that a page can be there before them."""
+"""PyTorch and the model libraries, imported once by one thread, so that a page can be shown before them."""
 
 from importlib import import_module
 from threading import Lock, Thread
 
 import streamlit as st
+
+from explorer import garbage
 
 # All that loading and recording a model imports. One thread does it, and all others wait: two threads that import torch
 # at the same time may each see half of it.
@@ -11,8 +13,9 @@ NEEDED = ("explorer.models.timm_folder", "explorer.models.timm_models", "explore
 
 
 def _import() -> None:
-    for module in NEEDED:
-        import_module(module)
+    with garbage.left_out():
+        for module in NEEDED:
+            import_module(module)
 
 
 _thread = Thread(target=_import, name="import-libraries", daemon=True)
@@ -32,7 +35,7 @@ def ready() -> bool:
 
 
 def wait() -> None:
-    """Come back when everything is imported; for any thread."""
+    """Return when everything is imported; for any thread."""
     begin()
     _thread.join()
 

@@ -37,6 +37,7 @@ from explorer.ui.address import Read, by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link, plain
 from explorer.ui.photos import pick_second_photo
 from explorer.ui.view_settings import default_layer, head_options, take_head, take_layer
+from explorer.ui.widgets import layer_slider
 
 LIKE = {"patch": "Clicked patch", "photo": "Another photo"}
 PREDICTED, NO_OTHER = "predicted", "-"  # in links
@@ -74,15 +75,15 @@ class Picked:
     second: Recording | None = None
 
 
-def on_canvas(rec: Recording, view: View) -> Place:
+def canvas_place(rec: Recording, view: View) -> Place:
     """Below the canvas, which shows `view` of the recording."""
     return Place(view, rec.model, lambda: rec, has_canvas=True)
 
 
-def explaining(rec: Recording, view: View) -> Place:
+def explanation_place(rec: Recording, view: View) -> Place:
     """The same, for the kinds of map that say what a class or a likeness hangs on."""
     kinds = tuple(name for name, kind in MAP_KINDS.items() if kind.needs(TargetClass))
-    return replace(on_canvas(rec, view), kinds=kinds)
+    return replace(canvas_place(rec, view), kinds=kinds)
 
 
 def kind_labels(place: Place) -> dict[str, str]:
@@ -227,14 +228,14 @@ def _in_words(value: bool) -> str:
 
 def _draw_first_layer(setting: FirstLayer, place: Place) -> Picked:
     take(setting.key, _read(setting, place), setting.default)
-    value = st.slider(setting.title, 0, place.model.depth - 1, key=setting.key, **SAVED)
+    value = layer_slider(setting.title, place.model.depth, setting.key)
     write_unless(setting.key, setting.default)
     return Picked(value)
 
 
 def _draw_layer(setting: Layer, place: Place) -> Picked:
     take_layer(place.model)
-    value = st.slider(setting.title, 0, place.model.depth - 1, key=setting.key, **SAVED)
+    value = layer_slider(setting.title, place.model.depth, setting.key)
     write_unless(setting.key, default_layer(place.model))
     return Picked(value)
 
@@ -375,7 +376,7 @@ def pick_instead_of(rec: Recording) -> int | None:
     take(INSTEAD_OF, by_key(labels), NO_OTHER)
     picked = st.selectbox(
         "Instead of", list(labels), format_func=labels.__getitem__, key=INSTEAD_OF, **SAVED,
-        help="Explains the difference of two classes: why the one and not the other.",
+        help="Explains the difference between two classes: why this one and not the other.",
     )  # fmt: skip
     write_unless(INSTEAD_OF, NO_OTHER)
     return None if picked == NO_OTHER else _class_keys(rec).index(picked)

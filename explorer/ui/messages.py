@@ -8,10 +8,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from explorer.errors import ExplorerError
+from explorer.words import list_in_words
 
 _MESSAGES = "messages"  # of this run, or of one that ended with a rerun
 _LINK = "link"  # what is wrong with the address of this page
 LONGEST = 80  # letters of what a person or a link wrote, in a sentence about it
+HALF = 400  # letters that are shown of a very long sentence's beginning, and of its end, where the remedy stands
 _MARKUP = "\\`*_[]$#<>|~:"
 
 
@@ -43,13 +45,14 @@ def show_errors() -> Iterator[None]:
 
 
 def sentence_of(error: ExplorerError) -> str:
-    """The error's message on one line, safe to show as Markdown."""
-    return plain(" ".join(str(error).split()))
+    """The error's message on one line, safe to show as Markdown; of a very long one, which quotes much, both ends."""
+    text = " ".join(str(error).split())
+    return plain(text if len(text) <= 2 * HALF else f"{text[:HALF]} … {text[-HALF:]}")
 
 
 def plain(text: str) -> str:
     """The text with nothing in it that Markdown would take for markup."""
-    return "".join(f"\\{character}" if character in _MARKUP else character for character in text)
+    return "".join(f"\\{character}" if character in _MARKUP else character for character in text.replace("\n", " "))
 
 
 def shorten(text: str) -> str:
@@ -125,5 +128,4 @@ def link_sentence(wrong: Mapping[str, "_Wrong"]) -> str:
     if len(named) == 1:
         expected = next(iter(wrong.values())).expected
         return f"The link asks for {named[0]}, which can't be used: it must be {expected}. Shown instead: the default."
-    listed = f"{', '.join(named[:-1])} and {named[-1]}"
-    return f"The link asks for {listed}, which can't be used. Shown instead: the defaults."
+    return f"The link asks for {list_in_words(named)}, which can't be used. Shown instead: the defaults."

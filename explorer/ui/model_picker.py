@@ -3,6 +3,7 @@
 An upload is copied in chunks, proven to be a model, and only then put in checkpoints/.
 """
 
+import filecmp
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,11 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 import explorer
 from explorer import paths
-from explorer.errors import ExplorerError, ModelError, UntoldError
+from explorer.errors import DiskError, ExplorerError, ModelError, UntoldError
 from explorer.models import registry
 from explorer.models.facts import HEADS_UNTOLD, LEFT_OUT, ModelFacts
 from explorer.models.formats.config import WEIGHT_SUFFIXES
-from explorer.models.formats.trial import tried_first
+from explorer.models.formats.trial import trial_reading
 from explorer.models.prompt_files import checked_prompts, has_text_tower
 from explorer.models.source import ModelSource
 from explorer.training.runs.jobs import list_runs
@@ -42,6 +43,7 @@ LARGEST = 2000  # MB
 LIMIT = 20 * 2**30  # bytes of uploaded weights in checkpoints/, of all sessions
 UPLOADED = ".uploaded"  # names them there, one per line: what people put there themselves is never deleted
 GRID = "patch_grid"  # end of the key of the grid's field; "grid" in an address is the canvas' lines
+LONGEST_NAME, LONGEST_SUFFIX = 150, 20  # bytes of an upload's name, and letters of its ending, that are kept
 FIELDS = ("arch", "heads", GRID)  # ends of the fields' keys
 HEADS = 1, 64  # the least and the most
 _UPLOADS = "weights_uploads"  # number of the form's newest generation: a new key empties it
@@ -133,7 +135,7 @@ def source_of(text: str) -> str:
         raise ModelError(f"{text} is no longer there: pick another model, or put the file back.")
     if not _ID.fullmatch(text):
         raise ModelError(
-            f"'{text}' is no model id: type one of timm, such as deit_tiny_patch16_224, or org/name of Hugging Face."
+            f"'{text}' isn't a model id: type one of timm, such as deit_tiny_patch16_224, or org/name of Hugging Face."
         )
     if text.startswith(("timm:", "hf:")):
         return text
@@ -165,7 +167,7 @@ def _prompted(model: "Model") -> "Model":
     take(PROMPTS, str, "")
     text = st.text_area(
         "Text prompts", key=PROMPTS, persist_state="session", height=80, placeholder="a photo of a cat",
-        help="One a line. They become this model's classes, so that maps and tabs explain how well a text fits.",
+        help="One per line. They become this model's classes, so that maps and tabs explain how well a text fits.",
     )  # fmt: skip
     write_unless(PROMPTS, "")
     prompts = checked_prompts(str(text).splitlines())
@@ -262,16 +264,22 @@ def file_settings(source: str, prefix: str, in_address: bool = False) -> ModelSo
 def _add_weights(file: UploadedFile, settings: ModelSource) -> ModelSource:
     """The file's new entry in checkpoints/; an ExplorerError, and nothing kept, where it is no model."""
     folder = paths.checkpoints()
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".upload-") as private:
-        path = Path(private) / safe_name(file.name)
-        keep_upload(file, path.parent, "", LIMIT).rename(path)
-        libraries.wait()
-        with tried_first():
-            explorer.load_model(replace(settings, source=str(path)), device="cpu")
-        name = _free_name(path)
-        path.rename(folder / name)
-    _drop_oldest(folder, name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".upload-") as private:
+            path = Path(private) / safe_name(file.name)
+            keep_upload(file, path.parent, "", LIMIT).rename(path)
+            libraries.wait()
+            with trial_reading():
+                explorer.load_model(replace(settings, source=str(path)), device="cpu")
+            there = folder / path.name
+            known = there.is_file() and filecmp.cmp(path, there, shallow=False)
+            name = path.name if known else _free_name(path)
+            if not known:
+                path.rename(folder / name)
+                _drop_oldest(folder, name)
+    except OSError as error:
+        raise DiskError(f"The file can't be kept in '{folder}' ({error.strerror}).") from error
     return replace(settings, source=f"checkpoints/{name}")
 
 
@@ -286,8 +294,9 @@ def _drop_oldest(folder: Path, newest: str) -> None:
 
 
 def safe_name(name: str) -> str:
-    """A file name without folders, hidden dots or odd characters."""
-    return re.sub(r"[^\w.-]+", "-", Path(name).name).lstrip(".-") or "weights.pth"
+    """A file name without folders, hidden dots or odd characters, of a length that every disk takes."""
+    path = Path(re.sub(r"[^\w.-]+", "-", Path(name).name).lstrip(".-") or "weights.pth")
+    return path.stem.encode()[:LONGEST_NAME].decode(errors="ignore") + path.suffix.lower()[:LONGEST_SUFFIX]
 
 
 def _free_name(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import IO
 
 import streamlit as st
 from PIL import Image, ImageOps
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer import paths
@@ -162,6 +163,7 @@ def pick_photo() -> Photo:
     """The picker, and the photo that it shows."""
     _drop_zone()
     _camera()
+    _forget_gone()
     choices = [*my_photos(), *samples()]
     photo = _picked(choices)
     photo_strip({one.key: (one.title, one.thumbnail) for one in choices}, photo.key, STRIP, on_pick=_take_pick)
@@ -169,6 +171,16 @@ def pick_photo() -> Photo:
         st.button("Clear my photos", icon=":material/delete:", type="tertiary", on_click=_clear)
     _mirror_in_address(photo)
     return photo
+
+
+def _forget_gone() -> None:
+    """Let go of photos whose files went: the oldest go from a full folder, all with a workspace that is deleted."""
+    mine = my_photos()
+    here = [photo for photo in mine if (_folder() / photo.key).is_file()]
+    if gone := len(mine) - len(here):
+        st.session_state[_MINE] = here
+        which = "A photo of yours is" if gone == 1 else f"{gone:,} photos of yours are"
+        say(f"{which} no longer on the server: drop what you still need in again.")
 
 
 def pick_photo_next(photo: Photo) -> None:
@@ -240,25 +252,29 @@ def _mirror_in_address(photo: Photo) -> None:
 
 
 def _drop_zone() -> None:
+    place = st.empty()
+    if files := _uploader(place):
+        _add(files)
+        let_go(files)
+        st.session_state[_DROPS] += 1
+        _uploader(place)  # an empty one instead, in the same run
+
+
+def _uploader(place: DeltaGenerator) -> list[UploadedFile]:
     generation = st.session_state.setdefault(_DROPS, 0)
     # Any kind of file is let in: open_image says what is wrong with it and what would work, the browser would not.
     # Not on_change: Streamlit calls it again where the run behind it is overtaken by another.
-    files = st.file_uploader(
+    return place.file_uploader(
         "Your photos", accept_multiple_files=True, max_upload_size=LARGEST_PHOTO, key=f"drop_{generation}",
-        help="Drop one or several here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
+        help="Drop one or more here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
     )  # fmt: skip
-    if files:
-        _add(files)
-        let_go(files)
-        st.session_state[_DROPS] = generation + 1
-        st.rerun()
 
 
 def _camera() -> None:
     if not st.toggle("Camera", key="camera_on"):
         return
     shots = st.session_state.setdefault(_SHOTS, 0)
-    # Left to itself, the camera is asked for a picture as narrow as the sidebar.
+    # By default the camera takes a picture as narrow as the sidebar.
     st.camera_input(
         "Take a photo", key=f"camera_{shots}", label_visibility="collapsed", resolution="720p", on_change=_take_camera,
     )  # fmt: skip

@@ -1,7 +1,6 @@
 """What the Fine-tune and Evaluate pages both show of a classifier: its scores, its confusion, its classes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -9,12 +8,13 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from explorer.ui.widgets import PLAIN
-from explorer.words import percent
+from explorer.words import chart_text, percent
 
 Cell = tuple[str, str]  # actual and predicted class of a confusion matrix
 SCORES = {"accuracy": "Accuracy", "f1_macro": "F1, macro", "f1_weighted": "F1, weighted"}
 MATRIX = 60  # classes up to which there is a matrix
 WRITTEN = 25  # classes up to which the counts are written into the confusion matrix
+LONGEST = 28  # letters of a class's name beside the confusion matrix
 INK = {"light": "#1f1b18", "dark": "#ffffff"}
 CELL = "rgba(224, 110, 50, {})"  # on a transparent ground, so that it suits light and dark
 
@@ -62,11 +62,13 @@ def pick_confusion(metrics: Mapping[str, Any], key: str, picked: Cell, on_pick: 
             on_pick((row["Actual"], row["Predicted"]))
         elif not rows:
             # A second click on a cell takes the mark off it, but it is still the one that was clicked.
-            points = selection["points"] or st.session_state.get(f"{key}_last", [])
-            st.session_state[f"{key}_last"] = points
-            for point in points[:1]:
+            cell = st.session_state.get(f"{key}_last")
+            for point in selection["points"][:1]:
                 actual, predicted = divmod(point["point_index"], len(names))
-                on_pick((names[actual], names[predicted]))
+                cell = names[actual], names[predicted]
+            if cell and set(cell) <= set(names):  # it may be of another model
+                st.session_state[f"{key}_last"] = cell
+                on_pick(cell)
 
     if rows:
         st.markdown("**Confused most**")
@@ -100,7 +102,9 @@ def confusion_figure(metrics: Mapping[str, Any], picked: Cell = ("", "")) -> go.
     """
     shown = classes_present(metrics)
     counts = np.array(metrics["confusion_matrix"])[np.ix_(shown, shown)]
-    names = [escape(metrics["class_names"][index]) for index in shown]  # Plotly would take <b> for bold
+    names = [chart_text(metrics["class_names"][index]) for index in shown]
+    short = [chart_text(metrics["class_names"][index], LONGEST) for index in shown]
+    ticks = {"tickvals": names, "ticktext": short} if short != names else {}  # else Plotly leaves some out for room
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ink = axis_font()
     figure = go.Figure(
@@ -120,22 +124,9 @@ def confusion_figure(metrics: Mapping[str, Any], picked: Cell = ("", "")) -> go.
         hoverdistance=-1,
         dragmode=False,
     )
-    figure.update_xaxes(
-        title={"text": "predicted", "font": ink},
-        tickfont=ink,
-        type="category",
-        automargin=True,
-        showgrid=False,
-        zeroline=False,
-    )
-    figure.update_yaxes(
-        title={"text": "actual", "font": ink},
-        tickfont=ink,
-        type="category",
-        autorange="reversed",
-        automargin=True,
-        showgrid=False,
-    )
+    axis = {"tickfont": ink, "type": "category", "automargin": True, "showgrid": False, **ticks}
+    figure.update_xaxes(title={"text": "predicted", "font": ink}, zeroline=False, **axis)
+    figure.update_yaxes(title={"text": "actual", "font": ink}, autorange="reversed", **axis)
     return figure
 
 
@@ -183,8 +174,12 @@ def per_class_table(
         hide_index=True,
         column_config={
             "class": st.column_config.TextColumn("Class"),
-            "precision": st.column_config.NumberColumn("Precision", help="Right among those called so.", **shares),
-            "recall": st.column_config.NumberColumn("Recall", help="Found among those that are.", **shares),
+            "precision": st.column_config.NumberColumn(
+                "Precision", help="Of the images predicted as this class, the share that belongs to it.", **shares
+            ),
+            "recall": st.column_config.NumberColumn(
+                "Recall", help="Of the images of this class, the share that was found.", **shares
+            ),
             "f1": st.column_config.NumberColumn("F1", **shares),
             "support": st.column_config.NumberColumn("Images", format="%d"),
         },

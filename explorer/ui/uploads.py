@@ -58,7 +58,7 @@ def _put(part: Path, path: Path) -> None:
             os.link(same, path)
             os.utime(path)
             return
-        except OSError:  # a disk that knows no links
+        except OSError:  # a disk without links
             path.unlink(missing_ok=True)
     part.replace(path)
 

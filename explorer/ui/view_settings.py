@@ -15,7 +15,7 @@ from explorer.errors import QueryError
 from explorer.rendering.colormaps import COLORMAPS
 from explorer.rendering.view import View
 from explorer.ui.address import by_key, keep_in_address, number, take, write, write_unless
-from explorer.ui.messages import check_link, link_is_new
+from explorer.ui.messages import check_link, link_is_new, plain, sentence_of, shorten
 from explorer.web.payload import LOOK
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def checked_query(rec: Asked) -> tuple[Query, str | None]:
         rec.query_indices(query)
     except QueryError as error:
         settings()["query"] = None
-        said = None if link_is_new() else f"{error} Shown instead: {query_name(rec.default_query)}."
+        said = None if link_is_new() else f"{sentence_of(error)} Shown instead: {query_name(rec.default_query)}."
         return rec.default_query, said
     return query, None
 
@@ -236,9 +236,10 @@ def unknown_in_address(rec: "Recording") -> str | None:
         return None
     layer, head = st.query_params.get("layer"), st.query_params.get("head")
     if layer is not None and number(int, 0, rec.depth - 1)(layer) is None:
-        return f"This model has layers 0 to {rec.depth - 1}; {layer!r} is none of them."
+        return f"This model has layers 0 to {rec.depth - 1}; {plain(repr(shorten(layer)))} is none of them."
     if head is not None and head not in head_options(rec):
-        return f"This model has heads 0 to {rec.num_heads - 1}, or their mean, max and min; {head!r} is none of them."
+        named = plain(repr(shorten(head)))
+        return f"This model has heads 0 to {rec.num_heads - 1}, or their mean, max and min; {named} is none of them."
     return None
 
 

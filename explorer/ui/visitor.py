@@ -1,4 +1,4 @@
-"""Whose session this is, where the app has many visitors: a login or a cookie names the workspace that it works in.
+"""Whose session this is, where the app has many visitors: a login or a cookie names its workspace.
 
 Home.py begins every run with enter(). What runs without it, as callbacks, fragments and the thread of a download, finds
 its workspace by the session; other threads get theirs from paths.for_same_visitor().
@@ -6,7 +6,10 @@ its workspace by the session; other threads get theirs from paths.for_same_visit
 
 import hmac
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import streamlit as st
 from streamlit.runtime import exists, get_instance
@@ -28,6 +31,7 @@ GUESSES = 5  # at the token, in one session
 _ME, _ADMIN, _WRONG = "visitor", "visitor_is_admin", "wrong_tokens"
 _folders: dict[str, Path | None] = {}  # of each session; None: the host's own folders, for an admin
 _swept: list[float] = []  # when that was done last
+_starting = Lock()
 
 
 def enter() -> None:
@@ -52,7 +56,7 @@ def enter() -> None:
 
 
 def panel() -> None:
-    """What the sidebar's end holds for a visitor: their files, and the way out."""
+    """The end of the sidebar: a visitor's files, and logging out."""
     if not has_visitors():
         return
     own = paths.workspace()
@@ -73,16 +77,19 @@ def why_not_train() -> str:
     return f"One training at a time: {active.name} is {active.state.status}. Wait for it, or stop it." if active else ""
 
 
-def check_may_train() -> None:
-    """Raise TrainingError where nothing can be trained now."""
-    if why := why_not_train():
-        raise TrainingError(why)
+@contextmanager
+def may_train() -> Iterator[None]:
+    """For the block that starts a training: meanwhile no other window starts one; TrainingError where none can be."""
+    with _starting:
+        if why := why_not_train():
+            raise TrainingError(why)
+        yield
 
 
 def check_may_type(text: str) -> None:
     """Raise ModelError where only the models on offer are shown."""
     if settings().demo:
-        raise ModelError(f"This is a demonstration, which shows only the models of the list, so not '{text}'.")
+        raise ModelError(f"This is a demonstration, which shows only the models in the list, not '{text}'.")
 
 
 def may_upload_weights() -> bool:
@@ -123,7 +130,7 @@ def _logged_in() -> str | None:
 
 
 def _by_cookie() -> str:
-    """The visitor of this session, whom the browser's cookie names; a new one where it has none of the right shape."""
+    """The visitor that the browser's cookie names; a new one where it has no valid cookie."""
     if _ME in st.session_state:
         return st.session_state[_ME]
     sent = str(st.context.cookies.get(NAME, ""))

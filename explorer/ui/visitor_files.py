@@ -1,4 +1,4 @@
-"""A visitor's files in the sidebar: what they take, and how they go; for an admin, whose files are looked at."""
+"""A visitor's files in the sidebar: their size and how to delete them; for an admin, whose files are shown."""
 
 import shutil
 from datetime import datetime
@@ -25,8 +25,8 @@ def your_files(folder: Path) -> None:
         given = settings()
         size = size_in_words(used_lately(folder)) if folder.is_dir() else "nothing"
         st.caption(
-            f"{size} of {given.disk:g} GB. Only you see them; they go {given.days:g} days after your last visit. "
-            "Trainings are deleted on Fine-tune, below Runs."
+            f"{size} of {given.disk:g} GB. Only you see them; they are deleted {given.days:g} days "
+            "after your last visit. Trainings are deleted on Fine-tune, below Runs."
         )
         _delete_model(folder / "checkpoints")
         if any(run.state.active for run in list_runs()):
@@ -41,7 +41,8 @@ def _delete_model(checkpoints: Path) -> None:
     if not names:
         return
     name = st.selectbox("A model of yours", names, key=f"own_model_of_{len(names)}")
-    if name in names and st.button("Delete this model", key="delete_own_model"):
+    # Its key names the model: a second click of a double one must not hit the next.
+    if name in names and st.button("Delete this model", key=f"delete_model_{name}"):
         path = checkpoints / name
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         st.rerun()

@@ -1,4 +1,4 @@
-"""Small pieces that several pages show: a list of facts, the app's own style."""
+"""Small pieces that several pages share: lists of facts, hints, legends, progress bars, the app's style."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,8 +37,16 @@ def facts(items: Mapping[str, str]) -> None:
     st.html(f'<dl style="{_FACTS}">{cells}</dl>')
 
 
+def layer_slider(title: str, depth: int, key: str) -> int:
+    """One of `depth` layers, kept for the session under that key, whose value is set before; of one there's no slider.
+
+    Call it in the container where it is to stand.
+    """
+    return st.slider(title, 0, depth - 1, key=key, persist_state="session") if depth > 1 else 0
+
+
 def hint(mouse: str, touch: str, key: str) -> None:
-    """What to do with a mouse and keys; where a finger is all there is, `touch` instead."""
+    """What to do with mouse and keys or, on a touch screen, `touch`."""
     for kind, words in (("mouse", mouse), ("touch", touch)):
         with st.container(key=f"by_{kind}_{key}"):
             st.markdown(words)

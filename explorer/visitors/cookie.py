@@ -18,7 +18,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class VisitorCookie:
-    """ASGI middleware: with each page that a browser loads, its cookie is set anew, or for the first time.
+    """ASGI middleware: with each page that a browser loads, its cookie is set again, or for the first time.
 
     SameSite=Lax, so that no other site's page sends it; Secure behind https, which a proxy says by X-Forwarded-Proto.
     """

@@ -1,4 +1,4 @@
-"""The line of forward passes: one at a time, in the order of asking; whoever asks for something newer leaves it."""
+"""The queue of forward passes: one at a time, first come, first served; a request that is out of date leaves it."""
 
 import os
 from collections import defaultdict
@@ -22,7 +22,7 @@ _devices: defaultdict[str, RLock] = defaultdict(RLock)
 
 
 def spin_briefly() -> None:
-    """Have torch, which reads that when it is imported, waste little of a processor that others need, too."""
+    """Have torch's threads sleep soon while they wait; call it before torch is imported."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
@@ -38,7 +38,7 @@ def only_pass(device: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PassQueue:
-    """The line before one device: all models lie on the same one, "auto".
+    """The queue of one device: all models lie on the same one, "auto".
 
     A window waits for one answer at a time, so that first come, first served is also a turn for each. One thread uses
     one part of the heap again and again: with a thread of its own for every run, memory would creep up with each photo.
@@ -49,15 +49,15 @@ class PassQueue:
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing waits behind the work that is being done."""
+        """Whether nothing waits behind the current work."""
         return len(self.wanted) <= 1
 
     def do(self, work: Callable[[], T], give_way: Callable[[], None] = lambda: None) -> T:
         """Wait for the turn, do the work for the visitor of this thread, and return what it returns.
 
-        give_way: called meanwhile; whatever it raises, when something newer is wanted, takes the work out of the line.
+        give_way: called meanwhile; whatever it raises, when something newer is wanted, takes the work out of the queue.
         """
-        future = self.pool.submit(paths.for_same_visitor(work))
+        future = self.pool.submit(paths.for_same_visitor(lambda: self._do(work)))
         self.wanted.append(future)
         try:
             while not wait([future], POLL).done:
@@ -66,3 +66,14 @@ class PassQueue:
         finally:
             future.cancel()  # what has begun goes on to its end
             self.wanted.remove(future)
+
+    def _do(self, work: Callable[[], T]) -> T:
+        """Do it on one core where others wait: threads of torch that find their cores busy wait for one another."""
+        import torch  # which the queue's first work has loaded long ago, if it needs it
+
+        cores = torch.get_num_threads()
+        torch.set_num_threads(cores if self.is_last else 1)
+        try:
+            return work()
+        finally:
+            torch.set_num_threads(cores)

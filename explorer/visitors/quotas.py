@@ -31,9 +31,11 @@ def used_bytes(folder: Path) -> int:
 def used_lately(folder: Path) -> int:
     """used_bytes(), measured once a minute: what a page may ask in every run."""
     now = time.monotonic()
-    if folder not in _known or now - _known[folder][0] > FRESH:
-        _known[folder] = (now, used_bytes(folder))
-    return _known[folder][1]
+    measured, size = _known.get(folder, (float("-inf"), 0))
+    if now - measured > FRESH:
+        size = used_bytes(folder)
+        _known[folder] = (now, size)
+    return size  # not _known's: another visitor's thread may tidy that up meanwhile
 
 
 def used_by_all() -> int:
@@ -53,7 +55,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def check_room(wanted: int) -> None:
-    """Raise DiskError where this thread's visitor may not take so many bytes more; who is none may."""
+    """Raise DiskError where this thread's visitor may not use so many more bytes; without one there is no limit."""
     own = paths.workspace()
     if own is None:
         return

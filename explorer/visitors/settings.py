@@ -1,4 +1,4 @@
-"""What the host of an app for many visitors decides, all of it in the environment."""
+"""What the host of an app for many visitors decides, read from environment variables."""
 
 import os
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Settings:
 
 
 def settings() -> Settings:
-    """Those of the environment; SettingsError for a number that is none, and a token that could be guessed."""
+    """The settings of the environment; SettingsError for an invalid number or too short a token."""
     numbers = {name: _number(name) for name in ("days", "disk", "disk_all", "minutes")}
     token = os.environ.get("EXPLORER_ADMIN_TOKEN", "")
     if token and len(token) < SHORTEST_TOKEN:

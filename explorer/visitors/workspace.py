@@ -1,4 +1,4 @@
-"""Workspaces: one folder for each visitor, named by a hash of who that is, and gone some time after the last visit."""
+"""Workspaces: one folder for each visitor, named by a hash of their identity, deleted a while after the last visit."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ def new_id() -> str:
 
 
 def folder_of(identity: str) -> Path:
-    """Where that visitor's workspace lies, or will lie: its name tells nobody the identity."""
+    """Where that visitor's workspace lies, or will lie; its name doesn't reveal the identity."""
     return paths.workspaces() / hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
@@ -34,7 +34,7 @@ def all_workspaces() -> list[Path]:
 
 
 def note_visit(folder: Path) -> None:
-    """Remember that its visitor was here just now; one who keeps nothing has no folder, and gets none by that."""
+    """Note a visit; a visitor who has kept nothing has no folder, and gets none by that."""
     if folder.is_dir():
         with suppress(OSError):  # a full disk
             (folder / _VISIT).touch()
@@ -54,7 +54,7 @@ def _time(path: Path) -> float:
 
 
 def delete(folder: Path) -> None:
-    """Delete a workspace, at one stroke for whoever looks at it."""
+    """Delete a workspace; it disappears in one atomic step."""
     gone = folder.with_name(f".gone-{secrets.token_hex(8)}")
     with suppress(FileNotFoundError):
         folder.rename(gone)

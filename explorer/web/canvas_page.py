@@ -1,4 +1,4 @@
-"""A page of HTML that holds the canvas, its script and what it shows, and asks nobody for anything."""
+"""An HTML page that holds the canvas, its script and its data, and fetches nothing."""
 
 import base64
 from html import escape

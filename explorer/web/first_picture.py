@@ -1,7 +1,7 @@
 """The app's first picture, which ships with it: what Home shows of the bundled model and the first sample photo.
 
 It needs neither torch nor the model, so it is there seconds before them. `python -m benchmarks.first_picture` makes the
-file anew, after a change of the model or of what the canvas reads; a test compares it with what the model says.
+file again, after a change of the model or of what the canvas reads; a test compares it with what the model says.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""How results show themselves as the last line of a Jupyter or Colab cell: frames of HTML that need no server.
+"""How results are displayed in a Jupyter or Colab cell: frames of HTML that need no server.
 
 `import explorer` in a notebook registers them with IPython by the names of their classes, so that nothing is imported
 before the first one is shown.

@@ -1,4 +1,4 @@
-"""What the live canvas gets: the photo, q and k of all layers or of one, and settings, as safetensors bytes."""
+"""The live canvas' data: the photo, q and k of all layers or of one, and settings, as safetensors bytes."""
 
 import json
 from collections.abc import Iterable, Mapping

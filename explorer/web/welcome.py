@@ -1,4 +1,4 @@
-"""What a browser shows before Streamlit has come up: Home's title and the app's first picture, live under the mouse.
+"""What a browser shows before Streamlit is ready: Home's title and the app's first picture, live under the mouse.
 
 It is a page of its own in a frame over Streamlit's, in the same places, and goes once Home's own picture is drawn.
 """

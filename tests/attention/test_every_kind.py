@@ -187,9 +187,9 @@ def test_a_switch_that_a_link_gets_wrong_is_named():
 
 
 def test_occlusion_that_would_take_too_long_names_a_size(recording, monkeypatch):
-    from explorer.attention import work
+    from explorer.attention import limits
 
-    monkeypatch.setattr(work, "MOST_WORK", 25 * 26 * recording.model.num_parameters)
+    monkeypatch.setattr(limits, "MOST_WORK", 25 * 26 * recording.model.num_parameters)
     with pytest.raises(QueryError, match=r"once for each of 64 patches, .* at size 40 or less"):
         recording.map("occlusion")
     assert explorer.record(recording.model, photo(), size=40).map("occlusion").shape == (5, 5)

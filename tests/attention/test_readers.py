@@ -176,7 +176,7 @@ def test_a_maximum_over_tokens_is_refused():
     for compute in (relevance.compute, occlusion.compute):
         with pytest.raises(QueryError, match="known here"):
             compute(recording, 1)
-    assert gradient.attribution(recording, 1).completeness.holds
+    assert gradient.attribution(recording, 1).completeness.error <= 1e-3
     assert legrad.compute(recording, 1).max() > 0
 
 

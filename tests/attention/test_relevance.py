@@ -13,8 +13,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 import explorer
+from explorer.attention.limits import kept_bytes
 from explorer.attention.maps.relevance import relevance as both_rules
-from explorer.attention.memory import kept_bytes
 from explorer.attention.targets import class_index
 from explorer.errors import QueryError
 from tests.tiny import photo, tiny_model

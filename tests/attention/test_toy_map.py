@@ -71,7 +71,7 @@ def test_in_help_and_files_of_the_command_line(tmp_path, capsys):
     for ending in ("png", "svg"):
         assert main([*asked, "--power", "2", "--out", str(tmp_path / f"view.{ending}")]) == 0
     assert main([*asked, "--power", "9", "--out", str(tmp_path / "view.png")]) == 2
-    assert "power must lie from 0.5 to 4; 9.0 came" in capsys.readouterr().err
+    assert "power must lie from 0.5 to 4, not 9.0" in capsys.readouterr().err
 
 
 def test_in_an_npz_a_figure_and_a_gif(recording):

@@ -57,7 +57,7 @@ def test_every_kind_of_file_gets_the_apps_own_sentence(page: Page, app: str):
     open_home(page, app)
     for name in ("notes.doc", "phone.heic", "archive.zip"):
         drop(page, FilePayload(name=name, mimeType="application/octet-stream", buffer=b"no picture at all"))
-        alert = page.get_by_role("alert").filter(has_text=f"'{name}' is no image")
+        alert = page.get_by_role("alert").filter(has_text=f"'{name}' isn't an image")
         expect(alert).to_contain_text("JPEG, PNG, WebP")
     expect(thumbnail(page, "Cat")).to_have_attribute("aria-checked", "true")
 

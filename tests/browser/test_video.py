@@ -59,4 +59,4 @@ def test_what_is_no_clip_gets_one_sentence(page, app):
     page.goto(app + LINK)
     file = {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": b"nothing"}
     page.get_by_test_id("stMain").locator("input[type=file]").set_input_files(files=[file])
-    expect(page.get_by_text("This is no MP4, WebM or GIF file")).to_be_visible()
+    expect(page.get_by_text("This isn't an MP4, WebM or GIF file")).to_be_visible()

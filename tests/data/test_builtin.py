@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -106,3 +107,10 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="can't be written"):
         write_builtin("digits", tmp_path / "file" / "digits", size=20)
+
+
+def test_two_windows_that_ask_for_the_same_set_at_once_both_get_it(tmp_path):
+    with ThreadPoolExecutor(4) as windows:
+        asked = [windows.submit(write_builtin, "digits", tmp_path / "digits", 40) for _ in range(4)]
+        assert {window.result() for window in asked} == {tmp_path / "digits"}
+    assert len(list(tmp_path.glob("digits/*/*.png"))) == 40

@@ -55,6 +55,23 @@ def test_the_split_of_the_others_stays(data):
     assert {item.name: item.split for item in changed.items} == sides
 
 
+@pytest.mark.parametrize(
+    ("side", "class_name", "said"),
+    [
+        ("train", "ants", "With these changes class 'ants' has no photo left to train on: undo some"),
+        ("val", None, "With these changes no photo is left to validate with: undo some"),
+    ],
+)
+def test_changes_that_leave_too_little_are_refused_by_what_would_be_missing(data, side, class_name, said):
+    report = assign_splits(read_dataset(data), 0.4)
+    label = report.class_names.index(class_name) if class_name else None
+    out = [item for item in report.items if item.split == side and label in (None, item.label)]
+    changes = Changes(tuple(Change(sha, "x.png", "ants") for sha in dict.fromkeys(item.sha for item in out)))
+    with pytest.raises(DataError, match=said):
+        changes.apply(report)
+    assert len(Changes(changes.entries[1:]).apply(report).items) > 0, "one more photo is enough"
+
+
 def test_a_class_that_the_data_lack_is_named_and_strange_photos_are_counted(data):
     report = read_dataset(data)
     wasp = Change(shas(report)["ants/2.png"], "ants/2.png", "ants", "wasps")
@@ -101,7 +118,7 @@ def test_the_file_keeps_them_and_goes_with_the_last(tmp_path):
 )
 def test_a_damaged_file_is_one_sentence(tmp_path, content):
     (tmp_path / "bad.json").write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(DataError, match=r"'bad.json' is no file of changes"):
+    with pytest.raises(DataError, match=r"'bad.json' isn't a file of changes"):
         read_changes(tmp_path / "bad.json")
 
 

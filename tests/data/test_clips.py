@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from explorer.data import video
-from explorer.data.video import evenly, read_clip
+from explorer.data.video import even_times, read_clip
 from explorer.errors import VideoError
 from tests.tiny import photo
 
@@ -71,10 +71,10 @@ def test_frames_are_those_on_the_screen_at_even_times(kind):
 
 
 def test_ticks_by_hand():
-    assert evenly([0.0, 1.0, 1.1], 1.5, 4) == (4, [0, 0, 0, 0, 1, 2])
-    assert evenly([0.0, 0.25, 0.5, 0.75], 1.0, 8) == (4.0, [0, 1, 2, 3])  # steady and slower: each once
-    assert evenly([0.0, 0.033, 0.067, 0.1, 0.133, 0.167], 0.2, 15) == (15, [0, 2, 4])  # WebM's whole milliseconds
-    assert evenly([0.0], 0.5, 8) == (2.0, [0])
+    assert even_times([0.0, 1.0, 1.1], 1.5, 4) == (4, [0, 0, 0, 0, 1, 2])
+    assert even_times([0.0, 0.25, 0.5, 0.75], 1.0, 8) == (4.0, [0, 1, 2, 3])  # steady and slower: each once
+    assert even_times([0.0, 0.033, 0.067, 0.1, 0.133, 0.167], 0.2, 15) == (15, [0, 2, 4])  # WebM's whole milliseconds
+    assert even_times([0.0], 0.5, 8) == (2.0, [0])
 
 
 @pytest.mark.parametrize(("delay", "seconds"), [(0, 2.0), (10, 2.0), (20, 0.4), (50, 1.0)])

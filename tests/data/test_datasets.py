@@ -110,7 +110,7 @@ def test_every_file_is_accounted_for(make):
     assert len(report.items) + len(report.rejected) + sum(report.passed_over.values()) == len(files)
     assert report.passed_over == {
         "system files": 3,
-        "files that are no images": 1,
+        "files that aren't images": 1,
         "images outside the class folders used": 1,
     }
 

@@ -14,7 +14,7 @@ from explorer.data.datasets import read_images
 from explorer.data.report import Item
 from explorer.errors import ModelError
 from explorer.evaluation.metrics import bootstrap, losses, neighbours_vote, predictions, report, scores, wilson
-from explorer.evaluation.predict import Predictions, evaluate, predict, write_predictions
+from explorer.evaluation.predict import Predictions, class_names_of, evaluate, predict, write_predictions
 from explorer.models.loading import load_model
 from explorer.training.estimate import estimate
 from explorer.training.plan import Plan
@@ -181,6 +181,17 @@ def test_evaluate_scores_the_folders_it_knows_and_predicts_the_others(tmp_path):
     assert {row["image"].split("/")[0]: row["actual"] for row in rows} == means
     with pytest.raises(ModelError, match="no classifier"):
         evaluate(tiny_model(num_classes=0, size=32), read_images(given))
+
+
+def test_two_classes_of_one_name_stay_apart(tmp_path):
+    data = make_dataset(tmp_path / "data", per_class=3)
+    model = replace(tiny_model(size=32), class_names=["crane", "bee", "crane", "shoe", "boot"])
+    made = evaluate(model, read_images(copied(data, {"bee": ("red", 3)})))
+    names = ["crane (0)", "bee", "crane (2)", "shoe", "boot"]
+    assert made.metrics and made.metrics["class_names"] == names == class_names_of(model)
+    best = [int(np.argmax(row)) for row in made.found.probabilities]
+    predicted = {row["name"]: row["predicted"] for row in made.rows}
+    assert [predicted[name] for name in made.found.images] == [names[index] for index in best]
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from explorer.evaluation.metrics import wilson
-from explorer.evaluation.selective import answered, answered_line, risk_coverage
+from explorer.evaluation.selective import answered_line, answers_at, risk_coverage
 
 
 def case(seed: int = 0, count: int = 40):
@@ -24,7 +24,7 @@ def test_the_curve_is_what_counting_gives_at_every_probability():
 
 
 def test_a_threshold_leaves_what_lies_at_or_above_it():
-    at = answered(np.array([0.5, 0.8, 0.9]), 0.8, np.array([True, False, True]))
+    at = answers_at(np.array([0.5, 0.8, 0.9]), 0.8, np.array([True, False, True]))
     assert (at.answered, at.wrong, at.coverage, at.risk) == (2, 1, pytest.approx(2 / 3), 0.5)
     assert at.interval == wilson(1, 2)
     assert answered_line(at, 0.8) == (
@@ -33,9 +33,9 @@ def test_a_threshold_leaves_what_lies_at_or_above_it():
 
 
 def test_without_known_classes_or_answers_there_is_no_risk():
-    unknown = answered(np.array([0.5, 0.9]), 0.6)
+    unknown = answers_at(np.array([0.5, 0.9]), 0.6)
     assert unknown.risk is None and answered_line(unknown, 0.6).endswith("1 of 2 images get an answer (50.0 %).")
-    assert answered_line(answered(np.array([0.5, 0.9]), 0), 0) == "All 2 images get an answer."
-    assert answered_line(answered(np.array([0.5]), 0), 0) == "The image gets an answer."
-    nothing = answered(np.array([0.5]), 0.6, np.array([True]))
+    assert answered_line(answers_at(np.array([0.5, 0.9]), 0), 0) == "All 2 images get an answer."
+    assert answered_line(answers_at(np.array([0.5]), 0), 0) == "The image gets an answer."
+    nothing = answers_at(np.array([0.5]), 0.6, np.array([True]))
     assert (nothing.answered, nothing.risk, nothing.interval) == (0, None, None)

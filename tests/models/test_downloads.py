@@ -214,11 +214,11 @@ def test_unknown_gated_and_empty_repositories(hub, tmp_path):
         ("hf:meta/secret", "meta/secret is gated: accept its licence"),
         ("hf:nobody/nothing", "no public model named nobody/nothing: check the spelling"),
         ("hf:someone/readme", "someone/readme holds no weights"),
-        ("hf:bad/token", r"The hub refused bad/token \(error 401\): log in anew"),
-        ("hf:dis/abled", r"The hub refused dis/abled \(error 403\): log in anew"),
+        ("hf:bad/token", r"The hub refused bad/token \(error 401\): log in again"),
+        ("hf:dis/abled", r"The hub refused dis/abled \(error 403\): log in again"),
         ("hf:too/often", "error 429 for too/often: try again later"),
         ("hf:hub/down", "error 503 for hub/down: try again later"),
-        ("hf:not a name", "is no model id"),
+        ("hf:not a name", "isn't a model id"),
     ]:
         with pytest.raises(ModelError, match=words) as caught:
             explorer.load_model(source, device="cpu")

@@ -141,7 +141,7 @@ def test_the_list_of_models_goes_on_after_bad_folders(tmp_path, monkeypatch, cap
     assert main(["models"]) == 0
     listed = capsys.readouterr().out
     assert "checkpoints/good" in listed and all(f"checkpoints/{name} " in listed for name in (*bad, "huge"))
-    assert "hf-hub:timm/vit_tiny', which is no architecture of timm" in listed
+    assert "hf-hub:timm/vit_tiny', which isn't an architecture of timm" in listed
 
 
 KEYS = ["architecture", "num_classes", "model_args", "pretrained_cfg", "label_names", "global_pool", "model_type"]

@@ -73,8 +73,8 @@ def test_the_thinnest_pictures(size, fit):
 @pytest.mark.parametrize(
     "size,words",
     [
-        (100, "100 is no multiple of the patch size 16: try 96"),
-        (3, "3 is no multiple of the patch size 16: try 16"),
+        (100, "100 isn't a multiple of the patch size 16: try 96"),
+        (3, "3 isn't a multiple of the patch size 16: try 16"),
         (0, "must be above 0, not 0: try 224"),
         (-16, "must be above 0, not -16: try 224"),
         (64.0, "whole number of pixels, not 64.0: try 224"),

@@ -147,11 +147,13 @@ def test_damaged_fields_are_none(checkpoints, fields):
 def test_a_source_that_lasts_is_a_key_or_a_whole_path(checkpoints, tmp_path_factory, monkeypatch):
     elsewhere = save_weights(tmp_path_factory.mktemp("elsewhere"))
     monkeypatch.chdir(elsewhere.parent)
-    assert registry.lasting(ModelSource(elsewhere.name, num_heads=2)) == ModelSource(str(elsewhere), num_heads=2)
-    inside = registry.lasting(ModelSource(str(save_weights(checkpoints))))
+    assert registry.absolute_source(ModelSource(elsewhere.name, num_heads=2)) == ModelSource(
+        str(elsewhere), num_heads=2
+    )
+    inside = registry.absolute_source(ModelSource(str(save_weights(checkpoints))))
     assert inside.source == "checkpoints/tiny.safetensors"
     for source in ("bundled", "dino-s8", "hf:org/name", "checkpoints/tiny.safetensors", "nothing.pth", ""):
-        assert registry.lasting(ModelSource(source)).source == source
+        assert registry.absolute_source(ModelSource(source)).source == source
 
 
 def test_kept_epochs_are_found_for_comparing_and_stay_out_of_the_list(checkpoints):

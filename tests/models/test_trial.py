@@ -29,7 +29,7 @@ def saved(folder: Path) -> Path:
 @pytest.mark.slow
 def test_a_file_that_breaks_its_reader_breaks_nothing_here(tmp_path):
     with (
-        trial.tried_first(),
+        trial.trial_reading(),
         pytest.raises(CheckpointError, match=r"deep\.pth broke its reader, as no weights do"),
     ):
         explorer.load_model(deep(tmp_path), device="cpu")
@@ -43,7 +43,7 @@ def test_a_good_file_is_tried_once_and_again_when_it_changed(tmp_path, monkeypat
     path = saved(tmp_path)
     read_contents(path)
     assert watched == [], "who loads one file for oneself needs no trial"
-    with trial.tried_first():
+    with trial.trial_reading():
         assert read_contents(path).tensors.keys() == tiny_model().module.state_dict().keys()
         read_contents(path.rename(tmp_path / "moved.pth"))
         assert watched == ["fine.pth"]
@@ -58,5 +58,5 @@ def test_a_good_file_is_tried_once_and_again_when_it_changed(tmp_path, monkeypat
 )
 def test_a_reader_that_takes_too_much_is_ended(limit, value, words, tmp_path, monkeypatch):
     monkeypatch.setattr(trial, limit, value)
-    with trial.tried_first(), pytest.raises(CheckpointError, match=words):
+    with trial.trial_reading(), pytest.raises(CheckpointError, match=words):
         read_contents(saved(tmp_path))

@@ -8,13 +8,15 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import streamlit as st
 from streamlit.proto.Common_pb2 import FileURLs
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
+from streamlit.testing.v1 import AppTest
 
 from explorer import paths
 from explorer.errors import DataError, ModelError
 from explorer.training.checkpoints import SEEN
-from explorer.ui.datasets import left_out_line, uploads_folder
+from explorer.ui.datasets import data_suffix, keep_data, left_out_line, read_data, uploads_folder
 from explorer.ui.evaluate.data import (
     GONE,
     Given,
@@ -104,6 +106,34 @@ def test_for_unknown_classes_the_checkpoint_that_knows_them_is_named(tmp_path):
     assert note.value.endswith(" To score them, pick **animals** in the sidebar.")
     assert checkpoints_with_classes(["one"]) == ["digits"]
     assert checkpoints_with_classes(["ox"]) == checkpoints_with_classes([]) == []
+
+
+def _chooser() -> None:
+    import streamlit as st
+
+    from explorer.ui.evaluate.data import choose_images
+
+    given = choose_images()
+    st.text(given.title if given else "none")
+
+
+@pytest.mark.slow
+def test_a_click_while_a_zip_is_read_delays_it_and_loses_nothing(tmp_path, monkeypatch):
+    with digits_zip(tmp_path / "digits.zip", per_class=1).open("rb") as file:
+        keep_data(file, data_suffix("digits.zip"))
+    read = []
+
+    def interrupted(path, title, to_train):
+        read.append(title)
+        if len(read) == 1:
+            st.rerun()  # as Streamlit does at the next report of progress, once something was clicked
+        return read_data(path, title, to_train)
+
+    monkeypatch.setattr("explorer.ui.evaluate.data.read_data", interrupted)
+    app = AppTest.from_function(_chooser, default_timeout=60).run()
+    app.segmented_control(key="evaluate_source").set_value("Zip used before").run()
+    app.button(key="use_evaluate").click().run()
+    assert not app.exception and len(read) > 1 and app.text[0].value == "digits.zip"
 
 
 def test_a_zip_of_images_alone_is_predicted(model, tmp_path):

@@ -188,7 +188,7 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     (row,) = app.dataframe[0].value.to_dict("records")
     assert (row["Run"], row["Notes"]) == ("Digits, <b>again</b>", "with a better light")
     assert jobs.read_run("two").title == "Digits, <b>again</b>"
-    app.button(key="delete_run").click().run()
+    app.button(key="delete_run_two").click().run()
     assert not (finished / "runs" / "two").exists()
     assert (finished / "checkpoints" / "two").is_dir()
 
@@ -272,7 +272,7 @@ def test_a_damaged_run_hides_no_other_and_can_be_deleted(runs):
     assert sorted(app.dataframe[0].value["Run"]) == ["bad", "good", "odd", "worn"]
     assert "state.json of the run 'bad' is damaged" in words(show("bad").error)
     app.selectbox(key="run_to_delete").set_value("odd").run()
-    app.button(key="delete_run").click().run()
+    app.button(key="delete_run_odd").click().run()
     assert not (runs / "odd").exists() and (runs / "bad").exists()
 
 
@@ -354,11 +354,18 @@ def test_a_cell_to_click_lies_over_each_number_and_the_picked_one_is_framed():
 
 
 def test_confusion_figure_leaves_out_classes_that_do_not_occur():
-    metrics = {"confusion_matrix": [[3, 0, 1], [0, 0, 0], [0, 0, 2]], "class_names": ["ant", "bee", "<b>"]}
+    metrics = {"confusion_matrix": [[3, 0, 1], [0, 0, 0], [0, 0, 2]], "class_names": ["ant", "bee", '<b>"']}
     heat: Any = confusion_figure(metrics).data[0]
-    assert list(heat.x) == ["ant", "&lt;b&gt;"]
+    assert list(heat.x) == ["ant", '&lt;b&gt;"']
     assert heat.text.tolist() == [[3, 1], [0, 2]]
     assert heat.z.tolist() == [[0.75, 0.25], [0, 1]]
+
+
+def test_beside_the_confusion_matrix_stands_the_beginning_of_a_long_name():
+    metrics = {"confusion_matrix": [[1, 0], [0, 1]], "class_names": ["ant", "b" * 200]}
+    axes: Any = confusion_figure(metrics).layout
+    assert axes.xaxis.ticktext == axes.yaxis.ticktext == ("ant", "b" * 27 + "…")
+    assert axes.xaxis.tickvals == ("ant", "b" * 200)
 
 
 def test_of_many_classes_the_pairs_confused_most_are_told():

@@ -56,7 +56,7 @@ def test_a_model_without_cls_or_classes_is_walked_through(checkpoints):
     save_weights(checkpoints, "mute.safetensors", num_classes=0, class_token=False, global_pool="avg")
     app = open_app("inside", model="checkpoints/mute.safetensors", inside_step="result")
     assert not app.exception and not sentences(app)
-    assert "This model has no classifier to ask." in words(app)
+    assert "This model has no classifier." in words(app)
 
 
 def test_the_account_adds_up_to_the_score():

@@ -3,9 +3,11 @@
 import io
 import json
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from PIL import Image
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
@@ -52,6 +54,14 @@ def test_the_sidebar_begins_with_the_fit_of_the_models_own_library(own, fit, che
     app = open_app(model="checkpoints/mine")
     assert not app.exception and not sentences(app)
     assert app.session_state["fit"] == app.session_state["choice"].fit == fit and "fit" not in app.query_params
+
+
+@pytest.mark.parametrize("name", ["inside", "attention", "compare", "video"])
+def test_a_model_of_one_layer_needs_no_slider_for_it(name, checkpoints):
+    save_tiny(checkpoints / "flat", depth=1)
+    app = open_app(name, model="checkpoints/flat", video_map="rollout", **{"with": TINY})
+    assert not app.exception and not app.error
+    assert app.session_state["choice"].model.depth == 1 and not [one for one in app.slider if "ayer" in one.label]
 
 
 @pytest.mark.parametrize("entry", PAGES, ids=NAMES)
@@ -141,7 +151,7 @@ def test_what_a_person_sets_is_no_longer_said_of_the_link():
     [
         ("no_such_model", "timm has no model named no_such_model"),
         ("resnet18", "resnet18 can't be shown"),
-        ("../../etc/passwd", "is no model id"),
+        ("../../etc/passwd", "isn't a model id"),
         ("checkpoints/gone.pth", "no longer there"),
     ],
 )
@@ -205,6 +215,20 @@ def test_dropped_photos_are_shown_in_turn_and_cleared():
     next(button for button in app.button if button.label == "Clear my photos").click().run()
     assert app.session_state["choice"].photo.source == "sample:cat"
     assert not app.session_state["my_photos"]
+
+
+def test_a_photo_whose_file_went_is_let_go_with_one_sentence_and_the_others_stay():
+    app = open_app()
+    unlike_other_tests = png(31, 61, "indigo")
+    app.file_uploader[0].set_value([("a.png", png(), "image/png"), ("b.png", unlike_other_tests, "image/png")]).run()
+    for file in Path(tempfile.gettempdir()).glob(f"vit-explorer-photos-*/{app.session_state['choice'].photo.key}"):
+        file.unlink()
+    st.cache_data.clear()  # its thumbnail, after 300 others
+    app.run()
+    assert not app.exception
+    assert sentences(app) == ["A photo of yours is no longer on the server: drop what you still need in again."]
+    assert [photo.title for photo in app.session_state["my_photos"]] == ["a.png"]
+    assert app.session_state["choice"].photo.source == "sample:cat"
 
 
 def test_an_input_too_long_to_keep_its_shape_leaves_the_last_picture():
@@ -272,7 +296,7 @@ def test_a_file_that_cannot_tell_its_heads_keeps_the_field_to_say_them(checkpoin
     app.session_state["model_next"] = {"model": "checkpoints/odd.safetensors"}
     app.run()
     assert not app.exception
-    assert [s for s in sentences(app) if "The width 96 is no multiple of 64: say how many heads" in s]
+    assert [s for s in sentences(app) if "The width 96 isn't a multiple of 64: say how many heads" in s]
     assert app.session_state["choice"].model.source.source == TINY, "the model in use stays"
     app.number_input(key="heads").set_value(7).run()
     assert [s for s in sentences(app) if "7 heads don't divide the width 96" in s]

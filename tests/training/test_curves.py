@@ -41,6 +41,10 @@ def test_before_the_first_step_there_are_only_the_baselines():
     assert lines(loss_figure(EVENTS[:1], BASELINE)) == {"validation": ([0], [2.0])}
 
 
+def test_a_run_is_called_in_the_chart_as_the_person_calls_it():
+    assert lines(compare_figure({'<b>1</b> "x" & y': EVENTS})).keys() == {'&lt;b&gt;1&lt;/b&gt; "x" &amp; y'}
+
+
 @pytest.mark.parametrize("key", COMPARED)
 def test_runs_are_compared_by_one_line_each(key):
     figure = compare_figure({"one": EVENTS, "two": EVENTS[:6]}, key)

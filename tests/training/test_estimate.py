@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from explorer.data.images import open_image
 from explorer.models.source import ModelSource
-from explorer.training.estimate import UNKNOWN_START, Estimate, cache_warning, cost_line, kind_of
+from explorer.training.estimate import UNKNOWN_START, Estimate, cache_warning, cost_line, estimate, kind_of
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
@@ -48,6 +49,17 @@ def test_runs_of_the_same_kind_tell_everything_others_the_start_alone(tmp_path):
     learned = MEASURED.learned_from(jobs.list_runs(tmp_path), kind_of(BASE, PLAN), (160, 40))
     assert (learned.start_seconds, learned.before_seconds, learned.epoch_seconds) == (40, 20, 6)  # twice the images
     assert learned.seconds == 40 + 20 + 60
+
+
+def test_of_large_images_few_are_timed_so_that_memory_holds_them(tmp_path, monkeypatch):
+    images, opened = sorted(make_dataset(tmp_path / "data", 4).rglob("*.png")), set()
+    monkeypatch.setattr("explorer.training.estimate.open_image", lambda image: opened.add(image) or open_image(image))
+    monkeypatch.setattr("explorer.training.estimate.MOST_TOKENS", 40)
+    model = make_model(tmp_path / "base")  # of 16 patches at 32 pixels
+    for size, timed in ((32, 2), (64, 1)):
+        opened.clear()
+        estimate(model, Plan("last-1", image_size=size), ["blue", "green", "red"], images, 3)
+        assert len(opened) == timed
 
 
 def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():

@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 
 from explorer.data.images import open_image
 from explorer.errors import DataError, ExplorerError, PlanError, TrainingError
+from explorer.models.source import ModelSource
 from explorer.training.batches import AugmentedInputs, CachedInputs, UncachedInputs, epoch_seed, plan_batches
 from explorer.training.cache import PrefixCache, build_cache, finish_cache, plan_layout
 from explorer.training.finetune import finetune
 from explorer.training.loop import Trainer, adamw, class_weights, cosine
 from explorer.training.plan import Plan
 from explorer.training.runs.events import EventLog, EventReader, epochs_of, read_events, rewind
-from explorer.training.runs.folder import RunFolder
+from explorer.training.runs.folder import RunFolder, create_run, new_options
 from explorer.training.split import split_model
 
 NAMES = ["blue", "green", "red"]
@@ -252,6 +253,15 @@ def test_stop_before_the_first_step_leaves_no_checkpoint(tmp_path, model, data):
     result = finetune(data, model, Plan(), folder.path, progress=lambda state: folder.stop_request.touch())
     assert result.status == "stopped" and result.checkpoint is None
     assert finetune(data, model, Plan(epochs=1), folder.path, resume=True).status == "finished"
+
+
+def test_a_stop_that_is_asked_for_while_the_process_starts_is_heard(tmp_path, model, data):
+    folder = RunFolder(tmp_path / "run")
+    plan = Plan(epochs=1).resolved()
+    create_run(folder, new_options(folder, data, ModelSource("bundled")), plan)  # as the app leaves it to the process
+    folder.stop_request.touch()
+    assert finetune(data, model, plan, folder.path, resume=True).status == "stopped"
+    assert finetune(data, model, plan, folder.path, resume=True).status == "finished", "an older request counts no more"
 
 
 def test_early_stopping(tmp_path, model, data):

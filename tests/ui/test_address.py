@@ -65,7 +65,7 @@ def test_a_link_may_name_a_model_by_key_or_label(checkpoints, text):
 def test_a_link_with_a_label_that_is_no_more_says_so(checkpoints):
     app = open_app(model="DINO of Old")
     assert not app.exception
-    assert [sentence for sentence in sentences(app) if "'DINO of Old' is no model id" in sentence]
+    assert [sentence for sentence in sentences(app) if "'DINO of Old' isn't a model id" in sentence]
     assert app.session_state["choice"].model.source.source == registry.default_source()
 
 

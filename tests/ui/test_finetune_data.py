@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from explorer.data.datasets import read_dataset
@@ -13,10 +14,13 @@ from explorer.errors import DataError
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import Options, write_config
+from explorer.ui.attention_pictures import attention_picture, class_picture
+from explorer.ui.changes import sha_of
 from explorer.ui.datasets import copies_line, data_suffix, data_title, keep_data, thumbnail, uploads_folder
 from explorer.ui.finetune.data import read_data
 from tests.digits import digit_files, digits_zip
 from tests.pages.test_finetune import make_run, words
+from tests.tiny import tiny_model
 from tests.zips import picture, write_folder, write_zip
 
 
@@ -31,7 +35,7 @@ def test_the_report_says_sizes_and_what_was_passed_over_in_plain_words(tmp_path)
     files = {**digit_files(2), "zero/tall.png": picture(9, size=(16, 90)), "notes.txt": b"", ".x": b"", ".y": b""}
     write_folder(tmp_path / "set", files)
     app = AppTest.from_function(_show_report, args=(str(tmp_path / "set"),), default_timeout=60).run()
-    assert "Other files: 2 system files, 1 file that is no image." in [caption.value for caption in app.caption]
+    assert "Other files: 2 system files, 1 file that isn't an image." in [caption.value for caption in app.caption]
     assert "Median size 64 × 64 pixels; sides from 16 to 90 pixels." in [caption.value for caption in app.caption]
 
 
@@ -57,6 +61,18 @@ def test_report_counts_copies_across_classes_and_splits(tmp_path):
 
 def test_thumbnail_of_a_file_that_is_gone_is_left_out(tmp_path):
     assert thumbnail(str(tmp_path / "gone.png")) is None
+
+
+def test_what_is_shown_of_a_file_changes_with_it(tmp_path):
+    path, model, seen = tmp_path / "0.png", tiny_model(), []
+    for number in (1, 2):  # as where a run is deleted and another one gets its name
+        path.unlink(missing_ok=True)
+        path.write_bytes(picture(number))
+        place = str(path)
+        seen.append((thumbnail(place), sha_of(place), *(
+            show(model, place, *target).tobytes() for show, target in ((attention_picture, ()), (class_picture, (0,)))
+        )))  # fmt: skip
+    assert all(before and before != after for before, after in zip(*seen, strict=True))
 
 
 DATA = """
@@ -100,6 +116,38 @@ def test_a_data_set_is_found_again_by_the_address_and_in_a_list(runs, tmp_path):
     (uploads_folder() / name).unlink()
     app.run()
     assert "no longer on the server" in words(app.error)
+
+
+@pytest.mark.slow
+def test_a_click_while_a_data_set_is_read_delays_it_and_loses_nothing(runs, tmp_path, monkeypatch):
+    upload(digits_zip(tmp_path / "set", 2), "digits.zip")
+    runs_of_the_page = []
+
+    def read(path: Path, title: str):
+        runs_of_the_page.append(title)
+        if len(runs_of_the_page) == 1:
+            st.rerun()  # as Streamlit does at the next report of progress, once something was clicked
+        return read_data(path, title)
+
+    monkeypatch.setattr("explorer.ui.finetune.data.read_data", read)
+    app = data_step()
+    app.segmented_control(key="finetune_source").set_value("Used before").run()
+    app.button(key="use_before").click().run()
+    assert len(runs_of_the_page) > 1 and words(app.text) == "digits.zip: 6" and not app.error
+
+
+@pytest.mark.slow
+def test_of_two_zips_of_one_name_the_one_that_is_shown_is_used(runs, tmp_path):
+    older = upload(digits_zip(tmp_path / "older", 2), "digits.zip")
+    os.utime(uploads_folder() / older, (1_700_000_000, 1_700_000_000))
+    newer = upload(digits_zip(tmp_path / "newer", 3), "digits.zip")
+    app = data_step()
+    app.segmented_control(key="finetune_source").set_value("Used before").run()
+    assert len(set(app.selectbox(key="finetune_before").options)) == 2
+    for name, images in ((newer, 9), (older, 6)):
+        app.selectbox(key="finetune_before").set_value(name).run()
+        app.button(key="use_before").click().run()
+        assert words(app.text) == f"digits.zip: {images}" and app.query_params["data"] == name
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ def test_a_damaged_file_of_changes_is_one_sentence_and_the_photos_stay(data):
     app.button(key="test_leave_out").click().run()
     changes_file(data, uploads_folder()).write_text("{")
     app.run()
-    assert not app.exception and [error.value for error in app.error if "is no file of changes" in error.value]
+    assert not app.exception and [error.value for error in app.error if "isn't a file of changes" in error.value]
     assert "1 of 3 · " in texts(app) and len(app.error) == 1
     app.button(key="test_forget").click().run()
     assert not app.error and not kept_changes(data).entries

@@ -54,6 +54,13 @@ def test_a_second_file_of_the_same_name_gets_a_name_of_its_own(checkpoints, tmp_
     assert (checkpoints / "tiny.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
+def test_a_file_that_is_there_already_gets_no_second_name(checkpoints):
+    app = upload("tiny.safetensors", (checkpoints / "tiny.safetensors").read_bytes())
+    assert app.session_state["choice"].model.source.source == TINY and not sentences(app)
+    assert [path.name for path in checkpoints.iterdir()] == ["tiny.safetensors"], "nor is it noted as an upload"
+
+
 def assumed(app: AppTest) -> list[str]:
     return [caption.value.replace("\\", "") for caption in app.sidebar.caption if "heads" in caption.value]
 
@@ -125,11 +132,23 @@ def test_anything_else_is_explained_and_leaves_no_trace(checkpoints, tmp_path_fa
         ("..pth", "pth"),
         (".hidden.pth", "hidden.pth"),
         ("a b;c.pth", "a-b-c.pth"),
+        ("MODEL.PTH", "MODEL.pth"),
+        ("ж" * 200 + ".pth", "ж" * 75 + ".pth"),
         ("", "weights.pth"),
     ],
 )
 def test_names_lose_folders_dots_in_front_and_odd_characters(given, kept):
     assert safe_name(given) == kept
+
+
+@pytest.mark.slow
+def test_a_folder_that_takes_no_file_is_one_sentence(checkpoints, tmp_path_factory, monkeypatch):
+    content = save_weights(tmp_path_factory.mktemp("theirs"), seed=1).read_bytes()
+    (checkpoints / "file").touch()
+    monkeypatch.setenv("EXPLORER_CHECKPOINTS", str(checkpoints / "file" / "folder"))
+    app = upload("mine.safetensors", content)
+    assert not app.exception
+    assert any("The file can't be kept in" in sentence for sentence in sentences(app))
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ def test_models_of_the_host_are_everybody_s_and_those_of_a_visitor_their_own(roo
         keys = [entry.key for entry in registry.local_entries()]
         assert keys == ["checkpoints/secret.safetensors", "checkpoints/tiny.safetensors"]
         assert load_model("checkpoints/secret.safetensors", device="cpu").name == "secret.safetensors"
-        assert registry.lasting(ModelSource(str(ann / "checkpoints/secret.safetensors"))).source == keys[0]
+        assert registry.absolute_source(ModelSource(str(ann / "checkpoints/secret.safetensors"))).source == keys[0]
     with paths.working_for(bob):
         assert [entry.key for entry in registry.local_entries()] == ["checkpoints/tiny.safetensors"]
         assert load_model("checkpoints/tiny.safetensors", device="cpu")

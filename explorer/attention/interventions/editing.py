@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from PIL import Image
 from torch import Tensor
 
@@ -36,20 +37,20 @@ PART_OF = {SetHead: "heads", SetAttention: "attention", SetMlp: "mlp"}
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """What is put in the place of what a model computes: parts of other photos, by edit."""
+    """What edits put in place of what the model computes: parts of other photos."""
 
     means: dict[Part, Tensor]  # over the photos: heads "head token dim", others "token width"
     second: dict[Part, Tensor]  # of the second photo: what enters its layers
 
-    def of(self, edit: SetHead | SetAttention | SetMlp) -> Tensor | float:
-        """What takes the part's place: "token dim" or "token width", or 0."""
+    def of(self, edit: SetHead | SetAttention | SetMlp) -> Float[Tensor, "token dim"] | float:
+        """What takes the part's place; dim: of a head, or the width of the tokens."""
         if edit.to == "off":
             return 0.0
         part = self.means[PART_OF[type(edit)], edit.layer]
         return part[edit.head] if isinstance(edit, SetHead) else part
 
-    def token(self, edit: PutToken, recording: RecordedPass) -> Tensor:
-        """The second photo's token, "width"."""
+    def token(self, edit: PutToken, recording: RecordedPass) -> Float[Tensor, " width"]:
+        """The second photo's token."""
         return self.second["entering", edit.layer][token_index(edit.source or edit.patch, recording)]
 
 
@@ -96,7 +97,7 @@ def check_places(recording: RecordedPass, places: Places, edits: Sequence[Edit])
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """Where the classifier takes its tokens from: the call that makes them, and those whose mean it reads."""
+    """Where the classifier takes its tokens from: the call that makes them, and the tokens whose mean it reads."""
 
     number: int
     name: str
@@ -104,7 +105,7 @@ class Readout:
 
 
 def find_readout(recording: RecordedPass, score: Score) -> Readout | None:
-    """How a score reads its tokens, so that one can be left out; None where no more is needed than to hide it.
+    """How a score reads its tokens, so that one can be left out; None where hiding it from attention is enough.
 
     Raises QueryError where the classifier reads its tokens in a way that none can be left out of.
     """
@@ -221,15 +222,19 @@ def _row(mask: Tensor, query: Tensor, key: Tensor, image: slice, index: int) -> 
     return full[image, :, index : index + 1]
 
 
-def add_hidden(mask: Tensor | None, hidden: Tensor) -> Tensor:
-    """The mask of a call with more hidden: what is added to its scores."""
+def add_hidden(
+    mask: Shaped[Tensor, "..."] | None, hidden: Float[Tensor, "*#batch key"]
+) -> Float[Tensor, "*#batch key"]:
+    """The mask of a call as what is added to its scores, with more tokens hidden."""
     if mask is None:
         return hidden
     return hidden.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask + hidden
 
 
-def fill_dropped(final: Tensor, dropped: Sequence[Sequence[int]], shared: Tensor) -> Tensor:
-    """ "image token width" in which each dropped token is the mean of the others that share a mean with it.
+def fill_dropped(
+    final: Float[Tensor, "image *tokens width"], dropped: Sequence[Sequence[int]], shared: Int[Tensor, " index"]
+) -> Float[Tensor, "image *tokens width"]:
+    """Tokens of which each dropped one is the mean of the others that share a mean with it.
 
     The mean of all is then that of the others. A token that shares none is left as it is.
     """
@@ -243,8 +248,8 @@ def fill_dropped(final: Tensor, dropped: Sequence[Sequence[int]], shared: Tensor
 
 
 @torch.no_grad()
-def run(editor: Editor) -> tuple[Tensor, Tensor | None]:
-    """The tokens "image token width" and logits "image class" of the editor's batch."""
+def run(editor: Editor) -> tuple[Float[Tensor, "image token width"], Float[Tensor, "image class"] | None]:
+    """The tokens and logits of the editor's batch."""
     recording, images = editor.recording, len(editor.batch)
     model = recording.model
     pixels = model.pixels(recording.image)
@@ -254,7 +259,9 @@ def run(editor: Editor) -> tuple[Tensor, Tensor | None]:
         return model.forward(pixels)
 
 
-def scores(score: Score, tokens: Tensor, logits: Tensor | None) -> Tensor:
+def scores(
+    score: Score, tokens: Float[Tensor, "image token width"], logits: Float[Tensor, "image class"] | None
+) -> Float[Tensor, " image"]:
     """The score of each image of a batch."""
     return torch.stack(
         [score(tokens[i : i + 1], None if logits is None else logits[i : i + 1]) for i in range(len(tokens))]

@@ -1,4 +1,4 @@
-"""What can be changed in a model's pass: one frozen dataclass per edit, as data, and how a person types each.
+"""What can be changed in a model's pass: one frozen dataclass per kind of edit, and how a person types each.
 
 drop 3,4            takes patch (3, 4) out of the token list
 head 11.2=off       layer 11, head 2 writes nothing; =mean: its mean over other photos, token by token
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from explorer.attention.queries import Query, parse_query, query_name, query_text
 from explorer.errors import QueryError
+from explorer.words import list_in_words
 
 if TYPE_CHECKING:  # at run time this module needs no torch: the command line reads it for --help
     from explorer.attention.recorded import RecordedPass
@@ -127,7 +128,7 @@ def _check_patches(patches: Sequence[Patch], recording: "RecordedPass") -> None:
 
 
 def _check_readable(edits: Sequence[Edit], recording: "RecordedPass", dropped: int) -> None:
-    """Every token must be left something to read."""
+    """Raise QueryError where the edits leave a token nothing to read."""
     cut: dict[Query, set[Query]] = {}
     for edit in edits:
         if isinstance(edit, CutEdge):
@@ -183,7 +184,7 @@ def parse_edit(text: str) -> Edit:
     kind, _, rest = text.strip().partition(" ")
     form = FORMS.get(kind)
     if form is None:
-        raise QueryError(f"An edit begins with {', '.join(list(FORMS)[:-1])} or {list(FORMS)[-1]}, not {text!r}.")
+        raise QueryError(f"An edit begins with {list_in_words(list(FORMS), 'or')}, not {text!r}.")
     return form.read(rest)
 
 

@@ -1,4 +1,4 @@
-"""What if? The model's answer with edits beside its own, and the change that the ledger alone would give."""
+"""What if? The model's answer with edits beside its own, and the change that the ledger alone predicts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -139,7 +139,7 @@ def what_if(
 
 
 def default_likeness(recording: RecordedPass, similar_to: Likened) -> Likened:
-    """What the image is likened to: without classes and anything given, itself as it was."""
+    """What the image is compared with: given nothing, and without classes, its own unchanged feature."""
     return recording if recording.logits is None and similar_to is None else similar_to
 
 
@@ -184,7 +184,7 @@ def _heads_gone(account: Ledger, edits: Sequence[Edit], recording: RecordedPass)
 
 
 def _others_gone(account: Ledger, edits: Sequence[Edit], recording: RecordedPass) -> float:
-    """The shares of embeddings, biases and MLPs that are taken away."""
+    """The sum of the shares of embeddings, biases and MLPs that are taken away."""
     patches = {patch for edit in edits if isinstance(edit, DropPatches) for patch in edit.patches}
     taken = float(account.embeddings[[token_index(patch, recording) for patch in patches]].sum())
     taken += sum(float(account.biases[edit.layer]) for edit in edits if isinstance(edit, SetAttention))
@@ -192,7 +192,7 @@ def _others_gone(account: Ledger, edits: Sequence[Edit], recording: RecordedPass
 
 
 def _instead(trace: Trace, gradient: Tensor, gone: np.ndarray, edit: Edit, values: Values) -> float:
-    """The share of what an edit puts in the place of a part; of a cut edge, what it takes from what is left."""
+    """The share of what an edit puts in place of a part; for a cut edge, minus the share that flowed through it."""
     if isinstance(edit, CutEdge):
         return -_edge_shares(trace, gradient, gone, edit)
     if not isinstance(edit, (SetHead, SetAttention, SetMlp)) or edit.to == "off":

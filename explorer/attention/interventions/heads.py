@@ -12,10 +12,10 @@ from explorer.attention.interventions.edits import SetHead
 from explorer.attention.interventions.effect import default_likeness, score_before
 from explorer.attention.interventions.passes import Places, find_places
 from explorer.attention.ledger import ledger
+from explorer.attention.limits import check_work
 from explorer.attention.maps.kind import Progress
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Score, Target, score_of
-from explorer.attention.work import check_work
 from explorer.errors import QueryError, UnsupportedModelError
 
 MOST_TOKENS = 16 * 1024  # tokens of one batch, so that memory stays bounded

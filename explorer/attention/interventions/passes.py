@@ -1,4 +1,4 @@
-"""Where in a model's pass things happen: the functions of a pass, numbered, and a mode that tells of those that matter.
+"""Where in a model's pass things happen: its function calls, numbered, and a mode that reports those that matter.
 
 One pass of the image finds the places; a later one over the same input calls the same functions in the same order, so
 that the number of a call is enough to know what it does there, whatever the model's code looks like.
@@ -11,6 +11,7 @@ from weakref import ref
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -125,7 +126,7 @@ def find_places(recording: RecordedPass) -> Places:
 
 
 class Walk(TorchFunctionMode):
-    """A pass that tells of its attention calls, its sums and what enters its layers; those who edit override these."""
+    """A pass that calls a method for each attention, each sum and each layer's input; editors override these."""
 
     def __init__(self, places: Places, tokens: int, patches: int):
         super().__init__()
@@ -139,16 +140,20 @@ class Walk(TorchFunctionMode):
             for part, one in enumerate(sums)
         }
 
-    def attend(self, layer: int | None, func: Callable, args: Any, kwargs: Any) -> Tensor:
+    def attend(
+        self, layer: int | None, func: Callable, args: Any, kwargs: Any
+    ) -> Float[Tensor, "image head query dim"]:
         """The attention of a layer, or with None that of a pooling over these tokens."""
         return func(*args, **kwargs)
 
-    def add(self, layer: int, part: int, branch: Tensor) -> Tensor:
-        """What is added to the stream, "image token width": part 0 is the attention's, all after it the MLP's."""
+    def add(
+        self, layer: int, part: int, branch: Float[Tensor, "image token width"]
+    ) -> Float[Tensor, "image token width"]:
+        """What is added to the stream: part 0 is the attention's, all after it the MLP's."""
         return branch
 
-    def enter(self, layer: int, x: Tensor) -> Tensor:
-        """What enters a layer, "image token width"."""
+    def enter(self, layer: int, x: Float[Tensor, "image token width"]) -> Float[Tensor, "image token width"]:
+        """What enters a layer."""
         return x
 
     def made(self, number: int, out: Any) -> Any:
@@ -186,7 +191,7 @@ PARTS = ("attention", "mlp")
 
 
 class _Keeper(Walk):
-    """Keeps the parts that are wanted."""
+    """Keeps the parts of a pass that are asked for."""
 
     def __init__(self, places: Places, tokens: int, patches: int, wanted: set[Part]):
         super().__init__(places, tokens, patches)

@@ -19,7 +19,7 @@ from explorer.attention.trace import open_trace
 
 @dataclass(frozen=True)
 class Attribution:
-    """A map and how well its account closes."""
+    """A map, and how closely it and the biases add up to the score."""
 
     heatmap: Float[np.ndarray, "row col"]  # float32, signed
     layers: Float[np.ndarray, "layer token"]  # float32: each layer's summand
@@ -27,7 +27,7 @@ class Attribution:
 
 
 def attribution(recording: RecordedPass, target: Target = None, similar_to: Likened = None) -> Attribution:
-    """The map with each layer's part and its account.
+    """The map with each layer's part, and how closely it adds up to the score.
 
     Raises QueryError for an unknown target or layers without one residual stream, UnsupportedModelError for an
     operation without a balanced gradient.

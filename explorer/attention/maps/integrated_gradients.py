@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explorer.attention.balanced import Completeness
+from explorer.attention.limits import MEMORY_BUDGET, check_memory, kept_bytes
 from explorer.attention.maps.kind import Progress
-from explorer.attention.memory import MEMORY_BUDGET, check_memory, kept_bytes
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Score, Target, score_of
 from explorer.errors import QueryError
@@ -39,7 +39,7 @@ def integral(
     baseline: Baseline = "grey",
     progress: Progress | None = None,
 ) -> Integral:
-    """The map and its account; steps: points on the line; baseline, progress: as for compute()."""
+    """The map and how closely it adds up; steps: points on the line; baseline, progress: as for compute()."""
     if not 2 <= steps <= 512:
         raise QueryError(f"steps must be 2 to 512, not {steps}.")
     check_memory(recording)
@@ -83,8 +83,10 @@ def compute(
     return integral(recording, target, similar_to, steps, baseline, progress).heatmap
 
 
-def baseline_pixels(recording: RecordedPass, pixels: Tensor, baseline: Baseline) -> Tensor:
-    """The empty picture, as the model takes it: "1 3 height width"."""
+def baseline_pixels(
+    recording: RecordedPass, pixels: Float[Tensor, "1 3 height width"], baseline: Baseline
+) -> Float[Tensor, "1 3 height width"]:
+    """The empty picture, as the model takes it."""
     if baseline == "grey":
         return torch.zeros_like(pixels)
     if baseline == "mean":

@@ -1,4 +1,4 @@
-"""What there is to know of one kind of map: a row of the table."""
+"""One kind of map: a row of the table."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

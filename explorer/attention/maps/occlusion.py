@@ -1,4 +1,4 @@
-"""Occlusion by dropped tokens: what a score loses when one patch is taken out of the token list. Slow, and plain.
+"""Occlusion by dropped tokens: what a score loses when one patch is taken out of the token list. Slow but simple.
 
 M[t] = S - S without patch t. A patch that no attention may look at, and that the pooling leaves out, is a patch that
 isn't there: its key gets a score of minus infinity in every layer, and where the classifier reads a mean, that of the
@@ -12,10 +12,10 @@ from jaxtyping import Float
 from explorer.attention.interventions.editing import NO_VALUES, Editor, find_readout, run, scores
 from explorer.attention.interventions.edits import DropPatches
 from explorer.attention.interventions.passes import NO_PLACES
+from explorer.attention.limits import check_work
 from explorer.attention.maps.kind import Progress
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Target, score_of
-from explorer.attention.work import check_work
 
 BATCH = 8  # passes at a time
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from explorer.attention.balanced import Completeness
-from explorer.attention.memory import MEMORY_BUDGET
+from explorer.attention.limits import MEMORY_BUDGET
 from explorer.attention.readers import weights_of_readers
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Target, on_patches, score_of
@@ -36,17 +36,16 @@ class Relevance:
 
 
 class Walk:
-    """The row vector on its way from the last layer to the first."""
+    """The row vector of relevance on its way from the last layer to the first."""
 
     def __init__(self):
         self.calls = 0  # attention calls of the forward pass
         self.rows: list[Tensor] = []  # "token": the start, then after one, two ... of the last layers
 
-    def push(self, layer: int, heads: Tensor) -> None:
+    def push(self, layer: int, heads: Float[Tensor, " token"]) -> None:
+        """Add what a layer's heads make of the row; RecordingError where layers come in another order."""
         if layer != self.calls - len(self.rows):
-            raise RecordingError(
-                "This model's layers don't follow one after another, so relevance can't be followed through them."
-            )
+            raise RecordingError("This model's layers don't follow one after another, so relevance can't be traced.")
         self.rows.append(self.rows[-1] + heads)
 
 

@@ -13,8 +13,8 @@ from explorer.attention.recorder import Call
 
 def compute(
     recording: RecordedPass, query: Query | None, fusion: str, discard_ratio: float, start_layer: int
-) -> np.ndarray:
-    """(rows, cols) float32 of a query's row of the rollout."""
+) -> Float[np.ndarray, "row col"]:
+    """The patches of a query's row of the rollout, float32."""
     row = rollout(recording, recording.query_indices(query), fusion, discard_ratio, start_layer)
     return recording.on_patches(row).float().cpu().numpy()
 
@@ -30,8 +30,8 @@ def rollout(
     fusion: str = "mean",
     discard_ratio: float = 0.0,
     start_layer: int = 0,
-) -> Tensor:
-    """The mean of the rows `indices` of R = A'_L ... A'_start, "token" float32.
+) -> Float[Tensor, " token"]:
+    """The mean of the rows `indices` of R = A'_L ... A'_start, float32.
 
     A'_l = 0.5 A_l + 0.5 I with A_l fused over heads, each row divided by its own sum. Never holds R: starting from the
     last layer, a row vector r becomes r A'_l, and only rows with weight are computed. discard_ratio: that share of the
@@ -55,7 +55,7 @@ def _step(
     kept = _discard(call, fusion, discard_ratio, cls) if discard_ratio else None
     out = torch.zeros_like(r)
     for block in r.nonzero()[:, 0].split(weights.BLOCK):
-        rows = call.fused(block, fusion) if kept is None else kept[block]
+        rows = call.fused_rows(block, fusion) if kept is None else kept[block]
         weight = r[block] / (0.5 * rows.sum(dim=1) + 0.5)
         out += 0.5 * (weight @ rows)
         out[block] += 0.5 * weight
@@ -67,7 +67,7 @@ def _discard(call: Call, fusion: str, discard_ratio: float, cls: int | None) -> 
     tokens, device = call.k.shape[1], call.k.device
     matrix = torch.empty(tokens, tokens, device=device, dtype=torch.float32)
     for block in torch.arange(tokens, device=device).split(weights.BLOCK):
-        matrix[block] = call.fused(block, fusion)
+        matrix[block] = call.fused_rows(block, fusion)
     count = int(discard_ratio * tokens * tokens)
     if not count:
         return matrix

@@ -171,7 +171,7 @@ class Choice(Setting):
 
 @dataclass(frozen=True)
 class Number(Setting):
-    """A number from low to high, or up to, not at, high where `below_high`; `step`: of its slider."""
+    """A number from low to high, or below high where `below_high`; `step`: of its slider."""
 
     low: float = 0.0
     high: float = 1.0
@@ -191,8 +191,8 @@ class Number(Setting):
     def check(self, value: Any) -> None:
         number = float(value) if isinstance(value, Real) else math.nan
         if not self.low <= number <= self.high or (self.below_high and number == self.high):
-            up_to = "up to, not at," if self.below_high else "to"
-            raise QueryError(f"{self.name} must lie from {self.low:g} {up_to} {self.high:g}; {value} came.")
+            up_to = "to below" if self.below_high else "to"
+            raise QueryError(f"{self.name} must lie from {self.low:g} {up_to} {self.high:g}, not {value}.")
 
     def expected(self, shape: Shape) -> str:
         return f"from {self.low:g} to {self.slider_end:g}"
@@ -210,7 +210,7 @@ class Count(Setting):
 
     def check(self, value: Any) -> None:
         if not isinstance(value, Integral) or not self.low <= int(value) <= self.high:
-            raise QueryError(f"{self.name} must be a whole number from {self.low} to {self.high}; {value} came.")
+            raise QueryError(f"{self.name} must be a whole number from {self.low} to {self.high}, not {value}.")
 
     def expected(self, shape: Shape) -> str:
         return f"from {self.low} to {self.high}"

@@ -26,7 +26,7 @@ from explorer.errors import QueryError
 
 DEFAULT = "attention"
 EXPLAINS_BEST = "gradient"  # of what a class hangs on, as the bench finds on ImageNet's sample photos (docs/bench.md)
-OLDER_NAMES = {"raw": "attention"}  # of files, links and commands of before
+OLDER_NAMES = {"raw": "attention"}  # in older files, links and commands
 
 LAYER = Layer("layer", "Layer", -1, "negatives count from the end (default: the last)")
 HEAD = HeadOrFusion("head", "Head", "mean", "a number, mean, max or min (default: mean)")
@@ -184,7 +184,7 @@ def current_name(name: str) -> str:
 
 
 def map_kind(name: str) -> MapKind:
-    """The row of a kind of map, by its name of today or of before; QueryError names the known ones."""
+    """The row of a kind of map, by its current or an older name; QueryError lists the known ones."""
     kind = MAP_KINDS.get(current_name(name))
     if kind is None:
         raise QueryError(f"A map's kind must be one of {', '.join(MAP_KINDS)}, not {name!r}.")

@@ -93,7 +93,7 @@ def contender(name: str) -> Contender:
         if setting is None or not equals or isinstance(setting, TargetClass | Likeness):
             free = [s.name for s in row.settings if not isinstance(s, TargetClass | Likeness)]
             raise QueryError(
-                f"{part!r} is no setting of {row.name} in a bench: write {row.name}:NAME=VALUE with "
+                f"{part!r} isn't a setting of {row.name} in a bench: write {row.name}:NAME=VALUE with "
                 f"{', '.join(free) or 'no settings'}; what is explained is the class that the model predicts."
             )
         settings[setting.name] = setting.parse(text)

@@ -39,8 +39,10 @@ class Grid:
         """(rows, cols) of cells."""
         return self.missing.shape[-2], self.missing.shape[-1]
 
-    def left(self, x: Tensor, right: Tensor) -> Tensor:
-        """What the equations lack: right - (weight * x - neighbours(x)), where cells are missing."""
+    def left(
+        self, x: Float[Tensor, "image channel row col"], right: Float[Tensor, "image channel row col"]
+    ) -> Float[Tensor, "image channel row col"]:
+        """The residual of the equations: right - (weight * x - neighbours(x)), where cells are missing."""
         return (right - self.weight * x + neighbours(x)) * self.missing
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch.nn.functional import interpolate
 
 from explorer.attention.evidence import descending_order
@@ -98,7 +98,9 @@ class Removal:
         probability = self.recording.model.probabilities(logits)[:, self.target]
         return Followed((logits.argmax(1) == self.target).double().cpu().numpy(), probability.cpu().numpy())
 
-    def both(self, heatmaps: Iterable[np.ndarray], did: Done = nothing) -> list[tuple[Followed, Followed]]:
+    def both(
+        self, heatmaps: Iterable[Float[np.ndarray, "row col"]], did: Done = nothing
+    ) -> list[tuple[Followed, Followed]]:
         """MIF and LIF of each map; the pictures of all maps go through the model together."""
         falling = [descending_order(heatmap, self._seed) for heatmap in heatmaps]
         orders, count = [one for order in falling for one in (order, order[::-1])], len(self.way.shares)
@@ -125,7 +127,7 @@ class Faithfulness:
 
     def __init__(self, recording: Recording, ways: tuple[str, ...], target: int, seed: int):
         self.removals: list[Removal] = []
-        self.failed: dict[str, str] = {}  # why a way can't be gone with this model
+        self.failed: dict[str, str] = {}  # why a way of removal can't be used with this model
         for name in ways:
             try:
                 self.removals.append(Removal(recording, WAYS[name], target, seed))
@@ -134,7 +136,9 @@ class Faithfulness:
         areas = {way for way, _ in AREAS.values()}
         self._empty = {each.way.name: each.empty() for each in self.removals if each.way.name in areas}
 
-    def scores(self, heatmaps: Mapping[str, np.ndarray], did: Done = nothing) -> dict[str, dict[str, float]]:
+    def scores(
+        self, heatmaps: Mapping[str, Float[np.ndarray, "row col"]], did: Done = nothing
+    ) -> dict[str, dict[str, float]]:
         """Of each map, by the names of MEASURES; did: called with how many more pictures have been looked at."""
         scores: dict[str, dict[str, float]] = {name: {} for name in heatmaps}
         for removal in self.removals if heatmaps else ():
@@ -161,13 +165,15 @@ class Faithfulness:
         return float(np.trapezoid(curve, [0.0, *removal.way.shares, 1.0]))
 
 
-def mask_scores(heatmap: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    """How well a map lies on a mask "height width" of 255, 128 (left out) and 0."""
+def mask_scores(heatmap: Float[np.ndarray, "row col"], mask: UInt8[np.ndarray, "height width"]) -> dict[str, float]:
+    """How well a map lies on a mask of 255, 128 (left out) and 0."""
     score = score_map(heatmap, patch_mask(mask, heatmap.shape))  # pyright: ignore[reportArgumentType]
     return {"auc": score.auc, "iou": score.iou, "pointing": score.pointing, **segmentation_scores(heatmap, mask)}
 
 
-def segmentation_scores(heatmap: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+def segmentation_scores(
+    heatmap: Float[np.ndarray, "row col"], mask: UInt8[np.ndarray, "height width"]
+) -> dict[str, float]:
     """Chefer et al.'s protocol: enlarged bilinearly, scaled to 0..1, cut at its mean; pixels marked 128 don't count.
 
     Their code adds intersections and unions up over all photos before it divides; here each photo has its own numbers.

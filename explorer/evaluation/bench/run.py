@@ -115,7 +115,7 @@ class Bench:
                 recording = record(self.model, photo.read(), self.plan.size, self.plan.fit)
             except ExplorerError:
                 continue
-            self.saw(recording)
+            self.note_cost(recording)
             each, (photos, checks) = seconds_per_picture(recording), self._left
             return Estimate(
                 self.plan.seconds(recording, photos, checks, each),
@@ -137,11 +137,11 @@ class Bench:
     def item_of(self, line: Line) -> int:
         return line["photo"] + ("sanity" in line) * len(self.photos)
 
-    def saw(self, recording: Recording) -> None:
+    def note_cost(self, recording: Recording) -> None:
         """How many passes a photo takes is known from the first that is recorded."""
         self._each = self.plan.passes(recording)
 
-    def did(self, passes: float) -> None:
+    def count_done(self, passes: float) -> None:
         """Count passes of the present photo or check."""
         self._part += passes
         self._tell(min(self._part, self._each[self._kind]))
@@ -187,14 +187,14 @@ def _photo_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: 
         recording = record(model, photo.read(), plan.size, plan.fit)
     except ExplorerError as error:
         return {**line, "refused": str(error)}
-    bench.saw(recording)
+    bench.note_cost(recording)
     mask, failed = _mask(photo, recording)
     target = None if recording.logits is None else recording.class_index(None)
     seed = plan.seed + index
     faithful = None if target is None else Faithfulness(recording, plan.ways, target, seed)
     maps, not_drawn = _draw(recording, target, seed, plan, bench)
     failed |= (faithful.failed if faithful else {}) | not_drawn
-    scores = faithful.scores(maps, bench.did) if faithful else {name: {} for name in maps}
+    scores = faithful.scores(maps, bench.count_done) if faithful else {name: {} for name in maps}
     for name, heatmap in maps.items() if mask is not None else ():
         scores[name] |= mask_scores(heatmap, mask)
     return {**line, "scores": scores, "failed": failed}
@@ -210,7 +210,7 @@ def _draw(
             maps[entrant.name] = entrant.draw(recording, target, seed)
         except ExplorerError as error:
             failed[entrant.name] = str(error)
-        bench.did(entrant.passes(recording))
+        bench.count_done(entrant.passes(recording))
     return maps, failed
 
 
@@ -244,7 +244,7 @@ def _maps(
         recording = record(model, photo.read(), plan.size, plan.fit)
     except ExplorerError:
         return {}, None
-    bench.saw(recording)
+    bench.note_cost(recording)
     if target is None and recording.logits is not None:
         target = recording.class_index(None)
     return _draw(recording, target, plan.seed + index, plan, bench)[0], target  # why not is said with its photo

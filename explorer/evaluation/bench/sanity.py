@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import nn
 
 from explorer.models.backbone import Model
@@ -74,7 +75,7 @@ def randomise(parameters: list[nn.Parameter], generator: torch.Generator) -> Non
         parameter.copy_(drawn * deviation + parameter.mean())
 
 
-def similarity(one: np.ndarray, other: np.ndarray) -> float:
+def similarity(one: Float[np.ndarray, "row col"], other: Float[np.ndarray, "row col"]) -> float:
     """Spearman's rank correlation of two maps; 0 where one of them is the same everywhere."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from explorer.attention.interventions.editing import NO_VALUES, Editor, find_readout, run
@@ -80,7 +80,7 @@ WAYS: dict[str, Way] = {
 }  # fmt: skip
 
 
-def masks_of_shares(order: np.ndarray, shares: tuple[float, ...], grid: tuple[int, int]) -> Gone:
+def masks_of_shares(order: Int[np.ndarray, " patch"], shares: tuple[float, ...], grid: tuple[int, int]) -> Gone:
     """Which patches are gone after each share of an order of all patches."""
     rank = np.empty(order.size, int)
     rank[order] = np.arange(order.size)

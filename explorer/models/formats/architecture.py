@@ -28,7 +28,7 @@ AXES = {
 HEAD_WIDTH = 64  # of every published plain ViT up to size L
 # Widths whose published models have other heads: So400m, ViT-H, g, G, e and EVA-CLIP E, InternViT-6B.
 PUBLISHED_HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16, 1792: 16, 3200: 25}
-LARGEST_BY_RULE = 1024  # the width up to which 64 to a head is what everyone does
+LARGEST_BY_RULE = 1024  # the width up to which nearly all models have 64 per head
 # (width, depth) of ViT-Ti, S, B, L, H, g, G and So400m, whose published models all have GELU, 1e-6 and cls.
 PUBLISHED_SHAPES = frozenset(
     {(192, 12), (384, 12), (768, 12), (1024, 24), (1280, 32), (1408, 40), (1664, 48), (1152, 27)}
@@ -45,7 +45,7 @@ CLIP_ASKED = (
 
 @dataclass(frozen=True)
 class Said:
-    """What the caller, the file's own settings or its project say of a model that shapes can't; None: nobody says.
+    """What the caller, the file's settings or its project say of a model that shapes don't; None: unknown.
 
     grid: (rows, cols). activation, pooling: by timm's names.
     """
@@ -67,7 +67,7 @@ class Architecture:
 
 
 def architecture_of(tensors: dict[str, Tensor], said: Said) -> Architecture:
-    """Patch, width, depth, tokens and options from keys and shapes; what they can't tell from what is said.
+    """Patch, width, depth, tokens and options from keys and shapes; the rest from what is said.
 
     What nobody says is what all published models of these shapes have, else assumed with a sentence each, else asked
     for with UntoldError.
@@ -150,6 +150,9 @@ def _heads(tensors: dict[str, Tensor], width: int, gated: bool, num_heads: int |
         if num_heads < 1 or width % num_heads:
             raise UntoldError(f"{num_heads} heads don't divide the width {width}: give num_heads that does.")
         return num_heads
+    norm = tensors.get("blocks.0.attn.q_norm.weight")  # of the queries of one head
+    if norm is not None and norm.ndim == 1 and len(norm) < width and width % len(norm) == 0:
+        return width // len(norm)
     if width in PUBLISHED_HEADS:
         heads = PUBLISHED_HEADS[width]
         assumed.append(f"{HEADS_UNTOLD}: {heads} assumed, as published models of width {width} have.")
@@ -166,7 +169,7 @@ def _heads(tensors: dict[str, Tensor], width: int, gated: bool, num_heads: int |
             "12; say it with num_heads."
         )
     if width > HEAD_WIDTH and width % HEAD_WIDTH:
-        raise UntoldError(f"The width {width} is no multiple of {HEAD_WIDTH}: say how many heads with num_heads.")
+        raise UntoldError(f"The width {width} isn't a multiple of {HEAD_WIDTH}: say how many heads with num_heads.")
     # DINOv2's giant and its descendants are as wide as SigLIP's, which have 16.
     if width > LARGEST_BY_RULE and not (width == 1536 and gated):
         raise UntoldError(f"{HEADS_UNTOLD}, and models of width {width} differ: say it with num_heads.")
@@ -255,7 +258,7 @@ def _positions(
     elif prefix and not grids[length - prefix] and grids[length] and not _positions_of_patches(tensors, patch_size):
         raise UntoldError(
             f"pos_embed has {length} positions, for {length} patches or for {length - prefix} and {prefix} more tokens:"
-            f" say the rows and columns of patches with grid, such as {_oblong(length - prefix)} or {_oblong(length)}."
+            f" say the rows and columns of patches with grid, such as {oblong(length - prefix)} or {oblong(length)}."
         )
     for patches, found in grids.items():
         if found:
@@ -266,7 +269,7 @@ def _positions(
     given = "" if grid is None else f" not {grid[0]} x {grid[1]}"
     raise UntoldError(
         f"pos_embed has {length} positions for {prefix} prefix tokens and a grid that is no square{given}: "
-        f"say its rows and columns with grid, such as {_oblong(length - prefix)}."
+        f"say its rows and columns with grid, such as {oblong(length - prefix)}."
     )
 
 
@@ -277,7 +280,7 @@ def _positions_of_patches(tensors: dict[str, Tensor], patch_size: int) -> bool:
     return "reg_token" in tensors or (layer_scale and side in (224, 384)) or (patch_size, side) == (16, 240)
 
 
-def _oblong(patches: int) -> str:
+def oblong(patches: int) -> str:
     """The grid of that many patches that is nearest to a square, as a person would type it."""
     rows = next(rows for rows in range(math.isqrt(max(patches, 1)), 0, -1) if patches % rows == 0)
     return f"{rows}x{patches // rows}"

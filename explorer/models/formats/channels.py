@@ -3,10 +3,13 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from explorer.errors import UnsupportedModelError
 
+IMAGENET_COLOURS = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}  # of pixels from 0 to 1
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow and OpenCV make grey
 SENTENCES = {
     1: "The model takes one channel: photos are reduced to grey.",
@@ -15,8 +18,10 @@ SENTENCES = {
 }
 
 
-def rgb_kernel(kernel: Tensor, name: str) -> tuple[Tensor, tuple[str, ...]]:
-    """A patch projection "width channel row col" for RGB photos, and what was done about its channels in one sentence.
+def rgb_kernel(
+    kernel: Float[Tensor, "width channel row col"], name: str
+) -> tuple[Float[Tensor, "width 3 row col"], tuple[str, ...]]:
+    """A patch projection for RGB photos, and what was done about its channels in one sentence.
 
     Grey is a weighted sum of red, green and blue, so a kernel over grey is one over RGB; zeros need no kernel.
     Raises UnsupportedModelError for more than four channels, whose order nobody knows.

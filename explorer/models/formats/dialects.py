@@ -1,4 +1,4 @@
-"""Key names of other projects, turned into timm's: each dialect is recognised by the name of its patch embedding."""
+"""Key names of other projects, renamed to timm's: each dialect is recognised by the name of its patch embedding."""
 
 import re
 from collections.abc import Callable

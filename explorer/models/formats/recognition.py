@@ -41,7 +41,7 @@ def recognise(tensors: Tensors, file: str) -> str:
     if found:
         raise UntoldError(f"{file} could be {', '.join(found[:6])}: say which with arch.")
     raise UntoldError(
-        f"{file} is no plain Vision Transformer and none of timm's other families has its tensors: name its timm "
+        f"{file} isn't a plain Vision Transformer, and none of timm's other families has its tensors: name its timm "
         "architecture with arch."
     )
 
@@ -70,7 +70,7 @@ def _architectures(tensors: Tensors) -> list[str]:
 
 
 def _outline(shapes: Shapes) -> Shapes:
-    """What one block tells already, twenty times sooner: its keys and shapes, and the keys outside of all blocks."""
+    """Keys and shapes of one block, and the keys outside of all blocks: twenty times faster to compare than all."""
     first = {(key, shape) for key, shape in shapes if key.startswith("blocks.0.")}
     outside = {(key, ()) for key, _ in shapes if not key.startswith("blocks.")}  # rope.freqs grows with the depth
     return frozenset(first | outside)

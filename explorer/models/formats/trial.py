@@ -28,7 +28,7 @@ _passed: set[tuple[int, ...]] = set()  # device, number, time of change and size
 
 
 @contextmanager
-def tried_first() -> Iterator[None]:
+def trial_reading() -> Iterator[None]:
     """In this thread, until the end, every pickled weights file is read in another process before it is here."""
     token = _wanted.set(True)
     try:
@@ -40,7 +40,7 @@ def tried_first() -> Iterator[None]:
 def try_reading(path: Path) -> None:
     """Raise CheckpointError where another process can't read the file in bounded time and memory; once per file.
 
-    Nothing is done outside tried_first(). What is wrong with a file that can be read to its end is left to the reader.
+    Does nothing outside trial_reading(). What is wrong with a file that can be read is left to the reader.
     """
     if not _wanted.get():
         return

@@ -64,7 +64,7 @@ class EventLog:
 class EventReader:
     """Follows a log that grows: each read parses only what was added. `damaged` counts lines that are no events.
 
-    A resumed run writes its log anew, without the epoch that was not finished, and goes on: then all of it is read
+    A resumed run writes its log again, without the epoch that was not finished, and goes on: then all of it is read
     again. Every line tells its time, so the last line read is at its place only where all lines before it are, too.
     """
 

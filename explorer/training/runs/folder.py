@@ -79,7 +79,7 @@ class Options:
 
 @dataclass(frozen=True)
 class About:
-    """What a person calls a run, and noted about it; its folder and its checkpoint keep their name."""
+    """The name and notes that a person gave a run; its folder and its checkpoint keep their names."""
 
     title: str = ""
     note: str = ""
@@ -112,7 +112,7 @@ class RunFolder:
 
     @property
     def refused(self) -> bool:
-        """Whether the run failed while what it was given was checked: nothing of it is worth keeping."""
+        """Whether the run failed while its input was checked, so that nothing of it is worth keeping."""
         if not self.state.is_file() or self.resume.exists():
             return False
         state = self.read_state()
@@ -170,7 +170,7 @@ class RunFolder:
         return {key: process[key] for key in PROCESS} if process and fits(process, PROCESS) else {}
 
     def _last_words(self) -> str:
-        """Why a process may be gone: the last line it logged if it was an error, else that it was killed."""
+        """Why a process ended: the last line of its log if that is an error, else that it was killed."""
         lines = _end_of(self.log).strip().splitlines() if self.log.is_file() else []
         if lines and lines[-1].startswith("error: "):
             return lines[-1].removeprefix("error: ")
@@ -220,7 +220,7 @@ def new_options(
     path = Path(data)
     target = checkpoint or default_checkpoint(folder.path)
     known = None if stored is None else str(stored)
-    source = replace(registry.lasting(model), prompts=())  # a run has classes of its own
+    source = replace(registry.absolute_source(model), prompts=())  # a run has classes of its own
     return Options(str(path.resolve() if path.exists() else data), source, str(target), onnx, tensorboard, known)
 
 

@@ -67,9 +67,15 @@ class Run:
     def predictions(self) -> list[dict[str, Any]]:
         """What predictions.json holds; TrainingError where it is missing or damaged."""
         rows = read_json(self.folder.predictions)
-        if not fits(rows, _PREDICTIONS):
+        names = self.metrics["class_names"] if self.metrics else None
+        if not fits(rows, _PREDICTIONS) or not (names is None or _are_of(rows, names)):
             raise TrainingError(f"predictions.json of the run {self.name!r} is damaged: it holds no predictions.")
         return rows
+
+
+def _are_of(rows: list[dict[str, Any]], class_names: list[str]) -> bool:
+    """Whether all classes of predictions are among those."""
+    return {row[key] for row in rows for key in ("actual", "predicted")} <= set(class_names)
 
 
 def start(
@@ -80,7 +86,6 @@ def start(
     runs: Path | None = None,
     *,
     onnx: bool = False,
-    tensorboard: bool = False,
     stored: Path | None = None,
     changes: Changes = NO_CHANGES,
 ) -> RunFolder:
@@ -90,7 +95,7 @@ def start(
     Raises TrainingError for a name that can't be used or is taken. What goes wrong later stands in the run's state.
     """
     folder = RunFolder(run_path(name, runs))
-    options = new_options(folder, data, ModelSource.of(model), stored=stored, onnx=onnx, tensorboard=tensorboard)
+    options = new_options(folder, data, ModelSource.of(model), stored=stored, onnx=onnx)
     plan = plan.resolved()
     try:
         create_run(folder, options, plan, changes)
@@ -130,13 +135,16 @@ def delete(name: str, runs: Path | None = None) -> None:
     if run.state.active:
         raise TrainingError(f"The run {name!r} is {run.state.status}; stop it before deleting it.")
     refuse_live(run.folder.path)
-    while run.folder.path.is_dir():
-        with suppress(FileNotFoundError):  # its process, which has just ended, may be taking its last file away
-            shutil.rmtree(run.folder.path)
+    try:
+        while run.folder.path.is_dir():
+            with suppress(FileNotFoundError):  # its process, which has just ended, may be taking its last file away
+                shutil.rmtree(run.folder.path)
+    except OSError as error:
+        raise TrainingError(f"The run {name!r} can't be deleted whole ({error.strerror}).") from error
 
 
 def describe(name: str, about: About, runs: Path | None = None) -> None:
-    """Keep what a person calls a run and notes about it; TrainingError for too long a text or a full disk."""
+    """Store the name and notes that a person gives a run; TrainingError for too long a text or a full disk."""
     if len(about.title) > LONGEST_TITLE or len(about.note) > LONGEST_NOTE:
         raise TrainingError(f"A run's name takes {LONGEST_TITLE} characters at most, a note {LONGEST_NOTE:,}.")
     folder = read_run(name, runs).folder
@@ -158,9 +166,12 @@ def list_runs(runs: Path | None = None) -> list[Run]:
     runs = runs or paths.runs()
     if not runs.is_dir():
         return []
-    found = [path for path in runs.iterdir() if (path / "state.json").is_file() and not path.is_symlink()]
-    found.sort(key=lambda path: path.stat().st_ctime, reverse=True)
-    return [_read(RunFolder(path)) for path in found]
+    found = []
+    for path in runs.iterdir():
+        with suppress(OSError, TrainingError):  # deleted meanwhile
+            if (path / "state.json").is_file() and not path.is_symlink():
+                found.append((path.stat().st_ctime, _read(RunFolder(path))))
+    return [run for _, run in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
 def _read(folder: RunFolder) -> Run:

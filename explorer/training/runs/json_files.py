@@ -22,7 +22,7 @@ LOSS = "loss"  # shape of a number that may be infinite or none
 
 
 def fits(value: Any, shape: Any) -> bool:
-    """Whether a JSON value has that shape; numbers finite, text such as a page takes."""
+    """Whether a JSON value has that shape, with finite numbers and valid text."""
     if isinstance(shape, tuple):
         return any(fits(value, one) for one in shape)
     if isinstance(shape, list):
@@ -59,7 +59,7 @@ def read_json(path: Path) -> Any:
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):  # a pipe or a device has no end
-            raise TrainingError(f"{where} is no file.")
+            raise TrainingError(f"{where} isn't a file.")
         if about.st_size > LARGEST_FILE:
             raise TrainingError(f"{where} is too large to be what a run writes.")
         return json.loads(path.read_text(encoding="utf-8"))

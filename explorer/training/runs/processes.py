@@ -1,4 +1,4 @@
-"""The training processes: which is which, and whose turn it is.
+"""The training processes: identify them, and queue them.
 
 A pid comes back, and a process's time of start moves with the clock. One job trains at a time on a machine: a line of
 tickets, and a lock that the system lets go of when a job dies. Several machines may share one folder of tickets; of
@@ -32,7 +32,7 @@ _TICKET = {"run": PurePath, **PROCESS}
 
 
 def process_start(pid: int) -> str | None:
-    """What tells this process from all others that ever had its pid; None where it is gone or waits to be collected.
+    """What distinguishes this process from all others with its pid; None where it is gone or a zombie.
 
     It is the same whoever asks, and whatever happens to the clock: on Linux the boot and the ticks from that to the
     process's start. psutil's create_time() would move with every step of the clock.
@@ -59,7 +59,7 @@ def _linux_start(pid: int) -> str | None:
 
 
 def this_machine() -> str:
-    """What tells this machine, since its last start, from others; its name where the system has nothing better."""
+    """An identifier of this machine since its last start; its name where the system has nothing better."""
     return BOOT_ID.read_text().strip() if BOOT_ID.is_file() else platform.node()
 
 
@@ -77,7 +77,7 @@ def is_alive(pid: Any, started: Any) -> bool:
 
 
 class _Ticket(NamedTuple):
-    """A job in the line: its file, its run, and the process_start() of its process."""
+    """A job in the queue: its file, its run, and the process_start() of its process."""
 
     file: Path
     run: Path
@@ -89,19 +89,19 @@ class _Ticket(NamedTuple):
 
 
 class MachineQueue:
-    """The line of jobs of this user on this machine, kept as files in one folder.
+    """The queue of jobs of this user on this machine, kept as files in one folder.
 
     The folder is EXPLORER_QUEUE, or one in the system's temporary folder; machines may share it. Each job holds a
     ticket named after its time of arrival; the first of a machine whose process lives may take its lock and run.
     """
 
-    def __init__(self, folder: Path | None = None):
-        self.folder = folder or paths.queue()
+    def __init__(self):
+        self.folder = paths.queue()
         self.folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def turn(self, run: Path, waiting: Callable[[int], None]) -> Iterator[None]:
-        """Wait for this job's turn, calling waiting(place) meanwhile (1 is next); it may raise to leave the line."""
+        """Wait for this job's turn, calling waiting(place) meanwhile (1 is next); it may raise to leave the queue."""
         ticket = self._take_ticket(run)
         lock = FileLock(self.folder / f"running-{this_machine()}.lock")
         try:
@@ -115,7 +115,7 @@ class MachineQueue:
             lock.release()
 
     def place(self, run: Path) -> int | None:
-        """Jobs of its machine before that run: 0 where it is running or about to, None outside the line."""
+        """Jobs of its machine before that run: 0 where it is running or about to, None where it isn't queued."""
         line, run = self._line(), run.resolve()
         index = next((index for index, ticket in enumerate(line) if ticket.run == run), None)
         return None if index is None else sum(ticket.machine == line[index].machine for ticket in line[:index])
@@ -132,7 +132,7 @@ class MachineQueue:
         return ticket
 
     def _line(self) -> list[_Ticket]:
-        """Those of living processes in order of arrival; those of dead ones are thrown away."""
+        """Tickets of living processes in order of arrival; those of dead ones are deleted."""
         with FileLock(self.folder / "tickets.lock"):
             living = []
             for file in sorted(self.folder.glob("[0-9]*.json")):
@@ -146,7 +146,7 @@ class MachineQueue:
 
 @contextmanager
 def _touched(ticket: Path) -> Iterator[None]:
-    """Until the end, show other machines every few seconds that this process lives."""
+    """Inside the block, show other machines every few seconds that this process lives."""
     over = threading.Event()
 
     def touch() -> None:

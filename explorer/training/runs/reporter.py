@@ -1,4 +1,4 @@
-"""What a trainer reports while it works: state.json, events.jsonl, TensorBoard; and a bar or lines on stderr."""
+"""A trainer's reports: state.json, events.jsonl, TensorBoard, and a bar or lines on stderr."""
 
 import sys
 import time

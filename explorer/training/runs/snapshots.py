@@ -115,7 +115,7 @@ def _save_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def _system_errors() -> Iterator[None]:
-    """Raise the system's own error, such as a full disk, which torch and safetensors wrap in errors of theirs."""
+    """Raise the system's own error, such as a full disk, where torch or safetensors wrapped it in theirs."""
     try:
         yield
     except (RuntimeError, SafetensorError) as error:

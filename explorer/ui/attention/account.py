@@ -12,7 +12,7 @@ from explorer.rendering.backdrop import backdrop
 from explorer.rendering.colormaps import DIVERGING
 from explorer.rendering.view import View, paint
 from explorer.ui import cached
-from explorer.ui.map_picker import on_canvas, pick_settings
+from explorer.ui.map_picker import canvas_place, pick_settings
 from explorer.ui.messages import plain
 from explorer.ui.widgets import PLAIN, colour_bar
 from explorer.words import with_sign
@@ -29,7 +29,7 @@ def account_tab(rec: Recording, view: View) -> None:
         "The score of a class is a sum: of what every head of every layer adds, every MLP, the embeddings and the "
         "biases (Elhage et al. 2021). Red speaks for the class, blue against it."
     )
-    shown = pick_settings(GRADIENT.name, on_canvas(rec, view))
+    shown = pick_settings(GRADIENT.name, canvas_place(rec, view))
     if shown is None:
         return
     target, likened = (shown.view.map[name] for name in ("target", "similar_to"))

@@ -11,6 +11,7 @@ from explorer.rendering.view import View, picture
 from explorer.ui.view_settings import change_settings
 from explorer.ui.widgets import PLAIN
 
+ZOOM = 3  # times the size that the model saw, of the photo with its outliers
 HIDE = "artefacts_hidden"  # key of the toggle, which follows the setting of the canvas
 
 
@@ -43,10 +44,10 @@ def _caption(mask: np.ndarray) -> str:
     return f"Outliers: {count} of {mask.size} patches" if count else "No patch's norm is an outlier"
 
 
-def frame_outliers(image: Image.Image, mask: np.ndarray, patch_size: int, zoom: int = 3) -> Image.Image:
+def frame_outliers(image: Image.Image, mask: np.ndarray, patch_size: int) -> Image.Image:
     """The photo with a frame around every outlier."""
-    image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.BICUBIC)
-    draw, side = ImageDraw.Draw(image), patch_size * zoom
+    image = image.resize((image.width * ZOOM, image.height * ZOOM), Image.Resampling.BICUBIC)
+    draw, side = ImageDraw.Draw(image), patch_size * ZOOM
     for row, col in np.argwhere(mask):
         box = (col * side, row * side, (col + 1) * side - 1, (row + 1) * side - 1)
         draw.rectangle(box, outline="black", width=5)

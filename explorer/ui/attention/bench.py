@@ -46,7 +46,7 @@ def bench_section(rec: Recording, view: View) -> None:
     """The choice of maps and photos, how long it will take, and what was found."""
     st.markdown("**Which map tells the truth here?**")
     if rec.logits is None or rec.model.outputs == "number":
-        st.caption("This needs a model that classifies: the class that it predicts is what is followed.")
+        st.caption("This needs a model with classes, since it follows the predicted class.")
         return
     st.caption(ABOUT)
     photos = (my_photos() or samples())[:MOST]
@@ -156,6 +156,6 @@ def _config(found: Table) -> dict[str, Any]:
     number = st.column_config.NumberColumn
     config: dict[str, Any] = {"map": "Map"}
     for name in COLUMNS:
-        better = "More is better." if MEASURES[name].high else "Less is better."
+        better = "Higher is better." if MEASURES[name].high else "Lower is better."
         config[name] = number(MEASURES[name].title, format="%.3f", help=f"{MEASURES[name].help} {better}")
     return config

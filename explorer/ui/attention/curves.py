@@ -18,7 +18,8 @@ from explorer.rendering.evidence_drawing import evidence_drawing
 from explorer.rendering.provenance import with_provenance
 from explorer.rendering.view import View, shown_map
 from explorer.ui import cached
-from explorer.ui.map_picker import Shown, on_canvas, pick_class, pick_map
+from explorer.ui.map_picker import Shown, canvas_place, pick_class, pick_map
+from explorer.ui.messages import plain
 from explorer.ui.photos import Photo, my_photos, samples
 from explorer.ui.state import shown_photo
 from explorer.ui.view_settings import download_name, layer_words
@@ -48,7 +49,7 @@ def curves(rec: Recording, view: View) -> None:
         "Patches are removed (deletion) or revealed (insertion) from the map's highest to its lowest, and the class "
         "is followed. A map that matters drops it faster, and brings it back sooner, than random order or the centre."
     )
-    shown = pick_map(on_canvas(rec, view))
+    shown = pick_map(canvas_place(rec, view))
     if shown is None:
         return
     more = _pick_more(shown)
@@ -124,7 +125,7 @@ def _record(rec: Recording, view: View, photo: Photo) -> Recording:
 def _show(rec: Recording, view: View, kept: Kept, is_old: bool) -> None:
     bands = kept.bands
     again = " Press **Run** for what is shown now." if is_old else ""
-    st.caption(f"{kept.words}.{again}")
+    st.caption(f"{plain(kept.words)}.{again}")
     st.plotly_chart(bands_figure(bands), key="evidence_curves", width="stretch", config=PLAIN)
     name = f"{download_name(rec, view)}-evidence"
 

@@ -21,11 +21,11 @@ LINES, WIDE = 5, 2
 def lens_tab(rec: Recording, view: View) -> None:
     """Two pictures of the layer shown, and a line for each of the likeliest classes."""
     st.caption(
-        "The model's own last norm and classifier, asked before their time (logit lens): what would they say of each "
+        "The model's own last norm and classifier, applied early (logit lens): what would they say of each "
         "patch alone, or of the photo, after the layer chosen above?"
     )
     if rec.logits is None:
-        st.info("This model has no classifier to ask.")
+        st.info("This model has no classifier.")
         return
     found = kept_lens(rec, rec.class_index(pick_class(rec)))
     place = view.map["layer"] % rec.depth + 1

@@ -10,7 +10,8 @@ from explorer.attention.recording import Recording
 from explorer.rendering.backdrop import backdrop
 from explorer.rendering.view import View, limits, paint, picture, shown_map
 from explorer.ui.glossary import explain
-from explorer.ui.map_picker import Shown, explaining, pick_explanation
+from explorer.ui.map_picker import Shown, explanation_place, pick_explanation
+from explorer.ui.messages import plain
 from explorer.ui.view_settings import asked_from, layer_words
 from explorer.ui.widgets import colour_bar, map_progress
 from explorer.words import with_sign
@@ -30,7 +31,7 @@ def relevance_tab(rec: Recording, view: View) -> None:
     """For any class by name, top classes first; without classes, for the likeness to a patch or another photo."""
     explain(f"{FOR_LIKENESS if rec.logits is None else FOR_CLASS} {BEST}", small=True)
     view = view.with_look(mass=None)
-    shown = pick_explanation(explaining(rec, view))
+    shown = pick_explanation(explanation_place(rec, view))
     if shown is None:
         return
     rolled = view.with_map("rollout", query=None)
@@ -38,7 +39,7 @@ def relevance_tab(rec: Recording, view: View) -> None:
     with map_progress(row) as progress:
         explained, low, high = _drawn(rec, shown, progress)
         panels = {
-            f"{row.title} for {shown.title}": explained,
+            f"{row.title} for {plain(shown.title)}": explained,
             f"Rollout from {query_name(rec.default_query)}": picture(rolled, rec, zoom=2),
             f"Attention from {asked}": picture(view, rec, zoom=2),
         }

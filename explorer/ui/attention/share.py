@@ -20,7 +20,7 @@ from explorer.rendering.gif import layers_gif
 from explorer.rendering.names import Names, parse_names
 from explorer.rendering.python_script import python_script
 from explorer.rendering.view import View, png, save_npz
-from explorer.ui.map_picker import Shown, on_canvas, pick_map
+from explorer.ui.map_picker import Shown, canvas_place, pick_map
 from explorer.ui.messages import plain, sentence_of
 from explorer.ui.state import shown_photo
 from explorer.ui.view_settings import download_name
@@ -45,7 +45,7 @@ class File(NamedTuple):
 
 def share_tab(rec: Recording, view: View) -> None:
     """Every form of one map of the view; the page's address restores it too."""
-    shown = pick_map(on_canvas(rec, view))
+    shown = pick_map(canvas_place(rec, view))
     if shown is None:
         return
     name, names = download_name(rec, shown.view), _pick_names()
@@ -54,7 +54,7 @@ def share_tab(rec: Recording, view: View) -> None:
     here = is_here(st.context.headers) and paths.workspace() is None
     script = python_script(shown.view, elsewhere=not here)
     st.markdown(
-        "**This view as Python**: the script writes the very picture (PNG) and maps (NPZ) of the buttons above."
+        "**This view as Python**: the script writes the same picture (PNG) and maps (NPZ) as the buttons above."
     )
     st.download_button(
         "Script (.py)", script, f"{name}.py", "text/x-python", on_click="ignore", key="share_py",
@@ -64,7 +64,7 @@ def share_tab(rec: Recording, view: View) -> None:
     st.code(script, language="python")
     site_button(lambda: rec.model, Path(rec.model.name).stem, "share_site")
     if own := own_photos(shown.view):
-        st.caption(f"Put {' and '.join(own)} beside the script, or change the path in it.")
+        st.caption(f"Put {plain(' and '.join(own))} beside the script, or change the path in it.")
 
 
 def is_here(headers: Mapping[str, str]) -> bool:
@@ -79,7 +79,7 @@ def site_button(load: Callable[[], Model], name: str, key: str) -> None:
     try:
         check_exporter("A web page of this model")
     except ModelError as error:
-        st.caption(plain(sentence_of(error)))
+        st.caption(sentence_of(error))
         return
 
     def make() -> str:
@@ -99,7 +99,7 @@ def _pick_names() -> Names:
         text = st.text_area(
             "Names", key="figure_names", persist_state="session", label_visibility="collapsed",
             placeholder="9.3 = ears\ntabby, tabby cat = cat",
-            help="One a line: a head by layer.head, or a class, and what figures call it.",
+            help="One per line: a head as layer.head, or a class, and its name in figures.",
         )  # fmt: skip
         try:
             return parse_names(str(text).splitlines())
@@ -126,7 +126,7 @@ def own_photos(view: View) -> list[str]:
 
 def _not_in_link(view: View) -> str:
     own = own_photos(view)
-    return f", except {' and '.join(own)}: a link can't hold photos of your own" if own else ""
+    return f", except {plain(' and '.join(own))}: a link can't hold photos of your own" if own else ""
 
 
 def _files(rec: Recording, shown: Shown, names: Names) -> tuple[File, ...]:

@@ -19,7 +19,7 @@ from explorer.ui.attention.relevance import relevance_tab
 from explorer.ui.attention.share import share_tab
 from explorer.ui.attention.what_if import what_if_tab
 from explorer.ui.glossary import explain
-from explorer.ui.map_picker import on_canvas, pick_settings
+from explorer.ui.map_picker import canvas_place, pick_settings
 from explorer.ui.view_settings import asked_from, layer_words
 from explorer.ui.widgets import PLAIN
 
@@ -40,7 +40,7 @@ def _rollout(rec: Recording, view: View) -> None:
         "beside the attention of the layer and head above.",
         small=True,
     )
-    shown = pick_settings("rollout", on_canvas(rec, view))
+    shown = pick_settings("rollout", canvas_place(rec, view))
     if shown is None:
         return
     rolled = shown.view

@@ -32,7 +32,7 @@ from explorer.rendering.effect_charts import effect_figure, measured_figure
 from explorer.rendering.view import View
 from explorer.ui.address import keep_in_address, write
 from explorer.ui.components.pictures import patch_painter
-from explorer.ui.map_picker import on_canvas, pick_settings
+from explorer.ui.map_picker import canvas_place, pick_settings
 from explorer.ui.messages import check_link, plain, sentence_of, show_errors
 from explorer.ui.photos import my_photos, pick_second_photo, samples
 from explorer.ui.view_settings import default_layer
@@ -76,14 +76,16 @@ def what_if_tab(rec: Recording, view: View) -> None:
 
 def _pick_target(rec: Recording, view: View) -> tuple[Target, str] | None:
     """A class or the difference of two, and what its score is called; None where both are one."""
-    shown = pick_settings(GRADIENT.name, on_canvas(rec, view))
+    shown = pick_settings(GRADIENT.name, canvas_place(rec, view))
     return None if shown is None else (shown.view.map["target"], f"Score for {plain(shown.title)}")
 
 
 def check_edits(rec: Recording) -> None:
     """Name the edits of a link that this recording can't take."""
     example = edit_text(SetHead(rec.depth - 1, 0))
-    check_link(EDITS, lambda text: len(_read(text, rec)) == len(_split(text)), f"edits such as {example}, split by ;")
+    check_link(
+        EDITS, lambda text: len(_read(text, rec)) == len(_split(text)), f"edits such as {example}, separated by ;"
+    )
 
 
 def _split(text: str) -> list[str]:
@@ -199,7 +201,7 @@ def _token(rec: Recording, label: str, key: str, default: str) -> Query | None:
         query = parse_query(text)
         rec.query_indices(query)
     except QueryError as error:
-        st.caption(f":red[{error}]")
+        st.caption(f":red[{sentence_of(error)}]")
         return None
     return query
 
@@ -208,10 +210,10 @@ def _pick_edge(rec: Recording, view: View) -> Edit | None:
     columns = st.columns(4)
     first = rec.prefix_tokens[0] if rec.prefix_tokens else "0,0"
     with columns[0]:
-        query = _token(rec, "Who reads", "what_if_query", first)
+        query = _token(rec, "Reading token", "what_if_query", first)
     asked = view.map["query"]
     with columns[1]:
-        key = _token(rec, "Whom", "what_if_key", query_text(asked) if isinstance(asked, tuple) else "0,0")
+        key = _token(rec, "Token that is read", "what_if_key", query_text(asked) if isinstance(asked, tuple) else "0,0")
     with columns[2]:
         layer = _layer(rec, view, "what_if_edge_layer", everywhere=True)
     with columns[3]:
@@ -228,7 +230,7 @@ def _pick_token(rec: Recording, view: View) -> Edit | None:
     with columns[0]:
         patch = _token(rec, "Patch", "what_if_patch", shown)
     with columns[1]:
-        source = _token(rec, "Its patch there", "what_if_source", shown)
+        source = _token(rec, "Patch in that photo", "what_if_source", shown)
     with columns[2]:
         layer = _layer(rec, view, "what_if_put_layer")
     if not isinstance(patch, tuple) or not isinstance(source, tuple) or layer is None:
@@ -284,7 +286,7 @@ def _show(effect: Effect, words: str) -> None:
     by_ledger = "–" if effect.ledger_change is None or not effect.edits else f"{effect.ledger_change:+.3f}"
     ledger_at.metric(
         "Change by the ledger alone", by_ledger, help="What the ledger's shares alone would give: direct paths, as if "
-        "later layers took no notice. Where the true change is smaller, other parts make up for what is gone.",
+        "later layers didn't react. Where the true change is smaller, other parts compensate.",
     )  # fmt: skip
     if effect.top:
         st.plotly_chart(effect_figure(effect), key="what_if_classes", width="stretch", config=PLAIN)
@@ -293,8 +295,8 @@ def _show(effect: Effect, words: str) -> None:
 def _all_heads(rec: Recording, target: Target) -> None:
     st.markdown("**Which heads matter?**")
     st.caption(
-        "Every head is switched off once. Red heads speak for the class: without them its logit falls. Beside it what "
-        "the ledger says of each head, and how far its attention is from an even one."
+        "Every head is switched off once. Red heads speak for the class: without them its logit falls. Beside it: "
+        "each head's share by the ledger, and how far its attention is from an even one."
     )
     asked = rec.class_index(target) if rec.logits is not None and not isinstance(target, tuple) else target
     heads = _kept(HEADS, rec, asked, None)
@@ -306,7 +308,9 @@ def _all_heads(rec: Recording, target: Target) -> None:
 
 
 def _heads(heads: HeadEffects) -> None:
-    panels: list[tuple[str, np.ndarray, str, str]] = [("Effect", heads.effects, "logit", "Score with it less without")]
+    panels: list[tuple[str, np.ndarray, str, str]] = [
+        ("Effect", heads.effects, "logit", "Score with the head minus score without it")
+    ]
     with_effect = "rank correlation with the effect"
     if heads.shares is not None:
         said = f"Its share by direct paths; {with_effect}: {heads.correlation(heads.shares):.2f}"

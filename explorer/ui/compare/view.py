@@ -38,7 +38,7 @@ from explorer.ui.view_settings import (
     take_head,
     take_layer,
 )
-from explorer.ui.widgets import PLAIN
+from explorer.ui.widgets import PLAIN, layer_slider
 from explorer.web.payload import canvas_payload
 from explorer.words import percent
 
@@ -82,7 +82,7 @@ def show_first_alone(now: Current) -> None:
     layer = default_layer(now.recording)
     words = f"{now.model.name}: layer {layer}, mean of heads"
     shown = picture(now.view.with_map(layer=layer), now.recording, zoom=2)
-    st.columns(2)[0].image(shown, caption=words, alt=words, width="stretch")
+    st.columns(2)[0].image(shown, caption=plain(words), alt=words, width="stretch")
 
 
 def in_common_fit(now: Current) -> Current:
@@ -131,7 +131,8 @@ def pick_view(pair: Pair, default: int) -> View:
     layer_at, head_at = st.columns([3, 2], gap="large")
     take_layer(first, default)
     take_head(options)
-    layer = layer_at.slider("Layer", 0, first.depth - 1, key="layer", persist_state="session")
+    with layer_at:
+        layer = layer_slider("Layer", first.depth, "layer")
     head = str(head_at.select_slider("Head", options, key="head", persist_state="session"))
     write_unless("layer", default)
     write_unless("head", "mean")

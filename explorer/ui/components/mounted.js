@@ -6,7 +6,7 @@
 const mountedViews = new WeakMap();
 
 /**
- * What was made for this component, and made anew where Streamlit has drawn its markup afresh; beside it the clean-up
+ * What was made for this component, and made again where Streamlit has drawn its markup afresh; beside it the clean-up
  * to return to Streamlit.
  * @template {Kept} Made
  * @param {Node} parentElement

@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import RerunException
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.class_folders import SUFFIXES
@@ -27,12 +28,13 @@ from explorer.models.backbone import Model
 from explorer.models.formats.config import read_config
 from explorer.training.runs.json_files import fits
 from explorer.ui import cached
-from explorer.ui.datasets import LARGEST, data_suffix, keep_data, read_data, uploads_folder, used_before
+from explorer.ui.datasets import LARGEST, data_suffix, keep_data, read_data, upload_labels, uploads_folder, used_before
 from explorer.ui.messages import show_errors
 from explorer.ui.uploads import let_go
 
 _GIVEN = "evaluate_given"
 _REFUSED = "evaluate_refused"  # why the newest uploads, or those of the address, can't be used
+_BEGUN = "evaluate_begun"  # what to read next, such as a zip whose reading a click interrupted
 _UPLOADS = "evaluate_uploads"  # number of the uploader's newest generation: a new key empties it
 IMAGES = "images"  # names what is evaluated in the address, so that a reload finds it again
 _SHOTS = "evaluate_shots"  # photos taken so far
@@ -92,7 +94,9 @@ def choose_images() -> Given | None:
 
 
 def _restore() -> None:
-    """After a reload the address still names the images."""
+    """Go on with what was begun; after a reload the address still names the images."""
+    if begun := st.session_state.pop(_BEGUN, None):
+        _use(lambda: begun)
     linked = st.query_params.get(IMAGES)
     if linked and _GIVEN not in st.session_state:
         _use(lambda: recall(linked))
@@ -108,8 +112,11 @@ def _upload() -> None:
         key=f"evaluate_{generation}", max_upload_size=LARGEST,
     )  # fmt: skip
     if files:
+        try:
+            st.session_state[_BEGUN] = keep(files)
+        except DataError as error:
+            st.session_state[_REFUSED] = str(error)
         st.session_state[_UPLOADS] = generation + 1
-        _use(lambda: keep(files))
         let_go(files)
         st.rerun()
 
@@ -131,13 +138,15 @@ def sample_images() -> Given:
 
 
 def _used_before(titles: dict[str, str]) -> None:
-    name = st.selectbox("The newest first", list(titles), format_func=titles.__getitem__, key="evaluate_before")
+    labels = upload_labels(titles)
+    name = st.selectbox("The newest first", list(labels), format_func=labels.__getitem__, key="evaluate_before")
     if name and st.button("Use these images", key="use_evaluate"):
         _use(lambda: Given(zip=(titles[name], uploads_folder() / name)))
 
 
 def _use(find: Callable[[], Given]) -> None:
     """Look at what `find` gives from now on, or keep what was there before and say why not."""
+    given = None
     try:
         given = find()
         if given.zip:
@@ -145,6 +154,9 @@ def _use(find: Callable[[], Given]) -> None:
         remember(given)
     except DataError as error:
         st.session_state[_REFUSED] = str(error)
+    except RerunException:
+        st.session_state[_BEGUN] = given
+        raise
     else:
         st.session_state[_GIVEN] = given
         st.session_state.pop(_REFUSED, None)
@@ -261,7 +273,7 @@ def _to_json(given: Given) -> str:
 
 def _suffix(name: str) -> str:
     suffix = Path(name).suffix.lower()
-    return suffix if suffix in SUFFIXES else ".file"  # a stranger's words don't name files here
+    return suffix if suffix in SUFFIXES else ".file"  # an uploaded name never names a file here
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

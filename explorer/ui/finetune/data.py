@@ -4,13 +4,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import RerunException
 
 from explorer import paths
 from explorer.data.builtin import BUILTIN, write_builtin
 from explorer.data.report import DatasetReport
 from explorer.data.server_folder import server_dataset, server_datasets
 from explorer.errors import DataError
-from explorer.ui.datasets import LARGEST, data_place, data_suffix, keep_data, read_data, uploads_folder, used_before
+from explorer.ui.datasets import (
+    LARGEST,
+    data_place,
+    data_suffix,
+    keep_data,
+    read_data,
+    upload_labels,
+    uploads_folder,
+    used_before,
+)
 from explorer.ui.uploads import let_go
 
 UPLOAD, BEFORE, SERVER = "Upload a zip", "Used before", "Folder on the server"
@@ -18,6 +28,7 @@ SIZES = {"digits": (100, 1_500, 500), "cifar10": (200, 20_000, 1_000)}  # least,
 DATA = "data"  # names the data set in use, in the session and in the address, so that a reload finds it again
 _ON_SERVER = "server/"  # begins the names of those in the server's folder
 _REFUSED = "finetune_refused"  # why the newest upload can't be used
+_BEGUN = "finetune_begun"  # name of the data set to read next, such as one whose reading a click interrupted
 _UPLOADS = "finetune_uploads"  # number of the uploader's newest generation: a new key empties it
 
 
@@ -65,7 +76,9 @@ def dataset_in_use() -> Dataset | None:
 
 
 def _restore() -> None:
-    """After a reload the address still names the data set."""
+    """Go on with what was begun; after a reload the address still names the data set."""
+    if begun := st.session_state.pop(_BEGUN, None):
+        _use(begun)
     linked = st.query_params.get(DATA)
     if linked and DATA not in st.session_state:
         _use(linked)
@@ -79,6 +92,9 @@ def _use(name: str) -> None:
         read_data(*_find(name))
     except DataError as error:
         st.session_state[_REFUSED] = str(error)
+    except RerunException:
+        st.session_state[_BEGUN] = name
+        raise
     else:
         st.session_state[DATA] = name
         st.session_state.pop(_REFUSED, None)
@@ -102,19 +118,18 @@ def _upload() -> None:
     )
     if upload is None:
         return
-    st.session_state[_UPLOADS] = generation + 1
     try:
-        name = keep_data(upload, data_suffix(upload.name)).name
+        st.session_state[_BEGUN] = keep_data(upload, data_suffix(upload.name)).name
     except DataError as error:
         st.session_state[_REFUSED] = str(error)
-    else:
-        let_go([upload])
-        _use(name)
+    st.session_state[_UPLOADS] = generation + 1
+    let_go([upload])
     st.rerun()
 
 
 def _used_before(titles: dict[str, str]) -> None:
-    name = st.selectbox("The newest first", list(titles), format_func=titles.__getitem__, key="finetune_before")
+    labels = upload_labels(titles)
+    name = st.selectbox("The newest first", list(labels), format_func=labels.__getitem__, key="finetune_before")
     if name and st.button("Use these images", key="use_before"):
         _use(name)
 

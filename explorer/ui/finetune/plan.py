@@ -10,6 +10,7 @@ import streamlit as st
 
 from explorer import paths
 from explorer.data.changes import NO_CHANGES, Changes
+from explorer.data.datasets import check_trainable
 from explorer.data.splits import assign_splits
 from explorer.models import registry
 from explorer.models.backbone import Model
@@ -22,10 +23,10 @@ from explorer.ui import cached
 from explorer.ui.changes import show_changes
 from explorer.ui.datasets import IMBALANCED
 from explorer.ui.finetune.data import Dataset
-from explorer.ui.finetune.runs import RUN, go_to, model_title
+from explorer.ui.finetune.runs import RUN, model_title, next_settings
 from explorer.ui.messages import plain
 from explorer.ui.state import Choice
-from explorer.ui.visitor import check_may_train, why_not_train
+from explorer.ui.visitor import may_train, why_not_train
 from explorer.visitors.quotas import check_room, free_bytes
 from explorer.visitors.settings import settings
 
@@ -39,6 +40,7 @@ EPOCHS = {"head": 30, "last": 10, "all": 10}
 NEW_HEADS = {"probe": "fitted", "random": "random"}
 CACHES = {"disk": "On disk", "none": "None: slower epochs"}
 KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another step
+_BLOCKS = "plan_blocks"
 
 
 def choose_plan(choice: Choice, dataset: Dataset) -> None:
@@ -60,15 +62,17 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     why_not = why_not_train()
     if why_not:
         st.caption(plain(why_not))
+    following = next_settings()
     if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:", disabled=bool(why_not)):
-        check_may_train()  # a disabled button is only the browser's word
         check_room(cost.cache_bytes)
-        with st.spinner("Starting the training process …"):
+        _check_changes(dataset, plan, changes)
+        with st.spinner("Starting the training process …"), may_train():  # a disabled button is the browser's word
             folder = start(
                 dataset.path, model.source, plan, (name or "").strip(), paths.runs(),
                 onnx=onnx, stored=dataset.stored, changes=changes,
             )  # fmt: skip
-        go_to("Train", **{RUN: folder.name})
+            following.update({"step": "Train", RUN: folder.name})  # the second click of a double one ends this run here
+        st.rerun()
 
 
 def free_space() -> int:
@@ -86,15 +90,22 @@ def _pick_changes(dataset: Dataset) -> Changes:
     return changes if used else NO_CHANGES
 
 
+def _check_changes(dataset: Dataset, plan: Plan, changes: Changes) -> None:
+    """Raise DataError where too little is left to train on: the run would find it out a minute later."""
+    changed = changes.apply(assign_splits(dataset.report, plan.val_fraction, plan.seed))
+    check_trainable(changed, dataset.title)
+
+
 def pick_base(shown: Model, dataset: Dataset) -> Model:
     """The model to start from: the sidebar's, or what these data's last run started from where that is another.
 
     Opening a mistake in Attention puts the run's result into the sidebar; the next run is still to start from its base.
     """
     before = last_base(dataset.path)
-    if before is None or before == registry.lasting(shown.source):
+    if before is None or before == registry.absolute_source(shown.source):
         return shown
-    options = {"last": f"{model_title(before.source)}, as the last run", "sidebar": f"{shown.name}, in the sidebar"}
+    last, sidebar = plain(model_title(before.source)), plain(shown.name)
+    options = {"last": f"{last}, as the last run", "sidebar": f"{sidebar}, in the sidebar"}
     key = f"plan_base_{dataset.path}_{before}_{shown.source}"  # another model in the sidebar is another question
     picked = st.radio("Start from", list(options), format_func=options.__getitem__, key=key, horizontal=True, **KEPT)
     return cached.load_model(before) if picked == "last" else shown
@@ -116,8 +127,7 @@ def _plan(model: Model, dataset: Dataset) -> Plan:
     assert kind is not None
     settings: dict[str, Any] = {"train": kind}
     if kind == "last":
-        count = st.slider("Blocks to train", 1, model.depth, min(2, model.depth), key="plan_blocks", **KEPT)
-        settings["train"] = f"last-{count}"
+        settings["train"] = f"last-{_pick_blocks(model)}"
     epochs, rate, augmentation = st.columns(3, gap="medium")
     settings["epochs"] = epochs.number_input("Epochs", 1, 1000, EPOCHS[kind], key=f"plan_epochs_{kind}", **KEPT)
     usual = LEARNING_RATES[kind]
@@ -133,6 +143,14 @@ def _plan(model: Model, dataset: Dataset) -> Plan:
     return Plan(**settings)
 
 
+def _pick_blocks(model: Model) -> int:
+    if model.depth == 1:
+        return 1
+    if st.session_state.get(_BLOCKS, 0) > model.depth:  # of a deeper model before
+        st.session_state[_BLOCKS] = model.depth
+    return st.slider("Blocks to train", 1, model.depth, 2, key=_BLOCKS, **KEPT)
+
+
 def _cells() -> Iterator[Any]:
     """Places for settings, four in a row."""
     while True:
@@ -141,10 +159,11 @@ def _cells() -> Iterator[Any]:
 
 def _images(cells: Iterator[Any], model: Model, dataset: Dataset, augmentation: str) -> dict[str, Any]:
     """Which images, and at what size."""
-    patch = model.patch_size
+    patch, size = model.patch_size, model.input_size
+    largest = max(64 * patch, size)
     settings: dict[str, Any] = {
         "image_size": next(cells).number_input(
-            "Image size, pixels", patch, 64 * patch, model.input_size, patch, key=f"plan_size_{model.source}", **KEPT
+            "Image size, pixels", patch, largest, size, patch, key=f"plan_size_{model.source}", **KEPT
         ),
         "images_per_class": next(cells).number_input(
             "Images per class, at most", 1, None, None, placeholder="all", key="plan_images_per_class", **KEPT
@@ -201,7 +220,7 @@ def _optimizer(cells: Iterator[Any], kind: str, dataset: Dataset) -> dict[str, A
 
 
 def _cost(model: Model, dataset: Dataset, plan: Plan) -> Estimate:
-    """Measured anew only when something changes that costs time, or when another run has ended."""
+    """Measured again only when something changes that costs time, or when another run has ended."""
     costly = (
         *(plan.train, plan.augmentation, plan.image_size, plan.cache),
         *(plan.images_per_class, plan.val_fraction, plan.seed),
@@ -217,5 +236,5 @@ def _measure(key: tuple, _model: Model, _dataset: Dataset, _plan: Plan) -> Estim
     examples = Examples.of(assign_splits(_dataset.report, _plan.val_fraction, _plan.seed), _plan)
     names, images = _dataset.report.class_names, (len(examples.train_images), len(examples.val_images))
     measured = estimate(_model, _plan, names, examples.train_images, images[1], str(_model.device))
-    source = registry.lasting(_model.source)
+    source = registry.absolute_source(_model.source)
     return measured.learned_from(list_runs(paths.runs()), kind_of(source, _plan), images)

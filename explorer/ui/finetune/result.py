@@ -9,9 +9,10 @@ from typing import Any
 
 import streamlit as st
 
-from explorer.errors import CheckpointError, TrainingError
+from explorer.errors import CheckpointError, DiskError, TrainingError
 from explorer.evaluation.metrics import wilson
 from explorer.evaluation.paired import Gain
+from explorer.files import whole_file
 from explorer.models import registry
 from explorer.models.backbone import Model
 from explorer.models.onnx import export_onnx
@@ -29,14 +30,16 @@ from explorer.ui.finetune.train import NEIGHBOURS
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.mistakes import Photos, explore
 from explorer.ui.scores import SCORES, total
-from explorer.words import percent
+from explorer.visitors.quotas import check_room
+from explorer.words import count_in_words, percent
 
 CELL, GAP = 142, 16  # pixels: the width of a picture, and between two of them
 COMPARED = 3  # photos whose attention is shown before and after
 UNTRAINED = "A classifier with random weights on the model as it was: what guessing gives."
 OVER_NEIGHBOURS = "The weights that were kept. The change is from the nearest neighbours, not from guessing."
 FILES = {"epochs.csv": "text/csv", "curves.html": "text/html", "metrics.json": "application/json"}
-MODEL_FILES = "config.json", "model.safetensors", "README.md"
+WEIGHTS = "model.safetensors"
+MODEL_FILES = "config.json", WEIGHTS, "README.md"
 LAST = -1  # layer: the one that training changes first
 
 
@@ -45,7 +48,7 @@ def show_result(run: Run) -> None:
     if run.damage:
         raise TrainingError(run.damage)
     if run.metrics is None or run.options is None or run.plan is None or not run.state.checkpoint:
-        st.caption("Nothing yet: it comes when this run ends or is stopped after its first epoch.")
+        st.caption("No result yet: it appears when this run ends or is stopped after its first epoch.")
         return
     key = model_key(Path(run.state.checkpoint))
     there = Path(run.state.checkpoint).exists()
@@ -55,7 +58,7 @@ def show_result(run: Run) -> None:
     show_gain(run.metrics, run.plan)
     st.caption(_which_weights(run.metrics["best_epoch"], run.state))
     if not there:
-        st.info(f"The model {plain(key)} was deleted, so there is nothing to look with: only the numbers are left.")
+        st.info(f"The model {plain(key)} was deleted, so only its numbers are left.")
     _photos(run, run.options, run.plan, key if there else None)
 
 
@@ -106,12 +109,8 @@ def gain_sentence(gain: Gain, plan: Plan) -> str:
     return (
         f"{what} {did} {100 * abs(gain.share):.1f} points over the nearest neighbours: {noise} (95 % interval "
         f"{100 * low:+.1f} to {100 * high:+.1f}; p = {gain.chance:.2g}, McNemar's exact test). "
-        f"Only the training has {_photo_count(gain.won)} right, only the neighbours {gain.lost:,}."
+        f"Only the training has {count_in_words(gain.won, 'photo')} right, only the neighbours {gain.lost:,}."
     )
-
-
-def _photo_count(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count:,} photos"
 
 
 def _photos(run: Run, options: Options, plan: Plan, key: str | None) -> None:
@@ -212,7 +211,12 @@ def model_zip(folder: Path) -> bytes:
 def _make_onnx(key: str, path: Path) -> None:
     with st.spinner("Writing the model as ONNX"):
         model = cached.load_model(key)
-        export_onnx(model.module, path, model.input_size)
+        try:
+            check_room((path.parent / WEIGHTS).stat().st_size)  # about as large
+            with whole_file(path) as partial:
+                export_onnx(model.module, partial, model.input_size)
+        except OSError as error:
+            raise DiskError(f"The ONNX file can't be written ({error.strerror}): free some space.") from error
 
 
 def _places(count: int, width: int) -> list[Any]:

@@ -14,7 +14,7 @@ from explorer.training.runs.folder import About
 from explorer.training.runs.jobs import Run, delete, describe, list_runs
 from explorer.ui.address import keep_in_address
 from explorer.ui.datasets import data_title
-from explorer.ui.messages import plain
+from explorer.ui.messages import plain, shorten
 from explorer.ui.scores import SCORES, axis_font
 from explorer.words import duration_in_words
 
@@ -45,6 +45,14 @@ def steps() -> list[Any]:
     return list(st.tabs(STEPS, key="step", bind="query-params", on_change="rerun"))
 
 
+def next_settings() -> dict[str, Any]:
+    """Settings that the next run of the page begins with, to be changed in place.
+
+    Unlike any use of st.session_state, that can't be where Streamlit ends a run for a newer click.
+    """
+    return st.session_state.setdefault(_NEXT, {})
+
+
 def open_next(step: str, **settings: Any) -> None:
     """Have the next run of the page begin with that step open: for a callback."""
     st.session_state[_NEXT] = {"step": step, **settings}
@@ -64,7 +72,7 @@ def pick_run() -> Run | None:
     keep_in_address(RUN)
     wanted = st.session_state.get(RUN) or st.query_params.get(RUN)
     if wanted not in (None, *runs):
-        st.warning(f"There is no run named {plain(wanted)} any more; here is the newest.")
+        st.warning(f"There is no run named {plain(shorten(wanted))} any more; here is the newest.")
     st.session_state[RUN] = wanted if wanted in runs else next(iter(runs))
     # Not bound to the address: a bound widget leaves its default out, and the newest run is another one tomorrow.
     name = st.selectbox(
@@ -113,7 +121,7 @@ def _describe(runs: list[Run]) -> None:
     with st.popover("Name and notes", icon=":material/edit_note:"):
         name = st.selectbox("Run to describe", list(by_name), key="run_to_describe")
         about = by_name[name].about
-        title = st.text_input("Called", about.title, placeholder=name, key=f"title_of_{name}")
+        title = st.text_input("Name", about.title, placeholder=name, key=f"title_of_{name}")
         note = st.text_area("Notes", about.note, key=f"note_of_{name}")
         if st.button("Save", key="save_about"):
             describe(name, About(title.strip(), note.strip()), paths.runs())
@@ -161,11 +169,12 @@ def _row(run: Run) -> dict[str, Any]:
 
 def times(run: Run) -> tuple[datetime | None, float | None]:
     """(when it was started, how many seconds it worked so far); None where its files don't tell."""
-    config, events = run.folder.config, run.folder.events
-    started = datetime.fromtimestamp(config.stat().st_mtime) if config.is_file() else None
-    if not events.is_file():
+    started, events = None, run.folder.events
+    try:
+        started = datetime.fromtimestamp(run.folder.config.stat().st_mtime)
+        about = events.stat()
+    except OSError:
         return started, None
-    about = events.stat()
     return started, _worked(str(events), (about.st_mtime_ns, about.st_size))
 
 
@@ -196,7 +205,7 @@ def _delete(ended: list[str]) -> None:
     # Its key changes with the runs that are left, so that it closes after a deletion.
     with st.popover("Delete a run", icon=":material/delete:", key=f"delete_of_{len(ended)}"):
         name = st.selectbox("Run to delete", ended, key="run_to_delete")
-        st.caption("Its curves, images and weights go; the model it made stays in the sidebar.")
-        if st.button("Delete", key="delete_run"):
+        st.caption("Deletes its curves, images and weights; the model it made stays in the sidebar.")
+        if st.button("Delete", key=f"delete_run_{name}"):  # a second click of a double one must not hit the next run
             delete(name, paths.runs())
             st.rerun()

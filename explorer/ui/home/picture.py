@@ -81,7 +81,7 @@ def _load_behind_it(choice: Choice) -> None:
     Not in the run that sends the picture: importing torch holds the interpreter, and so the browser, up for a while.
     """
     if cached.is_loaded(choice.facts.source):
-        with suppress(ExplorerError):  # the page says so, once it is drawn anew
+        with suppress(ExplorerError):  # the page says so, once it is drawn again
             cached.record(choice.model, choice.photo, choice.size, choice.fit)
         st.rerun()
     if st.session_state.setdefault(_PAINTED, False):

@@ -91,7 +91,7 @@ def _small(heatmap: np.ndarray, colormap: str, low: float, high: float) -> Image
 
 
 def patches_of(rec: Recording, row: np.ndarray) -> np.ndarray:
-    """Numbers of all tokens -> (rows, cols) of the patches."""
+    """The numbers of the patches, from those of all tokens."""
     return row[len(rec.prefix_tokens) :].reshape(rec.grid)
 
 
@@ -128,7 +128,7 @@ def _draw_scores(now: Followed) -> None:
     best, worst = int(scores.argmax()), int(scores.argmin())
     st.markdown(
         f"Fits best: **{names[best]}**, score **{with_sign(float(scores[best]))}**. Fits worst: {names[worst]}, "
-        f"{with_sign(float(scores[worst]))}. This is how the best one comes about:"
+        f"{with_sign(float(scores[worst]))}. How the best one is computed:"
     )
     q, k = step.q[head], step.k[head, best]
     vectors([Line(f"The query of {now.name}", q, f"{len(q)} numbers"), Line(f"The key of {names[best]}", k)])
@@ -155,7 +155,7 @@ def _draw_values(now: Followed) -> None:
     step, head, names = now.step, now.head, token_names(now.recording)
     shares = step.pattern[head]
     first = largest(shares, SHOWN_VALUES)
-    rest = "" if len(shares) <= SHOWN_VALUES else f" The other {len(shares) - SHOWN_VALUES} are mixed in likewise."
+    rest = "" if len(shares) <= SHOWN_VALUES else f" The other {len(shares) - SHOWN_VALUES} are mixed in, too."
     lines = [
         Line(names[index], step.values[head, index], percent(shares[index]), thumbnail(now.recording, index))
         for index in first
@@ -209,7 +209,7 @@ def _draw_result(now: Followed) -> None:
     st.caption("A cosine of 1: the same direction as before. 0: nothing in common. Lengths are L2 norms.")
     rec = now.recording
     if step.said is None:
-        st.caption("This model has no classifier to ask.")
+        st.caption("This model has no classifier.")
         return
     if rec.model.outputs == "number":
         numbers = " → ".join(f"{value:.4g}" for value in step.said[:, 0])
@@ -219,7 +219,7 @@ def _draw_result(now: Followed) -> None:
     with show_errors():
         _guesses(kept_lens(rec), rec, now)
     read = "the cls token after the last layer" if "cls" in rec.prefix_tokens else "what the last layer leaves"
-    st.caption(f"The model's own last norm and classifier, asked too early: they were trained to read {read}.")
+    st.caption(f"The model's own last norm and classifier, applied early: they were trained to read {read}.")
 
 
 def _guesses(lens: Lens, rec: Recording, now: Followed) -> None:
@@ -249,7 +249,7 @@ STAGES = (
     Stage(
         "Scores", "Its query against every key",
         "In each head the token asks with a vector, its query, and every token answers with one, its key. The better "
-        "both fit, the higher the score.",
+        "the two fit, the higher the score.",
         _paint_scores, _draw_scores,
     ),
     Stage(

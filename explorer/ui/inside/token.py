@@ -15,6 +15,7 @@ from explorer.ui import cached
 from explorer.ui.address import by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link
 from explorer.ui.view_settings import change_settings, check_query, checked_query, settings
+from explorer.ui.widgets import layer_slider
 
 LAYER, STAGE, HEAD = "inside_layer", "inside_step", "inside_head"  # in the address, too
 PICTURE = "inside_picture"  # key of the clickable picture
@@ -64,9 +65,9 @@ def pick_layer(rec: Recording) -> int:
     read = number(int, 0, rec.depth - 1)
     check_link(LAYER, lambda text: read(text) is not None, f"from 0 to {rec.depth - 1}")
     take(LAYER, read, 0)
-    layer = st.slider("Layer", 0, rec.depth - 1, key=LAYER, **SAVED) if rec.depth > 1 else 0
+    layer = layer_slider("Layer", rec.depth, LAYER)
     write_unless(LAYER, 0)
-    return int(layer)
+    return layer
 
 
 def pick_head(rec: Recording) -> int:

@@ -114,8 +114,8 @@ def _show_pan(key: tuple, clip: Clip, title: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", wrap=False):
         st.image(_moving(key, clip), alt=f"A pan over {title}", width=PREVIEW)
         st.caption(
-            f"Until you drop one in: a pan over {title}. A square window moves from the photo's upper left to its "
-            "lower right."
+            f"Until you drop one in: a pan over {plain(title)}. A square window moves from the photo's upper left to "
+            "its lower right."
         )
 
 

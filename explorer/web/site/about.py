@@ -1,4 +1,4 @@
-"""What is known of a model beside its weights: licence, card, and how good a fine-tuned one was."""
+"""What is known of a model beside its weights: licence, card, and a fine-tuned model's accuracy."""
 
 import json
 from typing import Any

@@ -216,7 +216,7 @@ def test_maps_are_asked_for_by_kind_and_settings():
         "saliency": "one of attention",
         "rollout:layer=3": "no setting of rollout .* query, fusion",
         "relevance:target=3": "the class that the model predicts",
-        "rollout:discard_ratio=2": "up to, not at, 1",
+        "rollout:discard_ratio=2": "from 0 to below 1",
     }.items():
         with pytest.raises(QueryError, match=said):
             entrants([wrong])

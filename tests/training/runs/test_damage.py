@@ -148,7 +148,7 @@ def test_what_has_no_end_is_not_read(runs, monkeypatch):
     folder = RunFolder(runs / "good")
     folder.predictions.unlink()
     os.mkfifo(folder.predictions)
-    with pytest.raises(TrainingError, match=r"predictions.json of the run 'good' is no file"):
+    with pytest.raises(TrainingError, match=r"predictions.json of the run 'good' isn't a file"):
         read_json(folder.predictions)
     every = len(EventReader(folder.events).read())
     monkeypatch.setattr("explorer.training.runs.events.LARGEST_LOG", folder.events.stat().st_size // 2)
@@ -158,6 +158,28 @@ def test_what_has_no_end_is_not_read(runs, monkeypatch):
     state = json.loads(folder.state.read_text()) | {"process_started": "gone"}
     write_json(folder.state, state)
     assert folder.read_state().error == "The disk is full."
+
+
+def test_a_run_that_another_window_deletes_while_all_are_listed_is_left_out(runs, monkeypatch):
+    read = jobs.read_config
+
+    def read_while_others_go(folder: RunFolder):
+        shutil.rmtree(runs / "failed", ignore_errors=True)
+        shutil.rmtree(runs / "aborted", ignore_errors=True)
+        return read(folder)
+
+    shutil.copytree(runs / "failed", runs / "aborted")
+    monkeypatch.setattr(jobs, "read_config", read_while_others_go)
+    assert "good" in [run.name for run in jobs.list_runs(runs)]
+    assert [run.name for run in jobs.list_runs(runs)] == ["good"]
+
+
+def test_predictions_of_classes_that_the_run_lacks_are_damage(runs):
+    run = jobs.read_run("good", runs)
+    rows = run.predictions()
+    write_json(run.folder.predictions, [{**rows[0], "predicted": "unheard of"}, *rows[1:]])
+    with pytest.raises(TrainingError, match=r"predictions.json of the run 'good' is damaged"):
+        run.predictions()
 
 
 def test_a_folder_whose_name_is_no_text_is_a_line(runs, capsys):

@@ -1,12 +1,14 @@
-"""How much a forward pass with gradients keeps, and how much it may."""
+"""Limits of a map: how much memory a pass with gradients may keep, and how many passes it may take on a CPU."""
 
 import re
+from typing import Literal
 
 from explorer.attention.recorded import RecordedPass
 from explorer.errors import QueryError
 from explorer.models.backbone import Model
 
 MEMORY_BUDGET = 2 * 2**30  # bytes
+MOST_WORK = 5e13  # tokens x parameters x passes on a CPU, estimated as a quarter of an hour on two cores
 IN_A_BLOCK = re.compile(r"\.\d+\.")  # in a parameter's name
 # float32 numbers that a block keeps for its gradient: widths of a token outside the MLP, and how often the MLP's
 # hidden units, where an activation alone follows them, or a gate is multiplied with them (SwiGLU).
@@ -43,3 +45,15 @@ def check_memory(recording: RecordedPass, budget: int = MEMORY_BUDGET, what: str
         f"{what} at {width}x{height} pixels needs about {needed / 2**30:.2g} GB, above the limit of "
         f"{budget / 2**30:.2g} GB: {offer}."
     )
+
+
+def check_work(recording: RecordedPass, passes: int, each: Literal["patches", "heads"]) -> None:
+    """Raise QueryError, with a size that would do, where a pass for each patch or head would take too long on a CPU."""
+    model = recording.model
+    work = passes * len(recording.tokens) * model.num_parameters
+    if model.device.type != "cpu" or work <= MOST_WORK:
+        return
+    root = 0.25 if each == "patches" else 0.5  # more pixels are more tokens, and more patches to leave out
+    short = int(min(recording.grid) * (MOST_WORK / work) ** root)
+    offer = f"record the image at size {short * model.patch_size} or less, or use a GPU" if short else "use a GPU"
+    raise QueryError(f"{model.name} would run once for each of {passes:,} {each}, which takes too long here: {offer}.")

@@ -8,7 +8,7 @@ from timm.layers.mlp import SwiGLU, SwiGLUPacked
 from torch import nn
 
 import explorer
-from explorer.attention.memory import kept_bytes
+from explorer.attention.limits import kept_bytes
 from explorer.attention.scores import score_of
 from explorer.attention.trace import open_trace
 from tests.tiny import photo, tiny_model
