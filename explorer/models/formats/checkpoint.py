@@ -196,7 +196,10 @@ def _load_named(arch: str, found: _Found, **options: Any) -> Checkpoint:
     module = _empty(arch, tensors, settings)
     _check_patches(module, arch, found)
     if size := None if grid else _own_size(module, found):
-        module = _empty(arch, tensors, settings | {"img_size": size})
+        settings["img_size"] = (size, size)
+        module = _empty(arch, tensors, settings)
+    if "img_size" in settings:
+        module.pretrained_cfg["input_size"] = (3, *settings["img_size"])
     if "blocks.0.gamma_1" in module.state_dict():  # these keep the names that DeiT III has in its own files
         tensors = rename(tensors, ((r"(blocks\.\d+)\.ls([12])\.gamma", r"\1.gamma_\2"),))
     found = replace(found, notes=(*found.notes, *interpolation_note(tensors, module)))
