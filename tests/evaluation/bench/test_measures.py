@@ -214,7 +214,7 @@ def test_maps_are_asked_for_by_kind_and_settings():
     assert len(names) == len(set(names))
     for wrong, said in {
         "saliency": "one of attention",
-        "rollout:layer=3": "no setting of rollout .* query, fusion",
+        "rollout:layer=3": "isn't a setting of rollout .* query, fusion",
         "relevance:target=3": "the class that the model predicts",
         "rollout:discard_ratio=2": "from 0 to below 1",
     }.items():
