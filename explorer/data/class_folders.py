@@ -148,9 +148,18 @@ def _split_places(top: _Folder, notes: list[str]) -> list[Place] | None:
 
 def _role(name: str) -> str | None:
     """Which side of a split a folder's name speaks of: train, val, test or, where none or several, None."""
-    words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
-    found = {SIDE_OF.get(word) or SIDE_OF.get(_ADDED.sub("", word)) for word in words} - {None}
+    found = {SIDE_OF.get(word) or SIDE_OF.get(_ADDED.sub("", word)) for word in _words(name)} - {None}
     return found.pop() if len(found) == 1 else None
+
+
+def _is_side(name: str) -> bool:
+    """Whether a folder's name speaks of a side of a split and of nothing else: test1, but not test tube."""
+    rest = [word for word in _words(name) if word not in SIDE_OF and _ADDED.sub("", word) not in {"", *SIDE_OF}]
+    return _role(name) is not None and not rest
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
 
 
 def _doubts(top: _Folder) -> list[str]:
@@ -170,11 +179,11 @@ def _doubts(top: _Folder) -> list[str]:
     split = [name for name, inner in below.items() if len(inner) > 1 and all(_role(side) for side in inner)]
     if split:
         return [f"{_names(split)} taken for a class, though the split in there looks like the data set: give it alone."]
-    roles = {_role(name) for name in below}
+    called = sorted(filter(_is_side, below))
+    roles = set(map(_role, called))
     if "train" in roles and roles & {"val", "test"} and not every:
         return [
-            f"{_names(sorted(filter(_role, below)))} taken for classes, though called like the sides of a split; "
-            f"inside them, {LAYOUT_HELP}."
+            f"{_names(called)} taken for classes, though called like the sides of a split; inside them, {LAYOUT_HELP}."
         ]
     sides = [name for name, inner in below.items() if _role(name) and len(inner) > 1]
     if sides:

@@ -142,6 +142,17 @@ def test_a_layer_behind_what_looks_like_the_classifier_leaves_no_classes(content
     assert any("reads what the first gives" in note and "left out" in note for note in model.notes)
 
 
+@pytest.mark.parametrize("between", ["scale", "logit_scale", "temperature", "norm.weight"])
+def test_a_scale_beside_the_classifier_leaves_no_classes(between, tmp_path):
+    value = torch.ones(WIDTH) if between in ("scale", "norm.weight") else torch.tensor(2.0)
+    content = prefixed("vit.", plain(num_classes=0).state_dict()) | prefixed("fc.", linear().state_dict())
+    model = load(content | {between: value}, tmp_path)
+    assert model.forward(model.preprocess(photo()))[1] is None
+    assert any(f"{between} acts on the classifier" in note for note in model.notes)
+    calibrated = load(prefixed("model.", plain().state_dict()) | {"temperature": torch.ones(1)}, tmp_path)
+    assert calibrated.forward(calibrated.preprocess(photo()))[1] is None
+
+
 def test_a_norm_in_the_wrapper_stands_before_the_classifier(tmp_path):
     backbone, norm, head = plain(num_classes=0), randomise(nn.LayerNorm(WIDTH)), linear()
     content = {

@@ -278,7 +278,7 @@ def test_a_device_that_is_not_there(device):
 
 @pytest.mark.parametrize("source", ["", "nonsense", "vit_small_patch8_224", "/no/such/folder"])
 def test_what_is_no_model(source):
-    with pytest.raises(ModelError, match="no model that the explorer knows"):
+    with pytest.raises(ModelError, match="isn't a model that the explorer knows"):
         explorer.load_model(source, device="cpu")
 
 

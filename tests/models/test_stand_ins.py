@@ -29,10 +29,13 @@ class Mapping(dict):
 
 def of_library(kind: type, module: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The class as if a library that isn't installed had it."""
-    package = types.ModuleType(module)
     made = type(name, (kind,), {"__module__": module})
-    monkeypatch.setitem(sys.modules, module, package)
-    monkeypatch.setattr(package, name, made, raising=False)
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        package = types.ModuleType(".".join(parts[:count]))
+        package.__path__ = []
+        monkeypatch.setitem(sys.modules, package.__name__, package)
+    monkeypatch.setattr(sys.modules[module], name, made, raising=False)
     return made
 
 

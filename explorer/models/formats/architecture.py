@@ -239,8 +239,9 @@ def _pooling(tensors: dict[str, Tensor], said: str | None, known: bool, assumed:
     pool = "avg" if averaged or "cls_token" not in tensors else "token"
     if said in ("avg", "token", "max", "avgmax") and (said != "token" or "cls_token" in tensors):
         return {"global_pool": said, "fc_norm": averaged}
-    if _classifies(tensors) and pool == "token" and not known and "dist_token" not in tensors:
-        assumed.append("The file doesn't say what its classifier reads: the cls token assumed.")
+    if _classifies(tensors) and not known and "dist_token" not in tensors and (averaged or pool == "token"):
+        read = "the mean of the patches" if averaged else "the cls token"
+        assumed.append(f"The file doesn't say what its classifier reads: {read} assumed.")
     return {"global_pool": pool, "fc_norm": averaged}
 
 

@@ -126,14 +126,14 @@ def _find(contents: Contents, file: str, asked: Said, copy: str | None) -> _Foun
     backbone = find_backbone(contents, file, copy)
     own, merged = merge_adapters(backbone.tensors, contents.settings, file)
     check_around(backbone.around, file)
+    if backbone.dialect.name == "transformers" and not any(key.endswith("position_embeddings") for key in own):
+        raise CheckpointError(
+            f"{file} is of a family of transformers that its config.json tells: give the folder that holds both."
+        )
     check_quantised(own, file)
     tensors = floats(_convert(backbone.dialect, own, file))
     kernel = tensors.get(KERNEL)
     width, patch_size = (kernel.shape[0], kernel.shape[-1]) if kernel is not None and kernel.ndim == 4 else (0, 0)
-    if backbone.dialect.name == "transformers" and not plain(tensors):
-        raise CheckpointError(
-            f"{file} is of a family of transformers that its config.json tells: give the folder that holds both."
-        )
     head = read_head(tensors, width)
     tensors, notes = head.tensors, (*backbone.notes, *merged, *head.notes)
     if kernel is not None and kernel.ndim == 4 and not is_hybrid(tensors):
@@ -196,7 +196,10 @@ def _load_named(arch: str, found: _Found, **options: Any) -> Checkpoint:
     module = _empty(arch, tensors, settings)
     _check_patches(module, arch, found)
     if size := None if grid else _own_size(module, found):
-        module = _empty(arch, tensors, settings | {"img_size": size})
+        settings["img_size"] = (size, size)
+        module = _empty(arch, tensors, settings)
+    if "img_size" in settings:
+        module.pretrained_cfg["input_size"] = (3, *settings["img_size"])
     if "blocks.0.gamma_1" in module.state_dict():  # these keep the names that DeiT III has in its own files
         tensors = rename(tensors, ((r"(blocks\.\d+)\.ls([12])\.gamma", r"\1.gamma_\2"),))
     found = replace(found, notes=(*found.notes, *interpolation_note(tensors, module)))

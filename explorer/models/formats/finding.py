@@ -32,6 +32,10 @@ HEADS = {
 ELSEWHERE = re.compile(r"(^|\.)(decoder|text|language|bert|transformer\.|token_embedding|optimizer|loss|criterion)")
 
 
+SCALE = re.compile(r"(^|[._])(scale|temperature|temp)$")  # of a cosine classifier, or a calibrated one
+ASIDE = re.compile(r"mask|center|queue|bias$")  # vectors of training alone, and biases, which their matrices tell
+
+
 @dataclass(frozen=True)
 class Backbone:
     """The tensors of one backbone inside a file, prefix taken off, the keys that belong to nothing, and sentences."""
@@ -147,6 +151,8 @@ def _head_beside(
     apart = {key: t for key, t in tensors.items() if key not in used and not key.startswith(others)}
     if after := _reader_of(found, apart, prefix, scope):
         return {}, used, (f"A second layer ({after}) reads what the first gives: its classes are left out.",)
+    if found and (between := _between(around, used, width)):
+        return {}, used, (f"{between} acts on the classifier in a way the file can't say: its classes are left out.",)
     if own:
         return {}, frozenset(), ()
     feeding = [key for key in _matrices(around, scope) if key not in used and len(around[key]) == width]
@@ -170,6 +176,16 @@ def _reader_of(head: Tensors, apart: Tensors, prefix: str, scope: str) -> str | 
     given = {len(head[key]) for key in layers}
     readers = (key for key in _matrices(apart, scope) if apart[key].shape[1] in given)
     return next((k for k in readers if not k.startswith(prefix) or _first(k.removeprefix(prefix)) in HEADS), None)
+
+
+def _between(around: Tensors, head: frozenset[str], width: int) -> str | None:
+    """A scale, a temperature or a vector of the features' width in the wrapper that is no part of a norm."""
+    for key, t in around.items():
+        vector = t.is_floating_point() and t.numel() == width == t.shape[-1] and not ASIDE.search(key)
+        scale = t.numel() == 1 and SCALE.search(key)
+        if key not in head and not ELSEWHERE.search(key) and (vector or scale) and not _is_norm(key, around, width):
+            return key
+    return None
 
 
 def _first(key: str) -> str:

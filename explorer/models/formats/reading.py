@@ -27,7 +27,8 @@ MAX_HEADER = 16 * 2**20  # bytes of a safetensors header
 SLACK = 2**20  # what a zip's index may add to its entries
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pth")
 SHARD_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and its like, and of torch.compile
+# What DataParallel, torch.compile, Lightning and people's own training loops put before all names.
+WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "state_dict.", "model_state_dict.")
 _unpickling = threading.Lock()  # safe_globals changes a list that all threads share
 
 

@@ -14,7 +14,6 @@ from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import RerunException
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer.data.class_folders import SUFFIXES
@@ -34,7 +33,7 @@ from explorer.ui.uploads import let_go
 
 _GIVEN = "evaluate_given"
 _REFUSED = "evaluate_refused"  # why the newest uploads, or those of the address, can't be used
-_BEGUN = "evaluate_begun"  # what to read next, such as a zip whose reading a click interrupted
+_BEGUN = "evaluate_begun"  # what is being read: a click meanwhile ends that run, and the next one goes on
 _UPLOADS = "evaluate_uploads"  # number of the uploader's newest generation: a new key empties it
 IMAGES = "images"  # names what is evaluated in the address, so that a reload finds it again
 _SHOTS = "evaluate_shots"  # photos taken so far
@@ -95,7 +94,7 @@ def choose_images() -> Given | None:
 
 def _restore() -> None:
     """Go on with what was begun; after a reload the address still names the images."""
-    if begun := st.session_state.pop(_BEGUN, None):
+    if begun := st.session_state.get(_BEGUN):
         _use(lambda: begun)
     linked = st.query_params.get(IMAGES)
     if linked and _GIVEN not in st.session_state:
@@ -146,20 +145,17 @@ def _used_before(titles: dict[str, str]) -> None:
 
 def _use(find: Callable[[], Given]) -> None:
     """Look at what `find` gives from now on, or keep what was there before and say why not."""
-    given = None
     try:
-        given = find()
+        given = st.session_state[_BEGUN] = find()
         if given.zip:
             read_data(given.zip[1], given.zip[0], to_train=False)
         remember(given)
     except DataError as error:
         st.session_state[_REFUSED] = str(error)
-    except RerunException:
-        st.session_state[_BEGUN] = given
-        raise
     else:
         st.session_state[_GIVEN] = given
         st.session_state.pop(_REFUSED, None)
+    st.session_state.pop(_BEGUN, None)
 
 
 def class_names(model: Model) -> list[str]:

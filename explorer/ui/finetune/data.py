@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import RerunException
 
 from explorer import paths
 from explorer.data.builtin import BUILTIN, write_builtin
@@ -28,7 +27,7 @@ SIZES = {"digits": (100, 1_500, 500), "cifar10": (200, 20_000, 1_000)}  # least,
 DATA = "data"  # names the data set in use, in the session and in the address, so that a reload finds it again
 _ON_SERVER = "server/"  # begins the names of those in the server's folder
 _REFUSED = "finetune_refused"  # why the newest upload can't be used
-_BEGUN = "finetune_begun"  # name of the data set to read next, such as one whose reading a click interrupted
+_BEGUN = "finetune_begun"  # name of the data set being read: a click meanwhile ends that run, and the next one goes on
 _UPLOADS = "finetune_uploads"  # number of the uploader's newest generation: a new key empties it
 
 
@@ -77,8 +76,8 @@ def dataset_in_use() -> Dataset | None:
 
 def _restore() -> None:
     """Go on with what was begun; after a reload the address still names the data set."""
-    if begun := st.session_state.pop(_BEGUN, None):
-        _use(begun)
+    if _BEGUN in st.session_state:
+        _use(st.session_state[_BEGUN])
     linked = st.query_params.get(DATA)
     if linked and DATA not in st.session_state:
         _use(linked)
@@ -88,16 +87,15 @@ def _restore() -> None:
 
 def _use(name: str) -> None:
     """Take the data set of that name, or keep the one in use and say why not."""
+    st.session_state[_BEGUN] = name
     try:
         read_data(*_find(name))
     except DataError as error:
         st.session_state[_REFUSED] = str(error)
-    except RerunException:
-        st.session_state[_BEGUN] = name
-        raise
     else:
         st.session_state[DATA] = name
         st.session_state.pop(_REFUSED, None)
+    st.session_state.pop(_BEGUN, None)
 
 
 def _find(name: str) -> tuple[Path, str]:

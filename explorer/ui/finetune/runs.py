@@ -45,14 +45,6 @@ def steps() -> list[Any]:
     return list(st.tabs(STEPS, key="step", bind="query-params", on_change="rerun"))
 
 
-def next_settings() -> dict[str, Any]:
-    """Settings that the next run of the page begins with, to be changed in place.
-
-    Unlike any use of st.session_state, that can't be where Streamlit ends a run for a newer click.
-    """
-    return st.session_state.setdefault(_NEXT, {})
-
-
 def open_next(step: str, **settings: Any) -> None:
     """Have the next run of the page begin with that step open: for a callback."""
     st.session_state[_NEXT] = {"step": step, **settings}
