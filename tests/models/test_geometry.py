@@ -104,9 +104,8 @@ def test_a_processor_that_transformers_saved_with_its_text_half(beside, tmp_path
 
     torch.manual_seed(0)
     shape: Any = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
-    module: Any = SiglipForImageClassification(
-        SiglipConfig(vision_config={**shape, "image_size": 32, "patch_size": 8}, num_labels=4)
-    ).eval()
+    settings: Any = {"vision_config": {**shape, "image_size": 32, "patch_size": 8}, "num_labels": 4}
+    module: Any = SiglipForImageClassification(SiglipConfig(**settings)).eval()
     with torch.no_grad():
         module.classifier.weight.normal_(std=0.4)
     module.save_pretrained(tmp_path)
