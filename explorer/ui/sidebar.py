@@ -56,7 +56,14 @@ def offer_whole(part: "PhotoPart") -> None:
         st.caption(
             f"{percent(cut, 0)} of this photo is cut off (Fit: {FITS[st.session_state['fit']]}).", width="content"
         )
-        if st.button("Show all of it", key="whole", type="tertiary", on_click=_squash, help="Sets Fit to Squash."):
+        if st.button(
+            "Show all of it",
+            key="whole",
+            type="tertiary",
+            icon=":material/fit_screen:",
+            on_click=_squash,
+            help="Sets Fit to Squash.",
+        ):
             st.rerun()  # the sidebar, too, where this stands in a fragment
 
 
