@@ -128,8 +128,8 @@ def lines(model: explorer.Model, size: int) -> dict[str, Callable[[], Any]]:
 def explaining_lines(model: explorer.Model) -> dict[str, Callable[[], Any]]:
     """What explanations take.
 
-    Bounds: gradient and (balanced) relevance 1.5 x Chefer's own; the ledger 0.3 s above a recording; 100 photos on the
-    bench a quarter of an hour.
+    Bounds: gradient and (balanced) relevance 1.5 x Chefer's own; the ledger 0.3 s above a recording; the effect of all
+    heads 5 s; 100 photos on the bench a quarter of an hour, so 9 s for one.
     """
     photo = sample_photo("cat")
     recording = explorer.record(model, photo, fit="squash")
@@ -141,6 +141,7 @@ def explaining_lines(model: explorer.Model) -> dict[str, Callable[[], Any]]:
         "explain: relevance, Chefer's own": lambda: recording.relevance(0),
         **{f"explain: {name}": lambda name=name: recording.map(name, target=0) for name in explaining},
         "explain: recording and its ledger": lambda: explorer.record(model, photo, fit="squash").ledger(0),
+        "explain: effect of all heads": lambda: recording.measure_heads(0),
         "explain: bench, a photo, all maps but occlusion": lambda: list(bench_lines(model, photos, plan)),
     }
 

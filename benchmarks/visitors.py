@@ -38,7 +38,7 @@ from tests.conftest import REPOSITORY
 
 PATIENCE = 300  # seconds for one answer
 SHORT = 320, 240  # pixels of a photo
-CALM = 45  # seconds until the server is measured once more after everybody left
+CALM = 150  # seconds until the server is measured once more: Streamlit keeps a window that left for 120
 RERUN = 2  # how a script ends that begins again at once
 
 

@@ -29,6 +29,10 @@ class QueryError(ExplorerError, ValueError):
     """A layer, head, query or setting outside what the recording holds."""
 
 
+class SizeError(ImageError, QueryError):
+    """An input size or a fit that a model can't take, whatever the photo."""
+
+
 class DataError(ExplorerError):
     """A data set, archive or folder that can't be used."""
 

@@ -1,5 +1,6 @@
-"""Numbers as people say them: bytes, durations, shares and signs; and texts as spreadsheets and charts take them."""
+"""Numbers and lists as people write them; and texts as spreadsheets and charts take them."""
 
+from collections.abc import Sequence
 from html import escape
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -31,6 +32,16 @@ PERCENT_AXIS = {"ticksuffix": " %", "hoverformat": ".1f"}  # a Plotly axis of va
 def with_sign(value: float, digits: int = 2) -> str:
     """ "+1.80" or "−0.25": with its sign, which is a minus and no hyphen."""
     return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def count_in_words(count: int, noun: str) -> str:
+    """ "1 photo", "2,145 photos"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def list_in_words(names: Sequence[str], last: str = "and") -> str:
+    """ "a", "a and b", "a, b and c"; last: the word before the last name."""
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def text_cell(text: str) -> str:

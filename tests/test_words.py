@@ -1,8 +1,8 @@
-"""Numbers as people say them."""
+"""Numbers and lists as people write them."""
 
 import pytest
 
-from explorer.words import duration_in_words, size_in_words
+from explorer.words import count_in_words, duration_in_words, list_in_words, size_in_words
 
 
 @pytest.mark.parametrize("seconds, text", [(0.2, "1 s"), (45, "45 s"), (200, "3 min"), (7500, "2 h 05 min")])
@@ -17,3 +17,13 @@ def test_sizes(size, text):
 
 def test_a_size_that_grows_has_digits():
     assert [size_in_words(size, 1) for size in (40_000, 2_097_152, 1_340_000_000)] == ["0.0 MB", "2.1 MB", "1.3 GB"]
+
+
+@pytest.mark.parametrize("count, text", [(0, "0 photos"), (1, "1 photo"), (2145, "2,145 photos")])
+def test_counts(count, text):
+    assert count_in_words(count, "photo") == text
+
+
+@pytest.mark.parametrize("names, text", [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])
+def test_lists(names, text):
+    assert list_in_words(names, "or") == text

@@ -56,9 +56,13 @@ def centre_prior(grid: tuple[int, int]) -> Float[np.ndarray, "row col"]:
     return -np.hypot(rows[:, None], cols[None, :]).astype(np.float32)
 
 
-def descending_order(heatmap: Shaped[np.ndarray, "row col"]) -> Int[np.ndarray, " patch"]:
-    """Patch indices from the map's highest value to its lowest, ties in reading order."""
-    return np.argsort(-heatmap.ravel(), kind="stable")
+def descending_order(heatmap: Shaped[np.ndarray, "row col"], seed: int = 0) -> Int[np.ndarray, " patch"]:
+    """Patch indices from the map's highest value to its lowest, patches of one value in random order.
+
+    In reading order a map that says nothing would look for the top of the photo, and be paid for it.
+    """
+    chance = np.random.default_rng((seed, 1)).random(heatmap.size)  # other numbers than those of random orders
+    return np.lexsort((chance, -heatmap.ravel()))
 
 
 def evidence(
@@ -83,8 +87,8 @@ def evidence(
     count = recording.grid[0] * recording.grid[1]
     index = recording.class_index(target)
     kept = np.round(np.linspace(count, 0, steps + 1)).astype(int)  # patches left after each step of a deletion
-    centre = descending_order(centre_prior(recording.grid))
-    given = {name: descending_order(one) for name, one in heatmaps.items()} | {"centre": centre}
+    ranked = {**heatmaps, "centre": centre_prior(recording.grid)}
+    given = {name: descending_order(one, seed) for name, one in ranked.items()}
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(count) for _ in range(random_orders)]
     # Every curve is the deletion of some order; an insertion is the deletion of its order backwards, read backwards.

@@ -1,5 +1,7 @@
 """The patches that hold a share of a map's weight."""
 
+from numbers import Real
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -11,8 +13,7 @@ def mass_mask(weights: Float[np.ndarray, "row col"], mass: float) -> Bool[np.nda
 
     DINO's visualisation keeps the same set (its --threshold): entries sorted, cumulated, the smallest ones left out.
     """
-    if not 0 < mass <= 1:
-        raise QueryError(f"The mass must lie above 0 and up to 1, not {mass}.")
+    check_mass(mass)
     flat = weights.ravel().astype(np.float64)
     order = np.argsort(-flat, kind="stable")
     cumulated = flat[order].cumsum()
@@ -21,3 +22,9 @@ def mass_mask(weights: Float[np.ndarray, "row col"], mass: float) -> Bool[np.nda
     keep = np.zeros(flat.shape, dtype=bool)
     keep[order] = before < mass * cumulated[-1]
     return keep.reshape(weights.shape)
+
+
+def check_mass(mass: float) -> None:
+    """Raise QueryError for a share outside 0, which is no share, to 1."""
+    if not isinstance(mass, Real) or not 0 < mass <= 1:
+        raise QueryError(f"The mass must lie above 0 and up to 1, not {mass}.")

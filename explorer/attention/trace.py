@@ -21,8 +21,6 @@ from explorer.attention.scores import Score
 from explorer.attention.sdpa import Arguments, arguments
 from explorer.errors import QueryError, RecordingError
 
-NORMS = {"layer_norm", "rms_norm"}
-
 
 class Tail:
     """The functions of a pass in their order, from the last attention on: run again, they show what others give."""
@@ -90,17 +88,18 @@ class Attended:
 class Watch(TorchFunctionMode):
     """Keeps a pass's residual stream, its attention calls, what enters them and what follows the last one."""
 
-    def __init__(self, tokens: int, patches: int, depth: int):
+    def __init__(self, tokens: int, patches: int, depth: int, parallel: int = 1):
+        """parallel: attentions side by side in each layer."""
         super().__init__()
-        self.tokens, self.patches, self.depth = tokens, patches, depth
+        self.tokens, self.patches, self.parallel, self.count = tokens, patches, parallel, depth * parallel
         self.stream = KeptStream(tokens)
-        self.attention: list[Attended] = []  # one per layer
+        self.attention: list[Attended] = []  # one per layer, or as many as it has side by side
         self.pooling: list[Attended] = []  # calls from other tokens, to these or to the patches alone
         self.entering: list[Tensor] = []  # "1 token width": what each layer's q, k and v are made of
         self.tail = Tail()
         self._calls = 0
         self._made: list[tuple[int, str, Tensor]] = []  # number, name and result of the calls in the tail
-        self._latest: Tensor | None = None  # the tokens after the last norm or sum
+        self._read: Tensor | None = None  # the tokens that the last linear layer took
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -112,9 +111,9 @@ class Watch(TorchFunctionMode):
             self.stream.after(out)
         if func is F.scaled_dot_product_attention:
             self._attend(out, arguments(*args, **kwargs))
-        elif self._is_tokens(out) and (func.__name__ in NORMS or func.__name__.startswith("add")):
-            self._latest = out
-        if len(self.attention) == self.depth:
+        elif func is F.linear and self._is_tokens(out):
+            self._read = args[0] if args else kwargs["input"]
+        if len(self.attention) == self.count:
             self.tail.add(func, args, kwargs, out)
             if isinstance(out, Tensor):
                 self._made.append((self._calls, func.__name__, out))
@@ -136,10 +135,11 @@ class Watch(TorchFunctionMode):
         if not asked.is_over(self.tokens):
             self.pooling.append(attended)
             return
+        if len(self.attention) % self.parallel == 0:  # the first of those side by side
+            if self._read is not None:
+                self.entering.append(self._read)
+            self.stream.attended()
         self.attention.append(attended)
-        if self._latest is not None:
-            self.entering.append(self._latest)
-        self.stream.attended()
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,18 +198,20 @@ def open_trace(
     balanced: bool = True,
     budget: int = MEMORY_BUDGET,
     attend: TorchFunctionMode | None = None,
+    layers: bool = True,
 ) -> Iterator[Trace]:
     """Run the recording's image through its model again for gradients, which are asked for inside the block.
 
-    balanced: the backward pass is the balanced one; attend: a mode that takes the place of attention. The model's
-    parameters get no gradients. Raises QueryError where the pass would keep more than `budget` bytes.
+    balanced: the backward pass is the balanced one; attend: a mode that takes the place of attention; layers: whether
+    anything of single layers will be asked. The model's parameters get no gradients. Raises QueryError where the pass
+    would keep more than `budget` bytes, and where layers are asked of a model with attentions side by side.
     """
     check_memory(recording, budget)
     rules = BalancedMode(recording.model_name) if balanced else None
     with torch.inference_mode(False), torch.enable_grad():
         pixels = recording.model.pixels(recording.image).requires_grad_()
         with rules or nullcontext(), attend or nullcontext():
-            watch, tokens, logits = _run(recording, pixels)
+            watch, tokens, logits = _run(recording, pixels, layers)
         with rules or nullcontext():
             number = score(tokens, logits)
         yield Trace(recording, watch, tokens, logits, pixels, number, rules)
@@ -225,14 +227,15 @@ def look_inside(recording: RecordedPass) -> Pass:
         return Pass(recording, *_run(recording, recording.model.pixels(recording.image)))
 
 
-def _run(recording: RecordedPass, pixels: Tensor) -> tuple[Watch, Tensor, Tensor | None]:
+def _run(recording: RecordedPass, pixels: Tensor, layers: bool = True) -> tuple[Watch, Tensor, Tensor | None]:
     model, (rows, cols) = recording.model, recording.grid
-    recording.check_one_attention()
-    watch = Watch(len(recording.tokens), rows * cols, recording.depth)
+    if layers:
+        recording.check_one_attention()
+    watch = Watch(len(recording.tokens), rows * cols, recording.depth, model.parallel)
     with visible_attention(model.module), watch:
         tokens, logits = model.forward(pixels)
-    if len(watch.attention) != recording.depth:
+    if len(watch.attention) != watch.count:
         raise RecordingError(
-            f"{model.name} made {len(watch.attention)} attention calls where {recording.depth} were recorded."
+            f"{model.name} made {len(watch.attention)} attention calls where {watch.count} were recorded."
         )
     return watch, tokens, logits

@@ -6,21 +6,24 @@ from itertools import count
 from pathlib import Path
 
 from explorer.errors import QueryError
+from explorer.words import list_in_words
 
 
 def check_output(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path | str | None] = ()) -> Path:
     """The path, its folder made; call it before the work starts.
 
     suffixes: what its name may end in, any where none are given; inputs: what the command reads, files or none. Raises
-    QueryError for another ending, for a folder, and where the path is one of the inputs.
+    QueryError for another ending, for a folder, where the path is one of the inputs, and where nothing may be written.
     """
     if any(same_file(path, given) for given in inputs if given):
         raise QueryError(f"{path} is an input of this command and would be lost: give another name for the output.")
     if suffixes and path.suffix.lower() not in suffixes:
-        raise QueryError(f"{path.name} must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}.")
+        raise QueryError(f"{path.name} must end in {list_in_words(suffixes, 'or')}.")
     if path.is_dir():
         raise QueryError(f"{path} is a folder: name a file to write.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise QueryError(f"{path} can't be written (no permission): name a file in a folder of yours.")
     return path
 
 

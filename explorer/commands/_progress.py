@@ -25,12 +25,13 @@ class Display:
     def _pause(self) -> float:
         return ON_TERMINAL if self.terminal else ELSEWHERE
 
-    def __call__(self, done: float, total: float) -> None:
+    def __call__(self, done: float, total: float, before: float = 0.0) -> None:
+        """before: how much of what is done an earlier call of the command did."""
         now, ended = time.monotonic(), done >= total
         if now < self._next and not (ended and self._shown):
             return
         self._next, self._shown = now + self._pause, True
-        left = (now - self.began) * (total - done) / done
+        left = (now - self.began) * (total - done) / (done - before)
         text = f"{percent(done / total, 0)} of {self.what}" + ("" if ended else f", {duration_in_words(left)} left")
         start, end = ("\r", "\n" if ended else "") if self.terminal else ("", "\n")
         print(f"{start}{text:<{WIDTH}}", end=end, file=sys.stderr, flush=True)

@@ -58,6 +58,17 @@ def add_settings(parser: argparse.ArgumentParser, *settings: Setting) -> None:
         )  # fmt: skip
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """A reader of whole numbers from `least` on for argparse."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} on, not {text}")
+        return int(text)
+
+    return read
+
+
 def for_argparse(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """A reader of settings for argparse, which shows the sentence of an ArgumentTypeError alone."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from explorer.commands._progress import Display
-from explorer.errors import ExplorerError, QueryError
+from explorer.errors import ExplorerError, ModelError, QueryError
 from explorer.evaluation.sharing import Journal, Shared, about
 from explorer.launch import Processes
 
@@ -74,7 +74,7 @@ class Work:
     ) -> Iterator[Any]:
         """The same for items of one image each; one that fails is named on stderr and passed over.
 
-        Raises the QueryError of a first item: a wrong option is wrong for all.
+        Raises the QueryError or ModelError of a first item: a wrong option or model is wrong for all.
         """
         done = 0
 
@@ -83,7 +83,7 @@ class Work:
             try:
                 value = work(item)
             except ExplorerError as error:
-                if isinstance(error, QueryError) and not done:
+                if isinstance(error, (QueryError, ModelError)) and not done:
                     raise
                 return {"error": error_line(error, name(item))}
             done += 1

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from explorer.attention.maps.table import MAP_KINDS
 from explorer.commands import _view
 from explorer.commands._progress import Display
+from explorer.words import duration_in_words
 
 if TYPE_CHECKING:
+    from explorer.evaluation.bench.run import Bench
     from explorer.evaluation.bench.table import Table
 
 # The columns that are printed.
 SHOWN = ("srg_grey", "srg_p_grey", "srg_blur", "srg_dropped", "srg_road", "auc", "iou", "pointing", "seg_iou", "sanity")
+LONG = 60.0  # seconds from which a first look is worth a word
 EXAMPLE = "example: python -m explorer bench photos --masks masks --maps all attention:layer=9 --without occlusion"
 
 
@@ -59,11 +62,29 @@ def run(args: argparse.Namespace) -> int:
         bench = Bench(model, photos, plan, show)
         of = about(model, [photo.name for photo in photos], plan.in_words())
         shared = Shared(len(bench), all_, Journal(args.out, all_.index), lambda: of)
-        bench.expect(shared.left())
+        bench.expect(shared.left(), shared.done())
+        if all_.is_main and shared.left():
+            _announce(bench)
         found = list(shared.values(bench.measure))
     if all_.is_main:
         _finish(args, model.name, found, table(found, plan))
     return 0
+
+
+def _announce(bench: "Bench") -> None:
+    """How long it will take, before it starts, and how to have a first look sooner."""
+    about = bench.estimate()
+    if about is None:
+        return
+    said = f"about {duration_in_words(about.seconds)} on this machine"
+    if about.checks > 0.1 * about.seconds:
+        said += f", of which the sanity check takes {duration_in_words(about.checks)}"
+    light = bench.plan.light()
+    if bench.plan != light and about.seconds > LONG:
+        slow = ", ".join(each.name for each in bench.plan.entrants if each not in light.entrants)
+        without = f" without {slow}" if slow else ""
+        said += f"; for a first look --ways grey --sanity 0{without} takes {duration_in_words(about.light)}"
+    print(said, file=sys.stderr, flush=True)
 
 
 def _finish(args: argparse.Namespace, model: str, lines: list[dict[str, Any]], found: "Table") -> None:

@@ -31,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--with-num-heads", type=int, help="--num-heads of the second model")
     parser.add_argument("--with-grid", metavar="ROWSxCOLS", help="--grid of the second model")
     _view.add_settings(parser, *map_kind("attention").settings)
-    parser.add_argument("--top", type=int, default=10, help="printed heads (default: 10)")
+    parser.add_argument("--top", type=_view.at_least(1), default=10, help="printed heads (default: 10)")
     parser.add_argument("--csv", type=Path, help="write every head's divergence to this file")
     parser.add_argument(
         "--out",

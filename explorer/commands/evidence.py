@@ -8,6 +8,7 @@ from explorer.attention.maps.table import MAP_KINDS
 from explorer.commands import _outputs, _view
 from explorer.commands._work import Work
 from explorer.launch import Processes
+from explorer.words import count_in_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,15 +67,11 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         from explorer.rendering.evidence_drawing import evidence_drawing
 
-        drawing = evidence_drawing(bands, f"{model().name}, {_photos(len(found))}")
+        drawing = evidence_drawing(bands, f"{model().name}, {count_in_words(len(found), 'photo')}")
         args.out.write_bytes(drawing.svg() if args.out.suffix.lower() == ".svg" else drawing.pdf())
     for path in filter(None, (args.csv, args.out)):
         print(f"wrote {path}")
     return task.finish()
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count} photos"
 
 
 def _maps(args: argparse.Namespace, recording: "Recording") -> "dict[str, np.ndarray]":

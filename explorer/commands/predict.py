@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explorer.commands import _outputs
+from explorer.commands import _outputs, _view
 from explorer.commands._work import Work, add_work_option
 from explorer.commands.finetune import add_weights_arguments, model_source
 from explorer.errors import ExplorerError
@@ -22,7 +22,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("predict", help="classify images")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint name, folder, or any model source")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them")
-    parser.add_argument("--top", type=int, default=3, metavar="N", help="classes to show per image (default: 3)")
+    parser.add_argument(
+        "--top", type=_view.at_least(1), default=3, metavar="N", help="classes to show per image (default: 3)"
+    )
     add_weights_arguments(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every image's probabilities to FILE")
     add_work_option(parser)

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from itertools import chain
@@ -27,7 +28,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("masks", type=Path, help="a mask, or a folder with one of the same name for each image: "
                         "255 object, 0 background, 128 left out")  # fmt: skip
     _view.add_settings(parser, QUERY)
-    parser.add_argument("--top", type=int, default=10, help="rows of the printed table; 0: all (default: 10)")
+    parser.add_argument(
+        "--top", type=_view.at_least(0), default=10, help="rows of the printed table; 0: all (default: 10)"
+    )
     parser.add_argument("--csv", type=Path, help="write all rows to this file")
     parser.add_argument("--markdown", type=Path, help="write all rows to this file")
     add_work_option(parser)
@@ -93,19 +96,27 @@ def _scores(args: argparse.Namespace, model: "Callable[[], Model]", image: Path,
 
 
 def pair_up(images: Path, masks: Path) -> list[tuple[Path, Path | None]]:
-    """Each image with the mask of the same name (endings may differ), or None; DataError where there is no pair."""
+    """Each image with the mask of the same name, or None; DataError where there is no pair.
+
+    Endings may differ, and where no name is the very same, cases and how accents are composed.
+    """
     if images.is_file() and masks.is_file():
         return [(images, masks)]
     if not images.is_dir() or not masks.is_dir():
         raise DataError(f"Give two files or two folders: {images} and {masks} are not both there, or not of one kind.")
     found = {path.stem: path for path in _pictures(masks)}
-    pairs = [(path, found.get(path.stem)) for path in _pictures(images)]
+    alike = {_folded(path): path for path in found.values()}
+    pairs = [(path, found.get(path.stem) or alike.get(_folded(path))) for path in _pictures(images)]
     if not pairs:
         raise DataError(f"{images} holds no image file.")
     if not any(mask for _, mask in pairs):
         missing = ", ".join(path.name for path, _ in pairs[:5])
         raise DataError(f"{masks} has no mask for {missing}{' …' if len(pairs) > 5 else ''}.")
     return pairs
+
+
+def _folded(path: Path) -> str:
+    return unicodedata.normalize("NFC", path.stem).casefold()
 
 
 def _pictures(folder: Path) -> list[Path]:

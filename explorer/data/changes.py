@@ -10,6 +10,7 @@ from typing import Any, Literal
 from explorer.data.report import DatasetReport, Item, Split, duplicate_group
 from explorer.errors import DataError, DiskError
 from explorer.files import write_whole
+from explorer.words import count_in_words
 
 LARGEST_FILE = 2**24  # bytes: a hundred thousand changes
 _SHA = re.compile("[0-9a-f]{64}")
@@ -56,8 +57,8 @@ class Changes:
         """ "2 photos left out, 1 given another class"; "" where there is none."""
         out = sum(entry.class_name is None for entry in self.entries)
         moved = len(self.entries) - out
-        parts = [f"{_photos(out)} left out"] * bool(out)
-        parts += [f"{f'{moved:,}' if out else _photos(moved)} given another class"] * bool(moved)
+        parts = [f"{count_in_words(out, 'photo')} left out"] * bool(out)
+        parts += [f"{f'{moved:,}' if out else count_in_words(moved, 'photo')} given another class"] * bool(moved)
         return ", ".join(parts)
 
     def apply(self, report: DatasetReport) -> DatasetReport:
@@ -96,7 +97,9 @@ class Changes:
     def _note(self, shas: set[str]) -> str:
         used = Changes(tuple(entry for entry in self.entries if entry.sha in shas))
         note, strange = f"Changed by hand: {used.words() or 'nothing'}.", len(self.entries) - len(used.entries)
-        return f"{note} Passed over: changes of {_photos(strange)} that these data don't hold." if strange else note
+        if strange:
+            note += f" Passed over: changes of {count_in_words(strange, 'photo')} that these data don't hold."
+        return note
 
 
 NO_CHANGES = Changes()
@@ -121,10 +124,6 @@ def _with_items(report: DatasetReport, kept: list[tuple[int, Item]]) -> DatasetR
     ]
     copies = tuple(duplicate_group(kind, left, items) for kind, left in groups if len(left) > 1)
     return replace(report, items=items, duplicates=copies)
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count:,} photos"
 
 
 def read_changes(path: Path) -> Changes:

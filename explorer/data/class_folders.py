@@ -12,6 +12,7 @@ from explorer.data.archives import is_system_file
 from explorer.data.report import Split
 from explorer.data.spelling import match_names, spelling_of
 from explorer.errors import DataError
+from explorer.words import list_in_words
 
 # .heic is in the list though it can't be read: a phone's photos are to be named as rejected, not to vanish.
 SUFFIXES = frozenset(
@@ -147,9 +148,18 @@ def _split_places(top: _Folder, notes: list[str]) -> list[Place] | None:
 
 def _role(name: str) -> str | None:
     """Which side of a split a folder's name speaks of: train, val, test or, where none or several, None."""
-    words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
-    found = {SIDE_OF.get(word) or SIDE_OF.get(_ADDED.sub("", word)) for word in words} - {None}
+    found = {SIDE_OF.get(word) or SIDE_OF.get(_ADDED.sub("", word)) for word in _words(name)} - {None}
     return found.pop() if len(found) == 1 else None
+
+
+def _is_side(name: str) -> bool:
+    """Whether a folder's name speaks of a side of a split and of nothing else: test1, but not test tube."""
+    rest = [word for word in _words(name) if word not in SIDE_OF and _ADDED.sub("", word) not in {"", *SIDE_OF}]
+    return _role(name) is not None and not rest
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
 
 
 def _doubts(top: _Folder) -> list[str]:
@@ -165,6 +175,15 @@ def _doubts(top: _Folder) -> list[str]:
         return [
             f"{_names(sorted(below))} taken for the classes, but hold the same subfolders ({_some(sorted(same))}); if "
             "those are the classes, call the folders around them train and val."
+        ]
+    split = [name for name, inner in below.items() if len(inner) > 1 and all(_role(side) for side in inner)]
+    if split:
+        return [f"{_names(split)} taken for a class, though the split in there looks like the data set: give it alone."]
+    called = sorted(filter(_is_side, below))
+    roles = set(map(_role, called))
+    if "train" in roles and roles & {"val", "test"} and not every:
+        return [
+            f"{_names(called)} taken for classes, though called like the sides of a split; inside them, {LAYOUT_HELP}."
         ]
     sides = [name for name, inner in below.items() if _role(name) and len(inner) > 1]
     if sides:
@@ -184,7 +203,7 @@ def _names(names: Sequence[str]) -> str:
 
 def _some(names: Sequence[str]) -> str:
     shown = [*names[:LISTED], *([f"{len(names) - LISTED:,} more"] if len(names) > LISTED else [])]
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return list_in_words(shown)
 
 
 def _class_places(folder: _Folder, split: Split | None) -> list[Place]:

@@ -105,10 +105,20 @@ class Shared:
 
     def left(self) -> list[int]:
         """The items that this process has to do."""
+        done = self._known()
+        return self._mine([item for item in range(self.count) if item not in done])
+
+    def done(self) -> list[int]:
+        """This process's share of the items that the journal held when it was opened."""
+        return self._mine([item for item in range(self.count) if item in self._known()])
+
+    def _mine(self, items: list[int]) -> list[int]:
+        return items[self.processes.index :: self.processes.count]
+
+    def _known(self) -> Mapping[int, Place]:
         if self._done is None:
             self._done = self._open()
-        left = [item for item in range(self.count) if item not in self._done]
-        return left[self.processes.index :: self.processes.count]
+        return self._done
 
     def values(self, work: Callable[[int], Any], progress: Progress | None = None) -> Generator[Any, None, None]:
         """What the work gives for every item, in their order, in the main process; in the others nothing.

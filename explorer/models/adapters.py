@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from explorer.errors import ImageError
+from explorer.errors import SizeError
 
 
 def _check_fixed(fixed_size: tuple[int, int] | None, height: int, width: int) -> None:
     if fixed_size and (height, width) != fixed_size:
         rows, cols = fixed_size
-        raise ImageError(
+        raise SizeError(
             f"This model takes only {cols}x{rows} pixels, not {width}x{height}: choose size {min(fixed_size)} "
             "and fit crop or squash."
         )

@@ -14,7 +14,7 @@ from explorer.errors import ModelError
 from explorer.models.hub_cache import WEIGHTS, cached_weights
 
 Progress = Callable[[int, int], None]  # (bytes done, bytes in all) of the file under way; may come from another thread
-SETTINGS = ("config.json", "preprocessor_config.json")
+SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")
 CONNECT_SECONDS = 10.0
 # The hub client's own 10 MB would hold the bar still for long on a slow line, and be lost where the line breaks.
 constants.DOWNLOAD_CHUNK_SIZE = 2**20

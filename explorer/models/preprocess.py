@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from explorer.errors import ImageError
+from explorer.errors import ImageError, SizeError
 from explorer.models.geometry import Geometry
 
 Fit = Literal["own", "crop", "squash", "keep"]
@@ -29,27 +29,27 @@ def usual_geometry(photo_size: tuple[int, int], size: int, patch_size: int, fit:
 
 
 def check_fit(fit: str) -> None:
-    """Raise ImageError for a word that is no Fit."""
+    """Raise SizeError for a word that is no Fit."""
     if fit not in get_args(Fit):
-        raise ImageError(f"fit must be own, crop, squash or keep, not {fit!r}.")
+        raise SizeError(f"fit must be own, crop, squash or keep, not {fit!r}.")
 
 
 def check_size(size: int, patch_size: int) -> None:
-    """Raise ImageError for a side in pixels that isn't a positive number of whole patches."""
+    """Raise SizeError for a side in pixels that isn't a positive number of whole patches."""
     if not isinstance(size, (int, np.integer)):
-        raise ImageError(f"The input size is a whole number of pixels, not {size!r}: try {patch_size * 14}.")
+        raise SizeError(f"The input size is a whole number of pixels, not {size!r}: try {patch_size * 14}.")
     if size <= 0:
-        raise ImageError(f"The input size must be above 0, not {size}: try {patch_size * 14}.")
+        raise SizeError(f"The input size must be above 0, not {size}: try {patch_size * 14}.")
     if size % patch_size:
         nearest = max(patch_size, round(size / patch_size) * patch_size)
-        raise ImageError(f"The input size {size} isn't a multiple of the patch size {patch_size}: try {nearest}.")
+        raise SizeError(f"The input size {size} isn't a multiple of the patch size {patch_size}: try {nearest}.")
 
 
 def check_patches(width: int, height: int, patch_size: int) -> None:
-    """Raise ImageError for an input of more patches than the limit."""
+    """Raise SizeError for an input of more patches than the limit."""
     tokens = (width // patch_size) * (height // patch_size)
     if tokens > MAX_TOKENS:
-        raise ImageError(
+        raise SizeError(
             f"{width}x{height} pixels make {tokens:,} patches, the limit is {MAX_TOKENS:,}: use a smaller input size."
         )
 

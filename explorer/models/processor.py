@@ -15,7 +15,7 @@ from explorer.models.geometry import Geometry
 from explorer.models.preprocess import to_pixels
 
 Colour = tuple[float, float, float]
-FILE = "preprocessor_config.json"
+FILE, WHOLE = "preprocessor_config.json", "processor_config.json"  # the second with the text's half, since release 5
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers, as processors store them
 COLOURS = ("image_mean", "image_std", "do_normalize", "do_rescale", "rescale_factor", "resample")
 # What transformers raises where a file asks for what it can't do.
@@ -34,6 +34,7 @@ class Processor:
     notes: tuple[str, ...] = ()
     says_size: bool = True  # the folder itself, not the defaults of the processor's class
     library: Any = None  # transformers' own, where it can use the settings
+    file: str = FILE  # that the settings lie in
 
     def normalisation(self, usual: tuple[Colour, Colour]) -> tuple[Colour, Colour]:
         """Mean and deviation of pixels from 0 to 1; usual: the family's own, where nothing is said."""
@@ -99,7 +100,9 @@ class Processor:
             return ()
         if geometry is not None and self._agrees(geometry, usual):
             return ()
-        return (f"What {FILE} asks for can't all be done here: transformers' own pipeline gives other probabilities.",)
+        return (
+            f"What {self.file} asks for can't all be done here: transformers' own pipeline gives other probabilities.",
+        )
 
     def _agrees(self, geometry: Geometry, usual: tuple[Colour, Colour]) -> bool:
         """Whether both give the same pixels for a picture of noise, as far as the model reads it."""
@@ -120,25 +123,34 @@ NO_PROCESSOR = Processor({})
 
 
 def read_processor(folder: Path, name: str | None = None) -> Processor:
-    """preprocessor_config.json of a folder, read by transformers itself.
+    """What a folder says of its pictures, read by transformers itself.
 
     Where transformers can't use it, only the colours in it count, with a note. Raises CheckpointError for damage.
     name: what errors call the folder; by default its own.
     """
-    if not (folder / FILE).is_file():
+    file, stored = _stored(folder, name or folder.name)
+    if stored is None:
         return NO_PROCESSOR
-    stored = read_json(folder / FILE, name or folder.name)  # bounds its size and depth, and names what is damaged
     from transformers import AutoImageProcessor  # seconds of import: only where such a model is asked for
 
     try:
         processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         says_size = bool(stored.keys() & {"size", "crop_size"})
-        return Processor(processor.to_dict(), says_size=says_size, library=processor)
+        return Processor(processor.to_dict(), says_size=says_size, library=processor, file=file)
     except BROKEN as error:
-        note = f"transformers can't use {FILE} ({first_line(error)}): only its colours are used, if it has any."
+        note = f"transformers can't use {file} ({first_line(error)}): only its colours are used, if it has any."
         colours = {key: stored[key] for key in COLOURS if key in stored}
         settings = {"do_normalize": True, "do_rescale": True, **colours} if colours else {}
-        return Processor(settings, (note,), says_size=False)
+        return Processor(settings, (note,), says_size=False, file=file)
+
+
+def _stored(folder: Path, name: str) -> tuple[str, dict[str, Any] | None]:
+    """The file that counts, and the image processor's settings in it, bounded in size and depth; None without any."""
+    if (folder / WHOLE).is_file():
+        inside = read_json(folder / WHOLE, name).get("image_processor")
+        if isinstance(inside, dict):
+            return WHOLE, inside
+    return FILE, read_json(folder / FILE, name) if (folder / FILE).is_file() else None
 
 
 def _divide(values: Colour, factor: float) -> Colour:

@@ -4,16 +4,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import get_arch_name, get_pretrained_cfg, is_model
 from torch import nn
 
 from explorer.errors import CheckpointError
 from explorer.models.formats.additions import check_left_out, check_quantised, merge_adapters
-from explorer.models.formats.channels import grey_values, rgb_kernel, rgb_values
+from explorer.models.formats.channels import IMAGENET_COLOURS, grey_values, rgb_kernel, rgb_values
 from explorer.models.formats.config import read_config
 from explorer.models.formats.dialects import Tensors, is_hybrid
-from explorer.models.formats.fitting import fill, floats, left_out_note
+from explorer.models.formats.fitting import fill, floats, interpolation_note, left_out_note
 from explorer.models.formats.heads import Head, read_head
 from explorer.models.formats.labels import name_classes
 from explorer.models.formats.reading import first_line, read_model_folder
@@ -33,7 +32,6 @@ OLD_SETTINGS = (
     "first_conv",
 )
 KERNEL = "patch_embed.proj.weight"
-IMAGENET_COLOURS = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 FOLDER_REMEDY = (
     "its config.json must name the option that needs it in model_args (init_values, qk_norm …), as timm's save_for_hf "
     "writes it"
@@ -63,11 +61,13 @@ def load_timm_folder(folder: Path, name: str | None = None) -> tuple[nn.Module, 
         settings["num_classes"] = 0
     if channels or head.left_out:
         module = _empty_of(config, settings, name)
-    stretched = _interpolation_note(tensors, module)
+    stretched = interpolation_note(tensors, module)
     left_out = fill(module, tensors, name)
     check_left_out(left_out, module, name, FOLDER_REMEDY)
     head.put_norm(module)
-    labels, gaps = name_classes(config.get("label_names") or config.get("id2label"), module.num_classes)
+    labels, gaps = name_classes(
+        config.get("label_names") or config.get("labels") or config.get("id2label"), module.num_classes
+    )
     if labels:
         module.pretrained_cfg["label_names"] = labels
     module.problem_type = config.get("problem_type")  # TimmWrapper's word for what the outputs mean
@@ -81,16 +81,6 @@ def _empty_of(config: dict[str, Any], settings: dict[str, Any], name: str) -> An
         return create_empty(config["architecture"], **settings)
     except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
         raise CheckpointError(f"config.json in {name} doesn't describe a model: {first_line(error)}.") from error
-
-
-def _interpolation_note(tensors: Tensors, module: Any) -> tuple[str, ...]:
-    """The sentence on positions that timm interpolates, because config.json says another size; none where it fits."""
-    stored, own = tensors.get("pos_embed"), getattr(module, "pos_embed", None)
-    if stored is None or own is None or stored.shape == own.shape:
-        return ()
-    return (
-        f"Its {stored.shape[-2]} positions are interpolated to {own.shape[-2]}, for the size that its config says.",
-    )
 
 
 def _to_rgb(tensors: Tensors, settings: dict[str, Any], name: str) -> tuple[str, ...]:

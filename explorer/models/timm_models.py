@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from timm.data.config import resolve_data_config
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
-from timm.models import get_arch_name, get_pretrained_cfg, is_model, model_entrypoint
+from timm.models import get_arch_name, get_arch_pretrained_cfgs, get_pretrained_cfg, is_model, model_entrypoint
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -246,9 +246,16 @@ def _geometry(module: Any, trunk: Any) -> Geometry | None:
 def _classifies(module: Any) -> bool:
     """Whether the head gives classes; CLIP-like models without fine-tuning carry a projection to text space there."""
     config = module.pretrained_cfg
-    contrastive = any(word in (config.get("architecture") or "") for word in ("clip", "pe_core"))
-    projection = contrastive and "ft" not in (config.get("tag") or "") and not config.get("label_names")
-    return module.num_classes > 0 and not projection
+    projected = () if config.get("label_names") else _projections(config.get("architecture") or "")
+    return module.num_classes not in (0, *projected)
+
+
+def _projections(architecture: str) -> set[int]:
+    """Widths of the text spaces that timm's weights of a contrastive architecture project to; none of others."""
+    if not any(word in architecture for word in ("clip", "pe_core")):
+        return set()
+    weights = get_arch_pretrained_cfgs(architecture).values()
+    return {config.num_classes for config in weights if "ft" not in (config.tag or "")}
 
 
 def _class_names(module: Any) -> list[str] | None:

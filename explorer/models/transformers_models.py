@@ -32,6 +32,11 @@ from explorer.models.source import ModelSource
 BACKBONE_KEY = re.compile(
     r"(?!text_model|.*(decoder|text_|qformer|mask_token|position_ids)).*(layers?\.\d+\.|embeddings\.)"
 )
+# What else may stand beside the backbone of a classifier.
+OWN = re.compile(
+    r"((cls_|distillation_)?classifier|pooler|decoder|text_\w+|\w+_projection|logit_\w+|mask_token|loss\w*|criterion)(\.|$)"
+)
+BESIDE = "A layer ({}) stands beside the classifier, which config.json doesn't describe: its classes are left out."
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -108,7 +113,7 @@ def load_transformers(folder: Path, name: str | None = None) -> tuple[nn.Module,
     if settings.pop("quantization_config", None):
         raise CheckpointError(f"{name} holds quantised weights by its config.json: save them dequantised.")
     stored, merged = merge_adapters(*read_model_folder(folder, name), name)
-    tensors = _plain_classifier(stored, name)
+    tensors, lost = _plain_classifier(stored)
     check_quantised(tensors, name)
     vision = settings.get("vision_config")
     for group in (settings, vision if isinstance(vision, dict) else {}):
@@ -117,14 +122,33 @@ def load_transformers(folder: Path, name: str | None = None) -> tuple[nn.Module,
     channels = _to_rgb(tensors, [settings, *([vision] if isinstance(vision, dict) else [])], name)
     labels, gaps = _take_labels(settings, tensors, name)
     config = read_settings(settings, name)
-    classifiers = [one for one in config.architectures or [] if "ForImageClassification" in one]
-    cls = classifiers[0] if classifiers and hasattr(library(), classifiers[0]) else family.features
+    cls = _class_name(config, family, tensors)
+    if cls != family.features and (beside := _beside(tensors, family)):
+        cls, gaps = family.features, (BESIDE.format(beside),)
     if cls == family.features:
         config = getattr(config, "vision_config", config)
     module, left_out = fill(getattr(library(), cls), config, tensors, name)
     own: Any = module
     own.class_names = labels
-    return module, (*merged, *channels, *gaps, *left_out)
+    return module, (*merged, *channels, *lost, *gaps, *left_out)
+
+
+def _beside(tensors: dict[str, Tensor], family: Family) -> str | None:
+    """A tensor that is neither the backbone's nor its classifier's, and may have a part in the answer."""
+    own = f"{family.base}."
+    others = [key for key in tensors if not key.startswith(own) and not OWN.match(key)]
+    return others[0] if 0 < len(others) < len(tensors) / 2 else None  # else the backbone has no name in the file
+
+
+def _class_name(config: Any, family: Family, tensors: dict[str, Tensor]) -> str:
+    """The classifier that config.json names, or where it names nothing the one of the weights; else the backbone."""
+    named = [one for one in config.architectures or [] if "ForImageClassification" in one]
+    if not any(key.endswith("classifier.weight") for key in tensors):
+        return family.features
+    if config.architectures is None:
+        stem = family.features.removesuffix("Model")
+        named = [f"{part}ForImageClassification" for part in (stem, stem.removesuffix("Vision"))]
+    return next((one for one in named if hasattr(library(), one)), family.features)
 
 
 def read_settings(settings: dict[str, Any], name: str) -> Any:
@@ -149,17 +173,21 @@ def _to_rgb(tensors: dict[str, Tensor], settings: list[dict[str, Any]], name: st
     return notes
 
 
-def _plain_classifier(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors with a linear layer that somebody put behind dropout under the classifier's own name."""
+def _plain_classifier(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors with a linear layer that somebody put behind dropout under the classifier's own name.
+
+    Any other classifier of several layers is taken out, with a note.
+    """
     own = {key.replace("classifier.", "head.", 1): t for key, t in tensors.items() if key.startswith("classifier.")}
     weight = next((t for t in own.values() if t.ndim == 2), None)
     if weight is None or "head.weight" in own:
-        return tensors
-    head = read_head(own, weight.shape[1])
+        return tensors, ()
+    head, rest = read_head(own, weight.shape[1]), {k: t for k, t in tensors.items() if not k.startswith("classifier.")}
     if head.norm is not None or "head.weight" not in head.tensors:
-        raise CheckpointError(f"The classifier in {name} is more than one linear layer, which its config can't say.")
-    rest = {key: t for key, t in tensors.items() if not key.startswith("classifier.")}
-    return rest | {key.replace("head.", "classifier.", 1): t for key, t in head.tensors.items()}
+        return rest, (
+            "The classifier is more than one linear layer, which its config can't say: its classes are left out.",
+        )
+    return rest | {key.replace("head.", "classifier.", 1): t for key, t in head.tensors.items()}, ()
 
 
 def _take_labels(

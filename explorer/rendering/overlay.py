@@ -1,5 +1,7 @@
 """A heatmap laid over an image."""
 
+from numbers import Real
+
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
@@ -25,17 +27,27 @@ def enlarge(
     heatmap: Float[np.ndarray, "row col"], size: tuple[int, int], resample: str = "bicubic"
 ) -> Float[np.ndarray, "height width"]:
     """The heatmap at size = (width, height) in pixels."""
-    if resample not in RESAMPLING:
-        raise QueryError(f"resample must be one of {', '.join(RESAMPLING)}, not {resample!r}.")
+    check_resample(resample)
     picture = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32))
     return np.array(picture.resize(size, RESAMPLING[resample]))
 
 
 def blend(image: Image.Image, colors: UInt8[np.ndarray, "height width 3"], opacity: float) -> Image.Image:
     """Colours over an RGB image of that size; QueryError for an opacity outside 0 to 1."""
-    if not 0 <= opacity <= 1:
-        raise QueryError(f"opacity must lie between 0 and 1, not {opacity}.")
+    check_opacity(opacity)
     return Image.blend(image, Image.fromarray(colors), opacity)
+
+
+def check_resample(resample: str) -> None:
+    """Raise QueryError for a word that names no filter."""
+    if resample not in RESAMPLING:
+        raise QueryError(f"resample must be one of {', '.join(RESAMPLING)}, not {resample!r}.")
+
+
+def check_opacity(opacity: float) -> None:
+    """Raise QueryError for an opacity outside 0 to 1."""
+    if not isinstance(opacity, Real) or not 0 <= opacity <= 1:
+        raise QueryError(f"opacity must lie between 0 and 1, not {opacity}.")
 
 
 def _check(heatmap: np.ndarray) -> None:

@@ -18,14 +18,14 @@ from explorer.attention.artefacts import artefact_mask, without_artefacts
 from explorer.attention.maps.kind import MapKind, Progress
 from explorer.attention.maps.settings import HeadOrFusion, Likeness
 from explorer.attention.maps.table import DEFAULT, map_kind
-from explorer.attention.mass import mass_mask
+from explorer.attention.mass import check_mass, mass_mask
 from explorer.data.images import ImageSource
 from explorer.data.samples import SAMPLE, sample_photo
 from explorer.errors import QueryError
 from explorer.models.source import ModelSource
 from explorer.rendering.backdrop import backdrop
-from explorer.rendering.colormaps import DIVERGING, colorize
-from explorer.rendering.overlay import blend, enlarge, normalize
+from explorer.rendering.colormaps import DIVERGING, colorize, lookup_table
+from explorer.rendering.overlay import blend, check_opacity, check_resample, enlarge, normalize
 from explorer.rendering.provenance import with_provenance
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class MapChoice:
 
 @dataclass(frozen=True)
 class Look:
-    """How a map is drawn over its photo."""
+    """How a map is drawn over its photo; QueryError for a value out of its range."""
 
     colormap: str = "inferno"
     opacity: float = 0.6
@@ -100,6 +100,11 @@ class Look:
             raise QueryError(f"A view's scale must be one of {', '.join(get_args(Scale))}, not {self.scale!r}.")
         if self.width is not None and not 16 <= self.width <= WIDEST:
             raise QueryError(f"A picture is 16 to {WIDEST} pixels wide, not {self.width}.")
+        lookup_table(str(self.colormap))
+        check_opacity(self.opacity)
+        check_resample(self.resample)
+        if self.mass is not None:
+            check_mass(self.mass)
 
 
 @dataclass(frozen=True, init=False)

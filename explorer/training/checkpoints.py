@@ -22,6 +22,7 @@ from explorer.training.examples import Examples
 from explorer.training.plan import Plan
 from explorer.training.runs.json_files import fits
 from explorer.training.runs.snapshots import load_tensors, save_tensors
+from explorer.words import count_in_words
 
 SEEN = "seen.json"  # in the checkpoint's folder: it outlives the run
 DIGITS = 16  # of the 64 of a file's sha256: enough to tell a billion photos apart
@@ -251,10 +252,9 @@ class Seen:
             return ""
         parts = [f"{trained:,} in its training"] * bool(trained)
         parts += [f"{validated:,} in its validation"] * bool(validated)
-        images = "1 image" if len(shas) == 1 else f"{len(shas):,} images"
         return (
-            f"The model knows {trained + validated:,} of these {images} already: {' and '.join(parts)}. New images are "
-            "the fair test."
+            f"The model knows {trained + validated:,} of these {count_in_words(len(shas), 'image')} already: "
+            f"{' and '.join(parts)}. New images are the fair test."
         )
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from threading import Lock, Thread
+from threading import Lock, Thread, Timer
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -35,6 +35,7 @@ T = TypeVar("T")
 MODELS = 3  # a ViT-B is 330 MB
 RECORDINGS = 2  # ViT-S/8 at 480 px is 132 MB
 MANY_BYTES = 256 * 2**20  # with many visitors, more are kept up to here: each comes back to their own
+IDLE = 120  # seconds in which nobody asked for a recording until many visitors' are forgotten
 MOST_LOADING = 8  # models at once: some may be stuck on files that never come
 PATIENCE = 300  # seconds without a byte until a load is given up
 POLL = 0.1  # seconds between two looks at a download
@@ -82,18 +83,22 @@ def in_recording_thread(work: Callable[[], T]) -> T:
 
 
 @dataclass
-class _Shelf:
+class Shelf:
     """The last few recordings, made in the queue of passes; an old one is dropped before a new one is made."""
 
     kept: "OrderedDict[tuple, Recording]" = field(default_factory=OrderedDict)
     line: PassQueue = field(default_factory=PassQueue)
+    asked: float = 0.0  # when somebody last asked for one
+    watched: bool = False  # whether a timer will look at that
 
     def find(self, key: tuple) -> "Recording | None":
         """The recording of that key, None where it isn't kept."""
+        self.asked = time.monotonic()
         return self.kept.get(key)
 
     def make(self, key: tuple, record: "Callable[[], Recording]") -> "Recording":
         """Make the recording of that key and keep it, unless another session just did."""
+        self.asked = time.monotonic()
         return self.do(lambda: self._make(key, record))
 
     def do(self, work: Callable[[], T]) -> T:
@@ -108,7 +113,24 @@ class _Shelf:
             self.kept[key] = record()
             if self.line.is_last:  # the next pass would only fetch the same pages again
                 malloc.give_back()
+            if has_visitors() and not self.watched:
+                self._watch()
         return self.kept[key]
+
+    def _watch(self) -> None:
+        """Forget all of them, here or in a thread of its own, once nobody has asked for long."""
+        left = self.asked + IDLE - time.monotonic()
+        self.watched = left > 0
+        if self.watched:
+            timer = Timer(left, self._watch)
+            timer.daemon = True
+            timer.start()
+        else:
+            self.line.pool.submit(self._forget)  # the thread that makes them
+
+    def _forget(self) -> None:
+        self.kept.clear()
+        malloc.give_back()
 
 
 def _bytes(recording: "Recording") -> int:
@@ -152,7 +174,7 @@ def model_number(model: "Model") -> int:
 @st.cache_resource(show_spinner=False)
 def _shelf() -> Any:
     malloc.settle()
-    return _Shelf()
+    return Shelf()
 
 
 def stamp(source: str) -> tuple[int, int] | None:

@@ -26,6 +26,7 @@ from explorer.training.runs.jobs import list_runs
 from explorer.ui.messages import plain
 from explorer.ui.uploads import keep_upload, time_of_change
 from explorer.ui.widgets import facts
+from explorer.words import count_in_words
 
 # Of the names that keep_data and write_builtin give; nothing else, and no path, is ever taken from an address.
 DATA_SET = re.compile(rf"[0-9a-f]{{16}}-(?P<zip>[\w.-]+\.zip)|(?P<builtin>({'|'.join(BUILTIN)})-\d+)")
@@ -200,7 +201,7 @@ def sizes_line(report: DatasetReport) -> str:
 
 
 def _groups(count: int) -> str:
-    return "1 group" if count == 1 else f"{count:,} groups" if count else "none"
+    return count_in_words(count, "group") if count else "none"
 
 
 def _classes(report: DatasetReport) -> None:
@@ -300,7 +301,7 @@ def _copies(report: DatasetReport) -> None:
             st.caption(_group_line(group))
             _pictures([report.items[index] for index in group.items[:8]], report)
         if len(report.duplicates) > GROUPS:
-            st.caption(f"And {_in_words(len(report.duplicates) - GROUPS, 'more group')}.")
+            st.caption(f"And {count_in_words(len(report.duplicates) - GROUPS, 'more group')}.")
 
 
 def copies_line(report: DatasetReport) -> str:
@@ -332,7 +333,3 @@ def _pictures(items: list[Item], report: DatasetReport) -> None:
             picture.thumbnail((240, 240))
             where = [report.class_names[item.label], *([SIDES[item.split].lower()] if item.split else [])]
             st.image(picture, width=120, caption=plain(" · ".join(where)))
-
-
-def _in_words(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"

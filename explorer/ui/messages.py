@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from explorer.errors import ExplorerError
+from explorer.words import list_in_words
 
 _MESSAGES = "messages"  # of this run, or of one that ended with a rerun
 _LINK = "link"  # what is wrong with the address of this page
@@ -127,5 +128,4 @@ def link_sentence(wrong: Mapping[str, "_Wrong"]) -> str:
     if len(named) == 1:
         expected = next(iter(wrong.values())).expected
         return f"The link asks for {named[0]}, which can't be used: it must be {expected}. Shown instead: the default."
-    listed = f"{', '.join(named[:-1])} and {named[-1]}"
-    return f"The link asks for {listed}, which can't be used. Shown instead: the defaults."
+    return f"The link asks for {list_in_words(named)}, which can't be used. Shown instead: the defaults."

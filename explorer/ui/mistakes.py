@@ -118,7 +118,7 @@ def _first(key: str) -> None:
 
 def _strip(photos: Photos, found: list[dict[str, Any]]) -> None:
     """The photos around the one that is shown, the highest losses first, as small pictures."""
-    at = min(st.session_state[f"{photos.key}_at"], len(found) - 1)
+    at = max(0, min(st.session_state[f"{photos.key}_at"], len(found) - 1))  # a double click asks for one beyond an end
     st.session_state[f"{photos.key}_at"] = at
     start = at // STRIP * STRIP
     out, small, faded = _left_out(photos), {}, []
@@ -143,7 +143,8 @@ def _left_out(photos: Photos) -> set[str]:
 
 
 def _take(key: str) -> None:
-    st.session_state[f"{key}_at"] = int(st.session_state[f"{key}_strip"]["picked"])
+    if (picked := st.session_state[f"{key}_strip"]["picked"]) is not None:
+        st.session_state[f"{key}_at"] = int(picked)
 
 
 def _go(key: str, step: int) -> None:

@@ -3,6 +3,7 @@
 An upload is copied in chunks, proven to be a model, and only then put in checkpoints/.
 """
 
+import filecmp
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -271,9 +272,12 @@ def _add_weights(file: UploadedFile, settings: ModelSource) -> ModelSource:
             libraries.wait()
             with trial_reading():
                 explorer.load_model(replace(settings, source=str(path)), device="cpu")
-            name = _free_name(path)
-            path.rename(folder / name)
-        _drop_oldest(folder, name)
+            there = folder / path.name
+            known = there.is_file() and filecmp.cmp(path, there, shallow=False)
+            name = path.name if known else _free_name(path)
+            if not known:
+                path.rename(folder / name)
+                _drop_oldest(folder, name)
     except OSError as error:
         raise DiskError(f"The file can't be kept in '{folder}' ({error.strerror}).") from error
     return replace(settings, source=f"checkpoints/{name}")
@@ -291,7 +295,8 @@ def _drop_oldest(folder: Path, newest: str) -> None:
 
 def safe_name(name: str) -> str:
     """A file name without folders, hidden dots or odd characters, of a length that every disk takes."""
-    path = Path(re.sub(r"[^\w.-]+", "-", Path(name).name).lstrip(".-") or "weights.pth")
+    path = Path(re.sub(r"[^\w.-]+", "-", Path(name).name).lstrip(".-") or "pth")
+    path = path if path.suffix else Path(f"weights.{path}")
     return path.stem.encode()[:LONGEST_NAME].decode(errors="ignore") + path.suffix.lower()[:LONGEST_SUFFIX]
 
 

@@ -13,6 +13,7 @@ from typing import IO
 
 import streamlit as st
 from PIL import Image, ImageOps
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from explorer import paths
@@ -251,18 +252,22 @@ def _mirror_in_address(photo: Photo) -> None:
 
 
 def _drop_zone() -> None:
+    place = st.empty()
+    if files := _uploader(place):
+        _add(files)
+        let_go(files)
+        st.session_state[_DROPS] += 1
+        _uploader(place)  # an empty one instead, in the same run
+
+
+def _uploader(place: DeltaGenerator) -> list[UploadedFile]:
     generation = st.session_state.setdefault(_DROPS, 0)
     # Any kind of file is let in: open_image says what is wrong with it and what would work, the browser would not.
     # Not on_change: Streamlit calls it again where the run behind it is overtaken by another.
-    files = st.file_uploader(
+    return place.file_uploader(
         "Your photos", accept_multiple_files=True, max_upload_size=LARGEST_PHOTO, key=f"drop_{generation}",
         help="Drop one or more here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
     )  # fmt: skip
-    if files:
-        _add(files)
-        let_go(files)
-        st.session_state[_DROPS] = generation + 1
-        st.rerun()
 
 
 def _camera() -> None:

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import streamlit
+from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -16,7 +17,6 @@ from starlette.routing import Route
 from explorer import paths
 from explorer.models import registry
 from explorer.models.source import ModelSource
-from explorer.ui import cached
 from explorer.ui.components import asset
 from explorer.ui.navigation import PAGES
 from explorer.visitors.cookie import VisitorCookie
@@ -26,6 +26,8 @@ from explorer.web.welcome import PAGE, first_page, with_first_picture
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 STATIC = Path(streamlit.__file__).parent / "static"
+GRACE = 1.0  # seconds from the server's start until PyTorch is imported where nobody comes
+_answered = Event()  # whether somebody has the first picture
 FONTS = {
     "Source Sans": "SourceSansVF-Upright",
     "Source Serif": "SourceSerifVariable-Roman",
@@ -43,6 +45,10 @@ async def lifespan(_: streamlit.App) -> AsyncIterator[None]:
 
 
 def _load() -> None:
+    # Importing PyTorch holds the interpreter up for long: a visitor who comes at once is answered first.
+    _answered.wait(GRACE)
+    from explorer.ui import cached  # brings all that reads photos and models
+
     with paths.working_for(None):  # no visitor in particular
         cached.begin_loading(ModelSource(registry.default_source()))
 
@@ -86,7 +92,7 @@ async def _answer_visit(request: Request) -> HTMLResponse:
 
 
 async def _answer_frame(_: Request) -> HTMLResponse:
-    return HTMLResponse(_frame(), headers={"Cache-Control": "no-cache"})
+    return HTMLResponse(_frame(), headers={"Cache-Control": "no-cache"}, background=BackgroundTask(_answered.set))
 
 
 MIDDLEWARE = (Middleware(VisitorCookie),)

@@ -77,12 +77,16 @@ def why_not_train() -> str:
     return f"One training at a time: {active.name} is {active.state.status}. Wait for it, or stop it." if active else ""
 
 
+def check_may_train() -> None:
+    """Raise TrainingError where nothing can be trained now; what it finds stays true within starting()."""
+    if why := why_not_train():
+        raise TrainingError(why)
+
+
 @contextmanager
-def may_train() -> Iterator[None]:
-    """For the block that starts a training: meanwhile no other window starts one; TrainingError where none can be."""
+def starting() -> Iterator[None]:
+    """For a block that starts a training: meanwhile no other window starts one."""
     with _starting:
-        if why := why_not_train():
-            raise TrainingError(why)
         yield
 
 

@@ -41,7 +41,8 @@ def _delete_model(checkpoints: Path) -> None:
     if not names:
         return
     name = st.selectbox("A model of yours", names, key=f"own_model_of_{len(names)}")
-    if name in names and st.button("Delete this model", key="delete_own_model"):
+    # Its key names the model: a second click of a double one must not hit the next.
+    if name in names and st.button("Delete this model", key=f"delete_model_{name}"):
         path = checkpoints / name
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         st.rerun()

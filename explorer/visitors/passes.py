@@ -57,7 +57,7 @@ class PassQueue:
 
         give_way: called meanwhile; whatever it raises, when something newer is wanted, takes the work out of the queue.
         """
-        future = self.pool.submit(paths.for_same_visitor(work))
+        future = self.pool.submit(paths.for_same_visitor(lambda: self._do(work)))
         self.wanted.append(future)
         try:
             while not wait([future], POLL).done:
@@ -66,3 +66,14 @@ class PassQueue:
         finally:
             future.cancel()  # what has begun goes on to its end
             self.wanted.remove(future)
+
+    def _do(self, work: Callable[[], T]) -> T:
+        """Do it on one core where others wait: threads of torch that find their cores busy wait for one another."""
+        import torch  # which the queue's first work has loaded long ago, if it needs it
+
+        cores = torch.get_num_threads()
+        torch.set_num_threads(cores if self.is_last else 1)
+        try:
+            return work()
+        finally:
+            torch.set_num_threads(cores)

@@ -93,13 +93,14 @@ def test_gradcam_written_out(recording, model):
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5 * expected.max())
 
 
-def test_gradcam_reads_the_stream_where_a_layer_begins_without_a_norm():
+@pytest.mark.parametrize("layer", [0, 1])
+def test_gradcam_reads_the_stream_where_a_layer_begins_without_a_norm(layer):
     name = "vit_relpos_base_patch16_rpn_224"
     model = wrap_timm(small_timm(name), name)
     with torch.no_grad():
         sharpen(model.module)
     seen: list[torch.Tensor] = []
-    handle = blocks_of(model)[1].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    handle = blocks_of(model)[layer].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     recording = explorer.record(model, photo())
     pixels = model.pixels(recording.image).requires_grad_()
     with torch.enable_grad():
@@ -108,7 +109,8 @@ def test_gradcam_reads_the_stream_where_a_layer_begins_without_a_norm():
     assert logits is not None
     (gradient,) = torch.autograd.grad(logits[0, 5], seen[-1])
     expected = (seen[-1][0] @ gradient[0].mean(0)).clamp_min(0).detach().numpy()
-    np.testing.assert_allclose(gradcam.compute(recording, 5).ravel(), expected, atol=1e-5 * expected.max())
+    got = gradcam.compute(recording, 5, layer=layer).ravel()
+    np.testing.assert_allclose(got, expected, atol=1e-5 * expected.max())
 
 
 @pytest.mark.parametrize("baseline", ["grey", "black", "mean"])

@@ -202,7 +202,7 @@ def test_any_image_that_opens_is_recorded(model):
     np.testing.assert_array_equal(first.attention(0), explorer.record(model, photo(64, 64)).attention(0))
     with pytest.raises(ImageError):
         explorer.record(model, b"no image")
-    with pytest.raises(ImageError, match="no multiple of the patch size"):
+    with pytest.raises(ImageError, match="isn't a multiple of the patch size"):
         explorer.record(model, photo(), size=65)
 
 

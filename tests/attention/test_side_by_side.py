@@ -66,3 +66,16 @@ def test_a_rollout_takes_the_mean_over_all_heads(recording):
 def test_what_has_no_formula_for_them_is_refused(recording, ask: Callable[[explorer.Recording], object]):
     with pytest.raises(QueryError, match="side by side"):
         ask(recording)
+
+
+def test_occlusion_takes_a_patch_out_of_all_of_them(recording):
+    """timm's own blocks over the tokens that stay."""
+    module: Any = recording.model.module
+    got = recording.map("occlusion", target=1)
+    for patch in (0, 27, 63):
+        stay = [0, *(token for token in range(1, 65) if token != patch + 1)]
+        with torch.no_grad():
+            tokens = module._pos_embed(module.patch_embed(recording.model.pixels(recording.image)))[:, stay]
+            logits = module.forward_head(module.norm(module.blocks(tokens)))
+        assert got.ravel()[patch] == pytest.approx(float(recording.logits[1] - logits[0, 1]), abs=1e-5)
+    assert got.min() < 0 < got.max()

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from explorer.models.source import ModelSource
+from explorer.training.plan import Plan
 from explorer.training.runs import jobs
-from explorer.training.runs.folder import RunFolder, read_config
+from explorer.training.runs.folder import RunFolder, State, create_run, new_options, read_config
 from tests.browser.conftest import TINY
 from tests.browser.server import running_app
 from tests.digits import digits_zip
@@ -173,3 +175,18 @@ def test_a_hostile_zip_is_one_sentence_and_the_page_goes_on(page, app, data, tmp
     expect(page.get_by_text("leads out of the zip")).to_have_count(0)
     page.reload()
     expect(page.get_by_role("heading", name="digits.zip")).to_be_visible()
+
+
+def test_a_double_click_on_delete_deletes_one_run(page, app, app_folder):
+    for name in ("double-a", "double-b"):
+        run = RunFolder(app_folder / "runs" / name)
+        create_run(run, new_options(run, "digits", ModelSource(f"checkpoints/{TINY}")), Plan(epochs=2).resolved())
+        run.write_state(State("stopped", epoch=1, epochs=2))
+    page.goto(f"{app}{LINK}&step=Runs")
+    page.get_by_role("button", name="Delete a run").click()
+    page.get_by_role("combobox", name="Run to delete").click()
+    page.get_by_role("option", name="double-a", exact=True).click()
+    page.get_by_role("button", name="Delete", exact=True).dblclick()
+    expect(page.get_by_role("button", name="Delete", exact=True)).to_have_count(0)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    assert not (app_folder / "runs" / "double-a").exists() and (app_folder / "runs" / "double-b").is_dir()

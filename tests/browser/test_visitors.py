@@ -121,7 +121,7 @@ def test_nothing_of_another_visitor_opens(new_window: Callable[..., Page], open_
         f"checkpoints/../workspaces/{ann.folder.name}/checkpoints/{SECRET}",
     ):
         bob.goto(f"{open_app}/?model={quote(source, safe='')}")
-        alert = bob.get_by_role("alert").filter(has_text=re.compile("no longer there|no model id|exist"))
+        alert = bob.get_by_role("alert").filter(has_text=re.compile("no longer there|a model id|exist"))
         expect(alert.first).to_be_visible()
 
 

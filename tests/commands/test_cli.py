@@ -69,7 +69,7 @@ def test_every_command_refuses_an_unknown_option_in_one_line(capsys, command):
         (["--query", "reg9"], "no 'reg9' token; ask from cls, mean or a patch"),
         (["--size", "0"], "must be above 0, not 0: try 112"),
         (["--size", "-1"], "must be above 0, not -1"),
-        (["--size", "65"], "no multiple of the patch size 8: try 64"),
+        (["--size", "65"], "isn't a multiple of the patch size 8: try 64"),
         (["--size", "10000000"], "limit is 10,000"),
         (["--mass", "nan"], "above 0 and up to 1"),
         (["--mass", "2"], "above 0 and up to 1"),
@@ -79,7 +79,7 @@ def test_every_command_refuses_an_unknown_option_in_one_line(capsys, command):
         (["--rollout", "--start-layer", "2"], "start_layer must be 0 to 1"),
         (["--out", "{folder}/taken"], "/taken can't be read or written (File exists): give another path."),
         (["--out", "{folder}/taken/below"], "can't be read or written (Not a directory)"),
-        (["--model", "no-such-model"], "no model that the explorer knows"),
+        (["--model", "no-such-model"], "isn't a model that the explorer knows"),
     ],
 )
 def test_settings_that_can_not_be_had(folder, capsys, tmp_path, options, words):

@@ -233,3 +233,31 @@ def test_ctrl_c_ends_in_one_line(models, tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and error == "stopped\n"
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="everything may be written here")
+def test_what_cannot_be_written_is_said_before_the_first_image(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o555)
+    (tmp_path / "old.csv").touch(mode=0o444)
+    for path in (tmp_path / "locked" / "new.csv", tmp_path / "old.csv"):
+        with pytest.raises(QueryError, match="can't be written"):
+            _outputs.check_output(path)
+
+
+def test_a_broken_model_is_said_once_and_not_of_each_photo(tmp_path, capsys):
+    for seed in range(3):
+        photo(seed=seed).save(tmp_path / f"{seed}.png")
+    (tmp_path / "broken.pth").write_bytes(b"no weights")
+    assert call("attention", tmp_path, "--model", tmp_path / "broken.pth", "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "broken.pth" in said[0] and ".png" not in said[0]
+
+
+def test_masks_whose_names_differ_in_case_or_accents_alone(tmp_path):
+    from explorer.commands.score import pair_up
+
+    for folder, names in (("photos", ["IMG_1.jpg", "m\u00fcller.jpg"]), ("masks", ["img_1.png", "mu\u0308ller.png"])):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).touch()
+    assert all(mask for _, mask in pair_up(tmp_path / "photos", tmp_path / "masks"))

@@ -186,3 +186,16 @@ def test_a_validation_folder_that_cannot_be_used_is_said():
     found, notes = sides("train/cats/1.png", "train/dogs/1.png", "test/unknown/1.png")
     assert found == {("cats", None), ("dogs", None)}
     assert "The folder 'test' was not used for validation: no folder in there is called like one in 'train'" in notes
+
+
+def test_images_straight_in_the_sides_of_a_split_are_doubted():
+    """As Kaggle's dogs and cats come: train/cat.0.jpg, test1/1.jpg."""
+    _, _, notes = find_layout(["train/cat.0.jpg", "train/dog.0.jpg", "test1/1.jpg"])
+    assert len(notes) == 1 and "The folders 'test1' and 'train' were taken for classes" in notes[0]
+    assert not find_layout(["train/1.jpg", "ship/1.jpg"])[2]
+
+
+def test_a_split_beside_another_folder_is_doubted():
+    names = [f"data/{side}/{name}/1.png" for side in ("train", "val") for name in ("cats", "dogs")]
+    _, _, notes = find_layout([*names, "previews/1.png"])
+    assert len(notes) == 1 and "The folder 'data' was taken for a class, though the split in there" in notes[0]

@@ -96,7 +96,7 @@ def test_broken_images_are_listed_with_their_reason(make):
     }
     report = read_dataset(make(files))
     reasons = {entry.name: entry.reason for entry in report.rejected}
-    words = {"cats/cut.jpg": "damaged", "cats/text.png": "no image", "dogs/empty.jpg": "empty"}
+    words = {"cats/cut.jpg": "damaged", "cats/text.png": "isn't an image", "dogs/empty.jpg": "empty"}
     words |= {"dogs/phone.heic": "HEIC", "dogs/huge.ppm": "100 million"}
     assert reasons.keys() == words.keys()
     assert all(words[name] in reason for name, reason in reasons.items())

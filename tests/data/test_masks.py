@@ -160,5 +160,5 @@ def test_a_huge_mask_keeps_its_classes_at_fewer_pixels(name, tmp_path, monkeypat
 
 
 def test_a_file_that_is_none_is_said():
-    with pytest.raises(ImageError, match="no image"):
+    with pytest.raises(ImageError, match="isn't an image"):
         open_mask(b"no picture at all")

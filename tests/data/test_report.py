@@ -26,7 +26,7 @@ def test_json_round_trip(report):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"source": 1}', "not json", '{"items": [{"path": 1}]}'])
 def test_json_that_is_no_report(text):
-    with pytest.raises(DataError, match="no data set report"):
+    with pytest.raises(DataError, match="isn't a data set report"):
         DatasetReport.from_json(text)
 
 

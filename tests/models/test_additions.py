@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torch.nn.utils.prune
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -110,6 +111,32 @@ OTHERS = [
 def test_other_adapters_are_refused(key, arch, tmp_path):
     with pytest.raises(CheckpointError, match=r"holds an adapter .*: merge the adapter into its base model first"):
         load(plain().state_dict() | {key: torch.ones(4, 4)}, tmp_path, arch=arch)
+
+
+AROUND = ["prompt_embeddings", "adapters.0.down.weight", "net.prompts"]
+
+
+@pytest.mark.parametrize("key", AROUND)
+def test_adapters_and_prompts_that_a_wrapper_holds_are_refused(key, tmp_path):
+    with pytest.raises(CheckpointError, match=r"holds adapters or prompts .* beside its backbone"):
+        load(prefixed("vit.", plain().state_dict()) | {key: torch.ones(4, 4)}, tmp_path)
+
+
+def test_an_adapter_of_the_text_half_changes_no_map(tmp_path):
+    tensors = prefixed("visual.trunk.", plain(num_classes=0).state_dict())
+    load(tensors | {"text.adapters.0.weight": torch.ones(4, 4), "prompt_learner.ctx": torch.ones(4)}, tmp_path)
+
+
+def test_pruned_weights_and_weight_norms_are_called_so(tmp_path):
+    for kind in ("pruned", "weight norm", "pruned patches"):
+        module = plain()
+        part = module.patch_embed.proj if kind == "pruned patches" else module.blocks[1].mlp.fc1
+        if kind == "weight norm":
+            torch.nn.utils.parametrizations.weight_norm(part)
+        else:
+            torch.nn.utils.prune.random_unstructured(part, "weight", 0.5)
+        with pytest.raises(CheckpointError, match=r"holds weights in parts \(.*: make them whole first"):
+            load(module.state_dict(), tmp_path)
 
 
 QUANTISED: dict[str, Tensor] = {

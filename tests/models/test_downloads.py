@@ -197,7 +197,7 @@ def test_damaged_weights_in_the_cache(hub, tmp_path):
         ModelError, match=r"test_vit\.r160_in1k are damaged .*: delete .*model\.safetensors and try again"
     ):
         explorer.load_model("timm:test_vit.r160_in1k", device="cpu")
-    with pytest.raises(ModelError, match="no complete safetensors file"):
+    with pytest.raises(ModelError, match="isn't a complete safetensors file"):
         explorer.load_model("hf:someone/vit", device="cpu")
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "model.safetensors").write_bytes(whole)

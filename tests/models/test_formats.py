@@ -335,3 +335,89 @@ def test_a_thousand_classes_are_named(shared_data):
     assert model.class_names[:2] == ["tench", "goldfish"]
     assert any("ImageNet's" in note for note in model.notes)
     assert (model.num_heads, model.depth, model.patch_size, model.prefix_tokens) == (3, 12, 16, ("cls",))
+
+
+def test_a_norm_of_each_heads_queries_tells_how_many_there_are(tmp_path):
+    reference = plain(qk_norm=True, num_heads=4)
+    model = load(reference.state_dict(), tmp_path, num_heads=None)
+    assert model.num_heads == 4 and not any("heads" in note for note in model.notes)
+    assert_equal(model, reference)
+
+
+def test_of_i_jepa_and_msn_the_averaged_encoder_is_taken(tmp_path):
+    encoder, target = (plain(num_classes=0, class_token=False, global_pool="avg", fc_norm=False) for _ in "12")
+    with torch.no_grad():
+        target.blocks[0].attn.proj.weight.add_(0.3)
+    content = {name: prefixed("module.", kept.state_dict()) for name, kept in
+               (("encoder", encoder), ("target_encoder", target))}  # fmt: skip
+    model = load(content, tmp_path)
+    assert_equal(model, target)
+    note = next(note for note in model.notes if "copies of the weights" in note)
+    assert "target_encoder.module is taken (the averaged ones, as I-JEPA's and MSN's own" in note
+
+
+NAMES = ["ant", "bee", "cat", "dog", "St. Bernard"]
+NAMED: dict[str, Any] = {
+    "list": {"class_names": NAMES},
+    "map to indices": {"class_to_idx": {name: index for index, name in enumerate(NAMES)}},
+    "map to names": {"hparams": {"idx_to_class": dict(enumerate(NAMES))}},
+    "beside another list": {"classes": NAMES, "labels": ["a", "b"]},
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_class_names_that_the_file_holds(kind, tmp_path):
+    model = load({"model_state_dict": plain().state_dict(), **NAMED[kind]}, tmp_path)
+    assert model.class_names == NAMES
+
+
+def test_names_that_the_file_gives_in_two_ways_are_not_guessed(tmp_path):
+    content = {"state_dict": plain().state_dict(), "classes": NAMES, "labels": NAMES[::-1]}
+    assert load(content, tmp_path).class_names is None
+
+
+def test_pixels_and_crop_that_a_training_file_says(tmp_path):
+    args = argparse.Namespace(mean=(0.4, 0.5, 0.3), std=(0.2, 0.25, 0.3), crop_pct=0.9, interpolation="bilinear")
+    model = load({"state_dict": plain().state_dict(), "args": args}, tmp_path)
+    assert (model.mean, model.std, model.interpolation) == ((0.4, 0.5, 0.3), (0.2, 0.25, 0.3), "bilinear")
+    assert model.geometry is not None and model.geometry.resize == (71, 71)  # floor(64 / 0.9)
+    assert not any("normalised" in note for note in model.notes)
+
+
+def test_another_architecture_in_the_settings_is_no_reason_to_refuse(tmp_path):
+    reference = plain()
+    assert_equal(load({"state_dict": reference.state_dict(), "args": {"arch": "resnet50"}}, tmp_path), reference)
+
+
+def test_a_bare_file_of_a_family_that_only_its_config_tells(tmp_path):
+    import transformers
+
+    shape: Any = {"hidden_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 96}
+    reference = transformers.BeitModel(transformers.BeitConfig(**shape, image_size=SIZE, patch_size=PATCH))
+    for arch in (None, "beit_base_patch16_224"):
+        with pytest.raises(CheckpointError, match=r"config\.json tells: give the folder that holds both"):
+            load(reference.state_dict(), tmp_path, arch=arch)
+
+
+def test_patches_made_by_several_layers_are_no_missing_patch_embedding(tmp_path):
+    tensors = {key: t for key, t in plain().state_dict().items() if not key.startswith("patch_embed")}
+    stem = {"patch_embed.proj.0.weight": torch.ones(8, 3, 3, 3), "patch_embed.proj.3.weight": torch.ones(64, 8, 3, 3)}
+    with pytest.raises(CheckpointError, match=r"makes its patches by several layers \(patch_embed\.proj\.0\.weight\)"):
+        load(tensors | stem, tmp_path)
+
+
+def test_positions_keep_their_own_size_under_a_named_architecture(tmp_path):
+    reference = randomise(timm.create_model("test_vit", img_size=96, num_classes=5))  # which has 160 by itself
+    model = load(reference.state_dict(), tmp_path, arch="test_vit")
+    assert model.input_size == 96 and not any("interpolated" in note for note in model.notes)
+    pixels = torch.randn(1, 3, 96, 96)
+    torch.testing.assert_close(model.forward(pixels)[0], reference.forward_features(pixels).detach(), atol=1e-5, rtol=0)
+
+
+def test_patches_are_never_resampled_to_a_named_architecture(tmp_path):
+    tensors = timm.create_model("test_vit", patch_size=8, img_size=96).state_dict()
+    with pytest.raises(CheckpointError, match=r"has patches of 8 x 8 pixels, test_vit of 16 x 16: name its timm"):
+        load(tensors, tmp_path, arch="test_vit")
+    oblong = timm.create_model("test_vit", img_size=(32, 96)).state_dict()
+    with pytest.raises(CheckpointError, match="positions for 12 patches, which are no square"):
+        load(oblong, tmp_path, arch="test_vit")

@@ -97,6 +97,32 @@ def test_probabilities_are_those_of_transformers_own_pipeline(name, size, vit_fo
         assert recorded.probabilities == pytest.approx(expected[0], abs=TOLERANCE)
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_processor_that_transformers_saved_with_its_text_half(beside, tmp_path):
+    """Since release 5 processors of CLIP and SigLIP lie inside processor_config.json, which counts before the other."""
+    from transformers import AutoImageProcessor, SiglipConfig, SiglipForImageClassification
+
+    torch.manual_seed(0)
+    shape: Any = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
+    module: Any = SiglipForImageClassification(
+        SiglipConfig(vision_config={**shape, "image_size": 32, "patch_size": 8}, num_labels=4)
+    ).eval()
+    with torch.no_grad():
+        module.classifier.weight.normal_(std=0.4)
+    module.save_pretrained(tmp_path)
+    inside = {"image_processor_type": "SiglipImageProcessor", **PLAIN, "image_mean": [0.4, 0.5, 0.3]}
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": inside}))
+    if beside:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps({**inside, "do_normalize": False}))
+    image = noisy(WIDE)
+    pixels = AutoImageProcessor.from_pretrained(tmp_path)(image, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        expected = module(pixels).logits.softmax(-1).numpy()
+    np.testing.assert_allclose(
+        predict(explorer.load_model(tmp_path, device="cpu"), [image]).probabilities, expected, atol=TOLERANCE
+    )
+
+
 CONFIGS: dict[str, dict[str, Any]] = {
     "centre of 0.9": {"crop_pct": 0.9},
     "centre of 0.875, bilinear": {"crop_pct": 0.875, "interpolation": "bilinear"},

@@ -10,7 +10,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 import explorer
-from tests.models.test_formats import PATCH, SIZE, WIDTH, load, photo, plain, prefixed, randomise
+from tests.models.test_formats import (
+    PATCH,
+    SIZE,
+    WIDTH,
+    Tensors,
+    load,
+    photo,
+    plain,
+    prefixed,
+    randomise,
+    transformers_model,
+)
 
 
 def linear() -> nn.Linear:
@@ -93,6 +104,53 @@ def test_a_layer_after_the_backbones_own_head_leaves_no_classes(tmp_path):
     model = load(content, tmp_path)
     assert model.forward(model.preprocess(photo()))[1] is None
     assert any("classifier.weight" in note and "left out" in note for note in model.notes)
+
+
+def wrapped_torchvision() -> Tensors:
+    from torchvision.models import VisionTransformer as TorchvisionViT
+
+    vit: Any = TorchvisionViT(SIZE, PATCH, 2, 2, WIDTH, 96, num_classes=7)
+    return prefixed("vit.", vit.state_dict()) | prefixed("fc.", nn.Linear(7, 3).state_dict())
+
+
+def wrapped_transformers() -> Tensors:
+    vit = transformers_model("vit")
+    return prefixed("net.hf.", vit.state_dict()) | prefixed("classifier.", nn.Linear(5, 3).state_dict())
+
+
+def two_layers_beside() -> Tensors:
+    backbone = prefixed("backbone.", plain(num_classes=0).state_dict())
+    head, fc = nn.Linear(WIDTH, 16), nn.Linear(16, 3)
+    return backbone | prefixed("head.", head.state_dict()) | prefixed("classifier.", fc.state_dict())
+
+
+def two_layers_inside() -> Tensors:
+    return plain(num_classes=16).state_dict() | prefixed("classifier.", nn.Linear(16, 3).state_dict())
+
+
+def outside_of_the_wrapper() -> Tensors:
+    return prefixed("net.vit.", plain().state_dict()) | prefixed("arcface.", {"weight": torch.randn(9, 5)})
+
+
+AFTER = [wrapped_torchvision, wrapped_transformers, two_layers_beside, two_layers_inside, outside_of_the_wrapper]
+
+
+@pytest.mark.parametrize("content", AFTER)
+def test_a_layer_behind_what_looks_like_the_classifier_leaves_no_classes(content, tmp_path):
+    model = load(content(), tmp_path)
+    assert model.forward(model.preprocess(photo()))[1] is None and model.class_names is None
+    assert any("reads what the first gives" in note and "left out" in note for note in model.notes)
+
+
+@pytest.mark.parametrize("between", ["scale", "logit_scale", "temperature", "norm.weight"])
+def test_a_scale_beside_the_classifier_leaves_no_classes(between, tmp_path):
+    value = torch.ones(WIDTH) if between in ("scale", "norm.weight") else torch.tensor(2.0)
+    content = prefixed("vit.", plain(num_classes=0).state_dict()) | prefixed("fc.", linear().state_dict())
+    model = load(content | {between: value}, tmp_path)
+    assert model.forward(model.preprocess(photo()))[1] is None
+    assert any(f"{between} acts on the classifier" in note for note in model.notes)
+    calibrated = load(prefixed("model.", plain().state_dict()) | {"temperature": torch.ones(1)}, tmp_path)
+    assert calibrated.forward(calibrated.preprocess(photo()))[1] is None
 
 
 def test_a_norm_in_the_wrapper_stands_before_the_classifier(tmp_path):

@@ -17,7 +17,7 @@ from explorer.errors import CheckpointError, ModelError, UnsupportedModelError
 from explorer.models.timm_models import create_timm, wrap_timm
 from explorer.models.transformers_models import FAMILIES, create_transformers, wrap_transformers
 from tests.conftest import REPOSITORY
-from tests.tiny import photo, save_tiny
+from tests.tiny import photo, save_tiny, save_weights
 
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
@@ -278,7 +278,7 @@ def test_a_device_that_is_not_there(device):
 
 @pytest.mark.parametrize("source", ["", "nonsense", "vit_small_patch8_224", "/no/such/folder"])
 def test_what_is_no_model(source):
-    with pytest.raises(ModelError, match="no model that the explorer knows"):
+    with pytest.raises(ModelError, match="isn't a model that the explorer knows"):
         explorer.load_model(source, device="cpu")
 
 
@@ -317,3 +317,60 @@ def test_hints_that_can_not_be_right(tmp_path, hints, words):
     torch.save(timm.create_model("vit_tiny_patch16_224", depth=1).state_dict(), tmp_path / "weights.pth")
     with pytest.raises(ModelError, match=words):
         explorer.load_model(tmp_path / "weights.pth", device="cpu", **hints)
+
+
+@pytest.mark.parametrize("name", ["ViTForImageClassification", "CLIPForImageClassification"])
+def test_a_folder_whose_config_names_no_class_keeps_its_classifier(name, tmp_path):
+    import transformers
+
+    torch.manual_seed(0)
+    cls = getattr(transformers, name)
+    shape: dict[str, Any] = {"vision_config": SMALL} if name.startswith("CLIP") else SMALL
+    reference = cls(cls.config_class(**shape, num_labels=3)).eval()
+    reference.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "architectures"}))
+    model = explorer.load_model(tmp_path, device="cpu")
+    pixels = model.preprocess(photo())
+    torch.testing.assert_close(model.forward(pixels)[1], reference(pixels).logits.detach(), atol=1e-5, rtol=0)
+
+
+def test_a_folder_without_config_names_the_weights_to_give_instead(tmp_path):
+    save_weights(tmp_path, "model.safetensors")
+    (tmp_path / "optimizer.bin").write_bytes(b"x")
+    with pytest.raises(
+        CheckpointError, match=r"no config\.json: give its weights file, model\.safetensors, or a folder"
+    ):
+        explorer.load_model(tmp_path, device="cpu")
+    assert explorer.load_model(tmp_path / "model.safetensors", device="cpu", num_heads=4).depth == 3
+    for step in (500, 1000):
+        save_tiny(tmp_path / f"checkpoint-{step}")
+    with pytest.raises(CheckpointError, match=r"give one of the models in it, checkpoint-1000, checkpoint-500\."):
+        explorer.load_model(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("tag", ["openai", None])
+def test_a_clip_that_somebody_fine_tuned_has_classes_without_names(tag, tmp_path):
+    torch.manual_seed(0)
+    shape = {"img_size": 64, "embed_dim": 64, "depth": 2, "num_heads": 2}
+    module: Any = timm.create_model("vit_base_patch16_clip_224", num_classes=3, **shape).eval()
+    save_for_hf(module, str(tmp_path), model_args=shape, safe_serialization=True)
+    edit_config(tmp_path, pretrained_cfg={**module.pretrained_cfg, "tag": tag, "input_size": [3, 64, 64]})
+    model = explorer.load_model(tmp_path, device="cpu")
+    pixels = model.preprocess(photo())
+    torch.testing.assert_close(model.forward(pixels)[1], module(pixels).detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("beside", ["pre_classifier", "projector.0", "norm"])
+def test_a_layer_beside_the_classifier_of_a_transformers_folder_leaves_no_classes(beside, tmp_path):
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    reference = transformers.ViTForImageClassification(transformers.ViTConfig(**SMALL, num_labels=3))
+    reference.save_pretrained(tmp_path)
+    width = (64, 64) if beside != "norm" else (64,)
+    tensors = load_file(tmp_path / "model.safetensors") | {f"{beside}.weight": torch.randn(width)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    model = explorer.load_model(tmp_path, device="cpu")
+    assert model.forward(model.preprocess(photo()))[1] is None and model.class_names is None
+    assert any(f"A layer ({beside}.weight) stands beside the classifier" in note for note in model.notes)

@@ -175,7 +175,7 @@ def test_kept_epochs_are_found_for_comparing_and_stay_out_of_the_list(checkpoint
 def test_a_removed_checkpoint_is_a_sentence(checkpoints):
     with pytest.raises(CheckpointError, match="doesn't exist any more"):
         explorer.load_model("checkpoints/loose.pth", device="cpu")
-    with pytest.raises(ModelError, match="no model that the explorer knows"):
+    with pytest.raises(ModelError, match="isn't a model that the explorer knows"):
         explorer.load_model("checkpoints/mine", device="cpu")
 
 

@@ -188,7 +188,7 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     (row,) = app.dataframe[0].value.to_dict("records")
     assert (row["Run"], row["Notes"]) == ("Digits, <b>again</b>", "with a better light")
     assert jobs.read_run("two").title == "Digits, <b>again</b>"
-    app.button(key="delete_run").click().run()
+    app.button(key="delete_run_two").click().run()
     assert not (finished / "runs" / "two").exists()
     assert (finished / "checkpoints" / "two").is_dir()
 
@@ -272,7 +272,7 @@ def test_a_damaged_run_hides_no_other_and_can_be_deleted(runs):
     assert sorted(app.dataframe[0].value["Run"]) == ["bad", "good", "odd", "worn"]
     assert "state.json of the run 'bad' is damaged" in words(show("bad").error)
     app.selectbox(key="run_to_delete").set_value("odd").run()
-    app.button(key="delete_run").click().run()
+    app.button(key="delete_run_odd").click().run()
     assert not (runs / "odd").exists() and (runs / "bad").exists()
 
 

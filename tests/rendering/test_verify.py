@@ -108,11 +108,11 @@ def test_a_png_whose_photo_is_gone_asks_for_it(made, tmp_path):
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no zip", b"\x89PNG no picture"])
 def test_other_files_are_refused(tmp_path, data):
     (tmp_path / "x").write_bytes(data)
-    with pytest.raises(QueryError, match="no NPZ or PNG with settings"):
+    with pytest.raises(QueryError, match="isn't an NPZ or PNG with settings"):
         verify(tmp_path / "x")
 
 
 def test_a_plain_png_is_refused(tmp_path):
     photo().save(tmp_path / "plain.png")
-    with pytest.raises(QueryError, match="no NPZ or PNG with settings"):
+    with pytest.raises(QueryError, match="isn't an NPZ or PNG with settings"):
         verify(tmp_path / "plain.png")

@@ -12,7 +12,7 @@ def test_a_name_is_shown_as_it_is_written():
 
 
 def test_of_a_very_long_sentence_the_beginning_and_the_remedy_are_shown():
-    error = ModelError(f"'{'x' * 5000}' is no model id: type one of timm.")
+    error = ModelError(f"'{'x' * 5000}' isn't a model id: type one of timm.")
     shown = sentence_of(error)
     assert len(shown) < 1000 and shown.startswith("'xxx") and shown.endswith("type one of timm.")
     assert sentence_of(ModelError("Short\nand plain.")) == "Short and plain."

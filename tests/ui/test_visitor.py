@@ -57,17 +57,18 @@ def test_one_training_at_a_time(visitors, tmp_path):
         folder = RunFolder(tmp_path / "runs/pets")
         folder.path.mkdir(parents=True)
         folder.write_state(State("running"))
-        with pytest.raises(TrainingError, match="One training at a time: pets is running"), visitor.may_train():
-            pass
-    with paths.working_for(tmp_path / "other"), visitor.may_train():
-        pass
+        with pytest.raises(TrainingError, match="One training at a time: pets is running"):
+            visitor.check_may_train()
+    with paths.working_for(tmp_path / "other"):
+        visitor.check_may_train()
 
 
 def test_two_windows_of_a_visitor_that_start_at_once_start_one_training(visitors, tmp_path):
     inside, began = threading.Barrier(2), []
 
     def press_start(name: str) -> None:
-        with suppress(TrainingError), paths.working_for(tmp_path), visitor.may_train():
+        with suppress(TrainingError), paths.working_for(tmp_path), visitor.starting():
+            visitor.check_may_train()
             with suppress(threading.BrokenBarrierError):
                 inside.wait(0.2)  # for the other, which must not get in here
             folder = RunFolder(tmp_path / "runs" / name)
@@ -86,8 +87,8 @@ def test_two_windows_of_a_visitor_that_start_at_once_start_one_training(visitors
 def test_a_demonstration_trains_nothing_and_loads_only_what_it_lists(monkeypatch):
     visitor.check_may_type("org/name")
     monkeypatch.setenv("EXPLORER_DEMO", "1")
-    with pytest.raises(TrainingError, match="demonstration"), visitor.may_train():
-        pass
+    with pytest.raises(TrainingError, match="demonstration"):
+        visitor.check_may_train()
     with pytest.raises(ModelError, match="only the models of the list, so not 'org/name'"):
         visitor.check_may_type("org/name")
 

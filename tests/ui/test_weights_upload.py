@@ -54,6 +54,13 @@ def test_a_second_file_of_the_same_name_gets_a_name_of_its_own(checkpoints, tmp_
     assert (checkpoints / "tiny.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
+def test_a_file_that_is_there_already_gets_no_second_name(checkpoints):
+    app = upload("tiny.safetensors", (checkpoints / "tiny.safetensors").read_bytes())
+    assert app.session_state["choice"].model.source.source == TINY and not sentences(app)
+    assert [path.name for path in checkpoints.iterdir()] == ["tiny.safetensors"], "nor is it noted as an upload"
+
+
 def assumed(app: AppTest) -> list[str]:
     return [caption.value.replace("\\", "") for caption in app.sidebar.caption if "heads" in caption.value]
 
@@ -122,7 +129,7 @@ def test_anything_else_is_explained_and_leaves_no_trace(checkpoints, tmp_path_fa
     [
         ("model.pth", "model.pth"),
         ("../../etc/cron.pth", "cron.pth"),
-        ("..pth", "pth"),
+        ("..pth", "weights.pth"),
         (".hidden.pth", "hidden.pth"),
         ("a b;c.pth", "a-b-c.pth"),
         ("MODEL.PTH", "MODEL.pth"),

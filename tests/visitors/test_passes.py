@@ -60,6 +60,34 @@ def test_who_wants_something_newer_leaves_the_line_and_the_old_work_is_never_don
     assert line.do(lambda: "new") == "new" and done == []
 
 
+def test_work_behind_which_others_wait_takes_one_core_and_the_last_takes_all():
+    line, began, go = PassQueue(), threading.Event(), threading.Event()
+    cores, before = [], torch.get_num_threads()
+    torch.set_num_threads(2)
+
+    def hold() -> None:
+        began.set()
+        go.wait(10)
+
+    try:
+        others = [threading.Thread(target=line.do, args=(hold,))]
+        others[0].start()
+        began.wait(10)
+        for _ in range(2):
+            waits = threading.Event()
+            ask = (lambda: cores.append(torch.get_num_threads()), waits.set)
+            others.append(threading.Thread(target=line.do, args=ask))
+            others[-1].start()
+            assert waits.wait(10)  # it stands in the queue
+        go.set()
+        for thread in others:
+            thread.join(10)
+        line.do(lambda: cores.append(torch.get_num_threads()))
+        assert cores[0] == 1 and cores[-1] == torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_errors_reach_who_asked():
     with pytest.raises(ZeroDivisionError):
         PassQueue().do(lambda: 1 // 0)

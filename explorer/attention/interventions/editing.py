@@ -109,7 +109,7 @@ def find_readout(recording: RecordedPass, score: Score) -> Readout | None:
 
     Raises QueryError where the classifier reads its tokens in a way that none can be left out of.
     """
-    with open_trace(recording, score, balanced=False) as trace:
+    with open_trace(recording, score, balanced=False, layers=False) as trace:
         if read_pool(trace):
             return None
         tensor, gradient = final_tokens(trace)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from explorer.attention.queries import Query, parse_query, query_name, query_text
 from explorer.errors import QueryError
+from explorer.words import list_in_words
 
 if TYPE_CHECKING:  # at run time this module needs no torch: the command line reads it for --help
     from explorer.attention.recorded import RecordedPass
@@ -183,7 +184,7 @@ def parse_edit(text: str) -> Edit:
     kind, _, rest = text.strip().partition(" ")
     form = FORMS.get(kind)
     if form is None:
-        raise QueryError(f"An edit begins with {', '.join(list(FORMS)[:-1])} or {list(FORMS)[-1]}, not {text!r}.")
+        raise QueryError(f"An edit begins with {list_in_words(list(FORMS), 'or')}, not {text!r}.")
     return form.read(rest)
 
 

@@ -33,6 +33,10 @@ class Contender:
         """About how many forward passes drawing it takes as long as."""
         return self.row.passes(recording, **self.row.complete_settings(self.settings))
 
+    @property
+    def takes_long(self) -> bool:
+        return self.row.long
+
     def _settings(self, target: int | None) -> dict[str, Any]:
         explained = self.row.needs(TargetClass)
         return {**self.settings, explained.name: target} if explained else dict(self.settings)
@@ -50,6 +54,10 @@ class Control:
 
     def passes(self, recording: Recording) -> float:
         return 0
+
+    @property
+    def takes_long(self) -> bool:
+        return False
 
 
 CONTROLS = (

@@ -16,7 +16,8 @@ from torch import Tensor
 NOISE = 0.01  # standard deviation, in the model's normalised colours, as in the paper's code
 SMOOTHINGS, DAMPING = 2, 0.8  # Jacobi steps before and after a coarser grid has helped
 CYCLES = 2  # on the finest grid: leaves an error of less than 0.01 of the colours' deviation
-COARSEST = 60  # steps of conjugate gradients on the grid of patches
+COARSEST = 60  # steps of conjugate gradients on the grid of patches, at most
+SOLVED = 1e-6  # of what the equations lacked at first: below it they count as solved there
 AT_ONCE = 4  # pictures: more don't fit the processor's cache
 
 
@@ -51,12 +52,15 @@ def impute(
     generator: torch.Generator | None = None,
     noise: float = NOISE,
 ) -> Float[Tensor, "image channel height width"]:
-    """Pictures in which the patches that are gone are filled from what is around them; a picture must keep one."""
+    """Pictures in which the patches that are gone are filled from what is around them; a picture must keep one.
+
+    The noise is the same in all pictures, so that they differ by what is gone alone.
+    """
     filled = torch.cat([_solve(pixels, some) for some in gone.split(AT_ONCE)])
     if noise:
         side = pixels.shape[-1] // gone.shape[2]
         missing = _enlarged(gone, side, pixels.dtype)
-        drawn = torch.randn(filled.shape, generator=generator, dtype=pixels.dtype).to(pixels.device)
+        drawn = torch.randn(pixels.shape, generator=generator, dtype=pixels.dtype).to(pixels.device)
         filled += noise * missing * drawn
     return filled
 
@@ -109,7 +113,10 @@ def _conjugate_gradients(x: Tensor, right: Tensor, grid: Grid) -> Tensor:
     residual = grid.left(x, right)
     x = x.expand_as(residual)
     direction, size = residual, residual.square().sum((2, 3), keepdim=True)
+    enough = SOLVED**2 * size
     for _ in range(COARSEST):
+        if (size <= enough).all():
+            break
         image = -grid.left(direction, torch.zeros_like(direction))
         length = size / (direction * image).sum((2, 3), keepdim=True).clamp_min(1e-30)
         x, residual = x + length * direction, residual - length * image

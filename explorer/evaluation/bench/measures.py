@@ -8,7 +8,7 @@ probability's curve (trapezoids, Petsiuk et al. 2018): what is left with the lea
 with the most important first, so the pictures of MIF and LIF serve deletion and insertion, too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from explorer.attention.removal import Gone, batch_size, in_batches
 from explorer.errors import QueryError
 from explorer.evaluation.bench.ways import WAYS, Way, masks_of_shares
 
+Done = Callable[[int], None]  # called with how many more pictures are done
 MAIN = "srg_grey"  # what the table is sorted by and verdicts are about
 
 
@@ -65,6 +66,10 @@ MEASURES: dict[str, Measure] = {
 }  # fmt: skip
 
 
+def nothing(done: int) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True)
 class Followed:
     """The predicted class over some pictures: whether it stays the likeliest, and its probability, "step"."""
@@ -77,24 +82,34 @@ class Removal:
     """One photo and one way to remove patches of it; the whole photo and the empty one are looked at once."""
 
     def __init__(self, recording: Recording, way: Way, target: int, seed: int):
-        self.recording, self.way, self.target = recording, way, target
+        self.recording, self.way, self.target, self._seed = recording, way, target, seed
         self._without = way.start(recording, target, seed)
         assert recording.probabilities is not None
         self.whole = float(recording.probabilities[target])
+        self.can_lose = len(recording.probabilities) > 1  # a single label is the likeliest whatever is gone
 
-    def follow(self, gone: Gone) -> Followed:
-        """The class in pictures that lack those patches."""
-        logits = torch.cat([self._without(some) for some in in_batches(gone, batch_size(self.recording))]).double()
+    def follow(self, gone: Gone, did: Done = nothing) -> Followed:
+        """The class in pictures that lack those patches; did: called with how many more have been looked at."""
+        parts = []
+        for some in in_batches(gone, batch_size(self.recording)):
+            parts.append(self._without(some))
+            did(len(some))
+        logits = torch.cat(parts).double()
         probability = self.recording.model.probabilities(logits)[:, self.target]
         return Followed((logits.argmax(1) == self.target).double().cpu().numpy(), probability.cpu().numpy())
 
-    def both(self, heatmap: Float[np.ndarray, "row col"]) -> tuple[Followed, Followed]:
-        """MIF and LIF."""
-        order, count = descending_order(heatmap), len(self.way.shares)
-        gone = [masks_of_shares(each, self.way.shares, self.recording.grid) for each in (order, order[::-1])]
-        found = self.follow(np.concatenate(gone))
-        mif = Followed(found.kept[:count], found.probability[:count])
-        return mif, Followed(found.kept[count:], found.probability[count:])
+    def both(
+        self, heatmaps: Iterable[Float[np.ndarray, "row col"]], did: Done = nothing
+    ) -> list[tuple[Followed, Followed]]:
+        """MIF and LIF of each map; the pictures of all maps go through the model together."""
+        falling = [descending_order(heatmap, self._seed) for heatmap in heatmaps]
+        orders, count = [one for order in falling for one in (order, order[::-1])], len(self.way.shares)
+        found = self.follow(
+            np.concatenate([masks_of_shares(order, self.way.shares, self.recording.grid) for order in orders]), did
+        )
+        starts = range(0, count * len(orders), count)
+        each = [Followed(found.kept[at : at + count], found.probability[at : at + count]) for at in starts]
+        return list(zip(each[::2], each[1::2], strict=True))
 
     def empty(self) -> float:
         """The probability where every patch is gone."""
@@ -121,21 +136,28 @@ class Faithfulness:
         areas = {way for way, _ in AREAS.values()}
         self._empty = {each.way.name: each.empty() for each in self.removals if each.way.name in areas}
 
-    def scores(self, heatmap: Float[np.ndarray, "row col"]) -> dict[str, float]:
-        """By the names of MEASURES."""
-        scores: dict[str, float] = {}
-        for removal in self.removals:
-            name, (mif, lif) = removal.way.name, removal.both(heatmap)
+    def scores(
+        self, heatmaps: Mapping[str, Float[np.ndarray, "row col"]], did: Done = nothing
+    ) -> dict[str, dict[str, float]]:
+        """Of each map, by the names of MEASURES; did: called with how many more pictures have been looked at."""
+        scores: dict[str, dict[str, float]] = {name: {} for name in heatmaps}
+        for removal in self.removals if heatmaps else ():
+            found = removal.both(heatmaps.values(), did)
+            for of_map, (mif, lif) in zip(scores.values(), found, strict=True):
+                of_map |= self._scores(removal, mif, lif)
+        return scores
+
+    def _scores(self, removal: Removal, mif: Followed, lif: Followed) -> dict[str, float]:
+        name = removal.way.name
+        scores = {f"srg_p_{name}": float((lif.probability - mif.probability).mean())}
+        if removal.can_lose:
             scores |= {
                 f"srg_{name}": float((lif.kept - mif.kept).mean()),
-                f"srg_p_{name}": float((lif.probability - mif.probability).mean()),
                 f"mif_{name}": float(1 - mif.kept.mean()),
                 f"lif_{name}": float(lif.kept.mean()),
             }
-            for area, (way, pick) in AREAS.items():
-                if way == name:
-                    scores[area] = self._area(removal, pick(mif, lif))
-        return scores
+        areas = {area: pick(mif, lif) for area, (way, pick) in AREAS.items() if way == name}
+        return scores | {area: self._area(removal, values) for area, values in areas.items()}
 
     def _area(self, removal: Removal, probabilities: np.ndarray) -> float:
         """Under the curve over the shares from 0 to 1; it is the same read backwards."""

@@ -1,15 +1,18 @@
 """The work of a bench, photo by photo: what is measured of each is a line, so that a stopped bench can go on."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from explorer.attention.localization import fit_mask, patch_mask
 from explorer.attention.recording import Recording, record
+from explorer.attention.removal import batch_size
 from explorer.errors import DataError, ExplorerError, ModelError
-from explorer.evaluation.bench.contenders import Entrant
+from explorer.evaluation.bench.contenders import Control, Entrant
 from explorer.evaluation.bench.measures import Faithfulness, mask_scores
 from explorer.evaluation.bench.photos import BenchPhoto
 from explorer.evaluation.bench.sanity import similarity, stage_count, stages
@@ -18,8 +21,10 @@ from explorer.models.backbone import Model
 from explorer.models.preprocess import Fit
 
 SANITY_PHOTOS = 4
+LIGHT_WAYS = ("grey",)  # of removing patches, for a first look
+TIMED = 8  # pictures of the pass that is timed for an estimate
 Line = dict[str, Any]
-Progress = Callable[[float, float], None]  # passes done, and in all
+Progress = Callable[[float, float, float], None]  # passes done, in all, and of those done the ones of an earlier run
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,17 @@ class Plan:
         steps = sum(2 * len(WAYS[way].shares) for way in self.ways) if recording.logits is not None else 0
         return drawn + steps * len(self.entrants), drawn * (stage_count(recording.model) + 1)
 
+    def light(self) -> "Plan":
+        """The same for a first look: grey alone, no sanity check, and where there are others no map that takes long."""
+        quick = tuple(each for each in self.entrants if not each.takes_long)
+        entrants = self.entrants if all(isinstance(each, Control) for each in quick) else quick
+        return replace(self, entrants=entrants, ways=LIGHT_WAYS if self.ways else (), sanity_photos=0)
+
+    def seconds(self, recording: Recording, photos: int, checks: int, each: float) -> float:
+        """About how long so many photos and sanity checks take; each: seconds of a pass of one picture."""
+        photo, check = self.passes(recording)
+        return (photos * photo + checks * check) * each
+
     def in_words(self) -> dict[str, Any]:
         """As JSON, to tell one bench from another."""
         return {
@@ -54,6 +70,15 @@ class Plan:
             "sanity_photos": self.sanity_photos,
             "seed": self.seed,
         }
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """About how many seconds a bench takes: all of it, of that the sanity check, and for a first look instead."""
+
+    seconds: float
+    checks: float
+    light: float
 
 
 class Bench:
@@ -67,22 +92,47 @@ class Bench:
         if model.outputs == "number":
             raise ModelError(f"{model.name} predicts a number: a bench follows a class, so give it a classifier.")
         self.model, self.photos, self.plan, self._progress = model, photos, plan, progress
-        self._expected, self._done, self._each = (0, 0), 0.0, (1.0, 0.0)
+        self._left, self._before, self._finished = [0, 0], [0, 0], [0, 0]  # photos, sanity checks
+        self._each, self._told = (1.0, 0.0), 0.0  # passes of one; reported
+        self._kind, self._part = 0, 0.0  # of the item at work, and how many of its passes are done
 
     def __len__(self) -> int:
         return len(self.photos) + min(self.plan.sanity_photos, len(self.photos))
 
-    def expect(self, items: Iterable[int]) -> None:
-        """Which items this process will measure, for the progress."""
+    def expect(self, left: Iterable[int], before: Iterable[int] = ()) -> None:
+        """Which items this process will measure, and which were measured before: the progress begins with those."""
+        self._left, self._before = self._counts(left), self._counts(before)
+
+    def _counts(self, items: Iterable[int]) -> list[int]:
+        """How many of the items are photos, and how many are sanity checks."""
         checks = [item >= len(self.photos) for item in items]
-        self._expected = (len(checks) - sum(checks), sum(checks))
+        return [len(checks) - sum(checks), sum(checks)]
+
+    def estimate(self) -> "Estimate | None":
+        """About how long what is left takes, by the first photo that can be read; None where none can."""
+        for photo in self.photos:
+            try:
+                recording = record(self.model, photo.read(), self.plan.size, self.plan.fit)
+            except ExplorerError:
+                continue
+            self.note_cost(recording)
+            each, (photos, checks) = seconds_per_picture(recording), self._left
+            return Estimate(
+                self.plan.seconds(recording, photos, checks, each),
+                self.plan.seconds(recording, 0, checks, each),
+                self.plan.light().seconds(recording, photos, 0, each),
+            )
+        return None
 
     def measure(self, item: int) -> Line:
         """One item's line; a photo that can't be read gets one that says why."""
-        if item < len(self.photos):
-            return _photo_line(self.model, self.photos[item], item, self.plan, self)
-        index = item - len(self.photos)
-        return _sanity_line(self.model, self.photos[index], index, self.plan, self)
+        self._kind, index = divmod(item, len(self.photos))
+        self._part = 0.0
+        work = _sanity_line if self._kind else _photo_line
+        line = work(self.model, self.photos[index], index, self.plan, self)
+        self._finished[self._kind] += 1
+        self._tell(0.0)
+        return line
 
     def item_of(self, line: Line) -> int:
         return line["photo"] + ("sanity" in line) * len(self.photos)
@@ -91,12 +141,21 @@ class Bench:
         """How many passes a photo takes is known from the first that is recorded."""
         self._each = self.plan.passes(recording)
 
-    def count_done(self, photo: float = 0.0, check: float = 0.0) -> None:
-        """Count shares of a photo's passes and of a check's."""
-        self._done += photo * self._each[0] + check * self._each[1]
-        if self._progress:
-            total = sum(count * each for count, each in zip(self._expected, self._each, strict=True))
-            self._progress(min(self._done, total), total)
+    def count_done(self, passes: float) -> None:
+        """Count passes of the present photo or check."""
+        self._part += passes
+        self._tell(min(self._part, self._each[self._kind]))
+
+    def _tell(self, part: float) -> None:
+        """Report what is done, where that is more than before."""
+        left, before, finished = (
+            sum(count * each for count, each in zip(counts, self._each, strict=True))
+            for counts in (self._left, self._before, self._finished)
+        )
+        done = before + min(finished + part, left)
+        if self._progress and done > max(before, self._told):
+            self._told = done
+            self._progress(done, before + left, before)
 
 
 def lines(
@@ -106,8 +165,19 @@ def lines(
     bench = Bench(model, photos, plan, progress)
     done = set(map(bench.item_of, known))
     left = [item for item in range(len(bench)) if item not in done]
-    bench.expect(left)
+    bench.expect(left, done)
     yield from map(bench.measure, left)
+
+
+@torch.no_grad()
+def seconds_per_picture(recording: Recording) -> float:
+    """What one picture of a batch takes in a forward pass, measured now."""
+    model = recording.model
+    pixels = model.pixels(recording.image).expand(min(TIMED, batch_size(recording)), -1, -1, -1)
+    model.forward(pixels[:1])  # the first pass of a size prepares what the next one finds there
+    began = time.perf_counter()
+    model.forward(pixels)[0].sum().item()  # a number that has come: a GPU is done
+    return (time.perf_counter() - began) / len(pixels)
 
 
 def _photo_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: Bench) -> Line:
@@ -116,25 +186,32 @@ def _photo_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: 
     try:
         recording = record(model, photo.read(), plan.size, plan.fit)
     except ExplorerError as error:
-        bench.count_done(photo=1)
         return {**line, "refused": str(error)}
     bench.note_cost(recording)
     mask, failed = _mask(photo, recording)
     target = None if recording.logits is None else recording.class_index(None)
     seed = plan.seed + index
     faithful = None if target is None else Faithfulness(recording, plan.ways, target, seed)
-    scores: dict[str, dict[str, float]] = {}
-    failed |= faithful.failed if faithful else {}
+    maps, not_drawn = _draw(recording, target, seed, plan, bench)
+    failed |= (faithful.failed if faithful else {}) | not_drawn
+    scores = faithful.scores(maps, bench.count_done) if faithful else {name: {} for name in maps}
+    for name, heatmap in maps.items() if mask is not None else ():
+        scores[name] |= mask_scores(heatmap, mask)
+    return {**line, "scores": scores, "failed": failed}
+
+
+def _draw(
+    recording: Recording, target: int | None, seed: int, plan: Plan, bench: Bench
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Every map that can be drawn, and why the others can't."""
+    maps, failed = {}, {}
     for entrant in plan.entrants:
         try:
-            heatmap = entrant.draw(recording, target, seed)
+            maps[entrant.name] = entrant.draw(recording, target, seed)
         except ExplorerError as error:
             failed[entrant.name] = str(error)
-        else:
-            scores[entrant.name] = faithful.scores(heatmap) if faithful else {}
-            scores[entrant.name] |= {} if mask is None else mask_scores(heatmap, mask)
-        bench.count_done(photo=1 / len(plan.entrants))
-    return {**line, "scores": scores, "failed": failed}
+        bench.count_done(entrant.passes(recording))
+    return maps, failed
 
 
 def _mask(photo: BenchPhoto, recording: Recording) -> tuple[np.ndarray | None, dict[str, str]]:
@@ -151,31 +228,23 @@ def _mask(photo: BenchPhoto, recording: Recording) -> tuple[np.ndarray | None, d
 
 def _sanity_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: Bench) -> Line:
     """How much each map of a photo is still like itself as the model's layers become random."""
-    share = 1 / (stage_count(model) + 1)
-    whole, target = _maps(model, photo, index, plan)
-    bench.count_done(check=share)
+    whole, target = _maps(model, photo, index, plan, bench)
     similar: dict[str, dict[str, float]] = {}
     for stage in stages(model, plan.seed) if whole else ():
-        maps, _ = _maps(stage.model, photo, index, plan, target)
+        maps, _ = _maps(stage.model, photo, index, plan, bench, target)
         similar[stage.name] = {name: similarity(maps[name], whole[name]) for name in maps.keys() & whole.keys()}
-        bench.count_done(check=share)
     return {"photo": index, "name": photo.name, "sanity": similar}
 
 
 def _maps(
-    model: Model, photo: BenchPhoto, index: int, plan: Plan, target: int | None = None
+    model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: Bench, target: int | None = None
 ) -> tuple[dict[str, np.ndarray], int | None]:
     """Every map that can be drawn, of class `target` or else the predicted one, and that class; none of a bad photo."""
     try:
         recording = record(model, photo.read(), plan.size, plan.fit)
     except ExplorerError:
         return {}, None
+    bench.note_cost(recording)
     if target is None and recording.logits is not None:
         target = recording.class_index(None)
-    maps = {}
-    for entrant in plan.entrants:
-        try:
-            maps[entrant.name] = entrant.draw(recording, target, plan.seed + index)
-        except ExplorerError:  # said where its photo is measured
-            continue
-    return maps, target
+    return _draw(recording, target, plan.seed + index, plan, bench)[0], target  # why not is said with its photo

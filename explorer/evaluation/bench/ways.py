@@ -58,9 +58,9 @@ def _dropped(recording: Recording, target: int, seed: int) -> Without:
 
 def _imputed(recording: Recording, target: int, seed: int) -> Without:
     pixels = recording.model.pixels(recording.image)
-    generator = torch.Generator().manual_seed(seed)
 
     def without(gone: Gone) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)  # the same noise in every batch
         removed = torch.from_numpy(gone).to(pixels.device)
         return logits_of(recording.model, impute(pixels, removed, generator))
 

@@ -16,11 +16,13 @@ ADAPTERS = re.compile(
     r"(^|[._])(lora|loha|lokr|hada|vera|ia3|oft|boft|adapters?|adaptmlp|adaptformer|modules_to_save|base_layer|"
     r"prompt_embeddings?|prompt_tokens|prefix_encoder|ssf_(scale|shift)|linear_[ab]_[qkv])([._]|$)|lora_|adapter_"
 )
+AROUND = re.compile(r"(^|\.)(adapters?|prompts?|(deep_)?prompt_(embeddings?|tokens?)|prefix_encoder)(\.|$)")
 SCALES = re.compile(
     r"(^|[._])(SCB|absmax|nested_absmax|quant_map|nested_quant_map|quant_state|qweight|qzeros|g_idx|scales|W_q|"
     r"weight_scale(_inv)?|input_scale|output_scale|weight_zero_point|zero_point|weight_packed|_packed_params|"
     r"weight_(qdata|scale|_data|_scale|_zeropoint|_shift)|weight\._(data|scale|shift|zeropoint))([._]|$)"
 )
+PARTS = re.compile(r"\.parametrizations\.|\.weight_(orig|mask|g|v)$")
 # Parts of a checkpoint that a backbone computes nothing with.
 HARMLESS = re.compile(
     r"(mask_token|masked_embed|head|heads|head_dist|fc|classifier|pre_logits|decoder\w*|projector|predictor|proj|logit_\w+|"
@@ -29,6 +31,7 @@ HARMLESS = re.compile(
 )
 ROTARY = re.compile(r"rope\w*\.(periods|freqs|bands|inv_freq)$")  # computed by a module that turns q and k at all
 MERGE = "merge the adapter into its base model first (peft's merge_and_unload()) and save that"
+WHOLE = "make them whole first (torch.nn.utils.prune.remove, torch.nn.utils.parametrize.remove_parametrizations)"
 LORA = re.compile(r"(.+)\.lora_(?:A|down)(?:\.\w+)?(?:\.weight)?")
 # Starts of a LoRA that take something from the base's own weights: what is saved belongs to what was left of them.
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -102,12 +105,30 @@ def _merge(tensors: Tensors, name: str, down: Tensor, up: Tensor, scale: float, 
     tensors[f"{name}.weight"] = (weight.double() + scale * (up.double() @ down.double())).float()
 
 
+def check_around(keys: Iterable[str], file: str) -> None:
+    """Raise CheckpointError for adapters or prompts that a wrapper puts into its backbone from outside."""
+    strange = next((key for key in keys if AROUND.search(key)), None)
+    if strange is not None:
+        raise CheckpointError(
+            f"{file} holds adapters or prompts ({strange}) beside its backbone, which change what it computes: "
+            "give the model without them."
+        )
+
+
 def check_quantised(tensors: Tensors, file: str) -> None:
-    """Raise CheckpointError for weights in whole numbers, or with scales of their own: floats alone can be computed."""
+    """Raise CheckpointError for weights in whole numbers, in parts or with scales of their own.
+
+    Floats alone can be computed.
+    """
     whole = next((k for k, t in tensors.items() if k.endswith("weight") and t.ndim >= 1 and not _floats(t)), None)
     if whole is not None:
         kind = str(tensors[whole].dtype).removeprefix("torch.")
         raise CheckpointError(f"{file} holds quantised weights ({whole} in {kind}): save them dequantised, in floats.")
+    part = next((key for key in tensors if PARTS.search(key) and not HARMLESS.match(key)), None)
+    if part is not None:
+        raise CheckpointError(
+            f"{file} holds weights in parts ({part}), as pruning and weight norms make them: {WHOLE}."
+        )
     scale = next((key for key in tensors if SCALES.search(key)), None)
     if scale is not None:
         raise CheckpointError(f"{file} holds quantised weights (scaled by {scale}): save them dequantised, in floats.")

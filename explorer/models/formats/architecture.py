@@ -150,6 +150,9 @@ def _heads(tensors: dict[str, Tensor], width: int, gated: bool, num_heads: int |
         if num_heads < 1 or width % num_heads:
             raise UntoldError(f"{num_heads} heads don't divide the width {width}: give num_heads that does.")
         return num_heads
+    norm = tensors.get("blocks.0.attn.q_norm.weight")  # of the queries of one head
+    if norm is not None and norm.ndim == 1 and len(norm) < width and width % len(norm) == 0:
+        return width // len(norm)
     if width in PUBLISHED_HEADS:
         heads = PUBLISHED_HEADS[width]
         assumed.append(f"{HEADS_UNTOLD}: {heads} assumed, as published models of width {width} have.")
@@ -236,8 +239,9 @@ def _pooling(tensors: dict[str, Tensor], said: str | None, known: bool, assumed:
     pool = "avg" if averaged or "cls_token" not in tensors else "token"
     if said in ("avg", "token", "max", "avgmax") and (said != "token" or "cls_token" in tensors):
         return {"global_pool": said, "fc_norm": averaged}
-    if _classifies(tensors) and pool == "token" and not known and "dist_token" not in tensors:
-        assumed.append("The file doesn't say what its classifier reads: the cls token assumed.")
+    if _classifies(tensors) and not known and "dist_token" not in tensors and (averaged or pool == "token"):
+        read = "the mean of the patches" if averaged else "the cls token"
+        assumed.append(f"The file doesn't say what its classifier reads: {read} assumed.")
     return {"global_pool": pool, "fc_norm": averaged}
 
 
@@ -255,7 +259,7 @@ def _positions(
     elif prefix and not grids[length - prefix] and grids[length] and not _positions_of_patches(tensors, patch_size):
         raise UntoldError(
             f"pos_embed has {length} positions, for {length} patches or for {length - prefix} and {prefix} more tokens:"
-            f" say the rows and columns of patches with grid, such as {_oblong(length - prefix)} or {_oblong(length)}."
+            f" say the rows and columns of patches with grid, such as {oblong(length - prefix)} or {oblong(length)}."
         )
     for patches, found in grids.items():
         if found:
@@ -266,7 +270,7 @@ def _positions(
     given = "" if grid is None else f" not {grid[0]} x {grid[1]}"
     raise UntoldError(
         f"pos_embed has {length} positions for {prefix} prefix tokens and a grid that is no square{given}: "
-        f"say its rows and columns with grid, such as {_oblong(length - prefix)}."
+        f"say its rows and columns with grid, such as {oblong(length - prefix)}."
     )
 
 
@@ -277,7 +281,7 @@ def _positions_of_patches(tensors: dict[str, Tensor], patch_size: int) -> bool:
     return "reg_token" in tensors or (layer_scale and side in (224, 384)) or (patch_size, side) == (16, 240)
 
 
-def _oblong(patches: int) -> str:
+def oblong(patches: int) -> str:
     """The grid of that many patches that is nearest to a square, as a person would type it."""
     rows = next(rows for rows in range(math.isqrt(max(patches, 1)), 0, -1) if patches % rows == 0)
     return f"{rows}x{patches // rows}"

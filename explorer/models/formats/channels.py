@@ -4,10 +4,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from explorer.errors import UnsupportedModelError
 
+IMAGENET_COLOURS = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}  # of pixels from 0 to 1
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow and OpenCV make grey
 SENTENCES = {
     1: "The model takes one channel: photos are reduced to grey.",

@@ -1,5 +1,6 @@
 """A weights file as a timm module: find the backbone, rename its tensors, recognise its architecture, fill it."""
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,9 +13,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from explorer.errors import CheckpointError, UnsupportedModelError, UntoldError
-from explorer.models.formats.additions import check_left_out, check_quantised, merge_adapters
-from explorer.models.formats.architecture import TIMM_EPSILON, Architecture, Said, architecture_of
-from explorer.models.formats.channels import SENTENCES, grey_values, rgb_kernel
+from explorer.models.formats.additions import check_around, check_left_out, check_quantised, merge_adapters
+from explorer.models.formats.architecture import TIMM_EPSILON, Architecture, Said, architecture_of, oblong
+from explorer.models.formats.channels import IMAGENET_COLOURS, SENTENCES, grey_values, rgb_kernel, rgb_values
 from explorer.models.formats.dialects import (
     Dialect,
     Tensors,
@@ -26,11 +27,11 @@ from explorer.models.formats.dialects import (
     sinusoids,
 )
 from explorer.models.formats.finding import Backbone, find_backbone
-from explorer.models.formats.fitting import fill, fit, floats, left_out_note
+from explorer.models.formats.fitting import fill, fit, floats, interpolation_note, left_out_note
 from explorer.models.formats.heads import Head, read_head
 from explorer.models.formats.reading import Contents, first_line, read_contents
 from explorer.models.formats.recognition import recognise
-from explorer.models.formats.said import architecture_in_file, said_by, said_in_file
+from explorer.models.formats.said import architecture_in_file, labels_in_file, pixels_in_file, said_by, said_in_file
 from explorer.models.timm_models import create_empty, imagenet_names
 
 KERNEL = "patch_embed.proj.weight"
@@ -57,13 +58,24 @@ class _Found:
     head: Head
     said: Said
     notes: tuple[str, ...]
+    pixels: dict[str, Any]  # what the file's settings say of them, under timm's names
+    labels: tuple[tuple[str, ...], ...]  # lists of names in the file's settings
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether photos are reduced to grey for it."""
+        return SENTENCES[1] in self.notes or SENTENCES[2] in self.notes
 
     def finish(self, module: Any, left_out: list[str], remedy: str, bare: bool = False) -> "Checkpoint":
         """The filled module as a checkpoint; raises where a tensor without a place would change its arithmetic."""
         check_left_out(left_out, module, self.file, remedy, bare)
         self.head.put_norm(module)
+        module.pretrained_cfg |= self.pixels
+        if self.is_grey:
+            config = module.pretrained_cfg
+            config |= {key: grey_values(rgb_values(config[key], usual)) for key, usual in IMAGENET_COLOURS.items()}
         listed = left_out_note([*left_out, *self.head.left_out, *self.backbone.left_out])
-        return Checkpoint(module, (*self.notes, *_name_classes(module), *listed))
+        return Checkpoint(module, (*self.notes, *_name_classes(module, self.labels), *listed))
 
 
 def load_checkpoint(
@@ -113,6 +125,11 @@ def _find(contents: Contents, file: str, asked: Said, copy: str | None) -> _Foun
     """The backbone's tensors as timm names them, adapters merged, and what caller, file and project say of it."""
     backbone = find_backbone(contents, file, copy)
     own, merged = merge_adapters(backbone.tensors, contents.settings, file)
+    check_around(backbone.around, file)
+    if backbone.dialect.name == "transformers" and not any(key.endswith("position_embeddings") for key in own):
+        raise CheckpointError(
+            f"{file} is of a family of transformers that its config.json tells: give the folder that holds both."
+        )
     check_quantised(own, file)
     tensors = floats(_convert(backbone.dialect, own, file))
     kernel = tensors.get(KERNEL)
@@ -128,7 +145,8 @@ def _find(contents: Contents, file: str, asked: Said, copy: str | None) -> _Foun
         tensors = from_mae_pytorch(tensors) | {"pos_embed": sinusoids(rows * cols, width)}
         notes += (f"Its positions are sines that no file holds: computed for {rows} x {cols} patches.",)
         said = replace(said, grid=(rows, cols))
-    return _Found(file, tensors, backbone, head, said, notes)
+    pixels = pixels_in_file(contents.settings, backbone.prefix)
+    return _Found(file, tensors, backbone, head, said, notes, pixels, labels_in_file(contents.settings))
 
 
 def _combine(asked: Said, in_file: Said, backbone: Backbone, tensors: Tensors) -> Said:
@@ -175,14 +193,56 @@ def _load_named(arch: str, found: _Found, **options: Any) -> Checkpoint:
     patch = tensors.get(KERNEL)
     if grid and patch is not None:
         settings["img_size"] = (grid[0] * patch.shape[-2], grid[1] * patch.shape[-1])
-    try:
-        module: Any = create_empty(arch, num_classes=len(tensors.get("head.weight", ())), **settings)
-    except AssertionError as error:
-        raise CheckpointError(f"{arch} can't have {heads} heads ({error}): give another number.") from error
+    module = _empty(arch, tensors, settings)
+    _check_patches(module, arch, found)
+    if size := None if grid else _own_size(module, found):
+        settings["img_size"] = (size, size)
+        module = _empty(arch, tensors, settings)
+    if "img_size" in settings:
+        module.pretrained_cfg["input_size"] = (3, *settings["img_size"])
     if "blocks.0.gamma_1" in module.state_dict():  # these keep the names that DeiT III has in its own files
         tensors = rename(tensors, ((r"(blocks\.\d+)\.ls([12])\.gamma", r"\1.gamma_\2"),))
+    found = replace(found, notes=(*found.notes, *interpolation_note(tensors, module)))
     left_out = fill(module, tensors, found.file)
     return found.finish(module, left_out, f"{arch} isn't the architecture of this file: name another with arch")
+
+
+def _empty(arch: str, tensors: Tensors, settings: dict[str, Any]) -> Any:
+    """The architecture with the file's classes, to be filled."""
+    try:
+        return create_empty(arch, num_classes=len(tensors.get("head.weight", ())), **settings)
+    except AssertionError as error:
+        raise CheckpointError(
+            f"{arch} can't have {settings.get('num_heads')} heads ({error}): give another number."
+        ) from error
+
+
+def _check_patches(module: Any, arch: str, found: _Found) -> None:
+    """Raise CheckpointError where timm would resample the file's patches to the architecture's: another model."""
+    own, stored = (tensors.get(KERNEL) for tensors in (module.state_dict(), found.tensors))
+    if own is not None and stored is not None and own.ndim == stored.ndim == 4 and own.shape[2:] != stored.shape[2:]:
+        sides = " x ".join(map(str, stored.shape[2:])), " x ".join(map(str, own.shape[2:]))
+        raise CheckpointError(f"{found.file} has patches of {sides[0]} pixels, {arch} of {sides[1]}: {NAME_ARCH}.")
+
+
+def _own_size(module: Any, found: _Found) -> int | None:
+    """The side in pixels that the file's positions are for; None where it is the architecture's, or can't be told.
+
+    Raises UntoldError for positions that form no square: timm would interpolate them as one.
+    """
+    own, stored = getattr(module, "pos_embed", None), found.tensors.get("pos_embed")
+    sides = getattr(getattr(module, "patch_embed", None), "grid_size", None)
+    if own is None or stored is None or sides is None or own.ndim != 3 or stored.ndim != 3:
+        return None
+    more = stored.shape[1] - own.shape[1]
+    patches = more + math.prod(sides)
+    side = math.isqrt(max(0, patches))
+    if side * side != patches and abs(more) > MAX_PREFIX:
+        raise UntoldError(
+            f"{found.file} has positions for {patches} patches, which are no square: say their rows and columns with "
+            f"grid, such as {oblong(patches)}."
+        )
+    return side * found.tensors[KERNEL].shape[-1] if more and side * side == patches else None
 
 
 def _load_clip(arch: str, found: _Found) -> Checkpoint | None:
@@ -200,7 +260,7 @@ def _load_plain(found: _Found) -> Checkpoint:
     module = _build(architecture)
     kept, dropped = fit(found.tensors, module, found.file)
     module.load_state_dict(kept, assign=True)
-    notes = (*architecture.assumed, *_rotary_note(found), _set_pixels(module, found), *found.notes)
+    notes = (*architecture.assumed, *_rotary_note(found), *_set_pixels(module, found), *found.notes)
     return replace(found, notes=notes).finish(module, dropped, NAME_ARCH, bare=True)
 
 
@@ -226,21 +286,27 @@ def _build(architecture: Architecture) -> nn.Module:
     return module
 
 
-def _set_pixels(module: Any, found: _Found) -> str:
-    """Mean and standard deviation, which no state dict says, and the note that they are assumed."""
+def _set_pixels(module: Any, found: _Found) -> tuple[str, ...]:
+    """Mean and standard deviation, which no state dict says, and the note that they are assumed; none where said."""
+    if "mean" in found.pixels:
+        return ()
     mean, std, words = constants.IMAGENET_DEFAULT_MEAN, constants.IMAGENET_DEFAULT_STD, "ImageNet's mean and deviation"
     if found.backbone.dialect.name == "transformers" and found.backbone.prefix.endswith("vit."):
         mean, std, words = constants.IMAGENET_INCEPTION_MEAN, constants.IMAGENET_INCEPTION_STD, "0.5 and 0.5"
     if "norm_pre.weight" in found.tensors:
         mean, std, words = constants.OPENAI_CLIP_MEAN, constants.OPENAI_CLIP_STD, "CLIP's mean and deviation"
-    if SENTENCES[1] in found.notes or SENTENCES[2] in found.notes:
-        mean, std, words = grey_values(mean), grey_values(std), f"{words}, averaged to one of grey,"
+    if found.is_grey:
+        words = f"{words}, averaged to one of grey,"
     module.pretrained_cfg |= {"mean": mean, "std": std}
-    return f"The file doesn't say how pixels are normalised: {words} assumed."
+    return (f"The file doesn't say how pixels are normalised: {words} assumed.",)
 
 
-def _name_classes(module: Any) -> tuple[str, ...]:
-    """ImageNet's names for 1,000 classes, and the note that they are assumed."""
+def _name_classes(module: Any, labels: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """The names that the file gives its classes, else ImageNet's for 1,000, and the note that they are assumed."""
+    fitting = {names for names in labels if len(names) == module.num_classes}
+    if len(fitting) == 1:
+        module.pretrained_cfg["label_names"] = [*fitting.pop()]
+        return ()
     names = imagenet_names("imagenet-1k", module.num_classes)
     if names is None or module.pretrained_cfg.get("label_names"):
         return ()

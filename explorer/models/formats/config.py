@@ -9,6 +9,8 @@ from explorer.words import size_in_words
 
 ADAPTER = "adapter_config.json"  # what peft writes beside an adapter's weights
 MAX_JSON = 32 * 2**20  # bytes; the index of the largest sharded models has 1 MB
+# What trainers write beside the weights, under the same endings.
+NO_WEIGHTS = ("optimizer", "scheduler", "scaler", "rng_state", "training_args", "random_states", "adapter_model")
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
@@ -22,8 +24,24 @@ def read_config(folder: Path, name: str | None = None) -> dict[str, Any]:
         adapter = folder / ADAPTER
         if adapter.is_file():
             raise CheckpointError(_adapter_alone(name, read_json(adapter, name)))
-        raise CheckpointError(f"The folder {name} has no config.json: give one saved by timm or transformers.")
+        raise CheckpointError(_no_config(folder, name))
     return read_json(file, name)
+
+
+def _no_config(folder: Path, name: str) -> str:
+    """What may be opened in place of a folder without config.json: a model in it, or weights that accelerate left."""
+    try:
+        models = sorted(path.parent.name for path in folder.glob("*/config.json"))
+        files = sorted(path.name for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
+    except OSError:
+        models, files = [], []
+    weights = [file for file in files if not file.startswith(NO_WEIGHTS)]
+    instead = "give one saved by timm or transformers"
+    if models:
+        instead = f"give one of the models in it, {', '.join(models[:3])}{' …' if len(models) > 3 else ''}"
+    elif weights:
+        instead = f"give its weights file, {weights[0]}, or a folder saved by timm or transformers"
+    return f"The folder {name} has no config.json: {instead}."
 
 
 def _adapter_alone(name: str, settings: dict[str, Any]) -> str:

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from explorer.errors import CheckpointError
-from explorer.models.formats.additions import ADAPTERS, MERGE
+from explorer.models.formats.additions import ADAPTERS, MERGE, PARTS, WHOLE
 from explorer.models.formats.dialects import DIALECTS, Dialect, Tensors
 from explorer.models.formats.reading import Contents
 
 # Which copy of the weights to take where a training file holds several: teachers, then averaged copies, as timm's own
 # loader takes them.
-PREFERENCES = {"teacher": 2, "ema": 1, "student": -2, "momentum": -1, "decoder": -3}
-REASONS = {"teacher": "the teacher's, which look best", "ema": "the averaged ones, as timm's own loader does"}
+PREFERENCES = {"teacher": 2, "ema": 1, "target_encoder": 1, "student": -2, "momentum": -1, "decoder": -3}
+REASONS = {
+    "teacher": "the teacher's, which look best",
+    "ema": "the averaged ones, as timm's own loader does",
+    "target_encoder": "the averaged ones, as I-JEPA's and MSN's own evaluations do",
+}
 MMENGINE = "ema_state_dict.steps"  # its hook saves the averaged weights as state_dict and the newest under this name
 # Linear classifiers that wrappers keep beside a backbone, and the name that timm has for each.
 HEADS = {
@@ -25,7 +29,11 @@ HEADS = {
     "fc": "head",
 }
 # Beside a backbone, but no part of its classifier.
-ELSEWHERE = re.compile(r"decoder|text|language|bert|transformer\.|token_embedding|optimizer|loss|criterion")
+ELSEWHERE = re.compile(r"(^|\.)(decoder|text|language|bert|transformer\.|token_embedding|optimizer|loss|criterion)")
+
+
+SCALE = re.compile(r"(^|[._])(scale|temperature|temp)$")  # of a cosine classifier, or a calibrated one
+ASIDE = re.compile(r"mask|center|queue|bias$")  # vectors of training alone, and biases, which their matrices tell
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class Backbone:
     tensors: Tensors
     left_out: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    around: tuple[str, ...] = ()  # of the keys left out those of tensors that may act on the backbone
 
 
 def find_backbone(contents: Contents, file: str, copy: str | None = None) -> Backbone:
@@ -61,7 +70,8 @@ def find_backbone(contents: Contents, file: str, copy: str | None = None) -> Bac
     shape = shapes[prefix]
     others = [other for other in shapes if other != prefix and shapes[other] == shape]
     inside = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-    head, used, notes = _head_beside(tensors, prefix, inside, shape[0] if shape else 0)
+    strangers = tuple(other for other in shapes if other and other != prefix and not prefix.startswith(other))
+    head, used, notes = _head_beside(tensors, prefix, inside, shape[0] if shape else 0, strangers)
     scopes = tuple(other for other in others if other)
     left_out = [
         key for key in tensors
@@ -69,7 +79,8 @@ def find_backbone(contents: Contents, file: str, copy: str | None = None) -> Bac
     ]  # fmt: skip
     inside = {key: tensor for key, tensor in inside.items() if prefix + key not in used} | head
     notes = (*notes, *_copies_note(prefix, others, file, swapped), *_strangers_note(prefix, shapes, file))
-    return Backbone(dialect, prefix, inside, (*left_out, *_trainer_settings(contents.settings)), notes)
+    around = tuple(key for key in left_out if not key.startswith(strangers) and not ELSEWHERE.search(key))
+    return Backbone(dialect, prefix, inside, (*left_out, *_trainer_settings(contents.settings)), notes, around)
 
 
 def _copies_named(copy: str, candidates: list[tuple[Dialect, str]], file: str) -> list[tuple[Dialect, str]]:
@@ -81,12 +92,13 @@ def _copies_named(copy: str, candidates: list[tuple[Dialect, str]], file: str) -
 
 
 def _words(prefix: str) -> list[str]:
-    return re.split(r"[._]", prefix.lower())
+    """The words of a prefix, and its parts between dots."""
+    return [*re.split(r"[._]", prefix.lower()), *prefix.lower().split(".")]
 
 
 def _preference(prefix: str, shapes: dict[str, Any], swapped: bool) -> tuple[int, int]:
     """A copy's rank (higher is better) among all, given the shapes of their patch embeddings."""
-    words = [word for word in _words(prefix) if not (swapped and word == "ema")]
+    words = {word for word in _words(prefix) if not (swapped and word == "ema")}
     values = PREFERENCES
     others = [shape for other, shape in shapes.items() if "teacher" not in _words(other)]
     if others and shapes[prefix] not in others:  # it was distilled from, and isn't an average of what was trained
@@ -120,21 +132,29 @@ def _copies_note(prefix: str, others: list[str], file: str, swapped: bool) -> tu
 
 
 def _head_beside(
-    tensors: Tensors, prefix: str, inside: Tensors, width: int
+    tensors: Tensors, prefix: str, inside: Tensors, width: int, others: tuple[str, ...]
 ) -> tuple[Tensors, frozenset[str], tuple[str, ...]]:
-    """A classifier beside the backbone or in the wrapper around it, under timm's names; its keys; sentences."""
+    """A classifier beside the backbone or in the wrapper around it, under timm's names; its keys; sentences.
+
+    others: prefixes of the file's other backbones.
+    """
     outer = prefix.removesuffix(".").rpartition(".")[0]
     scope = f"{outer}." if outer else ""
     around = {key: t for key, t in tensors.items() if prefix and key.startswith(scope) and not key.startswith(prefix)}
-    own = next((t for key, t in inside.items() if key == "head.weight" and t.ndim == 2), None)
-    if own is not None and not (after := _matrix_of_width(around, scope, len(own))):
-        return {}, frozenset(), ()
-    if own is not None:
-        heads = frozenset(f"{prefix}{key}" for key in inside if key.startswith("head."))
-        return {}, heads, (f"A second layer ({after}) reads what head gives: its classes are left out.",)
-    found, used = _named_heads({f"{prefix}{key}": t for key, t in inside.items()}, prefix, width)
+    own = {key: t for key, t in inside.items() if key.startswith("head.")}
+    own = own if "head.weight" in own and own["head.weight"].ndim == 2 else {}
+    found, used = own, frozenset(f"{prefix}{key}" for key in own)
+    if not own:
+        found, used = _named_heads({f"{prefix}{key}": t for key, t in inside.items()}, prefix, width)
     if not found:
         found, used = _named_heads(around, scope, width)
+    apart = {key: t for key, t in tensors.items() if key not in used and not key.startswith(others)}
+    if after := _reader_of(found, apart, prefix, scope):
+        return {}, used, (f"A second layer ({after}) reads what the first gives: its classes are left out.",)
+    if found and (between := _between(around, used, width)):
+        return {}, used, (f"{between} acts on the classifier in a way the file can't say: its classes are left out.",)
+    if own:
+        return {}, frozenset(), ()
     feeding = [key for key in _matrices(around, scope) if key not in used and len(around[key]) == width]
     if found and not any(key in around for key in used):
         feeding = []
@@ -143,6 +163,33 @@ def _head_beside(
         return {}, frozenset(), (note,)
     norm = {key for key in around if key not in used and _is_norm(key, around, width)} if used & around.keys() else ()
     return found | {f"head.norm.{key.rpartition('.')[2]}": around[key] for key in norm}, used.union(norm), ()
+
+
+def _reader_of(head: Tensors, apart: Tensors, prefix: str, scope: str) -> str | None:
+    """A linear layer that takes as many numbers as the head's one layer gives: the true classifier; None without one.
+
+    apart: all tensors but the head's and other backbones'. Inside its backbone it would have one of the names of HEADS.
+    """
+    layers = [key for key, t in head.items() if key.endswith("weight") and t.ndim == 2]
+    if len({_first(key) for key in layers}) < len(layers):
+        return None  # several layers, which read_head() tells apart
+    given = {len(head[key]) for key in layers}
+    readers = (key for key in _matrices(apart, scope) if apart[key].shape[1] in given)
+    return next((k for k in readers if not k.startswith(prefix) or _first(k.removeprefix(prefix)) in HEADS), None)
+
+
+def _between(around: Tensors, head: frozenset[str], width: int) -> str | None:
+    """A scale, a temperature or a vector of the features' width in the wrapper that is no part of a norm."""
+    for key, t in around.items():
+        vector = t.is_floating_point() and t.numel() == width == t.shape[-1] and not ASIDE.search(key)
+        scale = t.numel() == 1 and SCALE.search(key)
+        if key not in head and not ELSEWHERE.search(key) and (vector or scale) and not _is_norm(key, around, width):
+            return key
+    return None
+
+
+def _first(key: str) -> str:
+    return key.partition(".")[0]
 
 
 def _named_heads(tensors: Tensors, scope: str, width: int) -> tuple[Tensors, frozenset[str]]:
@@ -164,12 +211,8 @@ def _matrices(tensors: Tensors, scope: str) -> list[str]:
     """Keys of linear layers' weights, but those of a decoder or a text model."""
     return [
         key for key, tensor in tensors.items()
-        if key.endswith("weight") and tensor.ndim == 2 and not ELSEWHERE.match(key.removeprefix(scope))
+        if key.endswith("weight") and tensor.ndim == 2 and not ELSEWHERE.search(key.removeprefix(scope))
     ]  # fmt: skip
-
-
-def _matrix_of_width(tensors: Tensors, scope: str, width: int) -> str | None:
-    return next((key for key in _matrices(tensors, scope) if tensors[key].shape[1] == width), None)
 
 
 def _is_norm(key: str, tensors: Tensors, width: int) -> bool:
@@ -193,6 +236,10 @@ def _no_backbone(contents: Contents, file: str) -> str:
     some = ", ".join(keys[:3])
     if adapter := next((key for key in keys if ADAPTERS.search(key)), None):
         return f"{file} holds an adapter ({adapter}) without its model: {MERGE}."
+    if part := next((key for key in keys if PARTS.search(key) and "patch_embed" in key), None):
+        return f"{file} holds weights in parts ({part}), as pruning and weight norms make them: {WHOLE}."
+    if stem := next((key for key in keys if re.search(r"(^|\.)patch_embed\.proj\.\d", key)), None):
+        return f"{file} makes its patches by several layers ({stem}), which the explorer can't draw: give a plain ViT."
     if any(tensor.ndim == 4 and tensor.shape[-1] in (3, 5, 7) for tensor in contents.tensors.values()):
         return (
             f"{file} looks like a convolutional network ({some}, …) without patch embedding: give a Vision Transformer."

@@ -57,6 +57,23 @@ def left_out_note(keys: list[str]) -> tuple[str, ...]:
     return (f"{LEFT_OUT}: {listed}{more}.",)
 
 
+def interpolation_note(tensors: Tensors, module: nn.Module) -> tuple[str, ...]:
+    """The sentence on what timm interpolates to fit the module; none where all shapes agree."""
+    own = module.state_dict()
+    changed = [key for key in tensors if key in own and own[key].shape != tensors[key].shape]
+    positions = next((key for key in changed if key.endswith(("pos_embed", "relative_position_bias_table"))), None)
+    notes = ()
+    if positions is not None:
+        axis = -2 if positions.endswith("pos_embed") else 0
+        before, after = (shapes[positions].shape[axis] for shapes in (tensors, own))
+        notes = (
+            f"Its {before} positions are interpolated to {after}, for the size that its config or architecture has.",
+        )
+    if any(key.endswith("patch_embed.proj.weight") for key in changed):
+        notes += ("Its patches are resampled to the size that its config or architecture has.",)
+    return notes
+
+
 def fill(module: nn.Module, tensors: Tensors, file: str) -> list[str]:
     """Load tensors into a timm module, converted by timm where keys or the grid differ; the keys left out."""
     own = module.state_dict()

@@ -15,7 +15,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from explorer.errors import CheckpointError
-from explorer.models.formats.config import ADAPTER, WEIGHT_SUFFIXES, read_json
+from explorer.models.formats.config import ADAPTER, NO_WEIGHTS, WEIGHT_SUFFIXES, read_json
+from explorer.models.formats.foreign import check_kind, no_torch_zip
+from explorer.models.formats.stand_ins import StandIn, stand_in
 from explorer.models.formats.trial import try_reading
 
 MAX_DEPTH = 8  # of dictionaries inside dictionaries
@@ -25,10 +27,8 @@ MAX_HEADER = 16 * 2**20  # bytes of a safetensors header
 SLACK = 2**20  # what a zip's index may add to its entries
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pth")
 SHARD_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-# What trainers write beside the weights, under the same endings.
-NO_WEIGHTS = ("optimizer", "scheduler", "scaler", "rng_state", "training_args", "random_states", "adapter_model")
-WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and its like, and of torch.compile
-LFS_POINTER = b"version https://git-lfs."
+# What DataParallel, torch.compile, Lightning and people's own training loops put before all names.
+WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "state_dict.", "model_state_dict.")
 _unpickling = threading.Lock()  # safe_globals changes a list that all threads share
 
 
@@ -36,7 +36,7 @@ _unpickling = threading.Lock()  # safe_globals changes a list that all threads s
 class Contents:
     """What a weights file holds: tensors by dotted name, and its settings by theirs.
 
-    settings: numbers, texts and tuples of up to four numbers; of anything else the name of its type.
+    settings: numbers, texts, tuples of texts or of up to four numbers; of anything else the name of its type.
     """
 
     tensors: dict[str, Tensor]
@@ -52,13 +52,12 @@ def read_contents(path: Path) -> Contents:
         raise CheckpointError(f"{path.name} doesn't exist any more: pick another model or put the file back.")
     with path.open("rb") as file:
         head = file.read(64)
-    if not head:
-        raise CheckpointError(f"{path.name} is empty: copy or download it again.")
-    if head.startswith(LFS_POINTER):
-        raise CheckpointError(f"{path.name} is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`.")
+    if head[8:9] == b"{":
+        return _read_safetensors(path)
+    check_kind(path, head)
     if head[:4] == b"PK\x03\x04":
         return _read_torch_zip(path)
-    if head[8:9] == b"{" or path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
         return _read_safetensors(path)
     return _read_pickle(path, mmap=False)
 
@@ -91,11 +90,11 @@ def _read_torch_zip(path: Path) -> Contents:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            names = {entry.filename.rpartition("/")[2] for entry in entries}
+            if "data.pkl" not in names:
+                raise no_torch_zip(path, archive)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise CheckpointError(f"{path.name} is truncated or damaged: copy or download it again.") from error
-    names = {entry.filename.rpartition("/")[2] for entry in entries}
-    if "data.pkl" not in names:
-        raise CheckpointError(f"{path.name} is a zip archive but no PyTorch file: give a .pth or .safetensors file.")
     if "constants.pkl" in names:
         raise CheckpointError(f"{path.name} is a TorchScript program, not weights: save its state_dict() instead.")
     claimed = sum(entry.file_size for entry in entries)
@@ -111,8 +110,7 @@ def _read_pickle(path: Path, mmap: bool) -> Contents:
     """weights_only, with argparse.Namespace as the one class allowed (training scripts save their arguments)."""
     try_reading(path)
     try:
-        with _unpickling, torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        content = _load(path, mmap)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_unsafe(path, error)) from error
     except (RuntimeError, ValueError, EOFError, OSError, KeyError, IndexError, AttributeError, TypeError) as error:
@@ -120,6 +118,20 @@ def _read_pickle(path: Path, mmap: bool) -> Contents:
     walk = _Walk(path.name)
     walk.visit(content, "", 0)
     return Contents(walk.tensors, walk.settings)
+
+
+def _load(path: Path, mmap: bool) -> Any:
+    """What torch reads of a pickle; what harmless libraries left in it is passed over."""
+    known: dict[str, Any] = dict.fromkeys(("argparse.Namespace", "types.SimpleNamespace"), argparse.Namespace)
+    while True:
+        try:
+            with _unpickling, torch.serialization.safe_globals([(kind, name) for name, kind in known.items()]):
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        except pickle.UnpicklingError as error:
+            found = stand_in(error, known)
+            if found is None:
+                raise
+            known[found[0]] = found[1]
 
 
 def _unsafe(path: Path, error: Exception) -> str:
@@ -153,6 +165,8 @@ class _Walk:
             )
         if isinstance(value, argparse.Namespace):
             value = vars(value)
+        if isinstance(value, StandIn):
+            value = value.value
         if isinstance(value, Tensor):
             self.tensors[name] = _honest(value, name, self.file)
         elif not isinstance(value, dict):
@@ -166,6 +180,8 @@ class _Walk:
 
 def _setting(value: Any) -> Any:
     if isinstance(value, (list, tuple)) and len(value) <= 4 and all(isinstance(part, (int, float)) for part in value):
+        return tuple(value)
+    if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
         return tuple(value)
     return value if isinstance(value, (int, float, str, bool)) else type(value).__name__
 

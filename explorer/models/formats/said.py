@@ -10,10 +10,12 @@ from timm.models import get_arch_name
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 
-from explorer.errors import UntoldError
+from explorer.errors import UnsupportedModelError, UntoldError
 from explorer.models.formats.architecture import Said
 from explorer.models.formats.finding import Backbone
+from explorer.models.formats.labels import name_classes
 from explorer.models.formats.reading import Contents
+from explorer.models.geometry import RESAMPLING
 from explorer.models.limits import measure
 from explorer.models.timm_models import create_timm
 
@@ -22,6 +24,9 @@ EPSILONS = {"layer_norm_eps", "layer_norm_epsilon", "norm_eps", "ln_eps"}
 ACTIVATIONS = {"hidden_act", "act_layer", "activation", "hidden_activation"}
 POOLINGS = {"global_pool", "gp", "pool_type", "pooling"}
 SIZES = {"img_size", "image_size", "input_size", "crop_size"}
+MEANS, DEVIATIONS = {"mean", "image_mean", "img_mean"}, {"std", "image_std", "img_std"}
+LABELS = re.compile(r"(?:.*\.)?(?:class_names|classes|label_names|labels|categories|target_names)", re.IGNORECASE)
+LABEL_MAPS = re.compile(r"(?:.*?\.)??(?:class_to_idx|idx_to_class|id2label|label2id|classes|class_names|labels)\.(.+)")
 ARCHITECTURES = {"arch", "architecture", "model", "model_name", "backbone", "encoder"}
 KNOWN_ACTIVATIONS = {
     "gelu", "gelu_tanh", "gelu_pytorch_tanh", "gelu_new", "quick_gelu", "quickgelu", "silu", "swish", "relu", "mish",
@@ -53,6 +58,53 @@ def said_in_file(contents: Contents, backbone: Backbone, width: int, patch_size:
     )
 
 
+def pixels_in_file(settings: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """How the file says that pixels are normalised and photos fitted, under timm's names; only what it says."""
+
+    def find(names: set[str], fits: Callable[[Any], bool]) -> Any:
+        return _only(_values(settings, names, fits, prefix))
+
+    mean, std = find(MEANS, _is_colour), find(DEVIATIONS, lambda value: _is_colour(value) and min(value) > 0)
+    said = {
+        "mean": mean and std and mean,
+        "std": mean and std,
+        "crop_pct": find({"crop_pct"}, lambda value: isinstance(value, float) and 0 < value <= 1),
+        "interpolation": find({"interpolation"}, lambda value: isinstance(value, str) and value in RESAMPLING),
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _is_colour(value: Any) -> bool:
+    """Whether it is a number for each of red, green and blue, or one for all, of pixels from 0 to 1."""
+    return isinstance(value, tuple) and len(value) in (1, 3) and all(_is_share(part) for part in value)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 1
+
+
+def labels_in_file(settings: dict[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """Every list of names that the file may call its classes by: lists, and maps between names and indices."""
+    found = [value for key, value in settings.items() if LABELS.fullmatch(key) and _are_texts(value)]
+    maps: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        if match := LABEL_MAPS.fullmatch(key):
+            maps.setdefault(key[: match.start(1)], {})[match[1]] = value
+    return tuple(dict.fromkeys([*found, *filter(None, map(_in_order, maps.values()))]))
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
+
+
+def _in_order(labels: dict[str, Any]) -> tuple[str, ...] | None:
+    """Names in the order of their indices, from a map in either direction; None where it is none."""
+    if all(isinstance(index, int) for index in labels.values()):
+        labels = {str(index): name for name, index in labels.items()}
+    names, gaps = name_classes(labels, len(labels))
+    return tuple(names) if names and not gaps else None
+
+
 def architecture_in_file(settings: dict[str, Any], prefix: str) -> str | None:
     """The architecture of timm that a training file names; None where it names none, or several."""
     named = _values(settings, ARCHITECTURES, lambda value: isinstance(value, str) and _is_timm(value), prefix)
@@ -60,8 +112,14 @@ def architecture_in_file(settings: dict[str, Any], prefix: str) -> str | None:
 
 
 def said_by(architecture: str, width: int) -> Said | None:
-    """What a plain architecture of timm decides and shapes don't; None where its blocks aren't the plain ones."""
-    module: Any = measure(lambda: create_timm(architecture), architecture)
+    """What a plain architecture of timm decides and shapes don't: nothing where it isn't that of the backbone at all.
+
+    None where its blocks aren't the plain ones.
+    """
+    try:
+        module: Any = measure(lambda: create_timm(architecture), architecture)
+    except UnsupportedModelError:
+        return Said()
     block: Any = module.blocks[0]
     if type(module) not in (VisionTransformer, VisionTransformerDistilled) or type(block) is not Block:
         return None

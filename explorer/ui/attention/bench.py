@@ -9,15 +9,13 @@ import streamlit as st
 from explorer.attention.maps.kind import MapKind
 from explorer.attention.maps.table import MAP_KINDS
 from explorer.attention.recording import Recording
-from explorer.attention.removal import logits_of
 from explorer.errors import DataError
 from explorer.evaluation.bench.contenders import entrants
 from explorer.evaluation.bench.measures import MEASURES
 from explorer.evaluation.bench.photos import BenchPhoto
 from explorer.evaluation.bench.report import html_report
-from explorer.evaluation.bench.run import Line, Plan, lines
+from explorer.evaluation.bench.run import Line, Plan, lines, seconds_per_picture
 from explorer.evaluation.bench.table import Table, table
-from explorer.models.backbone import Model
 from explorer.rendering.view import View
 from explorer.ui import cached
 from explorer.ui.photos import Photo, my_photos, samples
@@ -26,10 +24,11 @@ from explorer.words import duration_in_words
 KEPT, MOST, CHECKED = "bench_kept", 20, 2  # photos at most, and how many models with random layers see
 COLUMNS = ("srg_grey", "srg_p_grey", "srg_dropped", "srg_road", "deletion", "insertion", "sanity")
 ABOUT = (
-    "Patches are taken away by each map's order, the most important first and the least important first, in four ways, "
-    "and the predicted class is followed. A map that tells the truth loses the class early in the first case and "
-    "late in the second: the gap between the two is the **SRG**. Random order and the centre take part."
+    "Patches are taken away by each map's order, the most important first and the least important first, and the "
+    "predicted class is followed. A map that tells the truth loses the class soon in the first case and keeps it long "
+    "in the second: the gap between the two is the **SRG**. Random order and the centre take part."
 )
+DEPTHS = {"light": "First look", "all": "Everything"}
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Kept:
     lines: list[Line] = field(default_factory=list)
 
     def has_all(self, photos: list[Photo]) -> bool:
-        return len(self.lines) >= len(photos) + min(CHECKED, len(photos))
+        return len(self.lines) >= len(photos) + min(self.asked[1].sanity_photos, len(photos))
 
 
 def bench_section(rec: Recording, view: View) -> None:
@@ -59,7 +58,7 @@ def bench_section(rec: Recording, view: View) -> None:
     if not names:
         st.info("Choose at least one map.", icon=":material/checklist:")
         return
-    plan = Plan(entrants(names), size=view.photo.size, fit=view.photo.fit, sanity_photos=CHECKED)
+    plan = _plan(names, view)
     asked = (cached.model_number(rec.model), plan, tuple(photo.key for photo in photos))
     kept: Kept | None = st.session_state.get(KEPT)
     kept = kept if kept and kept.asked == asked else Kept(asked)
@@ -73,11 +72,25 @@ def bench_section(rec: Recording, view: View) -> None:
         _show(rec, kept, plan)
 
 
+def _plan(names: list[str], view: View) -> Plan:
+    """Which ways of taking patches away: grey alone at first, which takes a fraction of the time."""
+    depth = st.segmented_control(
+        "How much", list(DEPTHS), default="light", format_func=DEPTHS.__getitem__, key="bench_depth", required=True,
+        help="A first look takes patches away in one way, grey. Everything: in four ways (grey, blur, dropped, filled "
+        f"from around), and on {CHECKED} photos it is measured how much each map changes as the model's layers become "
+        "random.",
+    )  # fmt: skip
+    plan = Plan(entrants(names), size=view.photo.size, fit=view.photo.fit, sanity_photos=CHECKED)
+    return replace(plan.light(), entrants=plan.entrants) if depth == "light" else plan
+
+
 def _offer(rec: Recording, photos: list[Photo], plan: Plan, kept: Kept) -> None:
     """What it takes, and the button; a second click, like any other, stops it at its next report."""
-    each, check = plan.passes(rec)
-    left = max(0, len(photos) - len(kept.lines))
-    seconds = (left * each + min(CHECKED, len(photos)) * check) * seconds_per_pass(rec)
+    checks = min(plan.sanity_photos, len(photos))
+    checked = sum("sanity" in line for line in kept.lines)
+    left = len(photos) - (len(kept.lines) - checked)
+    each = _seconds_each(cached.model_number(rec.model), rec.image.size, rec)
+    seconds = plan.seconds(rec, left, checks - checked, each)
     number = f"{len(photos)} photos" if len(photos) > 1 else "photo"
     count = f"Your {number}" if my_photos() else f"The app's {number}"
     st.caption(f"{count}, {len(plan.entrants)} maps: about {duration_in_words(seconds)} on this computer.")
@@ -89,8 +102,8 @@ def _offer(rec: Recording, photos: list[Photo], plan: Plan, kept: Kept) -> None:
     st.session_state[KEPT] = kept
     began, place = time.monotonic(), st.empty()
 
-    def show(done: float, total: float) -> None:
-        left = (time.monotonic() - began) * (total - done) / done
+    def show(done: float, total: float, before: float) -> None:
+        left = (time.monotonic() - began) * (total - done) / (done - before)
         place.progress(done / total, f"Comparing the maps: {duration_in_words(left)} left")
 
     for line in lines(rec.model, _readable(photos), plan, list(kept.lines), progress=show):
@@ -101,17 +114,10 @@ def _readable(photos: list[Photo]) -> list[BenchPhoto]:
     return [BenchPhoto(photo.title, lambda photo=photo: photo.image) for photo in photos]
 
 
-def seconds_per_pass(rec: Recording) -> float:
-    """What one photo takes in a forward pass, measured once for a model and size."""
-    return _timed_pass(cached.model_number(rec.model), rec.image.size, rec.model, rec)
-
-
 @st.cache_data(show_spinner=False, max_entries=20)
-def _timed_pass(number: int, size: tuple[int, int], _model: Model, _rec: Recording) -> float:
-    pixels = _model.pixels(_rec.image).expand(2, -1, -1, -1)
-    began = time.perf_counter()
-    logits_of(_model, pixels)
-    return (time.perf_counter() - began) / len(pixels)
+def _seconds_each(number: int, size: tuple[int, int], _rec: Recording) -> float:
+    """What one picture takes, measured once for a model and size."""
+    return seconds_per_picture(_rec)
 
 
 def _show(rec: Recording, kept: Kept, plan: Plan) -> None:
@@ -121,7 +127,7 @@ def _show(rec: Recording, kept: Kept, plan: Plan) -> None:
     except DataError as error:
         st.error(str(error))
         return
-    st.markdown(f"By SRG, **{_title(found.maps[0])}** comes first on {found.photos} photos.")
+    st.markdown(f"By {found.main.title}, **{_title(found.maps[0])}** comes first on {found.photos} photos.")
     st.dataframe(_columns(found), column_config=_config(found), hide_index=True, width="stretch")
     verdicts = (
         replace(verdict, first=_title(verdict.first), second=_title(verdict.second))

@@ -94,8 +94,8 @@ def choose_images() -> Given | None:
 
 def _restore() -> None:
     """Go on with what was begun; after a reload the address still names the images."""
-    if _BEGUN in st.session_state:
-        _use(lambda: st.session_state[_BEGUN])
+    if begun := st.session_state.get(_BEGUN):
+        _use(lambda: begun)
     linked = st.query_params.get(IMAGES)
     if linked and _GIVEN not in st.session_state:
         _use(lambda: recall(linked))

@@ -22,7 +22,7 @@ from explorer.ui.mistakes import Photos, explore
 from explorer.ui.scores import axis_font, show_scores
 from explorer.ui.view_settings import default_layer
 from explorer.ui.widgets import PLAIN
-from explorer.words import PERCENT_AXIS, percent
+from explorer.words import PERCENT_AXIS, count_in_words, list_in_words, percent
 
 NAMED = 6  # class names in the line about the model
 FEW = 5  # files left out that are named at once
@@ -36,8 +36,7 @@ LIKELIEST = 5  # classes of the chosen image
 def answers_line(model: str, names: Sequence[str]) -> str:
     """ "pets answers only ants or bees, whatever the photo shows."; of many classes their number and the first few."""
     if len(names) <= NAMED:
-        listed = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
-        return f"{plain(model)} answers only {plain(listed)}, whatever the photo shows."
+        return f"{plain(model)} answers only {plain(list_in_words(names, 'or'))}, whatever the photo shows."
     some = ", ".join(names[: NAMED - 1])
     return f"{plain(model)} answers one of {len(names):,} classes, whatever the photo shows: {plain(some)} …"
 
@@ -147,7 +146,7 @@ def _better(report: DatasetReport | None) -> str:
 def counts_line(evaluation: Evaluation, report: DatasetReport | None) -> str:
     """ "Evaluated: 118 images, 100 of them scored; 2 left out." and which side of a zip with two that is."""
     done, left_out = len(evaluation.rows), len(evaluation.found.rejected) + (len(report.rejected) if report else 0)
-    line = f"Evaluated: {_images(done)}"
+    line = f"Evaluated: {count_in_words(done, 'image')}"
     if report and (scored := len(evaluation.actual)) < done:
         line += f", {scored:,} of them scored" if scored else ", none of them scored"
     line += f"; {left_out:,} left out." if left_out else "."
@@ -157,10 +156,6 @@ def counts_line(evaluation: Evaluation, report: DatasetReport | None) -> str:
             f"{done:,} of {len(report.items):,} images."
         )
     return line
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def seen_line(source: str, evaluation: Evaluation, report: DatasetReport | None) -> str:

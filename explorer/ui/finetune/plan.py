@@ -1,7 +1,8 @@
 """Step Plan of the Fine-tune page: every setting of a run, what it will cost, and the start."""
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from explorer.ui.finetune.data import Dataset
 from explorer.ui.finetune.runs import RUN, go_to, model_title
 from explorer.ui.messages import plain
 from explorer.ui.state import Choice
-from explorer.ui.visitor import may_train, why_not_train
+from explorer.ui.visitor import check_may_train, starting, why_not_train
 from explorer.visitors.quotas import check_room, free_bytes
 from explorer.visitors.settings import settings
 
@@ -41,6 +42,8 @@ NEW_HEADS = {"probe": "fitted", "random": "random"}
 CACHES = {"disk": "On disk", "none": "None: slower epochs"}
 KEPT: Any = {"persist_state": "session"}  # settings outlive a look at another step
 _BLOCKS = "plan_blocks"
+_STARTED = "plan_started"  # which run this window started last, and when
+DOUBLE_CLICK = 3.0  # seconds after a start within which a click on the button is the same one's second
 
 
 def choose_plan(choice: Choice, dataset: Dataset) -> None:
@@ -62,15 +65,34 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
     why_not = why_not_train()
     if why_not:
         st.caption(plain(why_not))
-    if st.button("Start training", type="primary", key="start", icon=":material/play_arrow:", disabled=bool(why_not)):
+
+    def begin() -> str:
         check_room(cost.cache_bytes)
         _check_changes(dataset, plan, changes)
-        with st.spinner("Starting the training process …"), may_train():  # a disabled button is the browser's word
-            folder = start(
-                dataset.path, model.source, plan, (name or "").strip(), paths.runs(),
-                onnx=onnx, stored=dataset.stored, changes=changes,
-            )  # fmt: skip
-        go_to("Train", **{RUN: folder.name})
+        check_may_train()  # a disabled button is only the browser's word
+        return start(
+            dataset.path, model.source, plan, (name or "").strip(), paths.runs(),
+            onnx=onnx, stored=dataset.stored, changes=changes,
+        ).name  # fmt: skip
+
+    pressed = st.button(
+        "Start training", type="primary", key="start", icon=":material/play_arrow:", disabled=bool(why_not)
+    )
+    _start_once(pressed, begin)
+
+
+def _start_once(pressed: bool, begin: Callable[[], str]) -> None:
+    """Start a run, which begin() names, and show it; after the second click of a double one only show it.
+
+    Streamlit ends the run of the page that the first click made, and begins the second beside it.
+    """
+    started: dict[str, Any] = st.session_state.setdefault(_STARTED, {"at": float("-inf")})  # one object for both
+    if pressed:
+        with st.spinner("Starting the training process …"), starting():
+            if time.monotonic() - started["at"] > DOUBLE_CLICK:
+                started.update(run=begin(), at=time.monotonic())
+    if time.monotonic() - started["at"] < DOUBLE_CLICK:
+        go_to("Train", **{RUN: started["run"]})
 
 
 def free_space() -> int:

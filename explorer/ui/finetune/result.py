@@ -31,7 +31,7 @@ from explorer.ui.messages import plain, show_errors
 from explorer.ui.mistakes import Photos, explore
 from explorer.ui.scores import SCORES, total
 from explorer.visitors.quotas import check_room
-from explorer.words import percent, with_sign
+from explorer.words import count_in_words, percent, with_sign
 
 CELL, GAP = 142, 16  # pixels: the width of a picture, and between two of them
 COMPARED = 3  # photos whose attention is shown before and after
@@ -109,12 +109,8 @@ def gain_sentence(gain: Gain, plan: Plan) -> str:
     return (
         f"{what} {did} {100 * abs(gain.share):.1f} points over the nearest neighbours: {noise} (95 % interval "
         f"{with_sign(100 * low, 1)} to {with_sign(100 * high, 1)}; p = {gain.chance:.2g}, McNemar's exact test). "
-        f"Only the training has {_photo_count(gain.won)} right, only the neighbours {gain.lost:,}."
+        f"Only the training has {count_in_words(gain.won, 'photo')} right, only the neighbours {gain.lost:,}."
     )
-
-
-def _photo_count(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count:,} photos"
 
 
 def _photos(run: Run, options: Options, plan: Plan, key: str | None) -> None:

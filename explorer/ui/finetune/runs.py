@@ -199,6 +199,6 @@ def _delete(ended: list[str]) -> None:
     with st.popover("Delete a run", icon=":material/delete:", key=f"delete_of_{len(ended)}"):
         name = st.selectbox("Run to delete", ended, key="run_to_delete")
         st.caption("Deletes its curves, images and weights; the model it made stays in the sidebar.")
-        if st.button("Delete", key="delete_run"):
+        if st.button("Delete", key=f"delete_run_{name}"):  # a second click of a double one must not hit the next run
             delete(name, paths.runs())
             st.rerun()

@@ -14,7 +14,7 @@ from explorer.ui.components.live_chart import live_chart, load_library
 from explorer.ui.finetune.runs import go_to
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.scores import show_confusion
-from explorer.ui.visitor import may_train
+from explorer.ui.visitor import check_may_train, starting
 from explorer.words import duration_in_words, percent
 
 MOST_STEPS = 1_500  # points drawn of the step curve; more are thinned evenly
@@ -126,7 +126,8 @@ def _buttons(folder: RunFolder, state: State) -> None:
         if state.status != "finished" and st.button(
             "Resume", key=f"resume_{folder.name}", icon=":material/play_arrow:"
         ):
-            with may_train():
+            with starting():
+                check_may_train()
                 resume(folder.name, paths.runs())
             st.rerun()
 

@@ -15,6 +15,7 @@ from explorer.rendering.patches import filter_sheet, marked_map, token_lines, ve
 from explorer.ui import cached
 from explorer.ui.messages import plain
 from explorer.ui.state import Current
+from explorer.words import list_in_words
 
 Shape = Mapping[str, int]  # what each axis counts, and how many
 ROLES = {  # of prefix tokens, by the first letters of their names
@@ -51,11 +52,7 @@ def why_prefix(prefix_tokens: Sequence[str]) -> str:
         return "This model has no token of its own: what it says of the whole photo, it reads from the patches' tokens."
     one = len(prefix_tokens) == 1
     start = "The prefix token stands for no patch and starts" if one else "They stand for no patch and start"
-    return f"{start} the same for every photo; layer by layer, {_and(roles)}."
-
-
-def _and(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
+    return f"{start} the same for every photo; layer by layer, {list_in_words(roles)}."
 
 
 def why_positions(tokens: Tokens) -> str:

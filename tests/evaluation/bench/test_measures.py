@@ -33,6 +33,11 @@ def answers(recording, pictures: list[torch.Tensor], target: int) -> tuple[np.nd
     return kept, probability
 
 
+def scores_of(faithful: Faithfulness, heatmap: np.ndarray) -> dict[str, float]:
+    """Of one map."""
+    return faithful.scores({"map": heatmap})["map"]
+
+
 def pictures_without(recording, filling: torch.Tensor, order: list[int], shares) -> list[torch.Tensor]:
     """The photo with the first shares of an order of patches replaced, patch by patch."""
     made = []
@@ -56,7 +61,7 @@ def test_filled_patches_written_out(recording, way):
     kept_mif, mif = answers(recording, pictures_without(recording, filling, falling, shares), target)
     kept_lif, lif = answers(recording, pictures_without(recording, filling, falling[::-1], shares), target)
     whole, empty = answers(recording, [recording.model.pixels(recording.image)[0], filling], target)[1]
-    got = Faithfulness(recording, (way,), target, seed=0).scores(heatmap)
+    got = scores_of(Faithfulness(recording, (way,), target, seed=0), heatmap)
     assert got[f"mif_{way}"] == pytest.approx(1 - kept_mif.mean())
     assert got[f"lif_{way}"] == pytest.approx(kept_lif.mean())
     assert got[f"srg_{way}"] == pytest.approx(kept_lif.mean() - kept_mif.mean())
@@ -82,7 +87,7 @@ def test_dropped_patches_leave_the_token_list(pool):
                 x = module._pos_embed(module.patch_embed(recording.model.pixels(recording.image)))[:, stay]
                 logits = module.forward_head(module.norm(module.blocks(x)))
             probabilities.append(float(logits[0].softmax(0)[target]))
-    got = Faithfulness(recording, ("dropped",), target, seed=0).scores(heatmap)["srg_p_dropped"]
+    got = scores_of(Faithfulness(recording, ("dropped",), target, seed=0), heatmap)["srg_p_dropped"]
     mif, lif = np.array(probabilities).reshape(2, -1).mean(1)
     assert got == pytest.approx(lif - mif, abs=1e-5)
 
@@ -98,7 +103,7 @@ def test_road_fills_from_the_neighbours(recording):
     pixels = recording.model.pixels(recording.image)
     pictures = impute(pixels, torch.from_numpy(np.stack(gone)), torch.Generator().manual_seed(4))
     _, probability = answers(recording, list(pictures), target)
-    got = Faithfulness(recording, ("road",), target, seed=4).scores(heatmap)["srg_p_road"]
+    got = scores_of(Faithfulness(recording, ("road",), target, seed=4), heatmap)["srg_p_road"]
     first, last = np.split(probability, 2)
     assert got == pytest.approx(last.mean() - first.mean(), abs=1e-4)
 
@@ -110,6 +115,14 @@ class SpotAdapter:
     def forward(self, module, pixels):
         spot = pixels[:, :, 56:, :8].mean(dim=(1, 2, 3))
         return torch.zeros(len(pixels), 65, 64), torch.stack([torch.full_like(spot, 3), 10 * spot], dim=1)
+
+
+@dataclass(frozen=True)
+class OneLabel:
+    """One label by itself, whose logit is the picture's brightness."""
+
+    def forward(self, module, pixels):
+        return torch.zeros(len(pixels), 65, 64), pixels.mean(dim=(1, 2, 3))[:, None]
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +139,40 @@ def test_the_map_that_finds_the_planted_patch_scores_highest(planted, way):
     found = np.zeros((8, 8), np.float32)
     found[7, 0] = 1
     centre, random = CONTROLS
-    others = [np.roll(found, 1, axis=1), -found, centre.draw(planted, 1, 0)]
+    others = [np.roll(found, 1, axis=1) - found, -found, centre.draw(planted, 1, 0)]
     faithful = Faithfulness(planted, (way,), 1, seed=0)
-    best = faithful.scores(found)
-    scores = [faithful.scores(heatmap) for heatmap in others]
-    chance = [faithful.scores(random.draw(planted, 1, seed)) for seed in range(6)]
+    best = scores_of(faithful, found)
+    scores = [scores_of(faithful, heatmap) for heatmap in others]
+    chance = [scores_of(faithful, random.draw(planted, 1, seed)) for seed in range(6)]
     for measure in (f"srg_{way}", f"srg_p_{way}"):
         assert best[measure] > max(each[measure] for each in scores)
         assert best[measure] > np.mean([each[measure] for each in chance]) + 0.5
     if way == "grey":
-        assert (best["mif_grey"], best["lif_grey"]) == (1, 1) and faithful.scores(-found)["mif_grey"] == 0
+        assert (best["mif_grey"], best["lif_grey"]) == (1, 1) and scores_of(faithful, -found)["mif_grey"] == 0
+
+
+def test_a_map_that_says_nothing_scores_as_chance_wherever_the_answer_lies(planted):
+    """Ties in reading order would take the planted patch, the last but seven, last."""
+    flat = np.zeros((8, 8), np.float32)
+    found = [scores_of(Faithfulness(planted, ("grey",), 1, seed), flat)["srg_grey"] for seed in range(40)]
+    assert abs(np.mean(found)) < 0.3 and np.std(found) > 0.3
+
+
+def test_a_map_has_its_numbers_whichever_others_take_part(recording):
+    target = recording.class_index(None)
+    faithful = Faithfulness(recording, ("grey", "road"), target, seed=0)
+    maps = {str(layer): recording.attention(layer) for layer in range(3)}
+    together = faithful.scores(maps)
+    for name, heatmap in maps.items():
+        assert together[name] == pytest.approx(scores_of(faithful, heatmap), abs=1e-5)
+    assert together["0"] != together["1"]
+
+
+def test_of_a_single_label_only_the_probability_can_change(recording):
+    model = replace(recording.model, adapter=OneLabel(), outputs="labels")
+    one = replace(recording, model=model, logits=np.array([2.0], np.float32))
+    got = scores_of(Faithfulness(one, ("grey",), 0, seed=0), recording.attention(1))
+    assert got.keys() == {"srg_p_grey", "deletion"}
 
 
 def test_segmentation_is_chefers_protocol():
@@ -177,7 +214,7 @@ def test_maps_are_asked_for_by_kind_and_settings():
     assert len(names) == len(set(names))
     for wrong, said in {
         "saliency": "one of attention",
-        "rollout:layer=3": "no setting of rollout .* query, fusion",
+        "rollout:layer=3": "isn't a setting of rollout .* query, fusion",
         "relevance:target=3": "the class that the model predicts",
         "rollout:discard_ratio=2": "from 0 to below 1",
     }.items():

@@ -12,7 +12,7 @@ from explorer.evaluation.bench.contenders import entrants
 from explorer.evaluation.bench.measures import MEASURES
 from explorer.evaluation.bench.photos import BenchPhoto, open_photos
 from explorer.evaluation.bench.report import html_report
-from explorer.evaluation.bench.run import Plan, lines
+from explorer.evaluation.bench.run import Bench, Plan, lines
 from explorer.evaluation.bench.table import as_json, markdown, table
 from tests.tiny import photo, tiny_model
 
@@ -66,8 +66,41 @@ def test_what_was_done_before_is_not_done_again(model, found):
 
 def test_progress_goes_up_to_all(model):
     seen = []
-    list(lines(model, bench_photos(), PLAN, progress=lambda done, total: seen.append((done, total))))
+    list(lines(model, bench_photos(), PLAN, progress=lambda *numbers: seen.append(numbers)))
     assert all(a[0] < b[0] for a, b in pairwise(seen)) and seen[-1][0] == pytest.approx(seen[-1][1])
+    assert {before for _, _, before in seen} == {0}
+
+
+def test_progress_of_what_goes_on_begins_with_what_lies_there(model, found):
+    seen = []
+    list(lines(model, bench_photos(), PLAN, found[:2], progress=lambda *numbers: seen.append(numbers)))
+    photo_passes, check_passes = PLAN.passes(explorer.record(model, photo()))
+    assert {numbers[1:] for numbers in seen} == {(3 * photo_passes + check_passes, 2 * photo_passes)}
+    assert seen[0][0] > 2 * photo_passes and seen[-1][0] == seen[-1][1]
+
+
+def test_a_first_look_is_grey_alone_without_what_takes_long():
+    plan = Plan(entrants(["all"]))
+    light = plan.light()
+    assert (light.ways, light.sanity_photos) == (("grey",), 0)
+    gone = {each.name for each in plan.entrants} - {each.name for each in light.entrants}
+    assert gone == {"occlusion", "integrated_gradients"}
+    assert Plan(entrants(["occlusion"])).light().entrants == entrants(["occlusion"])
+    assert Plan(entrants(MAPS), ways=()).light().ways == ()
+
+
+def test_the_estimate_is_of_what_is_left_by_the_first_photo_that_can_be_read(model, monkeypatch):
+    from explorer.evaluation.bench import run
+
+    monkeypatch.setattr(run, "seconds_per_picture", lambda recording: 0.5)
+    bench = Bench(model, [BenchPhoto("broken.png", lambda: b"no picture"), *bench_photos()], PLAN)
+    bench.expect([2, 3, 4], [0, 1])
+    photo_passes, check_passes = PLAN.passes(explorer.record(model, photo()))
+    about = bench.estimate()
+    assert about is not None
+    assert about.checks == 0.5 * check_passes and about.seconds == 0.5 * (2 * photo_passes + check_passes)
+    assert about.light == 0.5 * 2 * photo_passes  # which is grey alone already
+    assert Bench(model, [BenchPhoto("broken.png", lambda: b"no picture")], PLAN).estimate() is None
 
 
 def test_a_photo_that_can_not_be_read_and_a_mask_that_says_nothing_are_named(model):
