@@ -17,7 +17,12 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from explorer.errors import UnsupportedModelError
 
 # By name, without the underscores of methods and of the in-place kind.
-GATED = {"gelu", "silu", "mish", "hardswish"}  # f(x) = x * gate
+GATED = {
+    "gelu": 0.5,
+    "silu": 0.5,
+    "mish": 0.6,
+    "hardswish": 0.5,
+}  # f(x) = x * gate: the gate at 0, where f has that slope
 CONSTANT = {"softmax", "sigmoid", "rsqrt", "sqrt", "std", "var", "var_mean", "norm", "vector_norm"}
 WEIGHTED = {"linear", "conv2d"}  # x, weight, bias
 SUMS = {"add", "radd", "iadd", "sub", "rsub", "isub", "subtract", "cat", "concat", "stack"}
@@ -112,7 +117,7 @@ class BalancedMode(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        name = func.__name__.strip("_")
+        name = _name(func)
         varying = sum(map(depends_on_input, tensors_in((args, kwargs))))
         if not varying or name in CONSTANT:
             with torch.no_grad():
@@ -158,6 +163,11 @@ class BalancedMode(TorchFunctionMode):
                 tensor.register_hook(refuse)
 
 
+def _name(func: Callable[..., Any]) -> str:
+    """Without the underscores of methods and of the in-place kind."""
+    return func.__name__.strip("_")
+
+
 def _zero(values: Any) -> Any:
     if isinstance(values, Tensor):
         return torch.zeros_like(values) if depends_on_input(values) else values
@@ -191,10 +201,10 @@ def _rms_norm(mode, func, input, normalized_shape, weight=None, eps=None):
 
 
 def _gate(mode, func, input, *args, **kwargs):
-    """x * gate with a constant gate, f(x) / x; at 0, where these activations have a slope of a half, that."""
+    """x * gate with a constant gate, f(x) / x; at 0 their slope there."""
     with torch.no_grad():
         value = func(input.clone() if kwargs.get("inplace") else input, *args, **kwargs)
-        gate = torch.where(input == 0, 0.5, value / input)
+        gate = torch.where(input == 0, GATED[_name(func)], value / input)
     return _Scaled.apply(input, gate, (value,))
 
 

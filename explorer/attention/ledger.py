@@ -72,9 +72,15 @@ def account_of(trace: Trace) -> Ledger:
         biases=np.array([*(bias for _, _, bias in layers), after], np.float32),
     )
     if not account.error <= TOLERANCE:
+        why = (
+            f"in {str(trace.pixels.dtype).removeprefix('torch.')} sums are rounded too much for an account: load the "
+            "model in float32"
+            if torch.finfo(trace.pixels.dtype).bits < 32
+            else "its layers do something else beside attention and MLPs, so there is no account"
+        )
         raise QueryError(
             f"The shares that were found for {name} add up to {account.total:.5g}, not to the score of {score:.5g}: "
-            "its layers do something else beside attention and MLPs, so there is no account."
+            f"{why}."
         )
     return account
 

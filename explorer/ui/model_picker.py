@@ -295,7 +295,8 @@ def _drop_oldest(folder: Path, newest: str) -> None:
 
 def safe_name(name: str) -> str:
     """A file name without folders, hidden dots or odd characters, of a length that every disk takes."""
-    path = Path(re.sub(r"[^\w.-]+", "-", Path(name).name).lstrip(".-") or "weights.pth")
+    path = Path(re.sub(r"[^\w.-]+", "-", Path(name).name).lstrip(".-") or "pth")
+    path = path if path.suffix else Path(f"weights.{path}")
     return path.stem.encode()[:LONGEST_NAME].decode(errors="ignore") + path.suffix.lower()[:LONGEST_SUFFIX]
 
 

@@ -44,6 +44,13 @@ def test_every_share_is_that_of_the_model_written_out(pool):
     assert account.error <= 1e-6
 
 
+def test_a_model_in_half_the_digits_is_told_to_load_in_all():
+    model = with_biases(tiny_model())
+    model.module.bfloat16()
+    with pytest.raises(QueryError, match=r"in bfloat16 sums are rounded .* in float32"):
+        ledger(explorer.record(model, photo()), 2)
+
+
 def test_a_cls_token_reads_no_embedding_but_its_own():
     account = ledger(explorer.record(tiny_model(), photo()), 0)
     assert account.embeddings[0] != 0 and not account.embeddings[1:].any()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from explorer.cli import main
 from explorer.commands import _progress, _work
+from explorer.launch import Processes
 from explorer.models.backbone import Model
 from tests.conftest import REPOSITORY
 from tests.launch import ON_CPU, TWO_PROCESSES
@@ -128,6 +130,16 @@ def test_a_launch_without_an_output_asks_for_a_folder(folder, monkeypatch, capsy
     assert "needs --work DIR" in capsys.readouterr().err
 
 
+def test_progress_counts_images_without_their_masks(monkeypatch):
+    said = []
+    monkeypatch.setattr(_work, "Display", lambda what: said.append(what) or _progress.Display(what))
+    files = ["a.png", "a-mask.png", "b.png", "b-mask.png"]
+    for items in (["a", "b"], ["a"]):
+        work = _work.Work(Namespace(), files, None, lambda: pytest.fail("nothing needs it"), Processes(0, 1, "cpu"))
+        assert list(work.each(items, str.upper)) == [item.upper() for item in items] and work.finish() == 0
+    assert said == ["2 images", "1 image"]
+
+
 def test_progress_tells_the_time_left(monkeypatch, capsys):
     clock = [0.0]
     monkeypatch.setattr(_progress.time, "monotonic", lambda: clock[0])
@@ -140,5 +152,5 @@ def test_progress_tells_the_time_left(monkeypatch, capsys):
     slow(2, 4)  # too soon
     slow(4, 4)
     assert [line.strip() for line in capsys.readouterr().err.splitlines()] == [
-        "25% of 100,000 files, 3 min left", "100% of 100,000 files",
+        "25 % of 100,000 files, 3 min left", "100 % of 100,000 files",
     ]  # fmt: skip

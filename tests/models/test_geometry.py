@@ -245,3 +245,10 @@ def test_what_a_processor_does_otherwise_is_noted(name, vit_folder):
     (vit_folder / "preprocessor_config.json").write_text(json.dumps(OTHERS[name]))
     notes = explorer.load_model(vit_folder, device="cpu").notes
     assert [note for note in notes if "transformers' own pipeline gives other probabilities" in note]
+
+
+def test_what_a_fit_cuts_off_is_a_share_of_the_photo():
+    crop, squash = Geometry.whole((64, 64), squash=False), Geometry.whole((64, 64), squash=True)
+    assert crop.cut_off((400, 100)) == pytest.approx(0.75) and crop.cut_off((64, 64)) == pytest.approx(0)
+    assert squash.cut_off((400, 100)) == 0
+    assert Geometry((256, 256), (224, 224), (224, 224)).cut_off((400, 200)) == pytest.approx(1 - 0.4375 * 0.875)

@@ -89,7 +89,7 @@ def test_a_demonstration_trains_nothing_and_loads_only_what_it_lists(monkeypatch
     monkeypatch.setenv("EXPLORER_DEMO", "1")
     with pytest.raises(TrainingError, match="demonstration"):
         visitor.check_may_train()
-    with pytest.raises(ModelError, match="only the models of the list, so not 'org/name'"):
+    with pytest.raises(ModelError, match="only the models in the list, not 'org/name'"):
         visitor.check_may_type("org/name")
 
 

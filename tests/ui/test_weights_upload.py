@@ -129,7 +129,7 @@ def test_anything_else_is_explained_and_leaves_no_trace(checkpoints, tmp_path_fa
     [
         ("model.pth", "model.pth"),
         ("../../etc/cron.pth", "cron.pth"),
-        ("..pth", "pth"),
+        ("..pth", "weights.pth"),
         (".hidden.pth", "hidden.pth"),
         ("a b;c.pth", "a-b-c.pth"),
         ("MODEL.PTH", "MODEL.pth"),

@@ -62,7 +62,8 @@ def _imputed(recording: Recording, target: int, seed: int) -> Without:
     def without(gone: Gone) -> Tensor:
         generator = torch.Generator().manual_seed(seed)  # the same noise in every batch
         removed = torch.from_numpy(gone).to(pixels.device)
-        return logits_of(recording.model, impute(pixels, removed, generator))
+        filled = impute(pixels.float(), removed, generator)  # half the digits wouldn't solve its equations
+        return logits_of(recording.model, filled.to(pixels.dtype))
 
     return without
 

@@ -1,5 +1,6 @@
 """What a bench measures, against loops written out, and on a model whose answer hangs on one known patch."""
 
+import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +12,9 @@ from PIL import Image
 import explorer
 from explorer.attention.removal import filled_image
 from explorer.errors import QueryError
+from explorer.evaluation.bench import ways
 from explorer.evaluation.bench.contenders import CONTROLS, entrants
-from explorer.evaluation.bench.measures import MEASURES, Faithfulness, mask_scores, segmentation_scores
+from explorer.evaluation.bench.measures import MEASURES, Faithfulness, Removal, mask_scores, segmentation_scores
 from explorer.evaluation.bench.ways import WAYS
 from tests.tiny import photo, tiny_model
 
@@ -166,6 +168,19 @@ def test_a_map_has_its_numbers_whichever_others_take_part(recording):
     for name, heatmap in maps.items():
         assert together[name] == pytest.approx(scores_of(faithful, heatmap), abs=1e-5)
     assert together["0"] != together["1"]
+
+
+def test_road_fills_a_model_in_half_the_digits_as_exactly(recording):
+    target, heatmap = recording.class_index(None), recording.attention(1)
+    model = replace(recording.model, module=copy.deepcopy(recording.model.module).bfloat16())
+    seen: list[torch.Tensor] = []
+    for each in (recording.model, model):
+        road = Removal(replace(recording, model=each), WAYS["road"], target, seed=0)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(ways, "logits_of", lambda model, pictures: seen.append(pictures) or torch.zeros(2, 5))
+            road.both([heatmap])
+    assert seen[1].dtype == torch.bfloat16
+    torch.testing.assert_close(seen[1].float(), seen[0], rtol=0, atol=0.02)  # a bfloat16 near 1 is rounded by .004
 
 
 def test_of_a_single_label_only_the_probability_can_change(recording):
