@@ -26,6 +26,9 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{share:.{digits}%}".replace("%", " %")
 
 
+PERCENT_AXIS = {"ticksuffix": " %", "hoverformat": ".1f"}  # a Plotly axis of values from 0 to 100
+
+
 def with_sign(value: float, digits: int = 2) -> str:
     """ "+1.80" or "−0.25": with its sign, which is a minus and no hyphen."""
     return f"{value:+.{digits}f}".replace("-", "−")

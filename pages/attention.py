@@ -11,6 +11,7 @@ from explorer.ui.components.live_canvas import has_all_layers, live_canvas, stre
 from explorer.ui.glossary import explain
 from explorer.ui.map_picker import WHY, canvas_place, check_map, explanation_place
 from explorer.ui.messages import check_link, show_errors
+from explorer.ui.sidebar import offer_whole
 from explorer.ui.state import current, shown_photo
 
 
@@ -43,9 +44,9 @@ def canvas(rec: Recording, base: View) -> tuple[View, View]:
 
 
 def downloads(rec: Recording, shown: View) -> None:
-    """What is shown as PNG and NPZ; made only when clicked."""
+    """What is shown as PNG and NPZ, made only when clicked, and what of the photo isn't shown."""
     name, photo = settings.download_name(rec, shown), shown_photo().image
-    png_at, npz_at, _ = st.columns([1, 1, 2])
+    png_at, npz_at, rest_at = st.columns([1, 1, 2])
     png_at.download_button(
         "Picture (PNG)", lambda: png(shown, rec, photo=photo), f"{name}.png", "image/png", on_click="ignore",
         width="stretch", help="The map over the photo in its own resolution, every setting inside.",
@@ -54,6 +55,8 @@ def downloads(rec: Recording, shown: View) -> None:
         "Maps (NPZ)", lambda: save_npz(shown, rec), f"{name}.npz", "application/octet-stream", on_click="ignore",
         width="stretch", help="The map, all heads, the mask, the image and every setting, for numpy.load.",
     )  # fmt: skip
+    with rest_at:
+        offer_whole(rec.part)
 
 
 def check_address(recording: Recording, base: View) -> None:

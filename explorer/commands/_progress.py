@@ -3,7 +3,7 @@
 import sys
 import time
 
-from explorer.words import duration_in_words
+from explorer.words import duration_in_words, percent
 
 ON_TERMINAL, ELSEWHERE = 0.5, 30.0  # seconds between two reports
 WIDTH = 60
@@ -32,7 +32,7 @@ class Display:
             return
         self._next, self._shown = now + self._pause, True
         left = (now - self.began) * (total - done) / (done - before)
-        text = f"{done / total:.0%} of {self.what}" + ("" if ended else f", {duration_in_words(left)} left")
+        text = f"{percent(done / total, 0)} of {self.what}" + ("" if ended else f", {duration_in_words(left)} left")
         start, end = ("\r", "\n" if ended else "") if self.terminal else ("", "\n")
         print(f"{start}{text:<{WIDTH}}", end=end, file=sys.stderr, flush=True)
 

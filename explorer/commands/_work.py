@@ -56,10 +56,14 @@ class Work:
         folder = self._named or self._folder_beside(output)
         self._journal = Journal(folder, all_.index) if folder else None
 
-    def values(self, items: Sequence[Item], work: Callable[[Item], Any]) -> Iterator[Any]:
-        """What the work gives for every item, in their order; in processes other than the main one nothing."""
+    def values(self, items: Sequence[Item], work: Callable[[Item], Any], images: int | None = None) -> Iterator[Any]:
+        """What the work gives for every item, in their order; in processes other than the main one nothing.
+
+        images: how many all items are together; by default as many as there are files.
+        """
         shared = Shared(len(items), self.all, self._journal, self._about)
-        show = Display(f"{len(self.files):,} files") if self.all.is_main else None
+        count = len(self.files) if images is None else images
+        show = Display(f"{count:,} image{'' if count == 1 else 's'}") if self.all.is_main else None
         for value in shared.values(lambda index: work(items[index]), show):
             if show:
                 show.clear()
@@ -68,7 +72,7 @@ class Work:
     def each(
         self, items: Sequence[Item], work: Callable[[Item], Any], name: Callable[[Item], str] = str
     ) -> Iterator[Any]:
-        """The same, but an item that fails is named on stderr and passed over.
+        """The same for items of one image each; one that fails is named on stderr and passed over.
 
         Raises the QueryError or ModelError of a first item: a wrong option or model is wrong for all.
         """
@@ -85,7 +89,7 @@ class Work:
             done += 1
             return {"value": value}
 
-        for made in self.values(items, attempt):
+        for made in self.values(items, attempt, images=len(items)):
             if "error" in made:
                 self.fail(made["error"])
             else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from explorer.attention.maps.table import map_kind
 from explorer.commands import _outputs, _view
 from explorer.commands._work import Work, add_work_option
+from explorer.words import percent
 
 if TYPE_CHECKING:
     from explorer.attention.recording import Recording
@@ -79,5 +80,5 @@ def _score(view: "View", recording: "Recording") -> str:
         return f"{describe_score(recording, target, None)} (logits {one:.3f} and {another:.3f})"
     index = recording.class_index(target)
     value = recording.probabilities[index]
-    shown = f"{value:.4f}" if recording.model.outputs == "number" else f"{value:.1%}"
+    shown = f"{value:.4f}" if recording.model.outputs == "number" else percent(value)
     return f"{recording.model.class_name(index)} ({shown})"

@@ -158,7 +158,7 @@ def _why_unidentified(source: str | PathLike[str] | IO[bytes], name: str) -> str
         return f"{name} is a zip archive, not an image; {READABLE}."
     if head[:4] in (b"II*\0", b"MM\0*"):
         return _why_not_tiff(source, name)
-    return f"{name} isn't an image, or of a kind that can't be read here; {READABLE}."
+    return f"{name} isn't an image of a kind that can be read here; {READABLE}."
 
 
 def _why_not_avif(head: bytes, name: str) -> str:

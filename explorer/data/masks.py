@@ -103,6 +103,8 @@ def _grey(shades: np.ndarray, name: str) -> Mask:
     if len(others) and not soft:
         shown = ", ".join(map(str, others[:5].tolist()))
         raise ImageError(f"{name} has the grey values {shown}, which may be classes or shades; {ASKED}.")
+    if counts[~known].sum() > shades.size / 2:
+        raise ImageError(f"{name} holds shades between black and white in most places, as a photo does; {ASKED}.")
     return _by_shade(shades)
 
 

@@ -83,6 +83,11 @@ class Geometry:
         left, upper, right, lower = self.pixel_box(photo_size)
         return left / width, upper / height, right / width, lower / height
 
+    def cut_off(self, photo_size: tuple[int, int]) -> float:
+        """The share of a photo of (width, height) that the model doesn't see."""
+        left, upper, right, lower = self.box(photo_size)
+        return max(0.0, 1 - (right - left) * (lower - upper))
+
     def apply(self, photo: Image.Image, interpolation: str) -> Image.Image:
         """The photo as the model sees it."""
         height, width = self.input

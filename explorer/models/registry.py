@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -292,12 +293,25 @@ def check_there(source: str) -> None:
     if source == BUNDLED and not path.is_dir():
         raise ModelError("The bundled model is missing from checkpoints/bundled: get the project's files again.")
     if not source or (path.suffix not in WEIGHT_SUFFIXES and not path.exists()):
+        near = _near(source)
+        meant = f". Did you mean {' or '.join(near)}? Else" if near else ":"
         raise ModelError(
-            f"{source or 'An empty name'} isn't a model that the explorer knows: give a key from "
+            f"{source or 'An empty name'} isn't a model that the explorer knows{meant} give a key from "
             "`python -m explorer models`, timm:<id>, hf:<org/name>, a weights file or a folder."
         )
     if not path.exists():
         raise CheckpointError(f"{path.name} doesn't exist any more: pick another model or put the file back.")
+
+
+def _near(name: str) -> list[str]:
+    """The keys of models whose key or title reads nearly like that name, the nearest first, at most three."""
+    called = {
+        text.casefold(): entry.key
+        for entry in entries()
+        for text in (entry.title, entry.key, entry.key.removeprefix("checkpoints/"))
+    }
+    close = get_close_matches(name.casefold(), called, n=5)
+    return list(dict.fromkeys(called[text] for text in close))[:3]
 
 
 def find_source(checkpoint: str | Path) -> str:

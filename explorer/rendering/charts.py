@@ -10,6 +10,7 @@ from explorer.attention.evidence import CONTROLS, Evidence
 from explorer.attention.evidence_mean import Band, mean_bands, spread_of
 from explorer.rendering.colormaps import lookup_table
 from explorer.rendering.evidence_drawing import TITLES, colour_of
+from explorer.words import PERCENT_AXIS
 
 NAMES = {"map": "this map", "random": "random order", "centre": "centre first"}
 DASHES = {"random": "dot", "centre": "dash"}
@@ -30,7 +31,7 @@ def bands_figure(bands: Sequence[Band]) -> go.Figure:
         for band in (band for band in bands if band.game == game):
             for trace in _traces(band, maps):
                 figure.add_trace(trace, row=1, col=column)
-    figure.update_xaxes(title="Share of patches", tickformat=".0%", range=[0, 1])
+    figure.update_xaxes(title="Share of patches", range=[0, 100], **PERCENT_AXIS)
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title="Class probability", row=1, col=1)
     # One legend per game, since the areas differ; none is called "legend", which a theme colours differently.
@@ -46,15 +47,16 @@ def _traces(band: Band, maps: Sequence[str]) -> list[go.Scatter]:
     several, name = len(band.areas) > 1, NAMES.get(band.order, band.order)
     spread = f" ± {float(spread_of(band.areas)):.3f}" if several else ""
     line = go.Scatter(
-        x=band.shares, y=band.mean, name=f"{name}: area {band.areas.mean():.3f}{spread}",
+        x=100 * band.shares, y=band.mean, name=f"{name}: area {band.areas.mean():.3f}{spread}",
         line={"color": "rgb({},{},{})".format(*colour), "dash": DASHES.get(band.order, "solid"),
               "width": 2 if control else 3},
-        legend="legend2" if band.game == "deletion" else "legend3", hovertemplate="%{x:.0%}: %{y:.3f}<extra></extra>",
+        legend="legend2" if band.game == "deletion" else "legend3", hovertemplate="%{x:.0f} %: %{y:.3f}<extra></extra>",
     )  # fmt: skip
     if not several:
         return [line]
     area = go.Scatter(
-        x=[*band.shares, *band.shares[::-1]], y=[*(band.mean + band.spread), *(band.mean - band.spread)[::-1]],
+        x=[*(100 * band.shares), *(100 * band.shares[::-1])],
+        y=[*(band.mean + band.spread), *(band.mean - band.spread)[::-1]],
         fill="toself", fillcolor="rgba({},{},{},0.14)".format(*colour), line={"width": 0}, hoverinfo="skip",
         showlegend=False, mode="lines",
     )  # fmt: skip

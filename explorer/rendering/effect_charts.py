@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from explorer.attention.interventions.effect import Effect
 from explorer.rendering.account import SCALE
-from explorer.words import chart_text, percent
+from explorer.words import PERCENT_AXIS, chart_text, percent
 
 BEFORE, AFTER = "#a8a29e", "#ea580c"
 SMALL = 1e-6  # the end of a scale where nothing is larger
@@ -22,15 +22,16 @@ def effect_figure(effect: Effect) -> go.Figure:
     for side, (name, colour) in enumerate((("before", BEFORE), ("after", AFTER))):
         values = [(one.probabilities if shares else one.logits)[side] for one in effect.top]
         figure.add_bar(
-            x=values, y=places, orientation="h", name=name, marker={"color": colour}, textposition="outside",
+            x=[100 * value if shares else value for value in values], y=places, orientation="h", name=name,
+            marker={"color": colour}, textposition="outside",
             text=[percent(value) if shares else f"{value:.3g}" for value in values], cliponaxis=False,
             customdata=[one.logits[side] for one in effect.top],
             hovertemplate="%{text}, logit %{customdata:.3f}<extra></extra>",
         )  # fmt: skip
     most = max((max(one.probabilities) for one in effect.top), default=1.0)
-    figure.update_xaxes(tickformat=".0%" if shares else "", fixedrange=True)
+    figure.update_xaxes(fixedrange=True)
     if shares:
-        figure.update_xaxes(range=[0, min(1.15, 1.25 * most)])
+        figure.update_xaxes(range=[0, min(115, 125 * most)], **PERCENT_AXIS)
     figure.update_yaxes(
         tickvals=places, ticktext=names, autorange="reversed", automargin=True, showgrid=False, fixedrange=True
     )

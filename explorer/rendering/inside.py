@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from explorer.words import percent
+from explorer.words import PERCENT_AXIS, percent
 
 BAR = 24  # pixels a bar takes
 COLOUR, REST = "#ea580c", "#a8a29e"
@@ -26,9 +26,8 @@ def share_figure(shares: Float[np.ndarray, " key"], names: Sequence[str], count:
         labels.append(f"all {len(shares) - count} others")
         values.append(float(shares.sum()) - sum(values))
     colours = [COLOUR] * len(first) + [REST] * (len(labels) - len(first))
-    return _bars(labels, values, [percent(value) for value in values], colours, "share of 100 %").update_xaxes(
-        tickformat=".0%"
-    )
+    texts = [percent(value) for value in values]
+    return _bars(labels, [100 * value for value in values], texts, colours, "share").update_xaxes(**PERCENT_AXIS)
 
 
 def length_figure(lengths: dict[str, float]) -> go.Figure:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from explorer.rendering.charts import MARGIN
-from explorer.words import chart_text
+from explorer.words import PERCENT_AXIS, chart_text
 
 # Of Okabe and Ito (2008), told apart by people who see colours differently; grey for all other classes.
 PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
@@ -43,11 +43,11 @@ def course_figure(image: Float[np.ndarray, "place class"], names: dict[int, str]
     for index, name in names.items():
         name = chart_text(name)
         figure.add_scatter(
-            x=list(range(depth + 1)), y=image[:, index], name=name, mode="lines+markers",
-            hovertemplate=f"{name}: %{{y:.1%}}<extra></extra>",
+            x=list(range(depth + 1)), y=100 * image[:, index], name=name, mode="lines+markers",
+            hovertemplate=f"{name}: %{{y:.1f}} %<extra></extra>",
         )  # fmt: skip
     figure.add_vline(x=place, line={"color": "#78716c", "dash": "dot", "width": 1.5})
     ticks = ["in", *map(str, range(depth))]
     figure.update_xaxes(title="after layer", tickvals=list(range(depth + 1)), ticktext=ticks)
-    figure.update_yaxes(title="probability", tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(title="probability", rangemode="tozero", **PERCENT_AXIS)
     return figure.update_layout(height=380, margin=MARGIN, legend={"orientation": "h", "y": -0.25})

@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from explorer.words import chart_text
+from explorer.words import PERCENT_AXIS, chart_text
 
 TRAIN, VAL = "#4c8bf5", "#e8710a"  # readable on a light and on a dark page
 CONFIG = {"displaylogo": False, "showSendToCloud": False}  # the toolbar would offer to upload the chart
@@ -55,7 +55,7 @@ def compare_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str = "
     longest = 1
     for name, events in runs.items():
         epochs = [event for event in events if event["type"] == "epoch"]
-        x, y = [event["epoch"] for event in epochs], [event[key] for event in epochs]
+        x, y = [event["epoch"] for event in epochs], _drawn(key, [event[key] for event in epochs])
         longest = max(longest, *x, 1)
         figure.add_scatter(x=x, y=y, name=chart_text(name), mode=_mode(x))
     return figure.update_xaxes(dtick=-(-longest // 10))  # whole epochs alone, ten at most
@@ -85,7 +85,12 @@ def _figure(title: str, percent: bool = False) -> go.Figure:
     epochs = {"title": {"text": "epoch", "standoff": 4}}
     layout = {"xaxis": epochs, "yaxis_title": title, "legend": legend, "uirevision": "run"}
     figure = go.Figure(layout={**layout, "margin": {"l": 50, "r": 10, "t": 36, "b": 40}})
-    return figure.update_yaxes(tickformat=".2~%" if percent else None)  # of a narrow range, ".0%" repeats a number
+    return figure.update_yaxes(**PERCENT_AXIS) if percent else figure
+
+
+def _drawn(key: str, values: Sequence[float]) -> list[float]:
+    """A loss as it is, shares in percent."""
+    return list(values) if key.endswith("loss") else [100 * value for value in values]
 
 
 def _add(figure: go.Figure, epochs, key: str, name: str, colour: str, dash: str = "solid", start=None) -> None:
@@ -93,7 +98,7 @@ def _add(figure: go.Figure, epochs, key: str, name: str, colour: str, dash: str 
     if start is not None:
         x, y = [0, *x], [start, *y]
     if x:
-        figure.add_scatter(x=x, y=y, name=name, mode=_mode(x), line={"color": colour, "dash": dash})
+        figure.add_scatter(x=x, y=_drawn(key, y), name=name, mode=_mode(x), line={"color": colour, "dash": dash})
 
 
 def _mode(x: Sequence[float]) -> str:

@@ -1,5 +1,6 @@
 """Models and recordings kept between reruns and shared by all sessions; a few only, since both are large."""
 
+import gc
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MODELS = 3  # a ViT-B is 330 MB
 RECORDINGS = 2  # ViT-S/8 at 480 px is 132 MB
+LARGE = 32 * 2**20  # bytes of recordings that are worth a search for garbage
 MANY_BYTES = 256 * 2**20  # with many visitors, more are kept up to here: each comes back to their own
 IDLE = 120  # seconds in which nobody asked for a recording until many visitors' are forgotten
 MOST_LOADING = 8  # models at once: some may be stuck on files that never come
@@ -107,9 +109,11 @@ class Shelf:
 
     def _make(self, key: tuple, record: "Callable[[], Recording]") -> "Recording":
         if key not in self.kept:
-            most = MANY_BYTES if has_visitors() else 0
+            most, dropped = MANY_BYTES if has_visitors() else 0, 0
             while len(self.kept) >= RECORDINGS and sum(map(_bytes, self.kept.values())) >= most:
-                self.kept.popitem(last=False)
+                dropped += _bytes(self.kept.popitem(last=False)[1])
+            if dropped > LARGE:  # what a fragment of its page still holds, a function that refers to itself
+                gc.collect()
             self.kept[key] = record()
             if self.line.is_last:  # the next pass would only fetch the same pages again
                 malloc.give_back()

@@ -136,8 +136,8 @@ def _add_cells(figure: go.Figure, names: Sequence[str], counts: np.ndarray, shar
     figure.add_scatter(
         x=[names[index] for index in predicted], y=[names[index] for index in actual], mode="markers",
         marker={"size": 30, "symbol": "square", "opacity": 0}, showlegend=False,
-        customdata=list(zip(counts.ravel().tolist(), shares.ravel().tolist(), strict=True)),
-        hovertemplate="%{customdata[0]} of %{y} predicted as %{x} (%{customdata[1]:.1%})<extra></extra>",
+        customdata=list(zip(counts.ravel().tolist(), map(percent, shares.ravel()), strict=True)),
+        hovertemplate="%{customdata[0]} of %{y} predicted as %{x} (%{customdata[1]})<extra></extra>",
     )  # fmt: skip
 
 

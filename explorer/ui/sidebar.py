@@ -11,12 +11,15 @@ from explorer.ui.model_picker import pick_model
 from explorer.ui.photos import pick_photo
 from explorer.ui.state import Choice, choose
 from explorer.ui.widgets import script
+from explorer.words import percent
 
 if TYPE_CHECKING:
+    from explorer.attention.photo_part import PhotoPart
     from explorer.models.preprocess import Fit
 
 PATCHES = 4, 64  # the least and the most patches along the short side that the size slider offers
 FITS = {"own": "Own", "crop": "Crop", "squash": "Squash", "keep": "Keep"}
+UNSAID = 0.26  # of a photo may be cut off without a word: a 4:3 photo loses 0.25 to a square
 _NEXT = "view_next"  # the size that the next run begins with, None for the model's own; the fit is then the model's own
 _FITTED_FOR = "fitted_for"  # own fit of the model that the fit was last shown for
 _SIZED_FOR = "sized_for"  # (input size, patch size) of the model that the size slider was last made for
@@ -42,6 +45,30 @@ def sidebar(wait: bool = True) -> None:
 def pick_view_next(size: int | None = None) -> None:
     """Have the next run begin with that size, by default the model's own, and the model's own fit."""
     st.session_state[_NEXT] = size
+
+
+def offer_whole(part: "PhotoPart") -> None:
+    """Say how much of the photo the fit cuts off, where that is much, with a button that shows all of it."""
+    cut = part.geometry.cut_off(part.photo_size)
+    if cut <= UNSAID:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(
+            f"{percent(cut, 0)} of this photo is cut off (Fit: {FITS[st.session_state['fit']]}).", width="content"
+        )
+        if st.button(
+            "Show all of it",
+            key="whole",
+            type="tertiary",
+            icon=":material/fit_screen:",
+            on_click=_squash,
+            help="Sets Fit to Squash.",
+        ):
+            st.rerun()  # the sidebar, too, where this stands in a fragment
+
+
+def _squash() -> None:
+    st.session_state["fit"] = "squash"
 
 
 def model_only() -> None:

@@ -11,7 +11,7 @@ import streamlit
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.routing import Route
 
 from explorer import paths
@@ -91,6 +91,11 @@ async def _answer_visit(request: Request) -> HTMLResponse:
     return HTMLResponse(_index(first), headers={"Cache-Control": "no-cache"})
 
 
+async def _answer_home(request: Request) -> RedirectResponse:
+    """The first page by its name, which Streamlit doesn't know: it has the bare address."""
+    return RedirectResponse(f"./?{request.url.query}" if request.url.query else "./")
+
+
 async def _answer_frame(_: Request) -> HTMLResponse:
     return HTMLResponse(_frame(), headers={"Cache-Control": "no-cache"}, background=BackgroundTask(_answered.set))
 
@@ -98,6 +103,7 @@ async def _answer_frame(_: Request) -> HTMLResponse:
 MIDDLEWARE = (Middleware(VisitorCookie),)
 ROUTES = (
     Route("/", _answer_visit),
-    *(Route(f"/{entry.name}", _answer_visit) for entry in PAGES),
+    Route(f"/{PAGES[0].name}", _answer_home),
+    *(Route(f"/{entry.name}", _answer_visit) for entry in PAGES[1:]),
     Route(f"/{PAGE}", _answer_frame),
 )

@@ -33,7 +33,7 @@ MODULES = (
 ASSETS = Path(__file__).parent / "canvas"
 # CSS of a canvas with only what chooses layer and head below the picture; words beside it say what it shows.
 FEW_TOOLS = (
-    ".live { --stacked: 1; } .live :is(.query, .shows, .look, .more, .readout) { display: none; } "
+    ".live { --stacked: 1; } .live :is(.asks, .look, .more, .readout) { display: none; } "
     ".live.fixed .tools { display: none; }"
 )
 

@@ -153,7 +153,7 @@ def test_a_tile_of_the_mosaic_picks_layer_and_head_for_the_whole_page(page, app)
 
 
 @pytest.mark.parametrize("size", [(1400, 900), (1280, 720)])
-def test_picture_readout_small_maps_and_classes_fit_one_screen(new_window, app, size):
+def test_picture_readout_small_maps_classes_and_tabs_fit_one_screen(new_window, app, size):
     page = new_window(viewport={"width": size[0], "height": size[1]})
     open_page(page, app)
     picture = settled_box(page.locator("[data-part=picture]"))
@@ -161,6 +161,8 @@ def test_picture_readout_small_maps_and_classes_fit_one_screen(new_window, app, 
     for part in ("picture", "readout", "heads", "classes"):
         box = page.locator(f"[data-part={part}]").bounding_box()
         assert box and box["y"] > 0 and box["y"] + box["height"] <= size[1], part
+    tab = page.get_by_role("tab").first.bounding_box()
+    assert tab and tab["y"] + tab["height"] <= size[1]
 
 
 def test_a_rollout_on_the_canvas_is_what_is_downloaded_and_linked(page, app, recording):

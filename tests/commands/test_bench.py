@@ -34,7 +34,7 @@ def test_tables_report_and_verdicts(folder, capsys):
     said = capsys.readouterr()
     assert "| map | SRG, grey |" in said.out
     assert " on your photos: " in said.out or "sure difference" in said.out
-    assert "100% of 5 photos" in said.err
+    assert "100 % of 5 photos" in said.err
     data = json.loads((folder / "one" / "table.json").read_text())
     with (folder / "one" / "table.csv").open() as file:
         rows = {row["map"]: row for row in csv.DictReader(file)}

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from explorer.cli import main
 from explorer.commands import _progress, _work
+from explorer.launch import Processes
 from explorer.models.backbone import Model
 from tests.conftest import REPOSITORY
 from tests.launch import ON_CPU, TWO_PROCESSES
@@ -68,8 +70,8 @@ def test_two_processes_write_and_print_what_one_does(folder, tmp_path, capfd):
     command = [*TWO_PROCESSES, "--no-python", sys.executable, "-c", CALL, json.dumps(lines)]
     done = subprocess.run(command, cwd=REPOSITORY, env=ON_CPU, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    others = ["[2, 0, 0, 0, 0]", "[0, 0, 0, 0, 0]"]
-    assert codes == [2, 0, 0, 0, 0] and all(done.stdout.splitlines().count(line) == 1 for line in others)
+    others = ["[2, 2, 0, 0, 0]", "[0, 0, 0, 0, 0]"]
+    assert codes == [2, 2, 0, 0, 0] and all(done.stdout.splitlines().count(line) == 1 for line in others)
     printed = [line for line in done.stdout.splitlines() if line not in others]
     assert printed == alone.splitlines()
     assert written(tmp_path / "two") == written(tmp_path / "one")
@@ -108,11 +110,13 @@ def test_a_zip_is_evaluated_as_the_folder_and_its_mistakes_have_photos(folder, t
     said = []
     for data in (folder / "photos", zipped):
         report = tmp_path / f"report{data.suffix}.html"
-        assert main(["evaluate", str(folder / "model"), str(data), "--report", str(report)]) == 0
-        said.append(capsys.readouterr().out.splitlines()[:-1])
+        assert main(["evaluate", str(folder / "model"), str(data), "--report", str(report)]) == 2
+        told = capsys.readouterr()
+        assert told.err.startswith("error: bee/broken.jpg: ") and told.err.count("\n") == 1
+        said.append(told.out.splitlines()[:-1])
         page = report.read_text()
         assert page.count("<figure>") == page.count('src="data:image/jpeg') > 0
-    assert said[0] == said[1] and "on 70 images (all images), 1 files left out" in said[0][0]
+    assert said[0] == said[1] and "on 70 images (all images), 1 file left out" in said[0][0]
     for name in list(files):
         files[name] = b"no photo"
     write_zip(tmp_path / "broken.zip", files)
@@ -128,6 +132,16 @@ def test_a_launch_without_an_output_asks_for_a_folder(folder, monkeypatch, capsy
     assert "needs --work DIR" in capsys.readouterr().err
 
 
+def test_progress_counts_images_without_their_masks(monkeypatch):
+    said = []
+    monkeypatch.setattr(_work, "Display", lambda what: said.append(what) or _progress.Display(what))
+    files = ["a.png", "a-mask.png", "b.png", "b-mask.png"]
+    for items in (["a", "b"], ["a"]):
+        work = _work.Work(Namespace(), files, None, lambda: pytest.fail("nothing needs it"), Processes(0, 1, "cpu"))
+        assert list(work.each(items, str.upper)) == [item.upper() for item in items] and work.finish() == 0
+    assert said == ["2 images", "1 image"]
+
+
 def test_progress_tells_the_time_left(monkeypatch, capsys):
     clock = [0.0]
     monkeypatch.setattr(_progress.time, "monotonic", lambda: clock[0])
@@ -140,5 +154,5 @@ def test_progress_tells_the_time_left(monkeypatch, capsys):
     slow(2, 4)  # too soon
     slow(4, 4)
     assert [line.strip() for line in capsys.readouterr().err.splitlines()] == [
-        "25% of 100,000 files, 3 min left", "100% of 100,000 files",
+        "25 % of 100,000 files, 3 min left", "100 % of 100,000 files",
     ]  # fmt: skip

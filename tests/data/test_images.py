@@ -45,7 +45,7 @@ ODD_FILES: dict[str, tuple[tuple[int, int], tuple[float, float, float]] | str] =
     "pillow/bmp_b_reallybig.bmp": "over 100 million pixels",
     "pillow/broken_data_stream.png": "damaged",
     "pillow/decompression_bomb.gif": "over 100 million pixels",
-    "pillow/decompression_bomb.ico": "isn't an image, or of a kind",
+    "pillow/decompression_bomb.ico": "isn't an image of a kind",
     "pillow/decompression_bomb_extents.gif": ((100, 100), (255, 0, 0)),  # only its second frame is a bomb
     "pillow/flower.webp": ((480, 360), (119, 132, 94)),
     "pillow/hopper_16bit.pgm": ((128, 128), (84, 84, 84)),

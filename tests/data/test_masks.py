@@ -129,6 +129,7 @@ def test_soft_edges_are_left_out():
     ("mask", "said"),
     [
         (photo(*SIZE), "as a photo does"),
+        (photo(*SIZE).convert("L"), "as a photo does"),
         (grey(np.where(INSIDE, 2, 5)), "no 0, so its background can't be told"),
         (voc(2, ring=True).convert("L"), "grey values 75"),  # the colours' luminance is no class any more
         (with_alpha(grey(np.where(SECOND, 0, 255)), INSIDE | SECOND), "could mean either"),

@@ -407,7 +407,7 @@ def test_patches_made_by_several_layers_are_no_missing_patch_embedding(tmp_path)
 
 
 def test_positions_keep_their_own_size_under_a_named_architecture(tmp_path):
-    reference = randomise(timm.create_model("test_vit", img_size=96, num_classes=5))  # which has 160 by itself
+    reference: Any = randomise(timm.create_model("test_vit", img_size=96, num_classes=5))  # which has 160 by itself
     model = load(reference.state_dict(), tmp_path, arch="test_vit")
     assert model.input_size == 96 and not any("interpolated" in note for note in model.notes)
     pixels = torch.randn(1, 3, 96, 96)

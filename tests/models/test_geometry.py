@@ -104,9 +104,8 @@ def test_a_processor_that_transformers_saved_with_its_text_half(beside, tmp_path
 
     torch.manual_seed(0)
     shape: Any = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
-    module: Any = SiglipForImageClassification(
-        SiglipConfig(vision_config={**shape, "image_size": 32, "patch_size": 8}, num_labels=4)
-    ).eval()
+    settings: Any = {"vision_config": {**shape, "image_size": 32, "patch_size": 8}, "num_labels": 4}
+    module: Any = SiglipForImageClassification(SiglipConfig(**settings)).eval()
     with torch.no_grad():
         module.classifier.weight.normal_(std=0.4)
     module.save_pretrained(tmp_path)
@@ -246,3 +245,10 @@ def test_what_a_processor_does_otherwise_is_noted(name, vit_folder):
     (vit_folder / "preprocessor_config.json").write_text(json.dumps(OTHERS[name]))
     notes = explorer.load_model(vit_folder, device="cpu").notes
     assert [note for note in notes if "transformers' own pipeline gives other probabilities" in note]
+
+
+def test_what_a_fit_cuts_off_is_a_share_of_the_photo():
+    crop, squash = Geometry.whole((64, 64), squash=False), Geometry.whole((64, 64), squash=True)
+    assert crop.cut_off((400, 100)) == pytest.approx(0.75) and crop.cut_off((64, 64)) == pytest.approx(0)
+    assert squash.cut_off((400, 100)) == 0
+    assert Geometry((256, 256), (224, 224), (224, 224)).cut_off((400, 200)) == pytest.approx(1 - 0.4375 * 0.875)

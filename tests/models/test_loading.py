@@ -352,7 +352,7 @@ def test_a_folder_without_config_names_the_weights_to_give_instead(tmp_path):
 @pytest.mark.parametrize("tag", ["openai", None])
 def test_a_clip_that_somebody_fine_tuned_has_classes_without_names(tag, tmp_path):
     torch.manual_seed(0)
-    shape = {"img_size": 64, "embed_dim": 64, "depth": 2, "num_heads": 2}
+    shape: dict[str, Any] = {"img_size": 64, "embed_dim": 64, "depth": 2, "num_heads": 2}
     module: Any = timm.create_model("vit_base_patch16_clip_224", num_classes=3, **shape).eval()
     save_for_hf(module, str(tmp_path), model_args=shape, safe_serialization=True)
     edit_config(tmp_path, pretrained_cfg={**module.pretrained_cfg, "tag": tag, "input_size": [3, 64, 64]})
@@ -366,7 +366,9 @@ def test_a_layer_beside_the_classifier_of_a_transformers_folder_leaves_no_classe
     import transformers
     from safetensors.torch import load_file, save_file
 
-    reference = transformers.ViTForImageClassification(transformers.ViTConfig(**SMALL, num_labels=3))
+    settings = transformers.ViTConfig(**SMALL)
+    settings.num_labels = 3
+    reference: Any = transformers.ViTForImageClassification(settings)
     reference.save_pretrained(tmp_path)
     width = (64, 64) if beside != "norm" else (64,)
     tensors = load_file(tmp_path / "model.safetensors") | {f"{beside}.weight": torch.randn(width)}

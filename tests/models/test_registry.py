@@ -179,6 +179,22 @@ def test_a_removed_checkpoint_is_a_sentence(checkpoints):
         explorer.load_model("checkpoints/mine", device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("dino-s61", "dino-s16"), ("Bundled", "bundled"), ("DINOv2 ViT-S14", "dinov2-s14"), ("tinny", "checkpoints/tiny")],
+)
+def test_a_misspelt_model_is_told_the_nearest_names(checkpoints, typed, meant):
+    save_for_hf(timm.create_model("test_vit", num_classes=2), str(checkpoints / "tiny"))
+    with pytest.raises(ModelError, match="Did you mean ") as error:
+        registry.check_there(typed)
+    assert meant in str(error.value).replace("?", " ").split()
+
+
+def test_a_name_like_no_model_gets_no_advice(checkpoints):
+    with pytest.raises(ModelError, match="knows: give a key"):
+        registry.check_there("qqqq")
+
+
 @pytest.mark.parametrize("source", ["timm:" + "x" * 10_000, "9" * 300, "checkpoints/" + "x" * 10_000, "a\0b", "\ud800"])
 def test_a_source_that_is_no_path_is_a_sentence(checkpoints, source):
     assert not registry.resolve(source).exists() and registry.split_copy(source) == (source, None)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 import explorer
 from explorer.errors import CheckpointError
@@ -50,7 +51,7 @@ def objects(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "numpy number": {"best_acc": np.float64(0.9), "epoch": np.int64(3)},
         "numpy array": {"rng_state": np.arange(4)},
         "path": {"output": pathlib.PurePosixPath("/runs/1")},
-        "torch version": {"torch": torch.torch_version.TorchVersion("2.1.0")},
+        "torch version": {"torch": TorchVersion("2.1.0")},
         "default dictionary": {"history": counts},
         "namespace": {"args": types.SimpleNamespace(num_heads=4)},
         "omegaconf": {"hyper_parameters": config(_content={"num_heads": number(_val=4)}, _metadata=None)},

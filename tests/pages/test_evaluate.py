@@ -145,7 +145,7 @@ def test_a_zip_of_images_alone_is_predicted(model, tmp_path):
 
 def test_a_zip_without_a_good_image_is_one_sentence(model, tmp_path):
     path = write_zip(tmp_path / "bad.zip", {"a/1.png": b"no image", "a/2.png": b"none"})
-    with pytest.raises(DataError, match=r"None of the 2 images in 'my.zip' can be used; 'a/1.png': The image is no"):
+    with pytest.raises(DataError, match=r"None of the 2 images in 'my.zip' can be used; 'a/1.png': The image isn't"):
         evaluated(model, Given(zip=("my.zip", path)))
 
 

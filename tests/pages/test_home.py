@@ -130,6 +130,12 @@ def test_a_link_to_anything_else_gets_streamlits_page_alone(server: str, path: s
     assert 'id="root"' in index and "<iframe" not in index
 
 
+@pytest.mark.parametrize("query", ["", "?photo=coffee&layer=3"])
+def test_home_by_its_name_is_the_bare_address(server: str, query: str):
+    with urlopen(f"http://{server}/home{query}", timeout=PATIENCE) as answer:
+        assert answer.url == f"http://{server}/{query}"
+
+
 @pytest.mark.parametrize("path", ["", "attention", "finetune?step=Runs"])
 def test_the_menus_rule_is_there_before_the_menu_is_measured(server: str, path: str):
     head, _ = answer(server, path).split("</head>")

@@ -64,6 +64,15 @@ def test_a_model_of_one_layer_needs_no_slider_for_it(name, checkpoints):
     assert app.session_state["choice"].model.depth == 1 and not [one for one in app.slider if "ayer" in one.label]
 
 
+def test_attention_says_what_crop_cuts_off_and_shows_all_of_it():
+    app = open_app("attention", photo="cat")  # 451 x 300
+    assert [said for said in app.caption if said.value == "33 % of this photo is cut off (Fit: Crop)."]
+    app.button(key="whole").click().run()
+    assert not app.exception and app.session_state["choice"].fit == app.query_params["fit"] == "squash"
+    assert not [said for said in app.caption if "cut off" in said.value]
+    assert not [said for said in open_app("attention", photo="astronaut").caption if "cut off" in said.value]
+
+
 @pytest.mark.parametrize("entry", PAGES, ids=NAMES)
 def test_page_is_described(entry):
     text = (REPOSITORY / "docs" / "app.md").read_text()

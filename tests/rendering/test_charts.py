@@ -32,7 +32,7 @@ def test_every_curve_is_drawn_with_its_area(recording):
         for order, line in zip(("map", "random", "centre"), column, strict=True):
             curve = result.curve(order, game)
             np.testing.assert_array_equal(line.y, curve.probabilities)
-            np.testing.assert_array_equal(line.x, curve.shares)
+            np.testing.assert_allclose(line.x, 100 * curve.shares)
             assert line.name.endswith(f"area {curve.area:.3f}")
 
 

@@ -27,7 +27,7 @@ def test_shares_are_drawn_largest_first_and_add_up_to_the_whole(recording):
     shares = recording.rows(1, (2, 3))[0]
     names = [f"token {index}" for index in range(len(shares))]
     bars: Any = share_figure(shares, names, count=4).data[0]
-    assert sum(bars.x) == pytest.approx(1, abs=1e-6)
+    assert sum(bars.x) == pytest.approx(100, abs=1e-4)
     assert list(bars.customdata[:4]) == [names[index] for index in np.argsort(-shares)[:4]]
     assert bars.customdata[4] == "all 61 others" and len(bars.x) == 5
     few: Any = share_figure(np.array([0.25, 0.75], np.float32), ["a", "b"], count=4).data[0]
@@ -73,4 +73,4 @@ def test_a_line_for_each_class(recording):
     assert [line.name for line in lines] == ["bee", "boot"]
     (odd,) = course_figure(lens.image, {1: '<b>"b"</b>'}, 2).data
     assert odd.name == '&lt;b&gt;"b"&lt;/b&gt;' and odd.hovertemplate.startswith(odd.name)
-    np.testing.assert_allclose(lines[0].y, lens.image[:, 1])
+    np.testing.assert_allclose(lines[0].y, 100 * lens.image[:, 1])

@@ -26,9 +26,9 @@ def test_loss_of_steps_lies_within_the_epochs_and_validation_begins_with_the_unt
 
 def test_scores_are_drawn_in_percent():
     figure = score_figure(EVENTS, BASELINE)
-    assert lines(figure)["accuracy, validation"] == ([0, 1, 2], [0.25, 3.1, 3.2])
-    assert lines(figure)["F1 macro, train"] == ([1, 2], [4.1, 4.2])
-    assert figure.layout.yaxis.tickformat == ".2~%" and figure.layout.yaxis.title.text == "accuracy and F1"
+    assert lines(figure)["accuracy, validation"] == ([0, 1, 2], pytest.approx([25, 310, 320]))
+    assert lines(figure)["F1 macro, train"] == ([1, 2], pytest.approx([410, 420]))
+    assert figure.layout.yaxis.ticksuffix == " %" and figure.layout.yaxis.title.text == "accuracy and F1"
 
 
 def test_the_legend_lies_below_out_of_the_reach_of_the_toolbar():
@@ -48,7 +48,8 @@ def test_a_run_is_called_in_the_chart_as_the_person_calls_it():
 @pytest.mark.parametrize("key", COMPARED)
 def test_runs_are_compared_by_one_line_each(key):
     figure = compare_figure({"one": EVENTS, "two": EVENTS[:6]}, key)
-    values = [event[key] for event in EPOCHS]
+    percent = key != "val_loss"
+    values = [event[key] * (100 if percent else 1) for event in EPOCHS]
     assert lines(figure) == {"one": ([1, 2], values), "two": ([1], values[:1])}
     assert figure.layout.yaxis.title.text == COMPARED[key]
-    assert (figure.layout.yaxis.tickformat == ".2~%") == (key != "val_loss")
+    assert figure.layout.yaxis.ticksuffix == (" %" if percent else None)

@@ -46,7 +46,7 @@ def test_relevance_begins_with_what_the_bench_found_best():
     app = open_app("attention", tab="Relevance", why=EXPLAINS_BEST)
     picker = app.segmented_control(key="why")
     assert picker.value == EXPLAINS_BEST and "attention" not in picker.options
-    assert [said for said in app.caption if f"Shown first: {MAP_KINDS[EXPLAINS_BEST].title}" in said.value]
+    assert [said for said in app.caption if f"{MAP_KINDS[EXPLAINS_BEST].title} named these patches best" in said.value]
     picker.set_value("occlusion").run()
     assert not app.exception and app.query_params["why"] == "occlusion"
 

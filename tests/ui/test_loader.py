@@ -73,7 +73,7 @@ def test_only_so_many_are_loaded_at_once(stuck):
     loader = cached.Loader()
     for number in range(cached.MOST_LOADING):
         loader.job(ModelSource(f"stuck {number}"))
-    with pytest.raises(ModelError, match="8 models are being loaded at this moment"):
+    with pytest.raises(ModelError, match="8 models are being loaded: try again"):
         loader.job(ModelSource("good"))
 
 

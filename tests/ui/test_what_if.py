@@ -29,7 +29,7 @@ def test_a_link_shows_its_edits_and_what_they_do(recording):
     effect = recording.what_if([SetHead(1, 0), DropPatches(((3, 4), (3, 5)))])
     shown = metrics(app)
     assert shown["score"] == (f"{effect.score[1]:.2f}", f"{effect.change:+.3f}") and effect.change
-    assert shown["ledger_change"][0] == f"{effect.ledger_change:+.3f}"
+    assert shown["ledger_change"][0] == f"{effect.ledger_change:+.3f}".replace("-", "−")
     said = [one.label for one in app.button]
     assert "layer 1, head 0 off" in said and "2 patches dropped" in said
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from explorer.words import with_sign
+
 RESAMPLES = 10_000
 ENDS = (2.5, 97.5)  # percentiles of a 95 % interval
 FEWEST = 5  # photos from which a verdict is given
@@ -36,12 +38,13 @@ class Verdict:
         return self.photos >= FEWEST and self.low > 0
 
     def words(self) -> str:
-        """ "gradient beats rollout on your photos: +0.24, 95 % 0.19 to 0.29"."""
-        numbers = f"{self.gain:+.2f}, 95 % {self.low:.2f} to {self.high:.2f}"
+        """ "gradient beats rollout on these photos: +0.24, 95 % +0.19 to +0.29"."""
+        gain, low, high = map(with_sign, (self.gain, self.low, self.high))
+        numbers = f"{gain}, 95 % {low} to {high}"
         if self.photos < FEWEST:
-            return f"{self.first} and {self.second}: {self.photos} photos are too few for a verdict ({self.gain:+.2f})"
+            return f"{self.first} and {self.second}: {self.photos} photos are too few for a verdict ({gain})"
         if self.beats:
-            return f"{self.first} beats {self.second} on your photos: {numbers}"
+            return f"{self.first} beats {self.second} on these photos: {numbers}"
         return f"{self.first} and {self.second}: these {self.photos} photos show no sure difference ({numbers})"
 
 

@@ -62,6 +62,7 @@ def find_backbone(contents: Contents, file: str, copy: str | None = None) -> Bac
     ]
     if not candidates:
         raise CheckpointError(_no_backbone(contents, file))
+    everywhere = {other for _, other in candidates}
     if copy is not None:
         candidates = _copies_named(copy, candidates, file)
     shapes = {prefix: tensors[prefix + dialect.anchor].shape for dialect, prefix in candidates}
@@ -70,7 +71,7 @@ def find_backbone(contents: Contents, file: str, copy: str | None = None) -> Bac
     shape = shapes[prefix]
     others = [other for other in shapes if other != prefix and shapes[other] == shape]
     inside = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-    strangers = tuple(other for other in shapes if other and other != prefix and not prefix.startswith(other))
+    strangers = tuple(other for other in everywhere if other and not prefix.startswith(other))
     head, used, notes = _head_beside(tensors, prefix, inside, shape[0] if shape else 0, strangers)
     scopes = tuple(other for other in others if other)
     left_out = [
@@ -151,7 +152,7 @@ def _head_beside(
     apart = {key: t for key, t in tensors.items() if key not in used and not key.startswith(others)}
     if after := _reader_of(found, apart, prefix, scope):
         return {}, used, (f"A second layer ({after}) reads what the first gives: its classes are left out.",)
-    if found and (between := _between(around, used, width)):
+    if found and (between := _between(around.keys() & apart.keys(), around, width)):
         return {}, used, (f"{between} acts on the classifier in a way the file can't say: its classes are left out.",)
     if own:
         return {}, frozenset(), ()
@@ -178,12 +179,13 @@ def _reader_of(head: Tensors, apart: Tensors, prefix: str, scope: str) -> str | 
     return next((k for k in readers if not k.startswith(prefix) or _first(k.removeprefix(prefix)) in HEADS), None)
 
 
-def _between(around: Tensors, head: frozenset[str], width: int) -> str | None:
-    """A scale, a temperature or a vector of the features' width in the wrapper that is no part of a norm."""
-    for key, t in around.items():
+def _between(keys: Iterable[str], around: Tensors, width: int) -> str | None:
+    """A scale, a temperature or a vector of the features' width among these keys that is no part of a norm."""
+    for key in sorted(keys):
+        t = around[key]
         vector = t.is_floating_point() and t.numel() == width == t.shape[-1] and not ASIDE.search(key)
         scale = t.numel() == 1 and SCALE.search(key)
-        if key not in head and not ELSEWHERE.search(key) and (vector or scale) and not _is_norm(key, around, width):
+        if (vector or scale) and not ELSEWHERE.search(key) and not _is_norm(key, around, width):
             return key
     return None
 

@@ -129,7 +129,11 @@ def _show(rec: Recording, kept: Kept, plan: Plan) -> None:
         return
     st.markdown(f"By {found.main.title}, **{_title(found.maps[0])}** comes first on {found.photos} photos.")
     st.dataframe(_columns(found), column_config=_config(found), hide_index=True, width="stretch")
-    st.markdown("\n".join(f"- {verdict.words()}" for verdict in found.against_the_best()))
+    verdicts = (
+        replace(verdict, first=_title(verdict.first), second=_title(verdict.second))
+        for verdict in found.against_the_best()
+    )
+    st.markdown("\n".join(f"- {verdict.words()}" for verdict in verdicts))
     facts = {"model": rec.model_name, "photos in the app": "yours" if my_photos() else "the samples"}
     st.download_button(
         "Report (HTML)", lambda: html_report(found, rec.model_name, facts), f"bench-{rec.model_name}.html", "text/html",
@@ -140,7 +144,7 @@ def _show(rec: Recording, kept: Kept, plan: Plan) -> None:
 
 def _title(name: str) -> str:
     kind: MapKind | None = MAP_KINDS.get(name)
-    return kind.title if kind else name
+    return kind.title if kind else {"random": "Random order", "centre": "The centre first"}.get(name, name)
 
 
 def _columns(found: Table) -> dict[str, list]:

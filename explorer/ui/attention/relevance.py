@@ -22,8 +22,8 @@ FOR_LIKENESS = (
     "photo."
 )
 BEST = (
-    f"Shown first: {map_kind(EXPLAINS_BEST).title}, which named these patches best of all these maps in our bench on "
-    "ImageNet photos. The tab Evidence measures it on yours."
+    f"In our bench on ImageNet photos {map_kind(EXPLAINS_BEST).title} named these patches best. The tab Evidence "
+    "measures all of them on yours."
 )
 
 

@@ -37,6 +37,7 @@ from explorer.ui.messages import check_link, plain, sentence_of, show_errors
 from explorer.ui.photos import my_photos, pick_second_photo, samples
 from explorer.ui.view_settings import default_layer
 from explorer.ui.widgets import PLAIN, progress_bar
+from explorer.words import with_sign
 
 EDITS = "edits"  # the active edits as they are typed, oldest first; also in the address, one after another
 PAINTER, SEQ = "what_if_painter", "what_if_seq"
@@ -283,7 +284,7 @@ def _show(effect: Effect, words: str) -> None:
     score_at, ledger_at = st.columns(2)
     change = f"{effect.change:+.3f}" if effect.edits else None
     score_at.metric(words, f"{effect.score[1]:.2f}", change)
-    by_ledger = "–" if effect.ledger_change is None or not effect.edits else f"{effect.ledger_change:+.3f}"
+    by_ledger = "–" if effect.ledger_change is None or not effect.edits else with_sign(effect.ledger_change, 3)
     ledger_at.metric(
         "Change by the ledger alone", by_ledger, help="What the ledger's shares alone would give: direct paths, as if "
         "later layers didn't react. Where the true change is smaller, other parts compensate.",

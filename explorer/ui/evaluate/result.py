@@ -22,7 +22,7 @@ from explorer.ui.mistakes import Photos, explore
 from explorer.ui.scores import axis_font, show_scores
 from explorer.ui.view_settings import default_layer
 from explorer.ui.widgets import PLAIN
-from explorer.words import count_in_words, list_in_words, percent
+from explorer.words import PERCENT_AXIS, count_in_words, list_in_words, percent
 
 NAMED = 6  # class names in the line about the model
 FEW = 5  # files left out that are named at once
@@ -84,18 +84,18 @@ def _pick_unsure(evaluation: Evaluation) -> float:
 
 def risk_coverage_figure(curve: RiskCoverage, at: Answered) -> go.Figure:
     """The share of wrong answers over the share of photos that get one, and where the slider stands."""
-    hover = "below %{customdata:.0%} unsure: %{x:.0%} answered, %{y:.1%} wrong<extra></extra>"
+    hover = "below %{customdata:.0f} % unsure: %{x:.0f} % answered, %{y:.1f} % wrong<extra></extra>"
     figure = go.Figure(
         go.Scatter(
-            x=curve.coverage, y=curve.risk, customdata=curve.threshold, mode="lines+markers",
+            x=100 * curve.coverage, y=100 * curve.risk, customdata=100 * curve.threshold, mode="lines+markers",
             line={"color": LINE, "width": 2}, marker={"size": 4}, hovertemplate=hover,
         )
     )  # fmt: skip
     if at.risk is not None:
         marker = {"size": 13, "color": DOT}
-        figure.add_scatter(x=[at.coverage], y=[at.risk], mode="markers", marker=marker, hoverinfo="skip")
-    axis: dict[str, Any] = {"tickformat": ".0%", "tickfont": axis_font(), "title_font": axis_font(), "fixedrange": True}
-    figure.update_xaxes(title="photos that get an answer", range=[0, 1.03], **axis)
+        figure.add_scatter(x=[100 * at.coverage], y=[100 * at.risk], mode="markers", marker=marker, hoverinfo="skip")
+    axis: dict[str, Any] = {**PERCENT_AXIS, "tickfont": axis_font(), "title_font": axis_font(), "fixedrange": True}
+    figure.update_xaxes(title="photos that get an answer", range=[0, 103], **axis)
     figure.update_yaxes(title="wrong answers", rangemode="tozero", **axis)
     figure.update_layout(
         height=240, margin={"l": 10, "r": 10, "t": 10, "b": 10}, showlegend=False, dragmode=False

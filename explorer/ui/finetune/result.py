@@ -31,7 +31,7 @@ from explorer.ui.messages import plain, show_errors
 from explorer.ui.mistakes import Photos, explore
 from explorer.ui.scores import SCORES, total
 from explorer.visitors.quotas import check_room
-from explorer.words import count_in_words, percent
+from explorer.words import count_in_words, percent, with_sign
 
 CELL, GAP = 142, 16  # pixels: the width of a picture, and between two of them
 COMPARED = 3  # photos whose attention is shown before and after
@@ -108,7 +108,7 @@ def gain_sentence(gain: Gain, plan: Plan) -> str:
     noise = f"within the noise of {gain.images:,} photos" if gain.within_noise else "more than chance would give"
     return (
         f"{what} {did} {100 * abs(gain.share):.1f} points over the nearest neighbours: {noise} (95 % interval "
-        f"{100 * low:+.1f} to {100 * high:+.1f}; p = {gain.chance:.2g}, McNemar's exact test). "
+        f"{with_sign(100 * low, 1)} to {with_sign(100 * high, 1)}; p = {gain.chance:.2g}, McNemar's exact test). "
         f"Only the training has {count_in_words(gain.won, 'photo')} right, only the neighbours {gain.lost:,}."
     )
 

@@ -36,6 +36,7 @@ COLUMNS: dict[str, Any] = {  # widths in pixels: all columns are seen at once be
     "Notes": st.column_config.TextColumn(width=90),
 }
 TABLE = "runs_table"
+ROW = 52  # pixels: two lines, for long names and notes
 AT_FIRST = 4  # runs that are compared before a person chooses
 
 
@@ -89,7 +90,7 @@ def show_runs() -> None:
     st.caption("Click a run to open it.")
     st.dataframe(
         [_row(run) for run in runs], hide_index=True, column_config=COLUMNS, placeholder="–", alt="Runs", key=TABLE,
-        on_select=lambda: _open(runs), selection_mode="single-cell",
+        on_select=lambda: _open(runs), selection_mode="single-cell", row_height=ROW,
     )  # fmt: skip
     for run in runs:
         if run.damage:

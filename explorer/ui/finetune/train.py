@@ -99,7 +99,7 @@ def starting_line(seconds: float) -> str:
 
 
 def progress_line(state: State) -> str:
-    """ "Training, epoch 3 of 10 · 120 images per second · 8 s left", "Reading the images · 40% of them"."""
+    """ "Training, epoch 3 of 10 · 120 images per second · 8 s left", "Reading the images · 40 % of them"."""
     parts = [PHASES.get(state.phase, STARTING)]
     if state.phase == "training":
         parts[0] += f", epoch {min(state.epoch + 1, state.epochs)} of {state.epochs}"

@@ -6,8 +6,11 @@ import {
 } from "./paint.js";
 
 const SMOOTH_SIDE = 448; // bicubic enlarging goes up to this many pixels per side; the browser does the rest
-const AROUND = 352; // pixels of a window that the page needs above the picture, and the classes below it
+const AROUND = 342; // pixels of a window that the page needs above the picture, and its files and tabs below
+const LOW = 410; // pixels of a picture beside which there is no room for the classes, too
+const CLASSES = 36; // pixels that they then take below it
 const NARROW = 640; // where the tools lie below the picture
+const THIN = { width: 220, height: 160 }; // pixels of a picture on which the readout would hide too much
 const TOOLS = 330; // pixels that the tools get beside it, at least
 const TOOLS_AND_MOSAIC = 470;
 
@@ -25,14 +28,19 @@ export class Painter {
   fit() {
     const { root, image, alone } = this.view;
     const { width, height } = image;
-    const room = root.clientWidth;
-    const narrow = room < NARROW || alone;
+    const wide = root.clientWidth;
+    const narrow = wide < NARROW || alone;
     root.classList.toggle("narrow", narrow);
-    const beside = narrow ? room : room - (root.classList.contains("all-layers") ? TOOLS_AND_MOSAIC : TOOLS);
-    const tallest = Math.max(280, Math.min(760, window.innerHeight - AROUND));
+    const beside = narrow ? wide : wide - (root.classList.contains("all-layers") ? TOOLS_AND_MOSAIC : TOOLS);
+    const room = window.innerHeight - AROUND;
+    const low = !narrow && room < LOW;
+    root.classList.toggle("low", low);
+    const tallest = Math.max(280, Math.min(760, room - (low ? CLASSES : 0)));
     const shownWidth = Math.floor(Math.min(beside, (tallest * width) / height));
     const shownHeight = Math.max(1, Math.round((shownWidth * height) / width));
+    root.classList.toggle("thin", shownWidth < THIN.width || shownHeight < THIN.height);
     root.style.setProperty("--picture-width", `${shownWidth}px`);
+    root.style.setProperty("--stage-width", `${Math.max(shownWidth, Math.min(THIN.width, beside))}px`);
     this.canvas.style.height = `${shownHeight}px`;
     const ratio = window.devicePixelRatio || 1;
     const [w, h] = [Math.round(shownWidth * ratio), Math.round(shownHeight * ratio)];

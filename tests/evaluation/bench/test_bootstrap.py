@@ -25,7 +25,7 @@ def test_a_verdict_is_about_the_same_photos():
     pairs = stats.bootstrap((VALUES - OTHERS,), np.mean, n_resamples=10_000, method="percentile", rng=5)
     assert (verdict.low, verdict.high) == pytest.approx(tuple(pairs.confidence_interval), abs=0.002)
     assert verdict.beats and verdict.gain == pytest.approx((VALUES - OTHERS).mean())
-    assert verdict.words().startswith("gradient beats rollout on your photos: +0.0")
+    assert verdict.words().startswith("gradient beats rollout on these photos: +0.0")
 
 
 def test_no_sure_difference_and_too_few_photos_are_said():
