@@ -10,6 +10,7 @@ from explorer.commands import _outputs
 from explorer.commands._work import Work, add_work_option
 from explorer.commands.finetune import add_weights_arguments, model_source
 from explorer.errors import DataError
+from explorer.words import count_in_words
 
 if TYPE_CHECKING:
     from explorer.data.datasets import Listing
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace, source: str, data: "Listing") -> int:
-    """Go through the images of one side, each opened once, and say what was found."""
+    """Go through the images of one side, each opened once, and say what was found; 2 where one can't be read."""
     from explorer.evaluation.html_report import html_report
     from explorer.evaluation.predict import Photo, Scorer
     from explorer.evaluation.sharing import BATCH
@@ -81,11 +82,19 @@ def _evaluate(args: argparse.Namespace, source: str, data: "Listing") -> int:
         page = html_report(made, scorer().model.name, data.path.name, notes=data.notes, read=data.read_named)
         args.report.write_text(page, "utf-8", "backslashreplace")
     part = "validation side of the data" if len(side) < len(data.places) else "all images"
-    print(f"{scorer().model.name} on {len(made.rows)} images ({part}), {len(made.found.rejected)} files left out")
+    _count(task, made, scorer().model.name, part)
     show(made, [*data.notes, *made.notes, read_seen(scorer().model.source.source).warning(_hashes(made))])
     for file in filter(None, (args.csv, args.report)):
         print(f"wrote {file}")
     return task.finish()
+
+
+def _count(task: Work, made: "Evaluation", model: str, part: str) -> None:
+    """Print how many images there are, and name those that can't be read."""
+    left_out = count_in_words(len(made.found.rejected), "file")
+    print(f"{model} on {count_in_words(len(made.rows), 'image')} ({part}), {left_out} left out")
+    for name, reason in made.found.rejected.items():
+        task.fail(f"{name}: {reason}")
 
 
 def _write_each(path: Path, scorer: "Scorer", rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

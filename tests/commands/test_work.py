@@ -70,8 +70,8 @@ def test_two_processes_write_and_print_what_one_does(folder, tmp_path, capfd):
     command = [*TWO_PROCESSES, "--no-python", sys.executable, "-c", CALL, json.dumps(lines)]
     done = subprocess.run(command, cwd=REPOSITORY, env=ON_CPU, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    others = ["[2, 0, 0, 0, 0]", "[0, 0, 0, 0, 0]"]
-    assert codes == [2, 0, 0, 0, 0] and all(done.stdout.splitlines().count(line) == 1 for line in others)
+    others = ["[2, 2, 0, 0, 0]", "[0, 0, 0, 0, 0]"]
+    assert codes == [2, 2, 0, 0, 0] and all(done.stdout.splitlines().count(line) == 1 for line in others)
     printed = [line for line in done.stdout.splitlines() if line not in others]
     assert printed == alone.splitlines()
     assert written(tmp_path / "two") == written(tmp_path / "one")
@@ -110,11 +110,13 @@ def test_a_zip_is_evaluated_as_the_folder_and_its_mistakes_have_photos(folder, t
     said = []
     for data in (folder / "photos", zipped):
         report = tmp_path / f"report{data.suffix}.html"
-        assert main(["evaluate", str(folder / "model"), str(data), "--report", str(report)]) == 0
-        said.append(capsys.readouterr().out.splitlines()[:-1])
+        assert main(["evaluate", str(folder / "model"), str(data), "--report", str(report)]) == 2
+        told = capsys.readouterr()
+        assert told.err.startswith("error: bee/broken.jpg: ") and told.err.count("\n") == 1
+        said.append(told.out.splitlines()[:-1])
         page = report.read_text()
         assert page.count("<figure>") == page.count('src="data:image/jpeg') > 0
-    assert said[0] == said[1] and "on 70 images (all images), 1 files left out" in said[0][0]
+    assert said[0] == said[1] and "on 70 images (all images), 1 file left out" in said[0][0]
     for name in list(files):
         files[name] = b"no photo"
     write_zip(tmp_path / "broken.zip", files)

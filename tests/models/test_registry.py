@@ -181,7 +181,7 @@ def test_a_removed_checkpoint_is_a_sentence(checkpoints):
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("dino-s61", "dino-s16"), ("Bundled", "bundled"), ("DINOv2 ViT-S14", "dinov2-s14"), ("tyni", "checkpoints/tiny")],
+    [("dino-s61", "dino-s16"), ("Bundled", "bundled"), ("DINOv2 ViT-S14", "dinov2-s14"), ("tinny", "checkpoints/tiny")],
 )
 def test_a_misspelt_model_is_told_the_nearest_names(checkpoints, typed, meant):
     save_for_hf(timm.create_model("test_vit", num_classes=2), str(checkpoints / "tiny"))

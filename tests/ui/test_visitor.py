@@ -98,7 +98,7 @@ def test_a_demonstration_trains_nothing_and_loads_only_what_it_lists(monkeypatch
 def test_a_demonstration_s_sidebar_has_no_upload_of_weights(monkeypatch):
     monkeypatch.setenv("EXPLORER_DEMO", "1")
     app = open_app(model="timm:vit_tiny_patch16_224")
-    assert any("only the models of the list" in sentence for sentence in sentences(app))
+    assert any("only the models in the list" in sentence for sentence in sentences(app))
     uploaders: Any = app.get("file_uploader")
     assert "Weights file" not in [uploader.label for uploader in uploaders]
 

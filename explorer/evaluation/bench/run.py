@@ -195,8 +195,9 @@ def _photo_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: 
     maps, not_drawn = _draw(recording, target, seed, plan, bench)
     failed |= (faithful.failed if faithful else {}) | not_drawn
     scores = faithful.scores(maps, bench.count_done) if faithful else {name: {} for name in maps}
-    for name, heatmap in maps.items() if mask is not None else ():
-        scores[name] |= mask_scores(heatmap, mask)
+    if mask is not None:
+        for name, heatmap in maps.items():
+            scores[name] |= mask_scores(heatmap, mask)
     return {**line, "scores": scores, "failed": failed}
 
 
