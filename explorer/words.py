@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -26,7 +27,7 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{share:.{digits}%}".replace("%", " %")
 
 
-PERCENT_AXIS = {"ticksuffix": " %", "hoverformat": ".1f"}  # a Plotly axis of values from 0 to 100
+PERCENT_AXIS: dict[str, Any] = {"ticksuffix": " %", "hoverformat": ".1f"}  # a Plotly axis of values from 0 to 100
 
 
 def with_sign(value: float, digits: int = 2) -> str:

@@ -23,7 +23,7 @@ def your_files(folder: Path) -> None:
     """What the workspace holds, and buttons that delete a model or all of it."""
     with st.popover("Your files", icon=":material/folder:", width="stretch"):
         given = settings()
-        size = size_in_words(used_lately(folder)) if folder.is_dir() else "nothing"
+        size = size_in_words(used_lately(folder)) if folder.is_dir() else "Nothing yet"
         st.caption(
             f"{size} of {given.disk:g} GB. Only you see them; they are deleted {given.days:g} days "
             "after your last visit. Trainings are deleted on Fine-tune, below Runs."

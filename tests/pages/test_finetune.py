@@ -182,6 +182,7 @@ def test_a_finished_run_shows_its_result_and_is_listed_and_deleted(finished, mon
     (row,) = app.dataframe[0].value.to_dict("records")
     assert (row["Run"], row["Data"], row["Trained"], row["Learning rate"]) == ("two", "digits", "last block", 5e-4)
     assert abs(row["Started"].timestamp() - time.time()) < 3600 and row["Took"].endswith(" s")
+    assert "Notes" not in row
     app.text_input(key="title_of_two").set_value("Digits, <b>again</b>")
     app.text_area(key="note_of_two").set_value("with a better light")
     app.button(key="save_about").click().run()

@@ -71,6 +71,7 @@ def test_a_line_for_each_class(recording):
     lens = recording.lens()
     lines: Any = course_figure(lens.image, {1: "bee", 4: "boot"}, 2).data
     assert [line.name for line in lines] == ["bee", "boot"]
-    (odd,) = course_figure(lens.image, {1: '<b>"b"</b>'}, 2).data
+    lines = course_figure(lens.image, {1: '<b>"b"</b>'}, 2).data
+    (odd,) = lines
     assert odd.name == '&lt;b&gt;"b"&lt;/b&gt;' and odd.hovertemplate.startswith(odd.name)
     np.testing.assert_allclose(lines[0].y, 100 * lens.image[:, 1])

@@ -94,7 +94,7 @@ def risk_coverage_figure(curve: RiskCoverage, at: Answered) -> go.Figure:
     if at.risk is not None:
         marker = {"size": 13, "color": DOT}
         figure.add_scatter(x=[100 * at.coverage], y=[100 * at.risk], mode="markers", marker=marker, hoverinfo="skip")
-    axis: dict[str, Any] = {**PERCENT_AXIS, "tickfont": axis_font(), "title_font": axis_font(), "fixedrange": True}
+    axis = {**PERCENT_AXIS, "tickfont": axis_font(), "title_font": axis_font(), "fixedrange": True}
     figure.update_xaxes(title="photos that get an answer", range=[0, 103], **axis)
     figure.update_yaxes(title="wrong answers", rangemode="tozero", **axis)
     figure.update_layout(

@@ -36,7 +36,6 @@ COLUMNS: dict[str, Any] = {  # widths in pixels: all columns are seen at once be
     "Notes": st.column_config.TextColumn(width=90),
 }
 TABLE = "runs_table"
-ROW = 52  # pixels: two lines, for long names and notes
 AT_FIRST = 4  # runs that are compared before a person chooses
 
 
@@ -88,9 +87,10 @@ def show_runs() -> None:
         st.caption("No run yet.")
         return
     st.caption("Click a run to open it.")
+    rows, columns = _table(runs)
     st.dataframe(
-        [_row(run) for run in runs], hide_index=True, column_config=COLUMNS, placeholder="–", alt="Runs", key=TABLE,
-        on_select=lambda: _open(runs), selection_mode="single-cell", row_height=ROW,
+        rows, hide_index=True, column_config=columns, placeholder="–", alt="Runs", key=TABLE,
+        on_select=lambda: _open(runs), selection_mode="single-cell",
     )  # fmt: skip
     for run in runs:
         if run.damage:
@@ -99,6 +99,16 @@ def show_runs() -> None:
     with st.container(horizontal=True):
         _describe(runs)
         _delete([run.name for run in runs if not run.state.active])
+
+
+def _table(runs: list[Run]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows and columns; names get the room of notes where there is none."""
+    rows = [_row(run) for run in runs]
+    if any(row["Notes"] for row in rows):
+        return rows, COLUMNS
+    for row in rows:
+        del row["Notes"]
+    return rows, COLUMNS | {"Run": st.column_config.TextColumn(width=185)}
 
 
 def _open(runs: list[Run]) -> None:
