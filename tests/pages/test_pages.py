@@ -64,6 +64,14 @@ def test_a_model_of_one_layer_needs_no_slider_for_it(name, checkpoints):
     assert app.session_state["choice"].model.depth == 1 and not [one for one in app.slider if "ayer" in one.label]
 
 
+@pytest.mark.parametrize(("group", "first"), [("Look", "Rollout"), ("Explain", "Relevance"), ("Take away", "Share")])
+def test_each_group_of_attentions_tabs_has_its_name_before_its_first_tab(group: str, first: str):
+    app = open_app("attention")
+    place = [tab.label for tab in app.tabs].index(first)
+    (style,) = [html.value for html in app.get("html") if '--group: "' in html.value]
+    assert f'[data-key="{place}"] {{ --group: "{group}";' in style
+
+
 def test_attention_says_what_crop_cuts_off_and_shows_all_of_it():
     app = open_app("attention", photo="cat")  # 451 x 300
     assert [said for said in app.caption if said.value == "33 % of this photo is cut off (Fit: Crop)."]

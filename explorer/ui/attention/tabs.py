@@ -28,10 +28,20 @@ LARGEST_MATRIX = 800  # cells per side; larger matrices are shown in blocks
 
 def tabs(rec: Recording, view: View) -> None:
     """More of what the canvas shows: what it means for a class, whether it matters, and files of it."""
+    _name_groups()
     for tab, draw in zip(st.tabs(list(TABS), key="tab", bind="query-params"), TABS.values(), strict=True):
         if tab.open:
             with tab:
                 draw(rec, view)
+
+
+def _name_groups() -> None:
+    """Write each group's name before its first tab, where there is room for it."""
+    rules, titles = [], list(TABS)
+    for name, group in GROUPS.items():
+        tab = f'.st-key-tab [data-key="{titles.index(next(iter(group)))}"]'
+        rules.append(f'{tab} {{ --group: "{name}"; --room: {0.4 * len(name) + 0.8:.1f}rem; --line: 1px; }}')
+    st.html(f"<style>{' '.join(rules)}</style>")
 
 
 def _rollout(rec: Recording, view: View) -> None:
@@ -137,15 +147,10 @@ def _numbers(rec: Recording, view: View) -> None:
     st.dataframe(table, column_config=columns, hide_index=True, width="stretch")
 
 
-TABS = {
-    "Rollout": _rollout,
-    "Relevance": relevance_tab,
-    "Account": account_tab,
-    "Lens": lens_tab,
-    "What if": what_if_tab,
-    "Evidence": evidence_tab,
-    "Artefact tokens": artefacts_tab,
-    "Matrix": _matrix,
-    "Numbers": _numbers,
-    "Share": share_tab,
+GROUPS = {
+    "Look": {"Rollout": _rollout, "Matrix": _matrix, "Artefact tokens": artefacts_tab, "Numbers": _numbers},
+    "Explain": {"Relevance": relevance_tab, "Account": account_tab, "Lens": lens_tab, "What if": what_if_tab},
+    "Measure": {"Evidence": evidence_tab},
+    "Take away": {"Share": share_tab},
 }
+TABS = {title: draw for group in GROUPS.values() for title, draw in group.items()}
