@@ -235,7 +235,9 @@ def _named(name: str, choices: Sequence[Photo]) -> str:
 
 
 def _take_pick() -> None:
-    st.session_state[_PICKED] = st.session_state[STRIP]["picked"]
+    # None where Streamlit calls this again for the same click, since the run behind it was overtaken by another.
+    if (picked := st.session_state[STRIP]["picked"]) is not None:
+        st.session_state[_PICKED] = picked
 
 
 def _clear() -> None:
