@@ -219,8 +219,9 @@ def test_photos_whose_names_are_no_text_are_escaped_in_files(models, tmp_path, c
 def test_ctrl_c_ends_in_one_line(models, tmp_path):
     photo().save(tmp_path / "a.png")
     code = (
-        "import sys, time, explorer\n"
+        "import signal, sys, time, explorer\n"
         "from explorer.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # also where a shell runs the tests behind it
         "def slow(*args, **kwargs): print('ready', flush=True); time.sleep(60)\n"
         "explorer.load_model = slow\n"
         f"sys.exit(main(['attention', {str(tmp_path / 'a.png')!r}, '--out', {str(tmp_path / 'o')!r}]))\n"

@@ -135,7 +135,7 @@ def test_a_run_that_is_no_longer_there_is_named_and_the_newest_shown(runs):
 def test_a_run_without_result_says_so(runs):
     make_run(runs, "early", status="stopped")
     app = show("early", "result")
-    assert "Nothing yet" in words(app.caption)
+    assert "No result yet" in words(app.caption)
 
 
 @pytest.fixture(scope="module")
