@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any, Literal
 
 from explorer.errors import DataError
+from explorer.words import count_in_words
 
 Split = Literal["train", "val"]
 LISTED = 20  # classes that `lines` names
@@ -134,7 +135,7 @@ class DatasetReport:
             first = self.rejected[0]
             lines.append(f"left out: {len(self.rejected):,}, such as {first.name}: {first.reason}")
         if self.duplicates:
-            lines.append(f"copies: {len(self.duplicates):,} groups")
+            lines.append(f"copies: {count_in_words(len(self.duplicates), 'group')} of the same picture")
         return lines + list(self.notes)
 
     def to_json(self) -> str:

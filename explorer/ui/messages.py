@@ -96,8 +96,11 @@ def check_switch(key: str) -> None:
 
 def show_messages() -> DeltaGenerator:
     """Everything said so far, above the page; the place of what is wrong with the link, for show_link."""
-    for sentence in st.session_state.pop(_MESSAGES, []):
+    said = st.session_state.pop(_MESSAGES, [])
+    for sentence in said:
         st.error(sentence, icon=":material/error:")
+    if said:  # for whoever has scrolled down
+        st.toast("That didn't work: the reason stands at the top of the page.", icon=":material/error:")
     place = st.empty()
     _draw(place)
     return place

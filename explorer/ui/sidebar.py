@@ -9,7 +9,7 @@ from explorer.ui.address import by_key, number, take, write, write_unless
 from explorer.ui.messages import check_link
 from explorer.ui.model_picker import pick_model
 from explorer.ui.photos import pick_photo
-from explorer.ui.state import Choice, choose
+from explorer.ui.state import Choice, choose, chosen
 from explorer.ui.widgets import script
 from explorer.words import percent
 
@@ -52,6 +52,7 @@ def offer_whole(part: "PhotoPart") -> None:
     cut = part.geometry.cut_off(part.photo_size)
     if cut <= UNSAID:
         return
+    whole = "squash" if chosen().facts.fixed_size else "keep"
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption(
             f"{percent(cut, 0)} of this photo is cut off (Fit: {FITS[st.session_state['fit']]}).", width="content"
@@ -61,14 +62,15 @@ def offer_whole(part: "PhotoPart") -> None:
             key="whole",
             type="tertiary",
             icon=":material/fit_screen:",
-            on_click=_squash,
-            help="Sets Fit to Squash.",
+            on_click=_take_fit,
+            args=(whole,),
+            help=f"Sets Fit to {FITS[whole]}.",
         ):
             st.rerun()  # the sidebar, too, where this stands in a fragment
 
 
-def _squash() -> None:
-    st.session_state["fit"] = "squash"
+def _take_fit(fit: str) -> None:
+    st.session_state["fit"] = fit
 
 
 def model_only() -> None:

@@ -59,13 +59,11 @@ def runs(tmp_path, monkeypatch) -> Path:
     return tmp_path / "runs"
 
 
-def make_run(runs: Path, name: str, **state) -> RunFolder:
+def make_run(runs: Path, name: str, data: str = "digits.zip", **state) -> RunFolder:
     """A run folder as a trainer leaves it in that state; its process is this one unless the state says otherwise."""
     folder = RunFolder(runs / name)
     folder.path.mkdir()
-    write_config(
-        folder, Options("digits.zip", ModelSource("bundled"), str(runs / name / "checkpoint")), Plan().resolved()
-    )
+    write_config(folder, Options(data, ModelSource("bundled"), str(runs / name / "checkpoint")), Plan().resolved())
     written = folder.write_state(State("running"))
     write_json(folder.state, {**asdict(written), "epochs": 10, **state})
     return folder
@@ -85,6 +83,12 @@ def words(elements) -> str:
 
 def buttons(app: AppTest) -> list[str]:
     return [button.label for button in app.button]
+
+
+def test_the_comparison_begins_with_the_runs_on_the_data_of_the_newest(runs):
+    for name, data in (("one", "ants.zip"), ("two", "shoes.zip"), ("three", "ants.zip")):
+        make_run(runs, name, data, status="stopped")
+    assert sorted(show("three", "runs").multiselect(key="compared_runs").value) == ["one", "three"]
 
 
 @pytest.mark.slow

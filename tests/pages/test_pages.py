@@ -64,6 +64,11 @@ def test_a_model_of_one_layer_needs_no_slider_for_it(name, checkpoints):
     assert app.session_state["choice"].model.depth == 1 and not [one for one in app.slider if "ayer" in one.label]
 
 
+def test_what_did_not_work_is_also_said_to_who_has_scrolled_down():
+    app = open_app("attention", photo="mine-0123")
+    assert [said for said in app.error if "no longer here" in said.value] and len(app.toast) == 1
+
+
 @pytest.mark.parametrize(("group", "first"), [("Look", "Rollout"), ("Explain", "Relevance"), ("Take away", "Share")])
 def test_each_group_of_attentions_tabs_has_its_name_before_its_first_tab(group: str, first: str):
     app = open_app("attention")
@@ -76,7 +81,7 @@ def test_attention_says_what_crop_cuts_off_and_shows_all_of_it():
     app = open_app("attention", photo="cat")  # 451 x 300
     assert [said for said in app.caption if said.value == "33 % of this photo is cut off (Fit: Crop)."]
     app.button(key="whole").click().run()
-    assert not app.exception and app.session_state["choice"].fit == app.query_params["fit"] == "squash"
+    assert not app.exception and app.session_state["choice"].fit == app.query_params["fit"] == "keep"
     assert not [said for said in app.caption if "cut off" in said.value]
     assert not [said for said in open_app("attention", photo="astronaut").caption if "cut off" in said.value]
 

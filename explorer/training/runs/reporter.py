@@ -10,8 +10,10 @@ from typing import Any
 from explorer.errors import TrainingError
 from explorer.training.runs.events import EventLog, Step
 from explorer.training.runs.folder import RunFolder, State
+from explorer.words import percent
 
 QUIET = 0.3  # seconds between two writes of state.json while nothing but numbers change
+LATER = 15.0  # seconds after which a line says how far a phase is
 REDRAW = 0.1  # seconds between two pictures of the bar while nothing but numbers change
 
 Place = tuple[str, str, int | None, int]  # status, phase, place in the queue, finished epochs
@@ -124,17 +126,22 @@ class Bar:
 
 
 class Lines:
-    """A line for every phase and finished epoch, for notebooks, pipes and logs; none in the `silent` phases."""
+    """A line for every phase and finished epoch, for notebooks, pipes and logs; none in the `silent` phases.
+
+    In a phase that takes long, a line every LATER seconds says how far it is.
+    """
 
     def __init__(self, name: str, silent: Collection[str] = ()):
         self._name, self._silent = name, silent
         self._shown: Place | None = None
+        self._printed = 0.0
 
     def show(self, state: State) -> None:
-        now = state.status, state.phase, state.place, state.epoch
-        if now != self._shown and state.phase not in self._silent:
-            self._shown = now
-            line = ", ".join(part for part in (state.phase or state.status, numbers(state)) if part)
+        now, late = (state.status, state.phase, state.place, state.epoch), time.monotonic() - self._printed > LATER
+        if (now != self._shown or (late and state.progress)) and state.phase not in self._silent:
+            done = percent(state.progress, 0) if now == self._shown else ""
+            self._shown, self._printed = now, time.monotonic()
+            line = ", ".join(part for part in (state.phase or state.status, done, numbers(state)) if part)
             with suppress(OSError):  # a reader that went away or a full disk under a log ends no training
                 print(f"{self._name}: {line}", file=sys.stderr, flush=True)
 

@@ -136,7 +136,7 @@ def _compare(runs: list[Run]) -> None:
     left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
     labels = {run.name: label(run) for run in runs}
     compared = left.multiselect(
-        "Compare", names, names[:AT_FIRST], key="compared_runs", format_func=labels.__getitem__
+        "Compare", names, _alike(runs), key="compared_runs", format_func=labels.__getitem__
     )  # fmt: skip
     by = right.segmented_control(
         "By validation", list(COMPARED), default="val_loss", key="compared_by",
@@ -150,6 +150,12 @@ def _compare(runs: list[Run]) -> None:
         for update in (figure.update_xaxes, figure.update_yaxes):
             update(tickfont=axis_font(), title_font=axis_font())
         st.plotly_chart(figure, key="compared_chart", config=CONFIG, alt=f"Runs by {COMPARED[by]}")
+
+
+def _alike(runs: list[Run]) -> list[str]:
+    """The newest runs on the data of the newest: curves on other data say nothing about them."""
+    data = {run.name: run.options.data if run.options else None for run in runs}
+    return [run.name for run in runs if data[run.name] == data[runs[0].name]][:AT_FIRST]
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -18,6 +18,10 @@ from explorer.ui.visitor import check_may_train, starting
 from explorer.words import duration_in_words, percent
 
 MOST_STEPS = 1_500  # points drawn of the step curve; more are thinned evenly
+UNTRAINED = (
+    "Before the first epoch, with a new classifier at random. A training that begins with a linear probe (see Plan) "
+    "starts far better than that: its curve of steps shows it."
+)
 NEIGHBOURS = (
     "Each validation image takes the class of the training images most like it, by the features of the model before "
     "training: what it knows already."
@@ -142,7 +146,7 @@ def _numbers(baseline: dict[str, Any], events: list[dict[str, Any]]) -> None:
     epochs = [event for event in events if event["type"] == "epoch"]
     kept = next((event for event in reversed(epochs) if event["best"]), None)
     figures = {
-        "Untrained classifier": (baseline["metrics"]["accuracy"], "Before the first epoch."),
+        "Untrained classifier": (baseline["metrics"]["accuracy"], UNTRAINED),
         "Nearest neighbours": (baseline["knn_accuracy"], NEIGHBOURS),
         "Last epoch": (epochs[-1]["val_accuracy"] if epochs else None, "After the last finished epoch."),
         "Kept weights": (

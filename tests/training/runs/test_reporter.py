@@ -11,6 +11,7 @@ import pytest
 import explorer
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
+from explorer.training.runs import reporter
 from explorer.training.runs.folder import RunFolder, State
 from explorer.training.runs.reporter import Reporter, numbers, progress_display
 from tests.training_help import make_dataset
@@ -41,6 +42,15 @@ def test_without_a_terminal_every_phase_and_epoch_is_a_line_on_stderr(tmp_path, 
     assert "mine: baseline" in early and "mine: training, epoch 0 of 2" in early
     assert not any("left" in line or "images/s" in line for line in [*early, lines[-1]])
     assert explorer.load_model(result.checkpoint, device="cpu").class_names == ["blue", "green", "red"]
+
+
+def test_a_long_phase_says_every_now_and_then_how_far_it_is(monkeypatch, capsys):
+    with progress_display("mine", True) as show:
+        assert show
+        for progress, later in ((0.1, True), (0.25, False), (0.5, True)):
+            monkeypatch.setattr(reporter, "LATER", -1.0 if later else 1e9)
+            show(State("running", "caching", progress=progress, seconds_left=12))
+    assert capsys.readouterr().err == "mine: caching, 12 s left\nmine: caching, 50 %, 12 s left\n"
 
 
 def test_it_can_be_told_to_be_silent(tmp_path, data, model, capsys):
