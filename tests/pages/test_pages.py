@@ -5,6 +5,7 @@ import json
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
@@ -73,7 +74,8 @@ def test_what_did_not_work_is_also_said_to_who_has_scrolled_down():
 def test_each_group_of_attentions_tabs_has_its_name_before_its_first_tab(group: str, first: str):
     app = open_app("attention")
     place = [tab.label for tab in app.tabs].index(first)
-    (style,) = [html.value for html in app.get("html") if '--group: "' in html.value]
+    blocks: Any = app.get("html")
+    (style,) = [html.value for html in blocks if '--group: "' in html.value]
     assert f'[data-key="{place}"] {{ --group: "{group}";' in style
 
 
