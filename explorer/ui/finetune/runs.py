@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from explorer import paths
+from explorer.files import stamp
 from explorer.models import registry
 from explorer.training.curves import COMPARED, CONFIG, compare_figure
 from explorer.training.runs.events import read_events
@@ -178,17 +179,13 @@ def _row(run: Run) -> dict[str, Any]:
 
 def times(run: Run) -> tuple[datetime | None, float | None]:
     """(when it was started, how many seconds it worked so far); None where its files don't tell."""
-    started, events = None, run.folder.events
-    try:
-        started = datetime.fromtimestamp(run.folder.config.stat().st_mtime)
-        about = events.stat()
-    except OSError:
-        return started, None
-    return started, _worked(str(events), (about.st_mtime_ns, about.st_size))
+    config, events = stamp(run.folder.config), stamp(run.folder.events)
+    started = datetime.fromtimestamp(config[2] / 1e9) if config else None
+    return started, _worked(str(run.folder.events), events) if events else None
 
 
 @st.cache_data(show_spinner=False, max_entries=500)
-def _worked(events: str, stamp: tuple[int, int]) -> float | None:
+def _worked(events: str, stamp: tuple[int, int, int]) -> float | None:
     """Seconds of all phases, those of the processes that a run went on in as well."""
     phases = [event["seconds"] for event in read_events(Path(events)) if event["type"] == "phase"]
     return sum(phases) if phases else None
