@@ -124,6 +124,12 @@ def open_archive(
             yield SafeZip(archive, size, limits or Limits(), title)
 
 
+def unpacked_bytes(path: Path, title: str | None = None) -> int:
+    """What the files of a zip take when they are unpacked; the DataErrors of open_archive."""
+    with open_archive(path, title=title) as archive:
+        return sum(entry.info.file_size for entry in archive.entries)
+
+
 class _CappedReader(io.BufferedReader):
     """A file that refuses to read a zip's directory of absurd size at once."""
 

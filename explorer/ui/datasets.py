@@ -6,7 +6,8 @@ What was found in one is shown as numbers, a table with pictures, and lists of w
 import io
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,7 @@ import streamlit as st
 from PIL import ImageOps
 
 from explorer import paths
+from explorer.data.archives import unpacked_bytes
 from explorer.data.builtin import BUILTIN
 from explorer.data.datasets import check_evaluable, check_trainable
 from explorer.data.images import jpeg_uri, open_image
@@ -26,6 +28,7 @@ from explorer.training.runs.jobs import list_runs
 from explorer.ui.messages import plain
 from explorer.ui.uploads import keep_upload, time_of_change
 from explorer.ui.widgets import facts
+from explorer.visitors.quotas import hold_room
 from explorer.words import count_in_words
 
 # Of the names that keep_data and write_builtin give; nothing else, and no path, is ever taken from an address.
@@ -160,9 +163,23 @@ def _read_with_progress(path: Path, folder: Path, title: str, to_train: bool) ->
         bar.progress(done / total, f"Reading the images: {done:,} of {total:,}")
 
     try:
-        return read_once(path, folder, show, to_train, title)
+        with _room_to_unpack(path, folder, title):
+            return read_once(path, folder, show, to_train, title)
     finally:
         bar.empty()
+
+
+@contextmanager
+def _room_to_unpack(path: Path, folder: Path, title: str) -> Iterator[None]:
+    """Hold the room that a visitor's zip takes a second time when it is read for the first."""
+    if paths.workspace() is None or not path.is_file() or (folder / REPORT).is_file():
+        yield
+        return
+    try:
+        with hold_room(unpacked_bytes(path, title), folder.parent):
+            yield
+    except OSError as error:
+        raise DiskError(f"'{title}' can't be unpacked ({error.strerror}): free some space.") from error
 
 
 def show_report(report: DatasetReport, title: str) -> None:

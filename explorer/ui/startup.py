@@ -19,9 +19,11 @@ from explorer.models import registry
 from explorer.models.source import ModelSource
 from explorer.ui.components import asset
 from explorer.ui.navigation import PAGES
+from explorer.ui.visitor import room_for_upload
 from explorer.visitors.cookie import VisitorCookie
 from explorer.visitors.passes import spin_briefly
 from explorer.visitors.settings import has_visitors
+from explorer.visitors.uploads import UploadLimit
 from explorer.web.welcome import PAGE, first_page, with_first_picture
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -100,7 +102,7 @@ async def _answer_frame(_: Request) -> HTMLResponse:
     return HTMLResponse(_frame(), headers={"Cache-Control": "no-cache"}, background=BackgroundTask(_answered.set))
 
 
-MIDDLEWARE = (Middleware(VisitorCookie),)
+MIDDLEWARE = (Middleware(VisitorCookie), Middleware(UploadLimit, room=room_for_upload))
 ROUTES = (
     Route("/", _answer_visit),
     Route(f"/{PAGES[0].name}", _answer_home),

@@ -30,7 +30,7 @@ from explorer.ui.finetune.train import NEIGHBOURS
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.mistakes import Photos, explore
 from explorer.ui.scores import SCORES, total
-from explorer.visitors.quotas import check_room
+from explorer.visitors.quotas import hold_room
 from explorer.words import count_in_words, percent, with_sign
 
 CELL, GAP = 142, 16  # pixels: the width of a picture, and between two of them
@@ -212,8 +212,8 @@ def _make_onnx(key: str, path: Path) -> None:
     with st.spinner("Writing the model as ONNX"):
         model = cached.load_model(key)
         try:
-            check_room((path.parent / WEIGHTS).stat().st_size)  # about as large
-            with whole_file(path) as partial:
+            room = (path.parent / WEIGHTS).stat().st_size  # about as large
+            with hold_room(room, path.parent), whole_file(path) as partial:
                 export_onnx(model.module, partial, model.input_size)
         except OSError as error:
             raise DiskError(f"The ONNX file can't be written ({error.strerror}): free some space.") from error
