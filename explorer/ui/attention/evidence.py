@@ -37,7 +37,9 @@ def _ranking(rec: Recording, view: View) -> None:
         "Mark the object; every layer and head, from the query above, is compared with it pixel by pixel. AUC 0.5 is "
         "chance; IoU is taken at the best threshold; pointing: does the highest patch lie on the object?"
     )
-    how = st.segmented_control("Mask", MASKS, default="Rectangle", required=True, key="mask_how")
+    how = st.segmented_control("Mask", MASKS, key="mask_how")
+    if how is None:
+        return
     mask = {"Rectangle": _rectangle, "Brightest patches": _by_mass, "Upload": _uploaded}[str(how)](rec, view)
     if mask is None:
         return

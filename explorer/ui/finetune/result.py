@@ -98,16 +98,17 @@ def gain_of(metrics: Mapping[str, Any]) -> Gain | None:
 
 
 def gain_sentence(gain: Gain, plan: Plan) -> str:
-    """ "Training the last block gained 0.6 points over the nearest neighbours …: within the noise of 153 photos."."""
+    """ "Training the last block ended 0.6 points above the nearest neighbours: within the noise of 153 photos …"."""
     trained = "the classifier" if plan.train == "head" else trained_words(plan.train)
     what = f"Training {'the ' if trained.startswith('last') else ''}{trained}"
     if not gain.won + gain.lost:
         return f"{what} changed nothing over the nearest neighbours: both have the same photos right."
-    did = "gained" if gain.share > 0 else "lost" if gain.share < 0 else "changed"
+    points = f"{100 * abs(gain.share):.1f} points"
+    where = f"{points} above" if gain.share > 0 else f"{points} below" if gain.share < 0 else "level with"
     low, high = gain.interval
     noise = f"within the noise of {gain.images:,} photos" if gain.within_noise else "more than chance would give"
     return (
-        f"{what} {did} {100 * abs(gain.share):.1f} points over the nearest neighbours: {noise} (95 % interval "
+        f"{what} ended {where} the nearest neighbours: {noise} (95 % interval "
         f"{with_sign(100 * low, 1)} to {with_sign(100 * high, 1)}; p = {gain.chance:.2g}, McNemar's exact test). "
         f"Only the training has {count_in_words(gain.won, 'photo')} right, only the neighbours {gain.lost:,}."
     )
