@@ -12,9 +12,13 @@ from explorer.errors import DataError
 
 
 class Source(Protocol):
-    """Files by index; names are in alphabetical order, so that the same files always count alike."""
+    """Files by index; names are in alphabetical order, so that the same files always count alike.
+
+    folders: those that may hold nothing, the empty ones among them.
+    """
 
     names: list[str]
+    folders: list[str]
     passed_over: dict[str, int]
     notes: tuple[str, ...]
 
@@ -60,6 +64,7 @@ class _ZipSource:
         self._archive = archive
         self._entries = sorted(archive.entries, key=lambda entry: entry.name)
         self.names = [entry.name for entry in self._entries]
+        self.folders = archive.folders
         self.passed_over: dict[str, int] = {}
         self.notes = (archive.note,) if archive.note else ()
 
@@ -78,9 +83,12 @@ class _FolderSource:
         self._root = root.resolve()
         links = 0
         names: list[str] = []
+        self.folders = []
         for folder, below, files in os.walk(self._root):
             links += sum((Path(folder) / name).is_symlink() for name in below)  # which os.walk does not follow
             names += [(Path(folder) / name).relative_to(self._root).as_posix() for name in files]
+            if not below and not files:
+                self.folders.append(Path(folder).relative_to(self._root).as_posix())
         self.names = sorted(names)
         self.passed_over = {"linked folders": links} if links else {}
         self.notes = ()

@@ -41,10 +41,10 @@ def decode_names(infos: Sequence[zipfile.ZipInfo]) -> Names:
 
 
 def _known_name(info: zipfile.ZipInfo) -> str | None:
-    """The name where the zip itself says what it is."""
-    if info.flag_bits & UTF8_FLAG or info.orig_filename.isascii():
-        return info.filename
-    return _unicode_path(info.extra, _raw_name(info))
+    """The name where the zip itself says what it is; an ASCII one may stand in for the Unicode path (#U732b)."""
+    if path := _unicode_path(info.extra, _raw_name(info)):
+        return path
+    return info.filename if info.flag_bits & UTF8_FLAG or info.orig_filename.isascii() else None
 
 
 def _raw_name(info: zipfile.ZipInfo) -> bytes:

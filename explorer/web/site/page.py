@@ -116,7 +116,7 @@ def page(model: Model, exported: Exported, about: About, inside: dict[str, bytes
         about=escape(f"Choose a photo: this page shows what {model.name} makes of it, and where it looks."),
         css=style,
         markup=markup,
-        footer=footer(model, exported, about),
+        footer=footer(model, exported, about, whole=bool(inside)),
         settings=settings.replace("</", "<\\/"),
         assets=assets,
         worker=worker_script().replace("</", "<\\/"),
@@ -152,9 +152,10 @@ def page_settings(model: Model, exported: Exported, about: About) -> dict[str, A
     }  # fmt: skip
 
 
-def footer(model: Model, exported: Exported, about: About) -> str:
-    """How large, which licence, how good, made by what; as HTML."""
-    sentences = [f"{model.num_parameters / 1e6:.1f} million weights, {size_in_words(exported.bytes)} to fetch once."]
+def footer(model: Model, exported: Exported, about: About, whole: bool) -> str:
+    """How large, which licence, how good, made by what; as HTML. whole: the page holds the weights itself."""
+    where = "within this file" if whole else "to fetch once"
+    sentences = [f"{model.num_parameters / 1e6:.1f} million weights, {size_in_words(exported.bytes)} {where}."]
     if about.accuracy is not None:
         of = f" of {about.validated} validation images" if about.validated else " of the validation images"
         sentences.append(f"It classified {percent(about.accuracy)}{of} correctly.")
