@@ -216,13 +216,13 @@ _baltic = (_lithuanian, _latvian, _estonian)
 _cyrillic = (_russian, _ukrainian, _bulgarian, _serbian, _belarusian)
 
 _TITLES = {
-    "cp932": "Shift-JIS", "euc_jp": "EUC-JP", "gbk": "GBK", "big5": "Big5", "cp949": "EUC-KR", "koi8_u": "KOI8",
+    "cp932": "Shift-JIS", "euc_jp": "EUC-JP", "gbk": "GBK", "cp950": "Big5", "cp949": "EUC-KR", "koi8_u": "KOI8",
 }  # fmt: skip
 CODE_PAGES = (
     CodePage("cp932", None, (_signs(_japanese),)),
     CodePage("euc_jp", False, (_signs(_japanese),)),
     CodePage("gbk", None, (_signs(_simplified),)),
-    CodePage("big5", None, (_signs(_traditional),)),
+    CodePage("cp950", None, (_signs(_traditional),)),
     CodePage("cp949", None, (_signs(_korean),)),
     CodePage("cp866", True, _cyrillic),
     CodePage("cp855", True, (_serbian,)),
