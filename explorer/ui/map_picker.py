@@ -125,6 +125,7 @@ def pick_explanation(place: Place) -> Shown | None:
 def pick_map(place: Place, key: str = "map", default: str = DEFAULT) -> Shown | None:
     """A map of any kind on offer; None until a person has chosen what it is for."""
     labels = kind_labels(place)
+    default = default if default in labels else next(iter(labels))
     take(key, _read_kind(labels), default)
     kind = st.segmented_control("Map", list(labels), format_func=labels.__getitem__, required=True, key=key, **SAVED)
     write_unless(key, default)

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
+from timm.models import save_for_hf
 
 from explorer.ui.map_picker import class_labels
 from tests.app import open_app, sentences
@@ -65,6 +67,15 @@ def test_a_likeness_to_another_photo_is_in_script_and_link(checkpoints):
     assert "similar_to='sample:rocket'" in code(app) and "other = explorer.record(" in code(app)
     assert app.query_params["like_photo"] == "rocket"
     assert not [caption for caption in app.caption if "a link can't hold" in caption.value]
+
+
+def test_a_model_of_side_by_side_attentions_offers_the_maps_that_it_can_have(checkpoints):
+    settings: dict[str, Any] = {"img_size": 64, "patch_size": 16, "embed_dim": 64, "depth": 1, "num_heads": 2}
+    module = timm.create_model("vit_small_patch16_18x2_224", num_classes=3, **settings)
+    save_for_hf(module, str(checkpoints / "wide"), model_args=settings, safe_serialization=True)
+    app = open_app("attention", model="checkpoints/wide", tab="Relevance")
+    assert not app.exception and not sentences(app)
+    assert app.segmented_control(key="why").options == ["Integrated gradients", "Occlusion"]
 
 
 def test_what_a_link_cannot_hold_is_said(checkpoints):

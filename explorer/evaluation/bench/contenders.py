@@ -27,7 +27,7 @@ class Contender:
 
     def draw(self, recording: Recording, target: int | None, seed: int) -> Float[np.ndarray, "row col"]:
         """The map of a class, where its kind explains one."""
-        return recording.map(self.row.name, **self._settings(target))
+        return recording.map_with_note(self.row.name, **self._settings(target))[0]
 
     def passes(self, recording: Recording) -> float:
         """About how many forward passes drawing it takes as long as."""

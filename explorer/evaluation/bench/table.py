@@ -103,7 +103,7 @@ def _verdicts(column: dict[str, np.ndarray], sign: int, seed: int) -> list[Verdi
     resampled = Resampled(len(next(iter(column.values()))), seed)
     pairs = combinations(column, 2)
     found = [resampled.verdict(one, other, sign * column[one], sign * column[other]) for one, other in pairs]
-    return sorted(found, key=lambda verdict: -verdict.low)
+    return sorted(found, key=lambda verdict: -verdict.surely)
 
 
 def as_json(found: Table, **about: Any) -> dict[str, Any]:
@@ -144,7 +144,8 @@ def write_files(found: Table, lines: Iterable[Line], folder: Path, **about: Any)
 
 
 def _cells(mean: Mean | None) -> tuple[str, ...]:
-    return tuple(f"{number:.4f}" for number in (mean.value, mean.low, mean.high)) if mean else ("", "", "")
+    numbers = (mean.value, mean.low, mean.high) if mean else (None, None, None)
+    return tuple("" if number is None else f"{number:.4f}" for number in numbers)
 
 
 def markdown(found: Table, names: Sequence[str] | None = None) -> str:
