@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 import streamlit as st
 from filelock import FileLock
@@ -203,8 +203,8 @@ def _forget_ended_sessions() -> None:
 
 
 def _sweep() -> None:
-    """Delete the workspaces that nobody visited for long, once an hour."""
+    """Delete the workspaces that nobody visited for long, once an hour, in a thread that nobody waits for."""
     now = time.monotonic()
     if not _swept or now - _swept[-1] > SWEEP:
         _swept[:] = [now]
-        delete_unvisited(settings().days)
+        Thread(target=delete_unvisited, args=(settings().days,), name="sweep", daemon=True).start()
