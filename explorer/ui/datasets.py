@@ -22,7 +22,7 @@ from explorer.data.datasets import check_evaluable, check_trainable
 from explorer.data.images import jpeg_uri, open_image
 from explorer.data.report import DatasetReport, DuplicateGroup, Item, Split
 from explorer.data.store import CHANGES, REPORT, read_once, stored_folder, stored_thumbnail
-from explorer.errors import DataError, DiskError, ImageError
+from explorer.errors import DataError, DiskError, ImageError, RoomError
 from explorer.files import stamp
 from explorer.training.runs.jobs import list_runs
 from explorer.ui.messages import plain
@@ -117,6 +117,10 @@ def read_data(path: Path, title: str, to_train: bool = True) -> DatasetReport:
     known = folder.is_dir()
     try:
         return _report(path, folder, title, to_train)
+    except RoomError:
+        if not known:  # or it would take the room of what else the visitor has
+            forget_upload(path)
+        raise
     except DiskError:
         raise
     except DataError:

@@ -19,7 +19,6 @@ from explorer.models import registry
 from explorer.models.source import ModelSource
 from explorer.ui.components import asset
 from explorer.ui.navigation import PAGES, Entry
-from explorer.ui.visitor import room_for_upload
 from explorer.visitors.cookie import VisitorCookie
 from explorer.visitors.passes import spin_briefly
 from explorer.visitors.settings import has_visitors
@@ -109,7 +108,13 @@ async def _answer_frame(_: Request) -> HTMLResponse:
     return HTMLResponse(_frame(), headers={"Cache-Control": "no-cache"}, background=BackgroundTask(_answered.set))
 
 
-MIDDLEWARE = (Middleware(VisitorCookie), Middleware(UploadLimit, room=room_for_upload))
+def _room_for_upload(session: str) -> int:
+    from explorer.ui.visitor import room_for_upload  # imports much, for which no first picture waits
+
+    return room_for_upload(session)
+
+
+MIDDLEWARE = (Middleware(VisitorCookie), Middleware(UploadLimit, room=_room_for_upload))
 ROUTES = (
     Route("/", _answer_visit),
     *(Route(f"/{entry.name}", _answer_visit) for entry in PAGES[1:]),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 import streamlit as st
 from filelock import FileLock
@@ -19,9 +19,9 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from explorer import paths
-from explorer.errors import ModelError, TrainingError
+from explorer.errors import ModelError, SettingsError, TrainingError
 from explorer.training.runs.jobs import list_runs
-from explorer.ui.messages import plain
+from explorer.ui.messages import plain, sentence_of
 from explorer.ui.visitor_files import begin_anew, pick_workspace, your_files
 from explorer.visitors.cookie import NAME
 from explorer.visitors.quotas import free_bytes
@@ -33,6 +33,7 @@ ADMIN = "admin"  # of the address: `?admin=1` shows the field for the token
 SWEEP = 60 * 60  # seconds between two looks for workspaces that nobody visits any more
 MOST_SESSIONS = 1000  # that are remembered before those that ended are forgotten
 GUESSES = 5  # at the token, in one session
+SAID = 100 * 2**20  # bytes of an upload above a visitor's room that are let in
 _ME, _ADMIN, _WRONG = "visitor", "visitor_is_admin", "wrong_tokens"
 _folders: dict[str, Path | None] = {}  # of each session; None: the host's own folders, for an admin
 _swept: list[float] = []  # when that was done last
@@ -40,7 +41,15 @@ _starting = Lock()
 
 
 def enter() -> None:
-    """Find out whose run this is; with a login configured, nobody gets further without one."""
+    """Find out whose run this is; with a login configured, nobody gets further without one.
+
+    Nor with a setting of the host's that can't be used: the page says which.
+    """
+    try:
+        settings()
+    except SettingsError as error:
+        st.error(sentence_of(error), icon=":material/error:")
+        st.stop()
     if not has_visitors():
         return
     paths.find_workspace_with(_of_this_session)
@@ -110,14 +119,17 @@ def may_upload_weights() -> bool:
 
 
 def room_for_upload(session: str) -> int:
-    """Bytes that this session may send: what its visitor has left, without what lies in Streamlit's memory already."""
+    """Bytes that this session may send: what its visitor has left, without what lies in Streamlit's memory already.
+
+    And a little more: of that the page says in a sentence why it isn't kept, a browser only "status code 413".
+    """
     if session not in _folders or not exists():
         return 0
     own, manager = _folders[session], get_instance().uploaded_file_mgr
     if own is None or not isinstance(manager, MemoryUploadedFileManager):
         return sys.maxsize
     held = manager.file_storage.get(session, {})
-    return free_bytes(own) - sum(len(file.data) for file in list(held.values()))
+    return SAID + free_bytes(own) - sum(len(file.data) for file in list(held.values()))
 
 
 def is_admin() -> bool:
@@ -191,8 +203,8 @@ def _forget_ended_sessions() -> None:
 
 
 def _sweep() -> None:
-    """Delete the workspaces that nobody visited for long, once an hour."""
+    """Delete the workspaces that nobody visited for long, once an hour, in a thread that nobody waits for."""
     now = time.monotonic()
     if not _swept or now - _swept[-1] > SWEEP:
         _swept[:] = [now]
-        delete_unvisited(settings().days)
+        Thread(target=delete_unvisited, args=(settings().days,), name="sweep", daemon=True).start()

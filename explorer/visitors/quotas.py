@@ -11,7 +11,7 @@ from typing import IO
 from filelock import FileLock
 
 from explorer import paths
-from explorer.errors import DiskError
+from explorer.errors import RoomError
 from explorer.visitors.settings import settings
 from explorer.visitors.workspace import all_workspaces
 from explorer.words import size_in_words
@@ -64,13 +64,13 @@ def free_bytes(folder: Path) -> int:
 
 
 def check_room(wanted: int) -> None:
-    """Raise DiskError where this thread's visitor may not use so many more bytes; without one there is no limit."""
+    """Raise RoomError where this thread's visitor may not use so many more bytes; without one there is no limit."""
     own = paths.workspace()
     if own is None:
         return
     free = free_bytes(own)
     if wanted > free:
-        raise DiskError(
+        raise RoomError(
             f"This takes {size_in_words(wanted)}, and you have {size_in_words(free)} left on this server: delete files "
             "of yours in the sidebar, below Your files, or ask the host for room."
         )
@@ -81,7 +81,7 @@ def hold_room(size: int, folder: Path) -> Iterator[IO[bytes]]:
     """An empty file of that many bytes in the folder, for the block to fill or just to keep; gone after it.
 
     It counts from the start, so that what is checked and what is taken are one step for all windows, servers and
-    machines that share the workspaces. DiskError where this thread's visitor may not use so much; OSError where the
+    machines that share the workspaces. RoomError where this thread's visitor may not use so much; OSError where the
     file can't be made.
     """
     own = paths.workspace()

@@ -1,4 +1,4 @@
-"""Uploads that a visitor has no room for are refused before their bytes come: Streamlit would hold them in memory."""
+"""Uploads that a visitor has no room for are forgotten as they come: Streamlit would hold them in memory."""
 
 import re
 from asyncio import to_thread
@@ -13,7 +13,7 @@ NO_LENGTH, TOO_LARGE = 411, 413  # HTTP
 
 
 class UploadLimit:
-    """ASGI middleware: answers an upload that is larger than room(session) with 413, before it is read.
+    """ASGI middleware: answers an upload that is larger than room(session) with 413, and keeps nothing of it.
 
     room: bytes that a session's visitor may still send, those apart that are on their way.
     """
@@ -30,18 +30,20 @@ class UploadLimit:
             return
         session, size = asked[1], _length(scope)
         if size is None:
-            await _refuse(send, NO_LENGTH)
+            await _answer(send, NO_LENGTH)
             return
         self._coming[session] += size
         try:
-            if self._coming[session] > await to_thread(self.room, session):
-                await _refuse(send, TOO_LARGE)
-            else:
+            if fits := self._coming[session] <= await to_thread(self.room, session):
                 await self.app(scope, receive, send)
         finally:
             self._coming[session] -= size
             if not self._coming[session]:
                 del self._coming[session]
+        if not fits:
+            while (await receive()).get("more_body"):  # a browser hears no answer while it sends
+                pass
+            await _answer(send, TOO_LARGE)
 
 
 def _length(scope: Scope) -> int | None:
@@ -50,6 +52,6 @@ def _length(scope: Scope) -> int | None:
     return int(given) if given.isdigit() and len(given) < 20 else None
 
 
-async def _refuse(send: Send, status: int) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [(b"connection", b"close")]})
+async def _answer(send: Send, status: int) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": []})
     await send({"type": "http.response.body"})

@@ -95,6 +95,21 @@ def test_a_demonstration_trains_nothing_and_loads_only_what_it_lists(monkeypatch
         visitor.check_may_type("org/name")
 
 
+def test_a_setting_that_is_none_is_a_sentence_and_nothing_else(monkeypatch):
+    def page() -> None:
+        import streamlit as st
+
+        from explorer.ui import visitor
+
+        visitor.enter()
+        st.write("further")
+
+    monkeypatch.setenv("EXPLORER_VISITORS_DISK", "much")
+    app = AppTest.from_function(page).run()
+    assert [error.value for error in app.error] == ["EXPLORER\\_VISITORS\\_DISK is 'much'\\: give a number above 0."]
+    assert not app.exception and not app.markdown
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("checkpoints")
 def test_a_demonstration_s_sidebar_has_no_upload_of_weights(monkeypatch):

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from explorer import paths
-from explorer.errors import DiskError, TrainingError
+from explorer.errors import DiskError, RoomError, TrainingError
 from explorer.training.runs.folder import RunFolder
 from explorer.visitors import quotas, workspace
 
@@ -109,20 +109,21 @@ def test_a_training_needs_its_room_before_it_begins(ann, monkeypatch):
             check_disk(run, 7_000_001)
 
 
-def test_a_zip_is_unpacked_only_where_there_is_room_for_that(ann, monkeypatch):
+def test_a_zip_that_leaves_no_room_to_be_unpacked_is_not_kept(ann, monkeypatch):
     from explorer.ui import datasets
 
-    packed = ann / "0123456789abcdef-pets.zip"
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("cats/1.bmp", bytes(900_000))
-        file.writestr("dogs/1.bmp", bytes(900_000))
-    monkeypatch.setenv("EXPLORER_VISITORS_DISK", "0.0045")
     with paths.working_for(ann):
-        with pytest.raises(DiskError, match="takes 2 MB"), datasets._room_to_unpack(packed, ann / "x.data", "pets"):
-            raise AssertionError("there was no room")
+        packed = datasets.uploads_folder() / "0123456789abcdef-pets.zip"
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("cats/1.bmp", bytes(900_000))
+            file.writestr("dogs/1.bmp", bytes(900_000))
         monkeypatch.setenv("EXPLORER_VISITORS_DISK", "0.005")
-        with datasets._room_to_unpack(packed, ann / "x.data", "pets"):
+        with datasets._room_to_unpack(packed, packed.with_suffix(".data"), "pets"):
             assert quotas.free_bytes(ann) < 200_000
+        monkeypatch.setenv("EXPLORER_VISITORS_DISK", "0.0045")
+        with pytest.raises(RoomError, match="takes 2 MB"):
+            datasets.read_data(packed, "pets")
+    assert not packed.exists() and (ann / "photo").exists()
 
 
 def test_an_upload_above_the_share_is_refused_before_it_is_copied(ann, monkeypatch):

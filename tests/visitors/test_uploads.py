@@ -1,4 +1,4 @@
-"""Uploads that a visitor has no room for are refused before they are read."""
+"""Uploads that a visitor has no room for never reach Streamlit."""
 
 import asyncio
 
@@ -27,14 +27,15 @@ class App:
         await send({"type": "http.response.start", "status": 204, "headers": []})
 
     async def put(self, session: str, size: object, method: str = "PUT") -> int:
-        """The status of the answer; ConnectionError where the body was read."""
-        sent = []
+        """The status of the answer; whoever refuses has taken the whole body, so that a browser hears it."""
+        sent, parts = [], [{"type": "http.request", "body": b"x", "more_body": more} for more in (False, True, True)]
 
         async def send(message):
+            assert sent or not parts or message["status"] != 413
             sent.append(message)
 
         async def receive():
-            raise ConnectionError("read")
+            return parts.pop()
 
         headers = [] if size is None else [(b"Content-Length", str(size).encode())]
         path = f"/base/_stcore/upload_file/{session}/some-file"

@@ -12,7 +12,7 @@ from explorer.attention.recording import Recording
 from explorer.rendering.view import View, shown_map, shown_mask
 from explorer.ui.attention.bench import bench_section
 from explorer.ui.attention.curves import curves
-from explorer.ui.photos import LARGEST_PHOTO
+from explorer.ui.photos import LARGEST_PHOTO, TYPES
 from explorer.ui.uploads import largest_upload
 from explorer.ui.view_settings import layer_words
 
@@ -67,8 +67,7 @@ def _by_mass(rec: Recording, view: View) -> np.ndarray:
 
 def _uploaded(rec: Recording, view: View) -> np.ndarray | None:
     file = st.file_uploader("Mask: white object, black background, grey (128) left out; or classes in colour, or a "
-                            "cut-out with alpha", ["png", "bmp", "tif", "tiff", "webp", "gif"],
-                            max_upload_size=largest_upload(LARGEST_PHOTO))  # fmt: skip
+                            "cut-out with alpha", TYPES, max_upload_size=largest_upload(LARGEST_PHOTO))  # fmt: skip
     if file is None:
         return None
     return fit_mask(file, rec.part.geometry, photo_size=rec.part.photo_size)
