@@ -240,9 +240,8 @@ def _doubts(top: _Folder) -> list[str]:
     split = [name for name, inner in below.items() if len(inner) > 1 and all(_role(side) for side in inner)]
     if split:
         return [f"{_names(split)} taken for a class, though the split in there looks like the data set: give it alone."]
-    called = sorted(name for name in below if _role(name) and not _rest(name))
-    roles = set(map(_role, called))
-    if "train" in roles and roles & {"val", "test"} and not every:
+    called = sorted(_split_names(below))
+    if called and not every:
         return [
             f"{_names(called)} taken for classes, though called like the sides of a split; inside them, {LAYOUT_HELP}."
         ]
@@ -263,6 +262,16 @@ def _doubts(top: _Folder) -> list[str]:
         a_class, each = ("classes", "each ") if len(whole) > 1 else ("a class", "")
         return [f"{_names(sorted(whole))} taken for {a_class}, {each}with all the folders inside ({_some(folders)})."]
     return []
+
+
+def _split_names(names: Iterable[str]) -> list[str]:
+    """Those of the names that speak of the sides of a split: train cat and test cat, where the rest is cat."""
+    roles: dict[tuple[str, ...], dict[str, str]] = {}
+    for name in names:
+        if role := _role(name):
+            roles.setdefault(_rest(name), {})[name] = role
+    splits = [group for group in roles.values() if "train" in group.values() and len(set(group.values())) > 1]
+    return [name for group in splits for name in group]
 
 
 def _is_part(name: str) -> bool:

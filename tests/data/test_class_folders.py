@@ -229,6 +229,7 @@ def test_a_folder_that_repeats_those_beside_it_is_left_out(wrapping):
     [
         (("data/cats", "data/dogs", "docs"), "taken for a class, with all the folders inside (cats and dogs)"),
         (("animals/cat", "animals/dog", "vehicles/car", "vehicles/bus"), "classes, each with all the folders inside"),
+        (("train_cat", "train_dog", "test_cat", "test_dog"), "though called like the sides of a split"),
         (("images_001/images", "images_002/images"), "but are called like parts"),
         (("HAM10000_images_part_1", "HAM10000_images_part_2"), "but are called like parts"),
         (("images", "annotations/trimaps"), "The folder 'images' was taken for a class, but isn't called like one"),
