@@ -63,8 +63,7 @@ def write_site(model: Model, out: Path, about: About = About(), single_file: boo
 
     single_file: everything in index.html, as one_file(). Errors as one_file(), and ModelError for an `out` that exists.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError(f"{out} exists already: give a new folder for the page.")
+    check_new(out)
     exported = _exported(model, half)
     out.mkdir(parents=True, exist_ok=True)
     files = _files(exported)
@@ -75,6 +74,12 @@ def write_site(model: Model, out: Path, about: About = About(), single_file: boo
             (out / name).write_bytes(content)
     shutil.copy(RUNTIME / "LICENSE", out / "onnxruntime-LICENSE.txt")
     return index
+
+
+def check_new(out: Path) -> None:
+    """Raise ModelError for a place where something is."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError(f"{out} exists already: give a new folder for the page.")
 
 
 def one_file(model: Model, about: About = About(), half: bool = True) -> str:
