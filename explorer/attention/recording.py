@@ -39,7 +39,7 @@ BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
 SMALLER = "record the image at a smaller size"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recording(RecordedPass):
     """One image seen by one model: its tokens, logits and the attention of every layer, head and query."""
 

@@ -42,7 +42,10 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure photo after photo (progress on stderr), write tables and report, print the table and the verdicts."""
+    """Measure photo after photo (progress on stderr), write tables and report, print the table and the verdicts.
+
+    Photos and masks that can't be read are named on stderr, and the exit code is 2.
+    """
     from explorer.errors import DataError
     from explorer.evaluation.bench.contenders import entrants
     from explorer.evaluation.bench.photos import open_photos
@@ -68,9 +71,11 @@ def run(args: argparse.Namespace) -> int:
         if all_.is_main and shared.left():
             _announce(bench)
         found = list(shared.values(bench.measure))
-    if all_.is_main:
-        _finish(args, model.name, found, table(found, plan))
-    return 0
+    if not all_.is_main:
+        return 0
+    result = table(found, plan)
+    _finish(args, model.name, found, result)
+    return 2 if result.refused else 0
 
 
 def _announce(bench: "Bench") -> None:

@@ -129,6 +129,7 @@ def even_times(starts: Sequence[float], end: float, fps: float) -> tuple[float, 
 
 def _timeline(source: VideoSource) -> tuple[list[float], float]:
     """When each frame begins, from 0 on, and when the last one ends, in seconds; VideoError where that is too long."""
+    _check_length(source)
     starts: list[float] = []
     first, frame = 0.0, None
     for frame in _frames(source):
@@ -172,15 +173,35 @@ def _open_file(source: VideoSource) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _frames(source: VideoSource) -> Iterator[Timed]:
-    """Every frame in the order in which a player shows them."""
+@contextmanager
+def _opened(source: VideoSource) -> Iterator[tuple[InputContainer, av.VideoStream, bool]]:
+    """The file, its film and whether it is a GIF; VideoError for what can't be read, then and while it is."""
     with _open_file(source) as file:
         demuxer, options = _demuxer(file), {"protocol_whitelist": "none"}
         try:
             with av.open(file, "r", format=demuxer, options=options, metadata_errors="ignore") as container:
-                yield from _timed(container, _video_stream(container, file), is_gif=demuxer == "gif")
+                yield container, _video_stream(container, file), demuxer == "gif"
         except FFmpegError as error:
             raise VideoError(f"This clip is damaged or cut short ({error.strerror}); {SAVE_AS}.") from error
+
+
+def _check_length(source: VideoSource) -> None:
+    """Raise VideoError for a film that is too long before any of it is decoded, by the times of what is stored."""
+    with _opened(source) as (container, stream, _):
+        first = None
+        for number, packet in enumerate(container.demux(stream)):
+            if packet.pts is None or packet.is_discard:
+                continue
+            begins = float(packet.pts * packet.time_base)
+            first = begins if first is None else min(first, begins)
+            if begins - first > MAX_SECONDS or number > MAX_DECODED:
+                raise VideoError(f"The clip is longer than {MAX_SECONDS} seconds; a clip may have {LIMITS}: cut it.")
+
+
+def _frames(source: VideoSource) -> Iterator[Timed]:
+    """Every frame in the order in which a player shows them."""
+    with _opened(source) as (container, stream, is_gif):
+        yield from _timed(container, stream, is_gif)
 
 
 def _demuxer(file: IO[bytes]) -> str:

@@ -45,8 +45,9 @@ def check_heads(names: Names, depth: int, num_heads: int) -> None:
 
 
 def call_classes(recording: "Recording", names: Names) -> "Recording":
-    """The recording with its classes renamed; QueryError for an unknown class."""
-    classes = {what: name for what, name in names.items() if not _HEAD.fullmatch(what)}
+    """The recording with its classes renamed, one that is called 9.3 too; QueryError for an unknown class."""
+    known = recording.model.class_names or ()
+    classes = {what: name for what, name in names.items() if what in known or not _HEAD.fullmatch(what)}
     if not classes:
         return recording
     called = {recording.class_index(what): name for what, name in classes.items()}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from explorer.cli import main
 from tests.conftest import REPOSITORY
@@ -46,6 +47,20 @@ def test_tables_report_and_verdicts(folder, capsys):
     with (folder / "one" / "photos.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 5 * len(rows)
     assert "Which map tells the truth?" in (folder / "one" / "report.html").read_text()
+
+
+def test_photos_and_masks_that_cannot_be_read_are_named_and_the_rest_is_measured(folder, tmp_path, capsys):
+    for name in ("photos", "masks"):
+        (tmp_path / name).mkdir()
+        for seed in range(2):
+            photo(64, 64, seed).save(tmp_path / name / f"{seed}.png")
+    half = Image.new("L", (64, 64))
+    half.paste(255, (0, 0, 32, 64))
+    half.save(tmp_path / "masks" / "1.png")  # the other one is a photo
+    asked = ["bench", tmp_path / "photos", "--masks", tmp_path / "masks", "--model", folder / "model", "--ways"]
+    assert main([*map(str, asked), "--maps", "attention", "--sanity", "0", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert "Mask AUC" in said.out and "left out: the mask of 0.png: The mask holds" in said.err
 
 
 def test_a_stopped_bench_goes_on_to_the_same_table(folder, capsys):

@@ -292,6 +292,13 @@ def test_colours_that_the_file_does_not_name_are_those_of_its_size(rows, kind):
     np.testing.assert_allclose(stripes.astype(int), COLOURS, atol=3)
 
 
+def test_a_film_that_is_too_long_is_refused_before_any_of_it_is_decoded(monkeypatch):
+    data = coded([numbered(0)] * 3, [0, 10, 3600_000])
+    monkeypatch.setattr(video, "_decode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(VideoError, match="longer than 30 seconds"):
+        read_clip(data)
+
+
 def photos_as_film(sizes):
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as container:

@@ -25,7 +25,7 @@ from explorer.attention.queries import FUSIONS
 from explorer.errors import QueryError
 
 DEFAULT = "attention"
-EXPLAINS_BEST = "gradient"  # of what a class hangs on, as the bench finds on ImageNet's sample photos (docs/bench.md)
+EXPLAINS_BEST = "gradient"  # for DeiT-Tiny on ImageNet photos (docs/bench.md)
 OLDER_NAMES = {"raw": "attention"}  # in older files, links and commands
 
 LAYER = Layer("layer", "Layer", -1, "negatives count from the end (default: the last)")

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from explorer.attention.maps.table import EXPLAINS_BEST, map_kind
+from explorer.attention.maps.table import EXPLAINS_BEST, RELEVANCE, map_kind
 from explorer.attention.queries import query_name
 from explorer.attention.recording import Recording
 from explorer.rendering.backdrop import backdrop
@@ -20,8 +20,8 @@ FOR_LIKENESS = (
     "photo."
 )
 BEST = (
-    f"In our bench on ImageNet photos {map_kind(EXPLAINS_BEST).title} named these patches best. The tab Evidence "
-    "measures all of them on yours."
+    f"In our bench on ImageNet photos {map_kind(EXPLAINS_BEST).title} named these patches best for DeiT-Tiny, "
+    f"{RELEVANCE.title} for the bundled model. The tab Evidence measures all of them on yours."
 )
 
 

@@ -107,9 +107,9 @@ def test_a_photo_that_can_not_be_read_and_a_mask_that_says_nothing_are_named(mod
     broken = BenchPhoto("broken.png", lambda: b"no picture")
     empty = BenchPhoto("empty.png", lambda: photo(), lambda: np.zeros((64, 64), np.uint8))
     made = list(lines(model, [broken, empty, *bench_photos(1)], PLAN))
-    assert "isn't an image" in made[0]["refused"] and "no object" in made[1]["failed"]["mask"]
+    assert "isn't an image" in made[0]["refused"] and "no object" in made[1]["mask refused"]
     result = table(made, PLAN)
-    assert result.photos == 2 and result.refused.keys() == {"broken.png"} and result.failed.keys() == {"mask"}
+    assert result.photos == 2 and result.refused.keys() == {"broken.png", "the mask of empty.png"}
     assert "broken.png" in html_report(result, "tiny", {})
 
 
