@@ -74,8 +74,7 @@ def write_site(
     single_file: everything in index.html, as one_file(). webgpu: with the runtime that can use a GPU. Errors as
     one_file(), and ModelError for an `out` that exists and for a runtime that isn't here.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError(f"{out} exists already: give a new folder for the page.")
+    check_new(out)
     beside = ON_GPU if webgpu else Files()
     if not (RUNTIME / beside.runtime).is_file():
         fetch = "python .ci/vendor_onnxruntime.py --webgpu"
@@ -90,6 +89,12 @@ def write_site(
             (out / name).write_bytes(content)
     shutil.copy(RUNTIME / "LICENSE", out / "onnxruntime-LICENSE.txt")
     return index
+
+
+def check_new(out: Path) -> None:
+    """Raise ModelError for a place where something is."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError(f"{out} exists already: give a new folder for the page.")
 
 
 def one_file(model: Model, about: About = About(), half: bool = True) -> str:
