@@ -67,6 +67,7 @@ def test_relevance_is_shown_beside_rollout_and_raw_attention(page, app):
 
 def test_evidence_runs_on_demand_and_ranks_heads(page, app):
     open_tab(page, app, "Evidence")
+    page.get_by_text("Rectangle", exact=True).click()
     expect(page.get_by_text("Best: layer")).to_be_visible()
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_text("attention: area").first).to_be_visible()
