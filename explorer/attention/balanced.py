@@ -38,6 +38,10 @@ LINEAR = {
 }
 
 
+BALANCED_PARTS = "The balanced gradient and the biases"
+TOLERANCE = 1e-3  # of the score: an account with a larger gap is said not to close
+
+
 @dataclass(frozen=True)
 class Completeness:
     """An account of a score: what its parts are said to give, beside what the model gave."""
@@ -51,6 +55,12 @@ class Completeness:
         """|score - (attributions + biases)| / |score|."""
         gap = abs(self.score - self.attributions - self.biases)
         return gap / abs(self.score) if self.score else (0.0 if gap == 0 else float("inf"))
+
+    def note(self, parts: str, tolerance: float = TOLERANCE) -> str:
+        """A sentence where the parts, so called, don't add up to the score; "" where they do."""
+        if self.error <= tolerance:
+            return ""
+        return f"{parts} add up to {self.attributions + self.biases:.4g}, not to the score of {self.score:.4g}."
 
 
 class _Scaled(torch.autograd.Function):

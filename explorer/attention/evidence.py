@@ -154,7 +154,7 @@ class _Follower:
         model = self.recording.model
         while batch := list(islice(masks, batch_size(self.recording))):
             logits = logits_of(model, replace_patches(self.pixels, self.filled, ~np.stack(batch)))
-            yield from model.probabilities(logits.double())[:, self.target].cpu().numpy()
+            yield from model.probabilities(logits.cpu().double())[:, self.target].numpy()  # MPS has no float64
             self.done += len(batch)
             if self.progress:
                 self.progress(self.done, self.total)

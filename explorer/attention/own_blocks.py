@@ -24,7 +24,11 @@ def _is_own(part: nn.Module) -> bool:
     kind = type(part)
     hooked = part._forward_hooks or part._forward_pre_hooks
     replaced = REPLACED & vars(part).keys()
-    return not (replaced or hooked) and _is_librarys(kind.__module__, getattr(kind.forward, "__module__", None))
+    # transformers' blocks send q, k and v to a function of any name that somebody registered.
+    registered = getattr(getattr(part, "config", None), "_attn_implementation", None) not in (None, "sdpa")
+    if replaced or hooked or registered:
+        return False
+    return _is_librarys(kind.__module__, getattr(kind.forward, "__module__", None))
 
 
 @cache
@@ -36,6 +40,8 @@ def _is_librarys(place: str, of_forward: str | None) -> bool:
 class Follower:
     """Follows attention from the residual stream and back: `found` counts the layers where all of it is in order.
 
+    `others` counts the sums in which another softmax took part: an attention that was written out isn't seen.
+
     v must come from a linear layer over all tokens in their order, and that from the residual stream x or a norm of it.
     The next linear layer must take softmax(q k^T) v itself, its heads side by side, and the next sum must take what
     that gives, token by token, perhaps times one number per channel (layer scale), to that very x. A result that is
@@ -43,7 +49,9 @@ class Follower:
     """
 
     def __init__(self):
-        self.found = 0
+        self.found = self.others = 0
+        self._tokens = 0
+        self._softmax = False  # since the last sum
         self._normed: tuple[Tensor, Tensor] | None = None  # the last norm's x, and what it gave
         self._linear: list[tuple[Tensor, Tensor]] = []  # x behind each linear layer since the last sum, and its result
         self._pending: Tensor | None = None  # the x of the norm or linear layer that runs now
@@ -55,13 +63,14 @@ class Follower:
     def attended(self, value: Float[Tensor, "1 head token dim"], out: Float[Tensor, "1 head token dim"]) -> None:
         """Call with the values and the result of each kept attention."""
         self._x = next((x for x, made in self._linear if _in_order(value, made)), None)
-        self._left = out.transpose(1, 2).flatten(2).clone()  # which the model can't write to
+        self._left, self._tokens = out.transpose(1, 2).flatten(2).clone(), out.shape[2]  # a copy: it may be written to
         self._projected = None
 
     def before(self, func, args, kwargs) -> None:
         """Call ahead of each function of the pass."""
         taken = args[0] if args else kwargs.get("input")
         self._pending = taken if func in NORMS and isinstance(taken, Tensor) else None
+        self._softmax = self._softmax or func.__name__ == "softmax"
         if func is F.linear and isinstance(taken, Tensor):
             self._before_linear(taken)
         elif func in ADDITIONS and len(args) > 1 and all(isinstance(term, Tensor) for term in args[:2]):
@@ -78,6 +87,8 @@ class Follower:
     def _before_sum(self, one: Tensor, other: Tensor) -> None:
         if one.ndim == 3 and one.shape == other.shape:
             self._linear.clear()
+            self.others += self._softmax and one.shape[1] == self._tokens
+            self._softmax = False
         if self._projected is None or not one.shape == other.shape == self._projected.shape:
             return
         for branch, x in ((one, other), (other, one)):
@@ -93,7 +104,7 @@ class Follower:
         elif self._pending is not None and func in NORMS:
             self._normed = self._pending, out
         elif self._pending is not None:
-            self._linear.append((self._pending, out))
+            self._linear.append((self._pending, out.clone()))
         self._pending = None
 
 

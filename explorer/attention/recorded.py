@@ -1,6 +1,6 @@
 """What one forward pass leaves behind, and the look-ups that every map is made from."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from explorer.errors import QueryError
 from explorer.models.backbone import Model
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RecordedPass:
     """What one forward pass of one image leaves behind: tokens, logits, and q and k of every layer."""
 
@@ -27,10 +27,15 @@ class RecordedPass:
     tokens: np.ndarray  # (tokens, width) float32 after the model's last norm, prefix tokens first
     logits: np.ndarray | None  # (classes,) float32
     precision: str  # "float32" or "float16": how q, k and bias are kept
-    calls: list[Call] = field(repr=False)  # one per layer
-    part: PhotoPart = field(repr=False)  # of the photo, that the model saw
-    norms: Tensor | None = field(default=None, repr=False)  # "layer token", depth + 1 layers; None where not known
+    calls: list[Call]  # one per layer
+    part: PhotoPart  # of the photo, that the model saw
+    norms: Tensor | None = None  # "layer token", depth + 1 layers; None where not known
     verified: bool = True  # whether the model is known to go on with what its attention returned
+
+    def __repr__(self) -> str:
+        rows, cols = self.grid
+        size = f"{rows} x {cols} patches, {self.depth} layers, {self.num_heads} heads"
+        return f"{type(self).__name__}({self.model.name}: {size})"
 
     @property
     def depth(self) -> int:

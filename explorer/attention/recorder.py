@@ -88,7 +88,7 @@ class AttentionRecorder(TorchFunctionMode):
         self.dtype = torch.float32
         self.calls: list[Call] = []
         self.other_shapes: list[tuple[int, ...]] = []
-        self.stream = ResidualStream(tokens)
+        self.stream = ResidualStream(tokens, copies=follower is not None)
         self.follower = follower
         self._checked_rows = slice(0, None, max(1, (tokens - 1) // (CHECKED_ROWS - 1)))  # the first to the last
         self._checks: list[tuple[Tensor, Tensor]] = []  # of each call: what its rows should be, and what they are

@@ -1,5 +1,6 @@
 """Record once, then ask: q and k of every layer of one forward pass, and every map that follows from them."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ BYTE_BUDGET = 512 * 2**20  # above it, q and k are kept in float16
 SMALLER = "record the image at a smaller size"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recording(RecordedPass):
     """One image seen by one model: its tokens, logits and the attention of every layer, head and query."""
 
@@ -50,15 +51,26 @@ class Recording(RecordedPass):
     def map(self, kind: str, progress: Progress | None = None, **settings: Any) -> Float[np.ndarray, "row col"]:
         """A map of any kind in explorer.attention.maps.table, float32; settings left out have defaults.
 
-        progress: called by the kinds that take long, with how much is done and how much there is. Raises QueryError for
-        an unknown kind or setting, and for a value that this recording can't take.
+        progress: called by the kinds that take long, with how much is done and how much there is. Warns where a map
+        that claims to add up to a score doesn't. Raises QueryError for an unknown kind or setting, and for a value that
+        this recording can't take.
         """
+        heatmap, note = self.map_with_note(kind, progress, **settings)
+        if note:
+            warnings.warn(note, stacklevel=2)
+        return heatmap
+
+    def map_with_note(
+        self, kind: str, progress: Progress | None = None, **settings: Any
+    ) -> tuple[Float[np.ndarray, "row col"], str]:
+        """The map, and in place of the warning a sentence, "" where all is well."""
         row = map_kind(kind)
         checked = row.complete_settings(settings, self)
         if row.long:
             checked["progress"] = progress
         with enough_memory(f"compute {row.title} for {self.model_name}", SMALLER):
-            return row.compute(self, **checked)
+            made = row.compute(self, **checked)
+        return (made, "") if isinstance(made, np.ndarray) else (made.heatmap, made.note)
 
     def attention(self, layer: int, head: Head = "mean", query: Query | None = None) -> Float[np.ndarray, "row col"]:
         """Where one query looks in one layer: (rows, cols) float32 softmax weights on the patches, not renormalised.
@@ -188,8 +200,15 @@ def record(
         calls=recorder.by_layer(),
         part=photo_part(photo, geometry),
         norms=norms,
-        verified=follower is None or (follower.found == model.depth and norms is not None and recorder.stream.goes_on),
+        verified=follower is None or _is_followed(model, recorder, follower),
     )
+
+
+def _is_followed(model: Model, recorder: AttentionRecorder, follower: Follower) -> bool:
+    """Whether attention alone was seen to go from one residual stream back to it in every layer, and that to go on."""
+    stream = recorder.stream
+    alone = follower.found == model.depth and not follower.others
+    return alone and stream.all_norms() is not None and stream.goes_on and not stream.altered
 
 
 def _forward(model: Model, pixels: Tensor, recorder: AttentionRecorder) -> tuple[Tensor, Tensor | None]:

@@ -17,15 +17,18 @@ class ResidualStream:
     the stream is `broken`: its norms are not known.
     """
 
-    def __init__(self, tokens: int):
-        self.tokens = tokens
+    def __init__(self, tokens: int, copies: bool = False):
+        """copies: keep one of x, so that reads() tells whether anything changes it in its place."""
+        self.tokens, self.copies = tokens, copies
         self.norms: list[Tensor] = []
         self.broken = False
         self._older: list[ref[Tensor]] = []  # what was there before the first attention
         self._layers = 0
         self._x: Tensor | None = None
         self._adding = False
+        self._copy: Tensor | None = None
         self.goes_on = False  # whether what comes behind the last layer takes x, where reads() is called
+        self.altered = False  # whether some x was another when it was taken
 
     def follows(self, func) -> bool:
         """Whether a function matters here: any before the first attention, additions from then on."""
@@ -45,10 +48,14 @@ class ResidualStream:
         """Call with the result of each function that matters."""
         if self._adding:
             self._x, self.goes_on = out, False
+            self._copy = out.clone() if self.copies else None
 
     def reads(self, args) -> None:
-        """Call ahead of every function, where it has to be known that the last x isn't thrown away."""
-        self.goes_on = self.goes_on or (self._x is not None and any(arg is self._x for arg in args))
+        """Call ahead of every function, where it has to be known that x goes on as it is."""
+        if self._x is None or self._copy is None or not any(arg is self._x for arg in args):
+            return
+        self.goes_on = True
+        self.altered = self.altered or not torch.equal(self._x, self._copy)
 
     def attended(self) -> None:
         """Call after each kept attention."""

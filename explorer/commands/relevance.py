@@ -57,15 +57,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explain(view: "View", recording: "Recording", second: "Recording | None", out: Path, npz: bool) -> str:
-    """Write the picture, and the NPZ where asked for; a line that names them and the class."""
-    from explorer.rendering.view import png, save_npz
+    """Write the picture, and the NPZ where asked for; a line that names them, the class, and what is wrong."""
+    from explorer.rendering.view import noted_map, png, save_npz
 
-    out.write_bytes(png(view, recording, second=second, photo=view.photo.image))
+    heatmap, note = noted_map(view, recording, second)
+    _outputs.write_output(out, png(view, recording, photo=view.photo.image, heatmap=heatmap))
     files = [out]
     if npz:
         files.append(out.with_suffix(".npz"))
-        files[-1].write_bytes(save_npz(view, recording, second))
-    return f"{' and '.join(map(str, files))}: {_score(view, recording)}"
+        _outputs.write_output(files[-1], save_npz(view, recording, made=(heatmap, note)))
+    return f"{' and '.join(map(str, files))}: {_score(view, recording)}{note and f'. {note}'}"
 
 
 def _score(view: "View", recording: "Recording") -> str:

@@ -14,7 +14,7 @@ HOSTS = (
 
 
 def add_parser(subparsers: Any) -> None:
-    """site --model SOURCE --out DIR [--single-file] [--full-precision] [--unsure P]"""
+    """site --model SOURCE --out DIR [--single-file] [--full-precision] [--webgpu] [--unsure P]"""
     parser = subparsers.add_parser(
         "site", help="write a web page that runs the model in the visitor's browser", epilog=HOSTS
     )
@@ -23,6 +23,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the page")
     parser.add_argument("--single-file", action="store_true", help="all in index.html, which then opens from a disk")
     parser.add_argument("--full-precision", action="store_true", help="weights in float32: twice the download")
+    parser.add_argument("--webgpu", action="store_true", help="with the larger runtime that uses a visitor's GPU where "
+                        "that gives the same numbers sooner")  # fmt: skip
     parser.add_argument("--unsure", type=float, metavar="P", help="say that it is unsure below this probability")
     parser.set_defaults(run=run)
 
@@ -40,10 +42,12 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.loading import load_model
     from explorer.models.onnx import check_exporter
     from explorer.web.site.about import about_model
-    from explorer.web.site.page import write_site
+    from explorer.web.site.page import check_new, write_site
 
+    check_new(args.out)
     check_exporter("A page of the model")  # before the model is read
     model = load_model(model_source(args, args.model), device="cpu")
     about = about_model(model, args.unsure)
-    print(write_site(model, args.out, about, args.single_file, half=not args.full_precision))
+    half = not args.full_precision
+    print(write_site(model, args.out, about, args.single_file, half=half, webgpu=args.webgpu))
     return 0

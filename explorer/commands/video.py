@@ -1,10 +1,10 @@
 """`python -m explorer video`: attention over a short clip, as MP4 or GIF."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from explorer.commands import _outputs, _view
+from explorer.commands._progress import Display
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -25,16 +25,11 @@ def run(args: argparse.Namespace) -> int:
     out = _outputs.check_output(args.out, (".mp4", ".gif"), (args.clip, _view.likeness_file(args)))
     clip = read_clip(args.clip, args.fps)
     view = _view.view_of(args, args.clip)
-    from explorer.rendering.video import LARGEST_GIF, gif, mp4, painted_frames, record_clip
+    from explorer.rendering.video import LARGEST, LARGEST_GIF, gif, mp4, painted_frames, record_clip
 
-    maps = record_clip(_view.open_model(args), clip, view, _show_progress)
-    if out.suffix.lower() == ".gif":
-        out.write_bytes(gif(painted_frames(maps, view, args.beside, LARGEST_GIF), maps.fps))
-    else:
-        out.write_bytes(mp4(painted_frames(maps, view, args.beside), maps.fps))
+    maps = record_clip(_view.open_model(args), clip, view, Display(f"{len(clip.frames)} frames", at_once=True))
+    is_gif = out.suffix.lower() == ".gif"
+    frames = painted_frames(maps, view, args.beside, LARGEST_GIF if is_gif else LARGEST)
+    _outputs.write_output(out, (gif if is_gif else mp4)(frames, maps.fps))
     print(out)
     return 0
-
-
-def _show_progress(done: int, total: int) -> None:
-    print(f"\rframe {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)

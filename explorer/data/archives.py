@@ -16,6 +16,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from explorer.data.spelling import shown
 from explorer.data.zip_names import decode_names
 from explorer.errors import DataError
 from explorer.words import size_in_words
@@ -28,6 +29,9 @@ _CHUNK = 1 << 16
 _MAX_DIRECTORY_BYTES = 16_000_000
 # Below this much output the ratio is left alone: small drawings on plain paper pack better than 100 to 1.
 _RATIO_FREE_BYTES = 1_000_000
+_SYSTEM_FOLDERS = frozenset(  # of macOS, Windows, and Synology's network storage, which keeps thumbnails in @eaDir
+    ("__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle")
+)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may unpack without bound in a single call
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, ValueError, OSError)
 
@@ -62,6 +66,7 @@ class SafeZip:
         names = decode_names(archive.infolist())
         self.note = names.note  # a sentence where the names had to be guessed, else ""
         self.entries: list[Entry] = list(_vet(archive.infolist(), names.names, limits, title))
+        self.folders = [name for name in map(_shown_name, names.names) if name.endswith("/")]
 
     def check_claims(self, entries: Iterable[Entry]) -> None:
         """Refuse by the headers' claims what `read` would refuse later; DataError names the entry."""
@@ -124,6 +129,12 @@ def open_archive(
             yield SafeZip(archive, size, limits or Limits(), title)
 
 
+def unpacked_bytes(path: Path, title: str | None = None) -> int:
+    """What the files of a zip take when they are unpacked; the DataErrors of open_archive."""
+    with open_archive(path, title=title) as archive:
+        return sum(entry.info.file_size for entry in archive.entries)
+
+
 class _CappedReader(io.BufferedReader):
     """A file that refuses to read a zip's directory of absurd size at once."""
 
@@ -156,9 +167,8 @@ def _vet(infos: list[zipfile.ZipInfo], names: Sequence[str], limits: Limits, tit
 
 
 def _shown_name(name: str) -> str:
-    """The name with slashes, composed letters, and the code of each sign that can't be shown in its place."""
-    name = unicodedata.normalize("NFC", name.replace("\\", "/"))
-    return "".join(letter if letter.isprintable() else f"�{ord(letter):x}" for letter in name)
+    """The name with slashes, composed letters, and the code of each sign that can't be seen in its place."""
+    return shown(unicodedata.normalize("NFC", name.replace("\\", "/")))
 
 
 def _refuse_by_name(title: str, name: str, info: zipfile.ZipInfo) -> None:
@@ -181,9 +191,9 @@ def _refuse_by_name(title: str, name: str, info: zipfile.ZipInfo) -> None:
 
 
 def is_system_file(name: str) -> bool:
-    """Whether an operating system left this file behind: __MACOSX, dotfiles, Thumbs.db, desktop.ini."""
+    """Whether an operating system left this file behind: __MACOSX, dotfiles, Thumbs.db, a recycle bin, @eaDir."""
     parts = PurePosixPath(name).parts
-    return any(part == "__MACOSX" or part.startswith(".") for part in parts) or (
+    return any(part.startswith(".") or part.lower() in _SYSTEM_FOLDERS for part in parts) or (
         bool(parts) and parts[-1].lower() in ("thumbs.db", "desktop.ini", "ehthumbs.db")
     )
 

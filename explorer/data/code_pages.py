@@ -1,22 +1,125 @@
-"""Code pages from before UTF-8, and how plausible bytes are as words in each of them."""
+"""Code pages from before UTF-8, and how likely bytes are as words of the languages that are written in them.
 
+A language is known by its letters, from the most frequent to the rarest: the one of rank r of n has a share of about
+log((n + 1) / r) / n of a text (S. M. Gusein-Zade, 1988). Chinese, Japanese and Korean are known by their common signs.
+"""
+
+import math
 import re
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
+
+Signs = Mapping[str, int]  # how often each occurs
+_ODD, _NO_LETTER = 2e-4, 2e-5  # shares of a letter of another alphabet, and of what is no letter at all
+_LEAST = math.log(1 / 180)  # of a byte: words of no language are less likely
+_BETWEEN = re.compile(r"[\x00-@\[-`{-\x7f]+")  # words of ASCII: signs that are no letters
+_CASES = re.compile(r"[^\W\d_]+")
+_ENGLISH = "etaoinsrhldcumfpgwybvkxjqz"
+
+
+class Language(NamedTuple):
+    """rate: (signs, codec) -> natural logarithm of their likelihood. own_ascii: whether plain words may be its own.
+
+    common: how often zips come from its countries, against the most frequent. lengths: shares of words of one sign, of
+    two, three and more.
+    """
+
+    rate: Callable[[Signs, str], float]
+    own_ascii: bool
+    common: float
+    lengths: tuple[float, float, float, float]
 
 
 class CodePage(NamedTuple):
-    """codec: Python's name of it. title: what people call it. weigh: (word, codec) -> plausibility of each letter."""
+    """codec: Python's name of it. dos: whether Windows' own zip and 7-Zip write it, or other programs; None: all."""
 
     codec: str
-    title: str
-    weigh: Callable[[str, str], list[float]]
+    dos: bool | None
+    languages: tuple[Language, ...]
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return _TITLES.get(self.codec) or f"code page {self.codec.removeprefix('cp')}"
 
 
-def plausibility(words: Sequence[bytes], page: CodePage) -> float:
-    """How much the words look like ones of the code page's languages: 0 to 1, the mean over their non-ASCII letters."""
-    weights = [weight for word in words for weight in page.weigh(word.decode(page.codec), page.codec)]
-    return sum(weights) / len(weights) if weights else 0.0
+def likelihood(words: Sequence[bytes], plain: Iterable[str], page: CodePage) -> float | None:
+    """Natural logarithm of the words' likelihood in the code page's best language.
+
+    plain: words of ASCII from beside them, which tell of the language. None where the words can't be read in the code
+    page, or look like none of its languages.
+    """
+    try:
+        texts = [word.decode(page.codec) for word in words]
+    except UnicodeDecodeError:
+        return None
+    parts = [part for text in texts for part in _BETWEEN.split(text)]
+    foreign = [part for part in parts if not part.isascii()]
+    size = sum(map(len, words)) - sum(map(len, texts)) + sum(map(len, foreign))  # bytes
+    foreign = [unicodedata.normalize("NFC", part) for part in foreign]
+    signs, lengths = Counter("".join(foreign).lower()), Counter(min(len(part), 4) for part in foreign)
+    beside = "".join((*plain, *(part for part in parts if part.isascii()))).lower()
+    ascii_letters = Counter(filter(str.isalpha, beside))
+    english = _rate_letters(_ENGLISH, ascii_letters)
+    found = []
+    for language in page.languages:
+        value = language.rate(signs, page.codec)
+        if value > _LEAST * size:
+            others = language.rate(ascii_letters, page.codec) if language.own_ascii else english
+            long = sum(count * math.log(language.lengths[length - 1]) for length, count in lengths.items())
+            found.append(value + others + long + math.log(language.common))
+    return max(found) + _rate_cases(texts) if found else None
+
+
+def _rate_cases(texts: Iterable[str]) -> float:
+    """How likely words in small letters, capitals and a mixture are."""
+    total = 0.0
+    for word in (word for text in texts for word in _CASES.findall(text) if not word.isascii()):
+        if word == word.lower():
+            total += math.log(0.7)
+        elif word[1:] == word[1:].lower():
+            total += math.log(0.25)
+        else:
+            total += math.log(0.04) if word.isupper() else math.log(0.01) - 2 * sum(map(str.isupper, word[1:]))
+    return total
+
+
+def _rate_letters(letters: str, signs: Signs) -> float:
+    known = _shares(letters)
+    return sum(
+        count * math.log(known.get(sign) or (_ODD if sign.isalpha() else _NO_LETTER)) for sign, count in signs.items()
+    )
+
+
+@cache
+def _shares(letters: str) -> dict[str, float]:
+    shares = [math.log((len(letters) + 1) / rank) for rank in range(1, len(letters) + 1)]
+    return {letter: share / sum(shares) for letter, share in zip(letters, shares, strict=True)}
+
+
+def _alphabet(letters: str, common: float = 1.0) -> Language:
+    """A language of these letters, the most frequent first."""
+
+    def rate(signs: Signs, _codec: str) -> float:
+        return _rate_letters(letters, signs)
+
+    return Language(rate, "a" in letters, common, (0.003, 0.02, 0.08, 0.15))
+
+
+def _signs(share: Callable[[str, bytes], float]) -> Language:
+    """A language of signs that are two bytes each; share: (sign, its bytes) -> share of a text."""
+
+    def rate(signs: Signs, codec: str) -> float:
+        total = 0.0
+        for sign, count in signs.items():
+            code = sign.encode(codec, "ignore")
+            total += count * math.log(1 / 300 if sign.isascii() else share(sign, code) if len(code) == 2 else 1e-5)
+        return total
+
+    return Language(rate, False, 1.0, (0.2, 0.4, 0.2, 0.1))
 
 
 # Frequent letters of Chinese in both spellings and of Japanese, and those of what people photograph.
@@ -43,97 +146,103 @@ _HANGUL = frozenset(
     "유육은을음의이인일입자작장재저적전절정제조족종주중쥐지직진집차참창채책천철청체초총추축출치친카컵코크타태터토통트티파판포표풀품"
     "프피하학한함항해행향험형호홍화환회후훈흑희련검증"
 )
-_CASES = re.compile(r"[^\W\d_]+")
 
 
-def _japanese(word: str, codec: str) -> list[float]:
-    def weigh(letter: str, lead: int) -> float:
-        if "\u3040" <= letter <= "\u30ff":
-            return 1.0
-        return (0.6 if 0x88 <= lead <= 0x97 else 0.15) if _is_han(letter) else 0.1
-
-    return _double(word, codec, lambda letter, lead, _: weigh(letter, lead))
-
-
-def _simplified(word: str, codec: str) -> list[float]:
-    def weigh(letter: str, lead: int, trail: int) -> float:
-        return (0.6 if lead <= 0xD7 else 0.2) if _is_han(letter) and lead >= 0xB0 and trail >= 0xA1 else 0.05
-
-    return _double(word, codec, weigh)
+def _japanese(sign: str, code: bytes) -> float:
+    if "\u3040" <= sign <= "\u30ff":
+        return 1 / 200
+    if sign in _HAN:
+        return 1 / 2500
+    # Of the two bytes the first tells how rare a sign is, here in Shift-JIS and in EUC-JP.
+    return (1 / 12000 if code[0] <= 0x97 or 0xB0 <= code[0] <= 0xCF else 1e-5) if _is_han(sign) else 5e-5
 
 
-def _traditional(word: str, codec: str) -> list[float]:
-    def weigh(letter: str, lead: int, trail: int) -> float:
-        return (0.6 if lead <= 0xC6 else 0.15) if _is_han(letter) else 0.05
-
-    return _double(word, codec, weigh)
-
-
-def _korean(word: str, codec: str) -> list[float]:
-    def weigh(letter: str, lead: int, trail: int) -> float:
-        hangul = "\uac00" <= letter <= "\ud7a3" and 0xB0 <= lead <= 0xC8 and trail >= 0xA1
-        return (1.0 if letter in _HANGUL else 0.45) if hangul else 0.1
-
-    return _double(word, codec, weigh, common=frozenset())
+def _simplified(sign: str, code: bytes) -> float:
+    if code[0] < 0xB0 or code[1] < 0xA1:  # what GBK added to GB 2312
+        return 1e-6
+    return 1 / 2000 if sign in _HAN else 1 / 11000 if code[0] <= 0xD7 else 1.7e-5
 
 
-def _double(
-    word: str, codec: str, weigh: Callable[[str, int, int], float], common: frozenset[str] = _HAN
-) -> list[float]:
-    """Weights of letters that are two bytes, the first of which tells how rare they are; words mix them little."""
-    weights = []
-    for letter in word:
-        code = letter.encode(codec)
-        if letter in common and len(code) == 2:
-            weights.append(1.0)
-        elif not letter.isascii():
-            weights.append(weigh(letter, code[0], code[-1]) if len(code) == 2 else 0.1)
-    mixed = any(letter.isascii() and letter.isalpha() for letter in word.rsplit(".", 1)[0])
-    return [weight * (0.7 if mixed else 1.0) for weight in weights]
+def _traditional(sign: str, code: bytes) -> float:
+    if sign in _HAN:
+        return 1 / 2000
+    return (1 / 12000 if code[0] <= 0xC6 else 1.7e-5) if _is_han(sign) else 1e-5
 
 
-def _is_han(letter: str) -> bool:
-    return "\u4e00" <= letter <= "\u9fff"
+def _korean(sign: str, code: bytes) -> float:
+    if sign in _HANGUL:
+        return 1 / 500
+    return 1 / 15000 if "\uac00" <= sign <= "\ud7a3" and 0xB0 <= code[0] <= 0xC8 and code[1] >= 0xA1 else 1e-5
 
 
-def _alphabet(common: str, less: str, rare: str, latin: bool = False) -> Callable[[str, str], list[float]]:
-    """Weights of letters of one alphabet: frequent ones count most, other signs and words of odd case little.
-
-    latin: words have ASCII letters as well, which those of other alphabets don't.
-    """
-    weight_of = {letter: weight for letters, weight in ((common, 1.0), (less, 0.95), (rare, 0.7)) for letter in letters}
-
-    def weigh(word: str, _codec: str) -> list[float]:
-        weights = []
-        for part in _CASES.findall(word):
-            own = [letter for letter in part if not letter.isascii()]
-            factor = 1.0 if part.islower() or part.istitle() else 0.85 if part.isupper() else 0.3
-            foreign = len(own) > 0.8 * len(part) and len(part) > 2 if latin else len(own) < len(part)
-            factor *= 0.3 if foreign else 1.0
-            weights += [factor * weight_of.get(letter.lower(), 0.0) for letter in own]
-        signs = sum(not letter.isascii() and not _CASES.match(letter) for letter in word)
-        return weights + [0.0] * signs
-
-    return weigh
+def _is_han(sign: str) -> bool:
+    return "\u4e00" <= sign <= "\u9fff"
 
 
-_cyrillic = _alphabet("оеаинтсрвлкмдпя", "", "бгёжзйуфхцчшщъыьэюіїєґў")
-_greek = _alphabet("αοιετσνηυρπκςάέήίόύώ", "", "βγδζθλμξφχψωϊϋΐΰ")
-_latin = _alphabet("äöüßéèêëàâáãåæçñóòôõøúùûíìîï", "ýœąćęłńśźżčďěňřšťůžőűășțşğı", "ÿþðĺľŕđ", latin=True)
+_russian = _alphabet("оеаинтрслвкпдмуязьыйбчгжфцхюшщэёъ")
+_ukrainian = _alphabet("оаноиетврікслдпумязбьйгчжцхєфшюїщґ")
+_bulgarian = _alphabet("аениотрсвдкпзлмъябучгжйфцшщхю")
+_serbian = _alphabet("аеионртскупдвмјзлбгшчњцљжћхфђџ", 0.3)
+_belarusian = _alphabet("анркіыслетдвяпмоуцзьэгбўчйшхфжюё", 0.2)
+_greek = _alphabet("αοετινσρμηπκυςλίγδήέάόχωθύφβώξζψϊϋΐΰ")
+_hebrew = _alphabet("יוהתלמראנבשקפדסגטעחםןכצזךץף")
+_arabic = _alphabet("اليمروتةندفبعسحقكجصأطهخشإذغضىثئظءؤآ")
+_persian = _alphabet("اینردهوتمبسکشلپزفگجخعقصحچطآغذظضئثژأ\u200c", 0.5)
+_thai = _alphabet("ารอกนมเ่้งดลัีติยบสวแไ์คทขหปพจูะืชโซำุใฟถณ็ผภษธฐึฮญศฉฤๆฏ๊ฬฑฎ")
+_turkish = _alphabet("aielnrıstkmduoybgçzşücphğvöfwjqâ")
+_vietnamese = _alphabet("nhtcigauđokmprlbsdyôưáeàvểếộạêệảịợốậóầớxấùặụỗíọủềìãờqữựứýâúơởỉỏfổắửòừồăéẫwỡằẩjẽõũĩẻèẵỳẹỷ")
+_lithuanian = _alphabet("aisteornkulmpdvgjybšėųfžįcąčhzūęxwq", 0.3)
+_latvian = _alphabet("aisterunoklmāpdvēzjīgbšcfļūņhžķxģwyč", 0.3)
+_estonian = _alphabet("aietslunkrodmvgpäbjhõüfcöšxywž", 0.15)
+_polish = _alphabet("aieonrzwstkypcudlmjgbłżhęąśóćfńvźxq")
+_czech = _alphabet("oenatsprviulkídzámbcyhjřčéýžěšgfůxwúóňťqď")
+_slovak = _alphabet("aoenirtsvpkludmzábcyhjčíýéťúžšľfgxóňôwäĺďŕ", 0.5)
+_hungarian = _alphabet("eatlsnkroziámégvhbydpjcufíóöőüúűxwq")
+_romanian = _alphabet("eiartnuclsodpămfbgvţzşîhxâkjwyq", 0.5)
+_croatian = _alphabet("aieonrtsjkpulvdmzbgcčšhžćfđywx", 0.5)
+_german = _alphabet("enirtaslduhogcmbkfpzwvüyäöxjßqé")
+_french = _alphabet("eainrstoludcpmégfhbvqxykèàjzêwôîçâïùëûüöæ")
+_spanish = _alphabet("eaonrisdlctupmbfvgóháqyxjízúkéñwü")
+_portuguese = _alphabet("aeorisdntmclpuvfãghbçáqxízéójkúõyêwâàôü")
+_italian = _alphabet("ieaontrlscdupmgvbzfhkyèwqàxjòùéì")
+_swedish = _alphabet("aentrislodkgmufpväbchöåyjxwzqé")
+_danish = _alphabet("erntiasldkogmfuvpbhyæjøcåxwzéq", 0.5)
+_finnish = _alphabet("itaensolkuärmvyphdjöbgcfxwzåšqž", 0.5)
+_icelandic = _alphabet("aniretslkugmodbðhíápfvyjócúýwæöþzéxq", 0.1)
 
-# The most widely used of equally plausible ones first. Windows zips in the "OEM" page, other programs in the other one.
+_western = (_german, _french, _spanish, _portuguese, _italian, _swedish, _danish, _finnish, _icelandic, _estonian)
+_central = (_polish, _czech, _slovak, _hungarian, _romanian, _croatian)
+_baltic = (_lithuanian, _latvian, _estonian)
+_cyrillic = (_russian, _ukrainian, _bulgarian, _serbian, _belarusian)
+
+_TITLES = {
+    "cp932": "Shift-JIS", "euc_jp": "EUC-JP", "gbk": "GBK", "cp950": "Big5", "cp949": "EUC-KR", "koi8_u": "KOI8",
+}  # fmt: skip
 CODE_PAGES = (
-    CodePage("cp932", "Shift-JIS", _japanese),
-    CodePage("gbk", "GBK", _simplified),
-    CodePage("big5", "Big5", _traditional),
-    CodePage("cp949", "EUC-KR", _korean),
-    CodePage("cp866", "code page 866", _cyrillic),
-    CodePage("cp1251", "code page 1251", _cyrillic),
-    CodePage("cp437", "code page 437", _latin),
-    CodePage("cp850", "code page 850", _latin),
-    CodePage("cp1252", "code page 1252", _latin),
-    CodePage("cp852", "code page 852", _latin),
-    CodePage("cp1250", "code page 1250", _latin),
-    CodePage("cp737", "code page 737", _greek),
-    CodePage("cp1253", "code page 1253", _greek),
+    CodePage("cp932", None, (_signs(_japanese),)),
+    CodePage("euc_jp", False, (_signs(_japanese),)),
+    CodePage("gbk", None, (_signs(_simplified),)),
+    CodePage("cp950", None, (_signs(_traditional),)),
+    CodePage("cp949", None, (_signs(_korean),)),
+    CodePage("cp866", True, _cyrillic),
+    CodePage("cp855", True, (_serbian,)),
+    CodePage("cp1251", False, _cyrillic),
+    CodePage("koi8_u", False, (_russian, _ukrainian)),
+    CodePage("cp437", True, _western),
+    CodePage("cp850", True, _western),
+    CodePage("cp1252", False, _western),
+    CodePage("cp852", True, _central),
+    CodePage("cp1250", False, _central),
+    CodePage("cp775", True, _baltic),
+    CodePage("cp1257", False, _baltic),
+    CodePage("cp857", True, (_turkish,)),
+    CodePage("cp1254", False, (_turkish,)),
+    CodePage("cp737", True, (_greek,)),
+    CodePage("cp1253", False, (_greek,)),
+    CodePage("cp862", True, (_hebrew,)),
+    CodePage("cp1255", False, (_hebrew,)),
+    CodePage("cp720", True, (_arabic,)),
+    CodePage("cp1256", False, (_arabic, _persian)),
+    CodePage("cp874", None, (_thai,)),
+    CodePage("cp1258", None, (_vietnamese,)),
 )

@@ -133,7 +133,10 @@ def _layout(
     source: Source, title: str, to_train: bool
 ) -> tuple[list[Place], tuple[str, ...], Mapping[str, int], Sequence[str]]:
     """Places of the images, class names, what is passed over, and notes."""
-    places, passed_over, notes = find_layout(source.names, f"'{title}'")
+    try:
+        places, passed_over, notes = find_layout(source.names, f"'{title}'", source.folders)
+    except DataError as error:
+        raise DataError(" ".join((str(error), *source.notes))) from error
     class_names = tuple(sorted({place.class_name for place in places} - {NO_CLASS}))
     source.check_claims(place.index for place in places)
     if to_train:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -110,14 +111,15 @@ def _open(source: str | PathLike[str] | bytes | IO[bytes], name: str) -> Image.I
         )
     if isinstance(source, (bytes, bytearray, memoryview)):
         source = io.BytesIO(source)
+    if isinstance(source, (str, PathLike)) and os.path.exists(source) and not os.path.isfile(source):
+        what = "a folder; give an image file" if os.path.isdir(source) else "a pipe or a device; give an image file"
+        raise ImageError(f"{name} is {what}.")
     try:
         return Image.open(source, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise ImageError(_why_unidentified(source, name)) from error
     except FileNotFoundError as error:
         raise ImageError(f"There is no image file {name}; check the path.") from error
-    except IsADirectoryError as error:
-        raise ImageError(f"{name} is a folder; give an image file.") from error
     except _TOO_MANY_PIXELS as error:
         raise ImageError(_too_large(name)) from error
     except _BROKEN as error:

@@ -14,6 +14,12 @@ from explorer.words import count_in_words
 Split = Literal["train", "val"]
 LISTED = 20  # classes that `lines` names
 NO_LABEL = -1  # of an image that lies in no class folder
+ONE = {  # what is passed over, where it is one only
+    "system files": "system file",
+    "linked folders": "linked folder",
+    "files that aren't images": "file that isn't an image",
+    "images outside the class folders used": "image outside the class folders used",
+}
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,18 @@ class DatasetReport:
             found[name] = [items[index * len(items) // count] for index in range(count)]
         return found
 
+    def others(self) -> list[str]:
+        """What is no part of the data set, counted: "3 system files", "1 linked folder"."""
+        return [f"{count:,} {ONE.get(what, what) if count == 1 else what}" for what, count in self.passed_over.items()]
+
+    def copies(self) -> str:
+        """ "none", or "5 groups, 2 across classes, 1 across train and validation"."""
+        classes = sum(group.across_classes for group in self.duplicates)
+        splits = sum(group.across_splits for group in self.duplicates)
+        parts = [count_in_words(len(self.duplicates), "group") if self.duplicates else "none"]
+        parts += [f"{classes:,} across classes"] * bool(classes)
+        return ", ".join(parts + [f"{splits:,} across train and validation"] * bool(splits))
+
     def with_splits(self, splits: Sequence[Split]) -> "DatasetReport":
         """The same report with one side of the split for each item, and the duplicates' flags to match."""
         items = tuple(replace(item, split=split) for item, split in zip(self.items, splits, strict=True))
@@ -130,12 +148,12 @@ class DatasetReport:
             lines.append(f"  {name}: {count:,}{split}")
         if len(self.class_names) > LISTED:
             lines.append(f"  and {len(self.class_names) - LISTED:,} more classes")
-        lines += [f"passed over: {count:,} {what}" for what, count in self.passed_over.items()]
+        lines += [f"passed over: {what}" for what in self.others()]
         if self.rejected:
             first = self.rejected[0]
             lines.append(f"left out: {len(self.rejected):,}, such as {first.name}: {first.reason}")
         if self.duplicates:
-            lines.append(f"copies: {count_in_words(len(self.duplicates), 'group')} of the same picture")
+            lines.append(f"copies of the same picture: {self.copies()}")
         return lines + list(self.notes)
 
     def to_json(self) -> str:

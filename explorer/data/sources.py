@@ -6,15 +6,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from explorer.data.archives import SafeZip, open_archive
+from explorer.data.archives import DamagedEntryError, SafeZip, open_archive
 from explorer.data.class_folders import is_picture
+from explorer.data.spelling import shown
 from explorer.errors import DataError
+from explorer.words import list_in_words, size_in_words
+
+LARGEST = 10**9  # bytes of a photo in a folder
+LISTED = 6  # linked folders that a note names
 
 
 class Source(Protocol):
-    """Files by index; names are in alphabetical order, so that the same files always count alike."""
+    """Files by index; names are in alphabetical order, so that the same files always count alike.
+
+    folders: those that may hold nothing, the empty ones among them.
+    """
 
     names: list[str]
+    folders: list[str]
     passed_over: dict[str, int]
     notes: tuple[str, ...]
 
@@ -60,6 +69,7 @@ class _ZipSource:
         self._archive = archive
         self._entries = sorted(archive.entries, key=lambda entry: entry.name)
         self.names = [entry.name for entry in self._entries]
+        self.folders = archive.folders
         self.passed_over: dict[str, int] = {}
         self.notes = (archive.note,) if archive.note else ()
 
@@ -76,20 +86,29 @@ class _ZipSource:
 class _FolderSource:
     def __init__(self, root: Path):
         self._root = root.resolve()
-        links = 0
+        links: list[str] = []
         names: list[str] = []
+        self.folders = []
         for folder, below, files in os.walk(self._root):
-            links += sum((Path(folder) / name).is_symlink() for name in below)  # which os.walk does not follow
+            links += [name for name in below if (Path(folder) / name).is_symlink()]  # which os.walk does not follow
             names += [(Path(folder) / name).relative_to(self._root).as_posix() for name in files]
+            if not below and not files:
+                self.folders.append(Path(folder).relative_to(self._root).as_posix())
         self.names = sorted(names)
-        self.passed_over = {"linked folders": links} if links else {}
-        self.notes = ()
+        self.passed_over = {"linked folders": len(links)} if links else {}
+        named = list_in_words([f"'{shown(name)}'" for name in sorted(links)[:LISTED]])
+        self.notes = (f"Linked folders aren't followed: {named}; copy them here if they are classes.",) if links else ()
 
     def check_claims(self, indices: Iterable[int]) -> None:
         pass  # a folder's files make no claims
 
     def read(self, index: int) -> bytes:
-        return self.file(index).read_bytes()
+        path = self.file(index)
+        if path.exists() and not path.is_file():
+            raise DamagedEntryError("It is a pipe or a device, not a file; copy the photo itself here.")
+        if path.stat().st_size > LARGEST:
+            raise DamagedEntryError(f"It is larger than {size_in_words(LARGEST)}; make it smaller.")
+        return path.read_bytes()
 
     def file(self, index: int) -> Path:
         return self._root / self.names[index]

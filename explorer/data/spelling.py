@@ -1,4 +1,4 @@
-"""Match names that people spell in different ways."""
+"""Names as people read them, and names that they spell in different ways."""
 
 import re
 import unicodedata
@@ -8,6 +8,20 @@ from collections.abc import Callable, Iterable, Sequence
 Spell = Callable[[str], str]
 Spellings = dict[str, set[int]]
 Tier = tuple[Spell, Spellings]  # how to read a name, and which things are called so
+
+
+# Joiners that words of Persian and Hindi and many emoji are written with, and the tags of flags.
+_JOINING = frozenset(("\u200c", "\u200d", *map(chr, range(0xE0020, 0xE0080))))
+_UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))  # controls, directions, halves of characters, ends of lines
+
+
+def shown(name: str) -> str:
+    """The name with the code of each sign that can't be seen in its place; different names stay different."""
+    if name.isprintable():
+        return name
+    return "".join(
+        f"�{ord(sign):x}" if unicodedata.category(sign) in _UNSEEN and sign not in _JOINING else sign for sign in name
+    )
 
 
 def spelling_of(name: str) -> str:

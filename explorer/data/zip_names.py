@@ -4,21 +4,29 @@ A zip says of each name whether it is UTF-8; others are bytes in whatever code p
 without saying so, some programs add the name in UTF-8 as an extra field, Windows writes the code page of its country.
 """
 
+import math
+import re
 import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from explorer.data.code_pages import CODE_PAGES, CodePage, plausibility
+from explorer.data.code_pages import CODE_PAGES, CodePage, likelihood
 
 UTF8_FLAG = 0x800
 UNICODE_PATH = 0x7075  # the extra field's number
 _FORCED = "cp437"  # how zipfile reads the bytes of other names; it has a character for each byte
-_MOST = 2000  # parts of names that are judged
-_LEAST = 0.55  # plausibility below which a code page isn't believed
-_MARGIN = 0.08  # by which the best must be more plausible than the next that gives other names
+_MOST = 50_000  # bytes of names that are judged
+# Letters of ASCII beside Cyrillic to Arabic ones: "kış" in code page 857 happens to be UTF-8, of half an Armenian word.
+_COINCIDENCE = re.compile("[A-Za-z][\u0400-\u07ff]|[\u0400-\u07ff][A-Za-z]")
+_DOS = 0  # the system that Windows' own zip and 7-Zip say they ran on
+# Times that one is as likely as another:
+_USUAL = 4  # a code page that is usual on the system that the zip names, as another
+_CUT = 1000  # a code page in which a backslash is half of a letter, as one in which it is itself
+_SURE = 100  # the best code page, as the next one that gives other names
 
 
 @dataclass(frozen=True)
@@ -35,16 +43,18 @@ def decode_names(infos: Sequence[zipfile.ZipInfo]) -> Names:
     raw = [_raw_name(info) for info in infos]
     unknown = [name for name, sure in zip(raw, known, strict=True) if sure is None]
     proven = [(name, sure) for name, sure in zip(raw, known, strict=True) if sure is not None and not name.isascii()]
-    codec, note = _choose(unknown, [pair for pair in proven if not _is(pair[0], "utf-8", pair[1])])
+    dos = any(info.create_system == _DOS for info in infos)
+    plain = [part.decode() for part in _words(name.rpartition(b"/")[0] for name in raw) if part.isascii()]
+    codec, note = _choose(unknown, [pair for pair in proven if not _is(pair[0], "utf-8", pair[1])], plain, dos)
     decoded = [_decode(name, codec) if sure is None else sure for name, sure in zip(raw, known, strict=True)]
     return Names(decoded, note)
 
 
 def _known_name(info: zipfile.ZipInfo) -> str | None:
-    """The name where the zip itself says what it is."""
-    if info.flag_bits & UTF8_FLAG or info.orig_filename.isascii():
-        return info.filename
-    return _unicode_path(info.extra, _raw_name(info))
+    """The name where the zip itself says what it is; an ASCII one may stand in for the Unicode path (#U732b)."""
+    if path := _unicode_path(info.extra, _raw_name(info)):
+        return path
+    return info.filename if info.flag_bits & UTF8_FLAG or info.orig_filename.isascii() else None
 
 
 def _raw_name(info: zipfile.ZipInfo) -> bytes:
@@ -76,32 +86,49 @@ def _is(raw: bytes, codec: str, text: str) -> bool:
         return False
 
 
-def _choose(raw: Sequence[bytes], proven: Sequence[tuple[bytes, str]]) -> tuple[str | None, str]:
-    """The codec of the names, None where none is believed, and the sentence about it."""
-    if not raw or all(_readable(name, "utf-8") for name in raw):
+def _choose(
+    raw: Sequence[bytes], proven: Sequence[tuple[bytes, str]], plain: Sequence[str], dos: bool
+) -> tuple[str | None, str]:
+    """The codec of the names, None where none is likely, and the sentence about it.
+
+    proven: names that are known, with their bytes. plain: folders' names in ASCII. dos: whether the zip says _DOS.
+    """
+    utf8 = all(_readable(name, "utf-8") for name in raw)
+    if utf8 and not all(_COINCIDENCE.search(name.decode()) for name in raw):
         return "utf-8", ""
-    pages = [page for page in CODE_PAGES if _keeps_apart(raw, page.codec)]
-    sure = [page for page in pages if proven and all(_is(name, page.codec, text) for name, text in proven)]
-    if sure:
-        return sure[0].codec, ""
-    words, slashes = _words(raw), any(b"/" in name for name in raw)
-    ranked = sorted(((_score(words, page, slashes), page) for page in pages), key=lambda pair: -pair[0])
-    if not ranked or ranked[0][0] < _LEAST:
+    sure = [page for page in CODE_PAGES if proven and all(_is(name, page.codec, text) for name, text in proven)]
+    if known := next((page for page in sure if _keeps_apart(raw, page.codec)), None):
+        return known.codec, ""
+    words = [part for part in _words(raw) if not part.isascii()]
+    ranked = _ranked(words, plain, dos)
+    best = next(((value, page) for value, page in ranked if _keeps_apart(raw, page.codec)), None)
+    if best is None and utf8:
+        return "utf-8", ""
+    if best is None:
         return None, (
             f"{_some(raw)} in an old code page that can't be recognised, so they look garbled; zip the images again "
             "with a program that writes UTF-8 names, such as 7-Zip."
         )
-    best, page = ranked[0]
-    rivals = [
-        other.title
-        for score, other in ranked[1:]
-        if score > best - _MARGIN and any(name.decode(other.codec) != name.decode(page.codec) for name in raw)
-    ]
-    unsure = f", though it could be {rivals[0]}" if rivals else ""
+    page = best[1]
+    others = [other for value, other in ranked if value > best[0] - math.log(_SURE) and _keeps_apart(raw, other.codec)]
+    rival = next((o for o in others if any(name.decode(o.codec) != name.decode(page.codec) for name in raw)), None)
+    unsure = f", though it could be {rival.title}" if rival else ""
     return (
         page.codec,
         f"{_some(raw)} in an old code page, read as {page.title}{unsure}; check the names of the classes.",
     )
+
+
+def _ranked(words: Sequence[bytes], plain: Sequence[str], dos: bool) -> list[tuple[float, CodePage]]:
+    """The code pages in which the words look like a language, likeliest first, with the likelihood's logarithm."""
+    found = [(value, page) for page in CODE_PAGES if (value := likelihood(words, plain, page)) is not None]
+    cuts = {page: sum(word.decode(page.codec).count("\\") for word in words) for _, page in found}
+    least = min(cuts.values(), default=0)
+    weighed = [
+        (value + math.log(_USUAL) * (page.dos in (None, dos)) - math.log(_CUT) * (cuts[page] - least), page)
+        for value, page in found
+    ]
+    return sorted(weighed, key=lambda pair: -pair[0])
 
 
 def _some(raw: Sequence[bytes]) -> str:
@@ -131,12 +158,8 @@ def _decode(raw: bytes, codec: str | None) -> str:
     return raw.decode(_FORCED).replace("\\", "⧵" if b"/" in raw else "\\")
 
 
-def _score(words: Sequence[bytes], page: CodePage, slashes: bool) -> float:
-    """plausibility, less where a backslash beside the usual slashes would divide folders: it is half a letter."""
-    torn = slashes and any("\\" in word.decode(page.codec) for word in words)
-    return plausibility(words, page) * (0.5 if torn else 1.0)
-
-
-def _words(raw: Sequence[bytes]) -> list[bytes]:
-    """Parts of paths that aren't plain ASCII, each once: a class's name counts no more often for its many images."""
-    return list({part: None for name in raw for part in name.split(b"/") if not part.isascii()})[:_MOST]
+def _words(raw: Iterable[bytes]) -> list[bytes]:
+    """Parts of paths, each once: a class's name counts no more often for its many images."""
+    parts = list(dict.fromkeys(part for name in raw for part in name.split(b"/") if part))
+    sizes = accumulate(map(len, parts))
+    return [part for part, size in zip(parts, sizes, strict=True) if size <= _MOST]

@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]  # items of this process that are done, an
 
 def about(model: "Model", names: Iterable[str], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What work is of: what was done with another model, other files or other settings doesn't belong to it."""
-    weights = sum(float(parameter.double().sum()) for parameter in model.module.parameters())
+    weights = sum(float(parameter.cpu().double().sum()) for parameter in model.module.parameters())
     source = {name: value for name, value in asdict(model.source).items() if value}
     files = hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
     known = {"model": model.name, "source": source, "weights": f"{weights:.8g}", **settings, "files": files}

@@ -40,14 +40,14 @@ class Model:
 
     name: str
     source: ModelSource  # what load_model takes to load the same model again
-    module: nn.Module
+    module: nn.Module = field(repr=False)
     adapter: Adapter
     patch_size: int
     depth: int
     num_heads: int
     width: int
     prefix_tokens: tuple[str, ...]
-    class_names: list[str] | None
+    class_names: list[str] | None = field(repr=False)
     input_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

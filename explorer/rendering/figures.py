@@ -18,9 +18,9 @@ from explorer.rendering.vector import Drawing, Picture, Text
 from explorer.rendering.view import (
     View,
     hide_artefacts,
+    noted_map,
     paint,
     shown_heads,
-    shown_map,
     shown_mask,
     value_range,
 )
@@ -63,7 +63,9 @@ def figure(
     row, text = view.map.row, title(view, recording, of, names)
     layer = row.needs(Layer)
     if not row.has_layers_and_heads or layer is None:
-        tiles = [Tile("image", None), Tile(row.title.lower(), shown_map(view, recording, second))]
+        heatmap, note = noted_map(view, recording, second)
+        text += " (doesn't add up to its score)" if note else ""
+        tiles = [Tile("image", None), Tile(row.title.lower(), heatmap)]
         columns = 2
     elif of == "heads":
         tiles = [Tile("image", None), *head_tiles(view, recording, names)]

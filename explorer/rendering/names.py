@@ -37,9 +37,17 @@ def head_label(names: Names, layer: int, head: int, default: str) -> str:
     return names.get(f"{layer}.{head}", default)
 
 
+def check_heads(names: Names, depth: int, num_heads: int) -> None:
+    """Raise QueryError for the name of a head that a model of so many layers and heads lacks."""
+    for layer, head in (map(int, what.split(".")) for what in names if _HEAD.fullmatch(what)):
+        if layer >= depth or head >= num_heads:
+            raise QueryError(f"A name is given to head {head} of layer {layer}, which this model doesn't have.")
+
+
 def call_classes(recording: "Recording", names: Names) -> "Recording":
-    """The recording with its classes renamed; QueryError for an unknown class."""
-    classes = {what: name for what, name in names.items() if not _HEAD.fullmatch(what)}
+    """The recording with its classes renamed, one that is called 9.3 too; QueryError for an unknown class."""
+    known = recording.model.class_names or ()
+    classes = {what: name for what, name in names.items() if what in known or not _HEAD.fullmatch(what)}
     if not classes:
         return recording
     called = {recording.class_index(what): name for what, name in classes.items()}

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from explorer.models.preprocess import Fit
 
 Scale = Literal["map", "shared", "raw"]
+Noted = tuple[Float[np.ndarray, "row col"], str]  # a map, and a sentence where it doesn't add up to its score, else ""
 Part = TypeVar("Part")
 COMPRESSION = 4  # of 9: the highest takes twenty times as long for a tenth less
 WIDEST = 8192  # pixels of a picture
@@ -213,10 +214,18 @@ def shown_map(
     second: the recording of the other image of a likeness, where there is one already; else it is made. progress:
     called with how much is done and how much there is of a map that takes long.
     """
+    return noted_map(view, recording, second, progress)[0]
+
+
+def noted_map(
+    view: View, recording: "Recording", second: "Recording | None" = None, progress: Progress | None = None
+) -> Noted:
+    """shown_map(), and what there is to say of it."""
     settings, likeness = dict(view.map.settings), view.map.row.needs(Likeness)
     if likeness and view.map.other_image is not None:
         settings[likeness.name] = second or second_recording(view, recording.model)
-    return hide_artefacts(view.look, recording, recording.map(view.map.kind, progress, **settings))
+    heatmap, note = recording.map_with_note(view.map.kind, progress, **settings)
+    return hide_artefacts(view.look, recording, heatmap), note
 
 
 def shown_heads(view: View, recording: "Recording") -> Float[np.ndarray, "head row col"]:
@@ -280,13 +289,15 @@ def picture(
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
     progress: Progress | None = None,
+    heatmap: Float[np.ndarray, "row col"] | None = None,
 ) -> Image.Image:
     """The view as an image: over the photo at its own resolution, up to 2048 pixels, or look.width pixels wide.
 
     photo: what the recording was made of; without it the picture is drawn over what the model saw. zoom: at least that
-    many times the size that the model saw; second, progress: as in shown_map.
+    many times the size that the model saw; second, progress: as in shown_map, whose result `heatmap` is where it is
+    there already.
     """
-    heatmap = shown_map(view, recording, second, progress)
+    heatmap = shown_map(view, recording, second, progress) if heatmap is None else heatmap
     image = backdrop(recording.image, photo, recording.part.geometry, view.look.width, zoom)
     return paint(view.drawn_look, image, heatmap, *limits(view, recording, heatmap), shown_mask(view.look, heatmap))
 
@@ -297,25 +308,28 @@ def png(
     zoom: int = ZOOM,
     second: "Recording | None" = None,
     photo: ImageSource | None = None,
+    heatmap: Float[np.ndarray, "row col"] | None = None,
 ) -> bytes:
     """What picture() draws as a PNG file, with every setting and where it comes from in its text entry "explorer"."""
     settings = PngInfo()
     settings.add_itxt("explorer", with_provenance(view.to_json(), recording))
     file = io.BytesIO()
-    picture(view, recording, zoom, second, photo).save(file, "PNG", pnginfo=settings, compress_level=COMPRESSION)
+    drawn = picture(view, recording, zoom, second, photo, heatmap=heatmap)
+    drawn.save(file, "PNG", pnginfo=settings, compress_level=COMPRESSION)
     return file.getvalue()
 
 
-def save_npz(view: View, recording: "Recording", second: "Recording | None" = None) -> bytes:
+def save_npz(view: View, recording: "Recording", second: "Recording | None" = None, made: Noted | None = None) -> bytes:
     """The view as an NPZ file: the same view of the same photo gives the same bytes.
 
     map (rows, cols) float32; heads (head, rows, cols) where the kind has them; mask (rows, cols) bool where mass is
     set; artefacts (rows, cols) bool where they are hidden, in map and heads; logits (class) where the model classifies;
     image (height, width, 3) uint8, what the model saw; model_name, prefix_tokens, precision, verified; settings:
     View.to_json() with where the file comes from, see explorer.rendering.provenance; signed: whether map has values for
-    (above 0) and against; second as in shown_map.
+    (above 0) and against; note: a sentence where map doesn't add up to its score, else ""; second as in shown_map;
+    made: what noted_map() gave, where it is there already.
     """
-    heatmap = shown_map(view, recording, second)
+    heatmap, note = made or noted_map(view, recording, second)
     arrays: dict[str, Any] = {
         "map": heatmap,
         "image": np.array(recording.image),
@@ -325,6 +339,7 @@ def save_npz(view: View, recording: "Recording", second: "Recording | None" = No
         "precision": np.array(recording.precision),
         "verified": np.array(recording.verified),
         "signed": np.array(view.map.row.signed),
+        "note": np.array(note),
     }
     if view.map.row.has_layers_and_heads:
         arrays["heads"] = shown_heads(view, recording)

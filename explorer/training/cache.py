@@ -130,7 +130,8 @@ def weights_key(model: Model) -> str:
     """Names the weights of the model that a cache is made with."""
     digest = hashlib.sha256()
     for parameter in model.module.parameters():
-        digest.update(repr(float(parameter.detach().sum(dtype=torch.float64))).encode())
+        whole = parameter.detach().cpu().sum(dtype=torch.float64)  # which MPS lacks
+        digest.update(repr(float(whole)).encode())
     return digest.hexdigest()
 
 

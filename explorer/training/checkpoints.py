@@ -101,6 +101,12 @@ def kept_bytes(module: nn.Module, plan: Plan) -> int:
     return epochs * sum((6 if parameter.requires_grad else 2) * parameter.numel() for parameter in module.parameters())
 
 
+def result_bytes(module: nn.Module) -> int:
+    """Disk for the result: the whole model, and of what was trained the best, the last and what a resumed run needs."""
+    # In float32: best, last, and in resume.pt the weights with AdamW's two moments.
+    return sum((24 if parameter.requires_grad else 4) * parameter.numel() for parameter in module.parameters())
+
+
 def _half(tensor: Tensor) -> Tensor:
     """In float16, where no number is too large for it; counters as they are."""
     half = tensor.half() if tensor.is_floating_point() else tensor

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from explorer import paths
 from explorer.data.builtin import BUILTIN, write_builtin
 from explorer.data.changes import read_changes
 from explorer.data.datasets import check_trainable, read_dataset
@@ -18,10 +19,11 @@ from explorer.errors import DataError, TrainingError
 from explorer.files import write_whole
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import RunFolder
+from explorer.visitors.quotas import free_bytes
 from explorer.words import size_in_words
 
 SIZES = {"cifar10": 2000}  # images of a built-in set to read; all of the others
-SPARE = 200 * 2**20  # bytes left free for weights, events and the checkpoint
+SPARE = 200 * 2**20  # bytes left free for events, pictures and whatever else there is
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,20 @@ def read_report(data: str, plan: Plan, out: Path, progress: Callable[[int, int],
 
 
 def check_disk(folder: RunFolder, needed: int) -> None:
-    """Raise TrainingError where the cache would not fit, before hours go into it."""
-    there = sum(path.stat().st_size for path in folder.cache.glob("*.bin"))  # of a run that is resumed
-    free = shutil.disk_usage(folder.path).free + there
+    """Raise TrainingError where what the run writes would not fit on the disk, or in a visitor's share of it."""
+    own, free = paths.workspace(), shutil.disk_usage(folder.path).free
+    if own is not None:
+        free = min(free, free_bytes(own))
+    free += _written_before(folder)
     if free < needed + SPARE:
         raise TrainingError(
             f"The run needs {size_in_words(needed + SPARE)} of disk but only {size_in_words(free)} are free; free some "
             "space, train without a cache (--cache none), use fewer images per class, or train the classifier only "
             "(--train head)."
         )
+
+
+def _written_before(folder: RunFolder) -> int:
+    """Bytes of a resumed run's files that are counted among those to come, or replaced by them."""
+    files = [*folder.cache.glob("*.bin"), *folder.epochs.glob("*"), folder.best, folder.last, folder.resume]
+    return sum(path.stat().st_size for path in files if path.is_file())

@@ -22,7 +22,7 @@ from explorer.models.source import TrainedFrom
 from explorer.training.baseline import frozen_features, measure_baseline, share_head, start_head
 from explorer.training.batches import AugmentedInputs, CachedInputs, UncachedInputs
 from explorer.training.cache import PrefixCache, build_cache, cache_key, finish_cache, plan_layout, weights_key
-from explorer.training.checkpoints import kept_bytes, save_checkpoint
+from explorer.training.checkpoints import kept_bytes, result_bytes, save_checkpoint
 from explorer.training.curves import write_csv, write_html
 from explorer.training.examples import Examples, check_disk, read_examples
 from explorer.training.loop import Stopped, Trainer
@@ -118,7 +118,8 @@ class Work:
             layouts[side] = plan_layout(self.split, self.plan, len(images), views, key)
         if self.main:
             cached = sum(layout.bytes for layout in layouts.values())
-            check_disk(self.folder, cached + kept_bytes(self.split.whole, self.plan))
+            whole = self.split.whole
+            check_disk(self.folder, cached + kept_bytes(whole, self.plan) + result_bytes(whole))
         self._fill({side: (layouts[side], images) for side, (images, _) in wanted.items()})
         opened = {
             side: CachedInputs(PrefixCache(self._cache_file(side), layout), self.model, device)

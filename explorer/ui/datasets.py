@@ -6,7 +6,8 @@ What was found in one is shown as numbers, a table with pictures, and lists of w
 import io
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -15,17 +16,19 @@ import streamlit as st
 from PIL import ImageOps
 
 from explorer import paths
+from explorer.data.archives import unpacked_bytes
 from explorer.data.builtin import BUILTIN
 from explorer.data.datasets import check_evaluable, check_trainable
 from explorer.data.images import jpeg_uri, open_image
 from explorer.data.report import DatasetReport, DuplicateGroup, Item, Split
 from explorer.data.store import CHANGES, REPORT, read_once, stored_folder, stored_thumbnail
-from explorer.errors import DataError, DiskError, ImageError
+from explorer.errors import DataError, DiskError, ImageError, RoomError
 from explorer.files import stamp
 from explorer.training.runs.jobs import list_runs
 from explorer.ui.messages import plain
 from explorer.ui.uploads import keep_upload, time_of_change
 from explorer.ui.widgets import facts
+from explorer.visitors.quotas import hold_room
 from explorer.words import count_in_words
 
 # Of the names that keep_data and write_builtin give; nothing else, and no path, is ever taken from an address.
@@ -39,12 +42,6 @@ PICTURED = 60  # classes that are shown with pictures
 LISTED = 100  # files left out that are named
 GROUPS = 12  # groups of copies that are shown
 IMBALANCED = 3  # images of the largest class for each of the smallest
-ONE = {  # what is passed over, where it is one only
-    "system files": "system file",
-    "linked folders": "linked folder",
-    "files that aren't images": "file that isn't an image",
-    "images outside the class folders used": "image outside the class folders used",
-}
 SIDES: dict[Split, str] = {"train": "Train", "val": "Validation"}
 
 
@@ -120,6 +117,10 @@ def read_data(path: Path, title: str, to_train: bool = True) -> DatasetReport:
     known = folder.is_dir()
     try:
         return _report(path, folder, title, to_train)
+    except RoomError:
+        if not known:  # or it would take the room of what else the visitor has
+            forget_upload(path)
+        raise
     except DiskError:
         raise
     except DataError:
@@ -160,9 +161,23 @@ def _read_with_progress(path: Path, folder: Path, title: str, to_train: bool) ->
         bar.progress(done / total, f"Reading the images: {done:,} of {total:,}")
 
     try:
-        return read_once(path, folder, show, to_train, title)
+        with _room_to_unpack(path, folder, title):
+            return read_once(path, folder, show, to_train, title)
     finally:
         bar.empty()
+
+
+@contextmanager
+def _room_to_unpack(path: Path, folder: Path, title: str) -> Iterator[None]:
+    """Hold the room that a visitor's zip takes a second time when it is read for the first."""
+    if paths.workspace() is None or not path.is_file() or (folder / REPORT).is_file():
+        yield
+        return
+    try:
+        with hold_room(unpacked_bytes(path, title), folder.parent):
+            yield
+    except OSError as error:
+        raise DiskError(f"'{title}' can't be unpacked ({error.strerror}): free some space.") from error
 
 
 def show_report(report: DatasetReport, title: str) -> None:
@@ -265,11 +280,8 @@ def _left_out(report: DatasetReport) -> None:
 
 def show_passed_over(report: DatasetReport) -> None:
     """Files that aren't part of the data set, counted."""
-    passed_over = ", ".join(
-        f"{count:,} {ONE.get(what, what) if count == 1 else what}" for what, count in report.passed_over.items()
-    )
-    if passed_over:
-        st.caption(f"Other files: {passed_over}.")
+    if report.passed_over:
+        st.caption(f"Other files: {', '.join(report.others())}.")
 
 
 def show_left_out(files: Sequence[tuple[str, str]], expanded: bool = False) -> None:
@@ -294,7 +306,7 @@ def _copies(report: DatasetReport) -> None:
         return
     # Open where it matters: a copy in another class is wrong in one of them, one across the split is seen twice.
     serious = any(group.across_classes or group.across_splits for group in report.duplicates)
-    with st.expander(copies_line(report), expanded=serious):
+    with st.expander(f"Copies: {report.copies()}", expanded=serious):
         if not report.has_split:
             st.caption("Copies always fall on the same side of the split.")
         for group in sorted(report.duplicates, key=_worst_first)[:GROUPS]:
@@ -302,15 +314,6 @@ def _copies(report: DatasetReport) -> None:
             _pictures([report.items[index] for index in group.items[:8]], report)
         if len(report.duplicates) > GROUPS:
             st.caption(f"And {count_in_words(len(report.duplicates) - GROUPS, 'more group')}.")
-
-
-def copies_line(report: DatasetReport) -> str:
-    """ "Copies: 5 groups, 2 across classes, 1 across train and validation"."""
-    classes = sum(group.across_classes for group in report.duplicates)
-    splits = sum(group.across_splits for group in report.duplicates)
-    parts = [f"Copies: {_groups(len(report.duplicates))}"]
-    parts += [f"{classes} across classes"] * bool(classes) + [f"{splits} across train and validation"] * bool(splits)
-    return ", ".join(parts)
 
 
 def _group_line(group: DuplicateGroup) -> str:

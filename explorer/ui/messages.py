@@ -100,7 +100,7 @@ def show_messages() -> DeltaGenerator:
     for sentence in said:
         st.error(sentence, icon=":material/error:")
     if said:  # for whoever has scrolled down
-        st.toast("That didn't work: the reason stands at the top of the page.", icon=":material/error:")
+        st.toast("See the note at the top of the page.", icon=":material/error:")
     place = st.empty()
     _draw(place)
     return place

@@ -26,7 +26,7 @@ from explorer.training.runs.jobs import list_runs
 from explorer.ui import cached, libraries
 from explorer.ui.address import by_key, number, take, write, write_unless
 from explorer.ui.messages import plain, say, sentence_of
-from explorer.ui.uploads import keep_upload, let_go, trim
+from explorer.ui.uploads import keep_upload, largest_upload, let_go, trim
 from explorer.ui.visitor import check_may_type, may_upload_weights
 from explorer.visitors.settings import settings
 from explorer.web import first_picture
@@ -216,7 +216,7 @@ def upload_weights() -> ModelSource | None:
         st.popover("Upload weights", icon=":material/upload_file:", width="stretch"),
         st.form(f"weights_{generation}", border=False),
     ):
-        file = st.file_uploader("Weights file", list(WEIGHT_SUFFIXES), max_upload_size=LARGEST)
+        file = st.file_uploader("Weights file", list(WEIGHT_SUFFIXES), max_upload_size=largest_upload(LARGEST))
         settings = file_settings("", f"weights_{generation}_")
         sent = st.form_submit_button("Load it", type="primary", width="stretch")
         if not (sent and file):

@@ -23,7 +23,7 @@ from explorer.errors import DiskError, ImageError
 from explorer.ui.address import by_key, keep_in_address, take, write
 from explorer.ui.components.pictures import photo_strip
 from explorer.ui.messages import check_link, say, sentence_of
-from explorer.ui.uploads import keep_upload, let_go
+from explorer.ui.uploads import keep_upload, largest_upload, let_go
 from explorer.visitors.quotas import GB
 from explorer.visitors.settings import settings
 
@@ -267,7 +267,8 @@ def _uploader(place: DeltaGenerator) -> list[UploadedFile]:
     # Any kind of file is let in: open_image says what is wrong with it and what would work, the browser would not.
     # Not on_change: Streamlit calls it again where the run behind it is overtaken by another.
     return place.file_uploader(
-        "Your photos", accept_multiple_files=True, max_upload_size=LARGEST_PHOTO, key=f"drop_{generation}",
+        "Your photos", accept_multiple_files=True, key=f"drop_{generation}",
+        max_upload_size=largest_upload(LARGEST_PHOTO),
         help="Drop one or more here: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM.",
     )  # fmt: skip
 

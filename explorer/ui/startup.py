@@ -18,10 +18,11 @@ from explorer import paths
 from explorer.models import registry
 from explorer.models.source import ModelSource
 from explorer.ui.components import asset
-from explorer.ui.navigation import PAGES
+from explorer.ui.navigation import PAGES, Entry
 from explorer.visitors.cookie import VisitorCookie
 from explorer.visitors.passes import spin_briefly
 from explorer.visitors.settings import has_visitors
+from explorer.visitors.uploads import UploadLimit
 from explorer.web.welcome import PAGE, first_page, with_first_picture
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -91,19 +92,32 @@ async def _answer_visit(request: Request) -> HTMLResponse:
     return HTMLResponse(_index(first), headers={"Cache-Control": "no-cache"})
 
 
-async def _answer_home(request: Request) -> RedirectResponse:
-    """The first page by its name, which Streamlit doesn't know: it has the bare address."""
-    return RedirectResponse(f"./?{request.url.query}" if request.url.query else "./")
+async def _answer_other_spelling(request: Request) -> RedirectResponse:
+    """/Attention, /fine-tune; and /home, which Streamlit doesn't know, since the first page has the bare address."""
+    name = request.url.path.strip("/").lower().replace("-", "")
+    address = "./" if name == PAGES[0].name else f"./{name}"
+    return RedirectResponse(f"{address}?{request.url.query}" if request.url.query else address)
+
+
+def _other_spellings(entry: Entry) -> set[str]:
+    own = set() if entry is PAGES[0] else {entry.name}
+    return {entry.name, entry.name.upper(), entry.name.capitalize(), entry.title, entry.title.lower()} - own
 
 
 async def _answer_frame(_: Request) -> HTMLResponse:
     return HTMLResponse(_frame(), headers={"Cache-Control": "no-cache"}, background=BackgroundTask(_answered.set))
 
 
-MIDDLEWARE = (Middleware(VisitorCookie),)
+def _room_for_upload(session: str) -> int:
+    from explorer.ui.visitor import room_for_upload  # imports much, for which no first picture waits
+
+    return room_for_upload(session)
+
+
+MIDDLEWARE = (Middleware(VisitorCookie), Middleware(UploadLimit, room=_room_for_upload))
 ROUTES = (
     Route("/", _answer_visit),
-    Route(f"/{PAGES[0].name}", _answer_home),
     *(Route(f"/{entry.name}", _answer_visit) for entry in PAGES[1:]),
+    *(Route(f"/{name}", _answer_other_spelling) for entry in PAGES for name in _other_spellings(entry)),
     Route(f"/{PAGE}", _answer_frame),
 )

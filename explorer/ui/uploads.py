@@ -5,18 +5,24 @@ import os
 import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import IO
 
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from explorer import paths
 from explorer.data.store import DIGEST
 from explorer.errors import DiskError
-from explorer.visitors.quotas import check_room
+from explorer.visitors.quotas import GB, PART, hold_room
+from explorer.visitors.settings import settings
 
 CHUNK = 2**20
+
+
+def largest_upload(most: int) -> int:
+    """The MB of one file that an uploader takes: so many, or all of a visitor's room where that is less."""
+    return most if paths.workspace() is None else max(1, min(most, int(settings().disk * GB / 2**20)))
 
 
 def keep_upload(file: IO[bytes], folder: Path, suffix: str, limit: int, in_use: Collection[str] = ()) -> Path:
@@ -25,20 +31,17 @@ def keep_upload(file: IO[bytes], folder: Path, suffix: str, limit: int, in_use: 
     Above `limit` bytes in the folder the oldest go, but neither this one nor the names in use. DiskError where the
     disk, or the visitor's share of it, is full: then nothing of it stays, and nothing else goes.
     """
-    check_room(_size(file))
-    digest, part = hashlib.sha256(), None
+    digest = hashlib.sha256()
     try:
-        with NamedTemporaryFile(dir=folder, prefix=".part-", delete=False) as part:
+        with hold_room(_size(file), folder) as part:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
                 part.write(chunk)
-        path = folder / f"{digest.hexdigest()[:DIGEST]}{suffix}"
-        _put(Path(part.name), path)
+            part.close()
+            path = folder / f"{digest.hexdigest()[:DIGEST]}{suffix}"
+            _put(Path(part.name), path)
     except OSError as error:
         raise DiskError(f"The upload can't be kept on disk ({error.strerror}): free some space there.") from error
-    finally:
-        if part is not None:
-            Path(part.name).unlink(missing_ok=True)
     trim(folder.iterdir(), limit, {path.name, *in_use})
     return path
 
@@ -69,7 +72,7 @@ def trim(paths: Iterable[Path], limit: int, kept: Collection[str]) -> None:
     total = 0
     for path in sorted(paths, key=time_of_change, reverse=True):
         total += _bytes(path, seen)
-        if total <= limit or path.name in kept or path.name.startswith(".part-"):
+        if total <= limit or path.name in kept or path.name.startswith(PART):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

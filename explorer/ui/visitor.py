@@ -5,29 +5,35 @@ its workspace by the session; other threads get theirs from paths.for_same_visit
 """
 
 import hmac
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 import streamlit as st
+from filelock import FileLock
 from streamlit.runtime import exists, get_instance
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from explorer import paths
-from explorer.errors import ModelError, TrainingError
+from explorer.errors import ModelError, SettingsError, TrainingError
 from explorer.training.runs.jobs import list_runs
-from explorer.ui.messages import plain
+from explorer.ui.messages import plain, sentence_of
 from explorer.ui.visitor_files import begin_anew, pick_workspace, your_files
 from explorer.visitors.cookie import NAME
+from explorer.visitors.quotas import free_bytes
 from explorer.visitors.settings import has_visitors, settings
 from explorer.visitors.workspace import ID, delete_unvisited, folder_of, new_id, note_visit
+from explorer.web.welcome import LOGIN
 
 ADMIN = "admin"  # of the address: `?admin=1` shows the field for the token
 SWEEP = 60 * 60  # seconds between two looks for workspaces that nobody visits any more
 MOST_SESSIONS = 1000  # that are remembered before those that ended are forgotten
 GUESSES = 5  # at the token, in one session
+SAID = 100 * 2**20  # bytes of an upload above a visitor's room that are let in
 _ME, _ADMIN, _WRONG = "visitor", "visitor_is_admin", "wrong_tokens"
 _folders: dict[str, Path | None] = {}  # of each session; None: the host's own folders, for an admin
 _swept: list[float] = []  # when that was done last
@@ -35,7 +41,15 @@ _starting = Lock()
 
 
 def enter() -> None:
-    """Find out whose run this is; with a login configured, nobody gets further without one."""
+    """Find out whose run this is; with a login configured, nobody gets further without one.
+
+    Nor with a setting of the host's that can't be used: the page says which.
+    """
+    try:
+        settings()
+    except SettingsError as error:
+        st.error(sentence_of(error), icon=":material/error:")
+        st.stop()
     if not has_visitors():
         return
     paths.find_workspace_with(_of_this_session)
@@ -85,8 +99,9 @@ def check_may_train() -> None:
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """For a block that starts a training: meanwhile no other window starts one."""
-    with _starting:
+    """For a block that starts a training: meanwhile no other window starts one, nor another server for this visitor."""
+    own = paths.workspace()
+    with _starting, FileLock(own / ".starting.lock") if own else nullcontext():
         yield
 
 
@@ -103,10 +118,24 @@ def may_upload_weights() -> bool:
     return not settings().demo
 
 
+def room_for_upload(session: str) -> int:
+    """Bytes that this session may send: what its visitor has left, without what lies in Streamlit's memory already.
+
+    And a little more: of that the page says in a sentence why it isn't kept, a browser only "status code 413".
+    """
+    if session not in _folders or not exists():
+        return 0
+    own, manager = _folders[session], get_instance().uploaded_file_mgr
+    if own is None or not isinstance(manager, MemoryUploadedFileManager):
+        return sys.maxsize
+    held = manager.file_storage.get(session, {})
+    return SAID + free_bytes(own) - sum(len(file.data) for file in list(held.values()))
+
+
 def is_admin() -> bool:
     """Whether this session may look into every workspace: by the e-mail address of its login, or the host's token."""
     if "is_logged_in" in st.user:
-        verified = st.user.get("email_verified") is not False
+        verified = str(st.user.get("email_verified", True)).lower() == "true"  # some providers send it as a text
         return verified and str(st.user.get("email") or "").strip().lower() in settings().admins
     return bool(st.session_state.get(_ADMIN)) and bool(settings().admin_token)
 
@@ -126,11 +155,19 @@ def _logged_in() -> str | None:
     if "is_logged_in" not in st.user:
         return None
     if not st.user.is_logged_in:
-        st.title("See where a Vision Transformer looks", anchor=False)
-        st.write("Log in to begin: your photos, data, models and trainings are yours alone.")
-        st.button("Log in", type="primary", on_click=st.login, icon=":material/login:")
+        _show_login()
         st.stop()
     return f"login:{st.user.get('iss')}:{st.user.get('sub') or st.user.get('email')}"
+
+
+def _show_login() -> None:
+    st.title("See where a Vision Transformer looks", anchor=False)
+    st.write("Log in to begin: your photos, data, models and trainings are yours alone.")
+    named = [name for name, value in st.secrets["auth"].items() if isinstance(value, Mapping)]  # [auth.NAME]
+    with st.container(key=LOGIN, horizontal=True):
+        for name in named or [None]:
+            label = f"Log in with {plain(name)}" if name else "Log in"
+            st.button(label, type="primary", on_click=st.login, args=(name,), icon=":material/login:")
 
 
 def _by_cookie() -> str:
@@ -166,8 +203,8 @@ def _forget_ended_sessions() -> None:
 
 
 def _sweep() -> None:
-    """Delete the workspaces that nobody visited for long, once an hour."""
+    """Delete the workspaces that nobody visited for long, once an hour, in a thread that nobody waits for."""
     now = time.monotonic()
     if not _swept or now - _swept[-1] > SWEEP:
         _swept[:] = [now]
-        delete_unvisited(settings().days)
+        Thread(target=delete_unvisited, args=(settings().days,), name="sweep", daemon=True).start()

@@ -2,15 +2,24 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
+
+from filelock import FileLock
 
 from explorer import paths
-from explorer.errors import DiskError
+from explorer.errors import RoomError
 from explorer.visitors.settings import settings
 from explorer.visitors.workspace import all_workspaces
 from explorer.words import size_in_words
 
 GB = 10**9
+PART = ".part-"  # begins the names of files that hold room
+ABANDONED = 24 * 60 * 60  # seconds since the last byte of one that a killed server left
+_LOCK = ".quotas.lock"  # among the workspaces
 FRESH = 60  # seconds for which another visitor's size counts as known
 _known: dict[Path, tuple[float, int]] = {}  # (when it was measured, bytes) of each workspace
 
@@ -55,13 +64,42 @@ def free_bytes(folder: Path) -> int:
 
 
 def check_room(wanted: int) -> None:
-    """Raise DiskError where this thread's visitor may not use so many more bytes; without one there is no limit."""
+    """Raise RoomError where this thread's visitor may not use so many more bytes; without one there is no limit."""
     own = paths.workspace()
     if own is None:
         return
     free = free_bytes(own)
     if wanted > free:
-        raise DiskError(
+        raise RoomError(
             f"This takes {size_in_words(wanted)}, and you have {size_in_words(free)} left on this server: delete files "
             "of yours in the sidebar, below Your files, or ask the host for room."
         )
+
+
+@contextmanager
+def hold_room(size: int, folder: Path) -> Iterator[IO[bytes]]:
+    """An empty file of that many bytes in the folder, for the block to fill or just to keep; gone after it.
+
+    It counts from the start, so that what is checked and what is taken are one step for all windows, servers and
+    machines that share the workspaces. RoomError where this thread's visitor may not use so much; OSError where the
+    file can't be made.
+    """
+    own = paths.workspace()
+    with NamedTemporaryFile(dir=folder, prefix=PART, delete=False) as part:
+        try:
+            if own is not None:
+                with FileLock(own.parent / _LOCK):
+                    _drop_leftovers(folder)
+                    check_room(size)
+                    part.truncate(size)
+                    _known.pop(own, None)
+            yield part
+        finally:
+            Path(part.name).unlink(missing_ok=True)
+
+
+def _drop_leftovers(folder: Path) -> None:
+    for part in folder.glob(f"{PART}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                part.unlink()

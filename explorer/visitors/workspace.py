@@ -63,8 +63,9 @@ def delete(folder: Path) -> None:
 
 def delete_unvisited(days: float) -> list[Path]:
     """Delete the workspaces without a visit for so many days; returns them."""
-    oldest = time.time() - days * _DAY
-    found = [folder for folder in all_workspaces() if last_visit(folder) < oldest]
-    for folder in found:
-        delete(folder)
+    oldest, found = time.time() - days * _DAY, []
+    for folder in all_workspaces():
+        if last_visit(folder) < oldest:  # asked only now: to delete the ones before may have taken minutes
+            delete(folder)
+            found.append(folder)
     return found

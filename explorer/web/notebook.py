@@ -13,6 +13,7 @@ from explorer.words import percent
 if TYPE_CHECKING:
     from explorer.attention.divergence import Divergence
     from explorer.attention.recording import Recording
+    from explorer.rendering.view import View
     from explorer.training.finetune import Result
 
 FRAME = '<iframe srcdoc="{}" style="width:100%;height:{}px;border:0" sandbox="allow-scripts" title="{}"></iframe>'
@@ -27,12 +28,12 @@ def register(shell: Any) -> None:
         html.for_type_by_name(module, name, show)
 
 
-def recording_html(recording: "Recording") -> str:
-    """The live canvas, at first of the last layer, in a frame; explorer.web.live_page makes such a page of any view."""
+def recording_html(recording: "Recording", view: "View | None" = None) -> str:
+    """The live canvas in a frame, at first of that view, by default of the last layer."""
     from explorer.rendering.view import PhotoInput, View
     from explorer.web.live_page import live_page
 
-    view = View(recording.model.source, PhotoInput("photo"))
+    view = view or View(recording.model.source, PhotoInput("photo"))
     return frame(live_page(view, recording, limit=ALL_LAYERS), 760, f"Attention of {recording.model_name}, live")
 
 

@@ -92,6 +92,7 @@ def canvas_payload(
     grid_lines: bool = False,
     mosaic: bool = False,
     seq: int = 0,
+    exact_limit: int = BYTE_LIMIT,
     limit: int = BYTE_LIMIT,
     files: RecordingFiles | None = None,
     urls: Mapping[str, Any] | None = None,
@@ -102,8 +103,8 @@ def canvas_payload(
 
     view: of kind attention, or rollout, whose first layer and fusion are the canvas' layer and head then.
     artefacts (rows, cols) uint8 tells the canvas which patches to take out when asked, where token norms are known.
-    q and k are sent in float32, in float16 where only that fits into `limit` bytes or the recording holds no more, and
-    not at all above that: then, and for the query "mean", the softmax rows of the query ("head token") go along.
+    q and k are sent in float32 up to exact_limit bytes, in float16 up to `limit` or where the recording holds no more,
+    and not at all above that: then, and for the query "mean", the softmax rows of the query ("head token") go along.
     seq: number of the newest change the canvas reported, so that it can tell settings older than that.
     files: of all layers, which come on another way; urls {"photo": url, "layers": [url, …]}: where the canvas fetches
     them. What they hold isn't sent again. steps: whether the canvas has sliders for layer and head; classes: whether
@@ -114,7 +115,7 @@ def canvas_payload(
     query = rec.default_query if asked["query"] is None else asked["query"]
     layer = asked[at] % rec.depth
     streamed = files.precision if files else None
-    precision = _precision(rec, (layer,), limit, limit)
+    precision = _precision(rec, (layer,), min(exact_limit, limit), limit)
     inside = urls is None or streamed is None  # whether q and k of the shown layer are in these bytes
     sent = _queries_and_keys(rec, layer, precision) if inside and precision else {}
     rows = _rows(rec, layer, query, needed=inside and not sent, all_layers=inside and mosaic)
@@ -132,7 +133,7 @@ def canvas_payload(
         "default_query": rec.default_query,
         "scale": rec.scale(layer),
         "colormaps": COLORMAPS,
-        "note": _note(rec, streamed or precision),
+        "note": _note(rec, streamed or precision, server=urls is not None or files is None),
         "seq": seq,
         "steps": steps,
         "rows": list(rows),
@@ -178,13 +179,11 @@ def _queries_and_keys(rec: "Recording", layer: int, precision: str) -> dict[str,
     return {name: (tensor.half() if half else tensor.float()).cpu().numpy() for name, tensor in found.items()}
 
 
-def _note(rec: "Recording", precision: str | None) -> str:
+def _note(rec: "Recording", precision: str | None, server: bool) -> str:
     notes = [] if rec.verified else [NOT_VERIFIED]
     if precision is None:
-        notes.append(
-            f"Hovering is off: q and k of {len(rec.tokens):,} tokens are too large to send. "
-            "A click asks the server for that patch."
-        )
+        notes.append(f"Hovering is off: q and k of {len(rec.tokens):,} tokens are too large to send.")
+        notes += ["A click asks the server for that patch."] * server
     elif precision == "float16":
         notes.append("These weights come from q and k in half precision.")
     return " ".join(notes)

@@ -15,9 +15,10 @@ INTRO = (  # [[word]] or [[shown|word]]: of the glossary
     "ones it looks at, its [[attention]]. Then drop a photo of your own into the sidebar."
 )
 _INTRO = re.sub(r"\[\[(?:([^]|]*)\|)?([^]|]*)\]\]", lambda word: f"<b>{word[1] or word[2]}</b>", INTRO)
+LOGIN = "log_in"  # key of what asks to log in
 PAGE = "first-picture.html"  # the frame's address, beside the app's own
 # Streamlit's index.html gets these lines at its end. Whatever a page says comes before the picture: an error, a dialog,
-# or nothing for long.
+# a login, or nothing for long.
 _FRAME = f"""
 <style>
 #first-picture {{ position: fixed; inset: 0; z-index: 1000000; width: 100%; height: 100%; border: 0; }}
@@ -29,7 +30,7 @@ _FRAME = f"""
 (() => {{
   const frame = document.getElementById("first-picture");
   const end = () => (frame.remove(), clearInterval(watch));
-  const said = "[data-testid=stAlert], [data-testid=stException], [data-testid=stDialog]";
+  const said = "[data-testid=stAlert], [data-testid=stException], [data-testid=stDialog], .st-key-{LOGIN}";
   const watch = setInterval(() => document.querySelector(said) && end(), 200);
   // A moment later, when what is around Home's picture has found its place.
   window.addEventListener("drawn", () => setTimeout(end, 300), {{ once: true }});

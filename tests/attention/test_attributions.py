@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torchvision.models import VisionTransformer
 
 import explorer
 from explorer.attention.maps import gradcam, integrated_gradients, legrad, occlusion
@@ -61,16 +62,49 @@ def test_legrad_of_a_likeness(recording, model):
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5 * expected.max())
 
 
+def on_grid(tokens: torch.Tensor) -> torch.Tensor:
+    """ "image token channel" as "image channel row col", as libraries for convolutional nets want it."""
+    return tokens[:, 1:].unflatten(1, (8, 8)).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("layer", [-1, 1])
+def test_gradcam_equals_torch_cams(recording, model, layer):
+    methods = pytest.importorskip("torchcam.methods", reason="torchcam is not installed")
+    with methods.GradCAM(model.module, blocks_of(model)[layer].norm1, reshape_transform=on_grid) as cam:
+        scores = model.module(model.pixels(recording.image).requires_grad_())
+        expected = cam(3, scores, normalized=False)[0][0]
+    got = recording.map("gradcam", target=3, layer=layer)
+    np.testing.assert_allclose(got, expected, atol=1e-4 * float(expected.max()))
+    assert got.max() > 0
+
+
+def test_legrad_equals_torch_cams(tmp_path):
+    """torchvision's ViT, which torch-cam reads as it is and the explorer through its conversion."""
+    methods = pytest.importorskip("torchcam.methods", reason="torchcam is not installed")
+    torch.manual_seed(0)
+    original = VisionTransformer(
+        image_size=64, patch_size=8, num_layers=3, num_heads=4, hidden_dim=64, mlp_dim=128, num_classes=7
+    ).eval()
+    with torch.no_grad():
+        original.heads.head.weight.normal_()  # pyright: ignore[reportCallIssue]
+        sharpen(original)
+    torch.save(original.state_dict(), tmp_path / "vit.pth")
+    model = explorer.load_model(tmp_path / "vit.pth", device="cpu", num_heads=4)
+    read: Any = lambda tokens: original.heads(original.encoder.ln(tokens)[:, 0])  # noqa: E731
+    with methods.LeGrad(original, list(original.encoder.layers), score_projection=read) as cam:
+        scores = original(model.preprocess(photo()))
+        expected = cam(3, scores, normalized=False)[0][0]
+    got = explorer.record(model, photo()).map("legrad", target=3)
+    np.testing.assert_allclose(got, expected, atol=1e-4 * float(expected.max()))
+
+
 @pytest.mark.parametrize("layer", [-1, 1])
 def test_gradcam_equals_pytorch_grad_cam(recording, model, layer):
     from pytorch_grad_cam import GradCAM  # slow to import
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    def reshape(tokens):
-        return tokens[:, 1:].unflatten(1, (8, 8)).permute(0, 3, 1, 2)
-
     where = blocks_of(model)[layer].norm1
-    with GradCAM(model.module, [where], reshape_transform=reshape) as cam:
+    with GradCAM(model.module, [where], reshape_transform=on_grid) as cam:
         cam.activations_and_grads(model.pixels(recording.image).requires_grad_())
         scores = cam.activations_and_grads(model.pixels(recording.image).requires_grad_())
         ClassifierOutputTarget(3)(scores[0]).backward()
@@ -121,7 +155,7 @@ def test_integrated_gradients_equal_captums(recording, model, baseline):
     start = integrated_gradients.baseline_pixels(recording, pixels, baseline)
     parts = IntegratedGradients(model.module).attribute(pixels, start, target=3, n_steps=20)
     expected = parts[0].sum(0).unflatten(0, (8, 8)).unflatten(2, (8, 8)).sum((1, 3)).detach().numpy()
-    got = integrated_gradients.compute(recording, 3, steps=20, baseline=baseline)
+    got = integrated_gradients.integral(recording, 3, steps=20, baseline=baseline).heatmap
     np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
 
 
@@ -130,7 +164,7 @@ def test_integrated_gradients_add_up(recording):
     assert account.score == pytest.approx(float(recording.logits[2]), rel=1e-4)
     assert account.attributions == pytest.approx(account.score - account.biases, rel=0.02)
     second = explorer.record(recording.model, photo(seed=9))
-    assert integrated_gradients.compute(recording, similar_to=second, steps=4).shape == (8, 8)
+    assert integrated_gradients.integral(recording, similar_to=second, steps=4).heatmap.shape == (8, 8)
 
 
 def logits_without(model: explorer.Model, patch: int) -> torch.Tensor:
@@ -179,9 +213,9 @@ def test_settings_out_of_range_are_refused(recording):
     with pytest.raises(QueryError, match="layers 0 to 2"):
         gradcam.compute(recording, layer=3)
     with pytest.raises(QueryError, match="2 to 512"):
-        integrated_gradients.compute(recording, steps=1)
+        integrated_gradients.integral(recording, steps=1)
     with pytest.raises(QueryError, match="grey, black or mean"):
-        integrated_gradients.compute(recording, baseline="white")  # pyright: ignore[reportArgumentType]
-    for compute in (legrad.compute, gradcam.compute, integrated_gradients.compute, occlusion.compute):
+        integrated_gradients.integral(recording, baseline="white")  # pyright: ignore[reportArgumentType]
+    for compute in (legrad.compute, gradcam.compute, integrated_gradients.integral, occlusion.compute):
         with pytest.raises(QueryError, match="0 to 4"):
             compute(recording, 5)

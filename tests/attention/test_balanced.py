@@ -138,29 +138,29 @@ def test_parameters_that_want_gradients_are_constants():
 
 def test_threads_and_inference_mode_make_no_difference():
     recording = explorer.record(tiny_model(), photo())
-    expected = [gradient.compute(recording, target) for target in range(4)]
+    expected = [gradient.attribution(recording, target).heatmap for target in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        got = list(pool.map(lambda target: gradient.compute(recording, target), range(4)))
+        got = list(pool.map(lambda target: gradient.attribution(recording, target).heatmap, range(4)))
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
     with torch.inference_mode():
-        np.testing.assert_array_equal(gradient.compute(recording, 0), expected[0])
-        assert relevance.compute(recording, 0).max() > 0
+        np.testing.assert_array_equal(gradient.attribution(recording, 0).heatmap, expected[0])
+        assert relevance.relevance(recording, 0).heatmap.max() > 0
 
 
 def test_an_operation_without_a_rule_is_refused_by_name(monkeypatch):
     model = tiny_model()
     monkeypatch.setattr(type(blocks_of(model)[1].mlp), "forward", lambda self, x: self.fc2(torch.sin(self.fc1(x))))
     recording = explorer.record(model, photo())
-    for compute in (gradient.compute, relevance.compute):
+    for compute in (gradient.attribution, relevance.relevance):
         with pytest.raises(UnsupportedModelError, match=r"tiny computes its score with sin, .* balanced=False"):
             compute(recording, 1)
-    assert relevance.compute(recording, 1, balanced=False).max() > 0
+    assert relevance.relevance(recording, 1, balanced=False).heatmap.max() > 0
 
 
 def test_an_operation_that_the_score_does_not_need_is_let_through():
     model = wrap_transformers(create_transformers("vit", **SMALL), "vit")  # its pooler ends in tanh
     recording = explorer.record(model, photo(), 64)
-    assert gradient.compute(recording, similar_to=(1, 1)).shape == (4, 4)
+    assert gradient.attribution(recording, similar_to=(1, 1)).heatmap.shape == (4, 4)
 
 
 def test_an_account_says_how_far_it_is_from_the_score():

@@ -8,6 +8,7 @@ import torch
 
 import explorer
 from explorer.attention.ledger import Ledger, ledger
+from explorer.attention.maps.table import MAP_KINDS
 from explorer.errors import QueryError, UnsupportedModelError
 from explorer.models.timm_models import wrap_timm
 from explorer.models.transformers_models import create_transformers, wrap_transformers
@@ -148,6 +149,13 @@ def test_layers_that_do_not_add_to_one_stream_are_refused(monkeypatch):
     recording = explorer.record(model, photo())
     with pytest.raises(QueryError, match="don't add to one residual stream"):
         ledger(recording, 1)
+    refused = set(MAP_KINDS) - set(recording.maps)
+    assert refused == {"gradient", "legrad"}
+    for kind in refused:
+        with pytest.raises(QueryError, match="don't add to one residual stream"):
+            recording.map(kind)
+    for kind in ("relevance", "gradcam"):
+        assert recording.map(kind, target=1).max() > 0
 
 
 def test_a_readout_that_is_not_affine_is_refused():

@@ -11,7 +11,7 @@ from torch import nn
 
 import explorer
 from explorer.attention.own_blocks import has_own_blocks
-from explorer.models.transformers_models import create_transformers
+from explorer.models.transformers_models import create_transformers, wrap_transformers
 from tests.models.test_families import SMALL
 from tests.sabotage import sabotaged, wrap
 from tests.tiny import blocks_of, photo, tiny_model
@@ -116,8 +116,42 @@ def thrown_away(block: Any, x: torch.Tensor) -> torch.Tensor:
     return x + 0.1
 
 
+def flipped_in_place(block: Any, x: torch.Tensor) -> torch.Tensor:
+    x = x + block.attn(block.norm1(x))
+    x.copy_(x.flip(1))
+    return x + block.mlp(block.norm2(x))
+
+
+def given_back_in_another_order(block: Any, x: torch.Tensor) -> torch.Tensor:
+    x = plainly(block, x)
+    x[:, 1:] = x[:, 1:].flip(1)
+    return x
+
+
+def with_an_attention_by_hand(block: Any, x: torch.Tensor) -> torch.Tensor:
+    x = plainly(block, x)
+    return x + (x @ x.mT).softmax(-1) @ x
+
+
+def with_values_flipped_in_place(block: Any, x: torch.Tensor) -> torch.Tensor:
+    q, k, v = block.attn.qkv(block.norm1(x)).unflatten(2, (3, 4, 16)).permute(2, 0, 3, 1, 4)
+    v.copy_(v.flip(2))
+    x = x + block.attn.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+    return x + block.mlp(block.norm2(x))
+
+
 @pytest.mark.parametrize(
-    ("forward", "known"), [(plainly, True), (normed_behind, True), (asked_of_others, False), (thrown_away, False)]
+    ("forward", "known"),
+    [
+        (plainly, True),
+        (normed_behind, True),
+        (asked_of_others, False),
+        (thrown_away, False),
+        (flipped_in_place, False),
+        (given_back_in_another_order, False),
+        (with_an_attention_by_hand, False),
+        (with_values_flipped_in_place, False),
+    ],
 )
 @pytest.mark.parametrize("place", [0, 2])
 def test_attention_is_asked_of_the_stream_and_goes_back_to_it(forward, known, place):
@@ -131,6 +165,20 @@ def test_a_stream_that_is_reordered_between_blocks_is_not_verified():
     plain = blocks_of(model)[1]
     blocks_of(model)[1] = Wilful(plain, lambda x: x.flip(1))
     assert not explorer.record(model, photo()).verified
+
+
+@pytest.mark.slow
+def test_an_attention_function_that_somebody_registered_with_transformers_is_followed():
+    from transformers import AttentionInterface
+
+    def gated(module, query, key, value, attention_mask, scaling=None, **others):
+        return F.scaled_dot_product_attention(query, key, value, scale=scaling).transpose(1, 2) * 0.5, None
+
+    AttentionInterface.register("gated", gated)
+    module: Any = create_transformers("vit", **SMALL)
+    assert explorer.record(wrap_transformers(module, "vit"), photo()).verified
+    module.set_attn_implementation("gated")
+    assert not explorer.record(wrap_transformers(module, "vit"), photo()).verified
 
 
 def test_a_hook_makes_a_librarys_block_one_of_somebodys_own():

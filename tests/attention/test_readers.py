@@ -159,7 +159,7 @@ def test_attention_pooling_is_a_layer_of_the_walk():
     expected = (pattern * gradients[-1]).clamp_min(0).mean(0)[0]
     for layer, part in reversed(list(zip(made.patterns, gradients[:-1], strict=True))):
         expected = expected + expected @ (layer * part).clamp_min(0).mean(0)
-    got = relevance.compute(recording, 1, balanced=False).ravel()
+    got = relevance.relevance(recording, 1, balanced=False).heatmap.ravel()
     np.testing.assert_allclose(got, expected.detach().numpy(), rtol=1e-3, atol=1e-5 * expected.detach().max().item())
 
 
@@ -173,7 +173,7 @@ def test_attention_pooling_over_the_patches_alone():
 
 def test_a_maximum_over_tokens_is_refused():
     recording = explorer.record(tiny_model(global_pool="max", class_token=False), photo())
-    for compute in (relevance.compute, occlusion.compute):
+    for compute in (relevance.relevance, occlusion.compute):
         with pytest.raises(QueryError, match="known here"):
             compute(recording, 1)
     assert gradient.attribution(recording, 1).completeness.error <= 1e-3
@@ -198,9 +198,10 @@ def test_both_gradients_against_the_model_written_out(pool, balanced):
 def test_chefers_own_gradient_gives_what_relevance_gave():
     recording = explorer.record(tiny_model(), photo())
     for target in range(5):
-        np.testing.assert_array_equal(relevance.compute(recording, target, balanced=False), recording.relevance(target))
+        got = relevance.relevance(recording, target, balanced=False).heatmap
+        np.testing.assert_array_equal(got, recording.relevance(target))
     second = explorer.record(recording.model, photo(seed=9))
-    got = relevance.compute(recording, similar_to=second, balanced=False)
+    got = relevance.relevance(recording, similar_to=second, balanced=False).heatmap
     np.testing.assert_allclose(got, recording.relevance(similar_to=second), rtol=1e-5)
 
 
@@ -212,9 +213,9 @@ def test_why_the_one_and_not_the_other():
     assert recording.logits is not None
     assert both.completeness.score == pytest.approx(float(recording.logits[1] - recording.logits[3]), rel=1e-5)
     with pytest.raises(QueryError, match="Both are class 3"):
-        gradient.compute(recording, (3, "shoe"))
+        gradient.attribution(recording, (3, "shoe"))
     with pytest.raises(QueryError, match="two classes, not 3"):
-        gradient.compute(recording, (1, 2, 3))  # pyright: ignore[reportArgumentType]
+        gradient.attribution(recording, (1, 2, 3))  # pyright: ignore[reportArgumentType]
 
 
 def test_groups_of_equal_gradients():

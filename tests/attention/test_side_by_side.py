@@ -68,6 +68,13 @@ def test_what_has_no_formula_for_them_is_refused(recording, ask: Callable[[explo
         ask(recording)
 
 
+def test_the_kinds_on_offer_are_those_that_can_be_had(recording):
+    assert recording.maps == ("attention", "rollout", "integrated_gradients", "occlusion")
+    for kind in recording.maps:
+        few = {"steps": 2} if kind == "integrated_gradients" else {}
+        assert recording.map_with_note(kind, **few)[0].shape == recording.grid
+
+
 def test_occlusion_takes_a_patch_out_of_all_of_them(recording):
     """timm's own blocks over the tokens that stay."""
     module: Any = recording.model.module

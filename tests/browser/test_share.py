@@ -14,6 +14,7 @@ import explorer
 from explorer.data.samples import sample_photo
 from explorer.rendering.view import shown_map
 from explorer.web.live_page import live_page
+from explorer.web.notebook import recording_html
 from tests.browser.conftest import TINY, drawn_weights
 from tests.tiny import photo, tiny_model, with_artefacts
 from tests.views import view_of
@@ -75,6 +76,20 @@ def test_artefact_tokens_say_how_many(page, app):
     open_tab(page, app, "Artefact tokens")
     expect(page.get_by_text("outlier").first).to_be_visible()
     expect(page.get_by_text("Entering layer")).to_be_visible()
+
+
+def test_where_a_frame_allows_no_worker_the_page_computes_itself(page):
+    """As in VS Code's notebooks, whose rules the frame of a recording inherits."""
+    recording = explorer.record(tiny_model(), photo())
+    rules = "script-src 'unsafe-inline'; child-src https: data:"
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{rules}">'
+    page.set_content(f"<!doctype html>{meta}{recording_html(recording)}")
+    inside = page.frame_locator("iframe")
+    inside.get_by_role("radio", name="rollout").click()
+    root = inside.locator('.live[data-shows="rollout"]')
+    root.wait_for()
+    start = int(root.get_attribute("data-layer") or 0)
+    np.testing.assert_allclose(drawn_weights(root), recording.rollout(start_layer=start).ravel(), atol=1e-6)
 
 
 def test_share_gives_the_script_and_the_live_page(page, app, tiny):

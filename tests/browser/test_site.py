@@ -16,7 +16,8 @@ from playwright.sync_api import Page
 
 import explorer
 from explorer.data.samples import sample_photo
-from explorer.web.site.page import About, write_site
+from explorer.web.payload import without_imports
+from explorer.web.site.page import HERE, About, write_site
 from tests.tiny import save_tiny
 
 ASK = """([name, type, data]) => new Promise((resolve) => {
@@ -34,6 +35,30 @@ ASK = """([name, type, data]) => new Promise((resolve) => {
     input.files = files.files;
     input.dispatchEvent(new Event("change"));
 })"""
+
+
+# Which backends run on three photos, where the GPU is off by so much, or fails (null), and takes longer or not.
+BACKENDS = """async ([script, off, slow, fallback]) => {
+    const used = [];
+    const session = (backend) => ({
+        run: async () => {
+            used.push(backend);
+            if (backend === "webgpu" && off === null) throw new Error("lost");
+            if (slow === (backend === "webgpu")) await new Promise((resolve) => setTimeout(resolve, 50));
+            return { logits: { data: Float32Array.of(2, backend === "webgpu" ? off : 0) } };
+        },
+        release: async () => {},
+    });
+    const create = async (_, { executionProviders: [backend] }) => session(backend);
+    const ort = { env: { wasm: {} }, InferenceSession: { create } };
+    const gpu = { requestAdapter: async () => ({ info: { isFallbackAdapter: fallback } }) };
+    Object.defineProperty(navigator, "gpu", { configurable: true, value: gpu });
+    const { load, answer } = new Function("ort", `${script}; return { load, answer }`)(ort);
+    await load({ files: [new ArrayBuffer(1)], settings: { files: { weights: "" }, webgpu: true } });
+    for (let photo = 0; photo < 3; photo++) await answer(null);
+    return used.slice(-2);
+}"""
+CAMERA = "navigator.mediaDevices.getUserMedia = async () => document.createElement('canvas').captureStream()"
 
 
 @pytest.fixture(scope="module")
@@ -121,5 +146,29 @@ def test_one_file_opens_from_a_disk_without_network(new_window: Callable[..., Pa
 def test_a_file_that_is_no_photo_is_one_sentence(page: Page, address: str):
     open_site(page, address)
     page.set_input_files("[data-part=file]", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"no photo"})
-    page.get_by_text("This file is no photo that a browser can read").wait_for()
+    page.get_by_text("This file is damaged, or no photo that this browser can read").wait_for()
     ask(page, sample_photo("coffee"))  # and it goes on
+
+
+def test_a_photo_stops_the_camera_and_a_very_wide_one_is_whole(page: Page, address: str, model: explorer.Model):
+    page.add_init_script(CAMERA)
+    open_site(page, address)
+    page.click("[data-part=camera][aria-pressed=false]")
+    page.wait_for_selector("[data-part=camera][aria-pressed=true]")
+    wide = sample_photo("cat").resize((17_000, 60))  # more than a canvas of Chromium is wide
+    rgb, *_ = ask(page, wide)
+    fitted = np.array(model.fit(wide))
+    assert np.abs(rgb.reshape(fitted.shape).astype(int) - fitted).max() == 0
+    assert page.get_attribute("[data-part=camera]", "aria-pressed") == "false"
+
+
+@pytest.mark.parametrize(
+    ("off", "slow", "fallback", "kept"),
+    [(0.001, False, False, "webgpu"), (0.001, True, False, "wasm"), (0.1, False, False, "wasm"),
+     (None, False, False, "wasm"), (0.001, False, True, "wasm")],
+)  # fmt: skip
+def test_a_gpu_is_kept_only_where_it_is_as_right_and_sooner(page: Page, off, slow, fallback, kept):
+    page.goto("about:blank")
+    assert (
+        page.evaluate(BACKENDS, [without_imports((HERE / "worker.js").read_text()), off, slow, fallback]) == [kept] * 2
+    )

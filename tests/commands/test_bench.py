@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from explorer.cli import main
 from tests.conftest import REPOSITORY
@@ -48,6 +49,20 @@ def test_tables_report_and_verdicts(folder, capsys):
     assert "Which map tells the truth?" in (folder / "one" / "report.html").read_text()
 
 
+def test_photos_and_masks_that_cannot_be_read_are_named_and_the_rest_is_measured(folder, tmp_path, capsys):
+    for name in ("photos", "masks"):
+        (tmp_path / name).mkdir()
+        for seed in range(2):
+            photo(64, 64, seed).save(tmp_path / name / f"{seed}.png")
+    half = Image.new("L", (64, 64))
+    half.paste(255, (0, 0, 32, 64))
+    half.save(tmp_path / "masks" / "1.png")  # the other one is a photo
+    asked = ["bench", tmp_path / "photos", "--masks", tmp_path / "masks", "--model", folder / "model", "--ways"]
+    assert main([*map(str, asked), "--maps", "attention", "--sanity", "0", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert "Mask AUC" in said.out and "left out: the mask of 0.png: The mask holds" in said.err
+
+
 def test_a_stopped_bench_goes_on_to_the_same_table(folder, capsys):
     few = ["--maps", "attention", "gradient"]  # the later of two options of one name counts
     assert main([*arguments(folder, "whole"), *few]) == 0
@@ -72,6 +87,7 @@ def test_a_stopped_bench_goes_on_to_the_same_table(folder, capsys):
         (["--photos", "0"], "--photos must be 1 or more"),
         (["--ways", "white"], "removed by grey, blur, dropped, road, not white"),
         (["--maps", "saliency"], "one of attention"),
+        (["--maps", "attention", "--without", "attention"], "attention is both named and left out"),
         (["--masks", "nowhere"], "no zip or folder"),
         (["--skip", "5"], "no photo after the first 5"),
     ],
@@ -80,6 +96,13 @@ def test_what_can_not_be_had_is_one_line(folder, capsys, options, said):
     assert main([*arguments(folder, "none"), *options]) == 2
     captured = capsys.readouterr().err
     assert said in captured and captured.count("\n") == 1
+
+
+def test_tables_of_something_else_are_not_written_over(folder, capsys, tmp_path):
+    (tmp_path / "photos.csv").write_text("a person's own")
+    assert main(["bench", str(folder), "--out", str(tmp_path), "--model", "no such model"]) == 2
+    assert "holds a photos.csv that this command didn't write: name another folder" in capsys.readouterr().err
+    assert (tmp_path / "photos.csv").read_text() == "a person's own"
 
 
 @pytest.mark.slow

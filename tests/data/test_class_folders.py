@@ -3,7 +3,9 @@
 import pytest
 
 from explorer.data.class_folders import find_layout
+from explorer.data.datasets import read_dataset
 from explorer.errors import DataError
+from tests.zips import write_folder
 
 
 def layout(*names):
@@ -96,7 +98,6 @@ def test_a_class_named_like_a_split_without_its_partner():
     [
         ([], "holds no images"),
         (["readme.txt", "cats/notes.md"], "holds no images"),
-        (["train/1.png", "val/2.png"], "holds 2 images but no class folders; put the images of each class in a folder"),
     ],
 )
 def test_no_class_folders_at_all(names, words):
@@ -188,11 +189,90 @@ def test_a_validation_folder_that_cannot_be_used_is_said():
     assert "The folder 'test' was not used for validation: no folder in there is called like one in 'train'" in notes
 
 
-def test_images_straight_in_the_sides_of_a_split_are_doubted():
-    """As Kaggle's dogs and cats come: train/cat.0.jpg, test1/1.jpg."""
-    _, _, notes = find_layout(["train/cat.0.jpg", "train/dog.0.jpg", "test1/1.jpg"])
-    assert len(notes) == 1 and "The folders 'test1' and 'train' were taken for classes" in notes[0]
+@pytest.mark.parametrize(
+    "folders",
+    [("train", "test1"), ("train2017", "val2017"), ("images/train", "images/val"), ("train_images", "test_images")],
+)
+def test_images_straight_in_the_sides_of_a_split_have_no_class(tmp_path, folders):
+    """As Kaggle's dogs and cats, COCO and YOLO's data come: no model is to learn train from test."""
+    names = [f"{folder}/{number}.jpg" for folder in folders for number in range(2)]
+    found, notes = sides(*names)
+    assert found == {("", None)} and "There are no class folders in the folders" in notes
+    with pytest.raises(DataError, match="holds 4 images but no class folders; put the images"):
+        read_dataset(write_folder(tmp_path / "data", dict.fromkeys(names, b"")))
     assert not find_layout(["train/1.jpg", "ship/1.jpg"])[2]
+
+
+def test_sides_beside_a_class_are_doubted():
+    found, notes = sides("train/1.jpg", "test/1.jpg", "ship/1.jpg")
+    assert found == {(name, None) for name in ("train", "test", "ship")}
+    assert "The folders 'test' and 'train' were taken for classes, though called like the sides of a split" in notes
+
+
+@pytest.mark.parametrize("train, test", [("Final_Training/Images", "Final_Test/Images"), ("training", "testing")])
+def test_a_test_folder_without_the_classes_is_no_class(train, test):
+    found, notes = sides(f"{train}/00000/1.ppm", f"{train}/00001/1.ppm", f"{test}/1.ppm")
+    assert found == {("00000", None), ("00001", None)}
+    assert f"'{test.split('/')[0]}' was not used for validation" in notes
+
+
+@pytest.mark.parametrize("wrapping", ["", "brain_tumor_dataset/"])
+def test_a_folder_that_repeats_those_beside_it_is_left_out(wrapping):
+    """As Kaggle's brain tumours and flowers come: each image twice."""
+    found, notes = sides(*(f"{wrapping}{folder}/1.jpg" for folder in ("all/yes", "all/no", "yes", "no")))
+    assert found == {("yes", None), ("no", None)}
+    assert notes == "The folder 'all' was not used: it holds the folders beside it (no and yes)."
+
+
+@pytest.mark.parametrize(
+    "folders, words",
+    [
+        (("data/cats", "data/dogs", "docs"), "taken for a class, with all the folders inside (cats and dogs)"),
+        (("animals/cat", "animals/dog", "vehicles/car", "vehicles/bus"), "classes, each with all the folders inside"),
+        (("train_cat", "train_dog", "test_cat", "test_dog"), "though called like the sides of a split"),
+        (("images_001/images", "images_002/images"), "but are called like parts"),
+        (("HAM10000_images_part_1", "HAM10000_images_part_2"), "but are called like parts"),
+        (("images", "annotations/trimaps"), "The folder 'images' was taken for a class, but isn't called like one"),
+        (("Cat", "cat", "dog"), "The classes 'Cat' and 'cat' are spelled nearly alike"),
+        (("cat ", "cat", "dog"), "The classes 'cat' and 'cat ' are spelled nearly alike"),
+    ],
+)  # fmt: skip
+def test_folders_that_may_be_no_classes_are_doubted(folders, words):
+    found, notes = sides(*(f"{folder}/{number}.jpg" for folder in folders for number in range(2)))
+    assert found == {(folder.split("/")[0], None) for folder in folders} and words in notes
+
+
+@pytest.mark.parametrize(
+    "folders", [("grade 1", "grade 2"), ("c0", "c1"), ("part", "whole"), ("0", "00"), ("Class 1", "Class 2")]
+)
+def test_classes_with_numbers_are_no_parts(folders):
+    assert not find_layout([f"{folder}/{number}.jpg" for folder in folders for number in range(2)])[2]
+
+
+def test_a_folder_without_an_image_is_said_to_be_no_class():
+    names = ["cats/1.jpg", "birds/1.jpg", "dogs/1.dcm", "dogs/deep/2.dcm", "readme.txt"]
+    _, _, notes = find_layout(names, empty=("fish", "cats", ".git", "cats/empty"))
+    assert notes == ("No class comes from the folders 'dogs' and 'fish': there is no image inside.",)
+    split = [f"{side}/{name}/1.jpg" for side in ("train", "val") for name in ("cats", "dogs")]
+    assert "'fish'" in " ".join(find_layout([*split, "train/fish/1.svg", "labels/train/1.txt"])[2])
+    with pytest.raises(DataError, match=r"holds no images, only files ending in \.dcm and \.txt"):
+        find_layout(["cats/1.dcm", "dogs/2.dcm", "readme.txt"])
+
+
+@pytest.mark.parametrize("folder", ["@eaDir/cats", "#recycle", "$RECYCLE.BIN/S-1-5", ".ipynb_checkpoints"])
+def test_what_systems_leave_beside_the_classes_is_no_class(folder):
+    places, passed_over, notes = find_layout(["cats/1.jpg", "dogs/1.jpg", f"{folder}/1.jpg"])
+    assert {place.class_name for place in places} == {"cats", "dogs"}
+    assert passed_over == {"system files": 1} and not notes
+
+
+def test_signs_that_cannot_be_seen_are_shown_by_their_codes():
+    """Joiners belong to words of Persian and to emoji; ends of lines, directions and colours of a terminal don't."""
+    names = ["گربه\u200cها", "👩\u200d🌾", "big\u3000cat", "ca\nt", "\x1b[31mdog", "a\u202eb", "a\u200bb", "caf\udce9"]
+    found, _ = sides(*(f"{name}/1.jpg" for name in names))
+    assert {name for name, _ in found} == {
+        *names[:3], "ca�at", "�1b[31mdog", "a�202eb", "a�200bb", "caf�dce9"
+    }  # fmt: skip
 
 
 def test_a_split_beside_another_folder_is_doubted():

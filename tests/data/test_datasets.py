@@ -1,16 +1,18 @@
 """Data sets are read whole: each image opened, each file accounted for, each bad data set refused by a sentence."""
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from explorer.data import sources
 from explorer.data.datasets import read_dataset
 from explorer.data.images import open_image
 from explorer.data.splits import assign_splits
-from explorer.errors import DataError
+from explorer.errors import DataError, ImageError
 from tests.zips import patch_headers, picture, pictures, write_folder, write_zip
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -205,7 +207,7 @@ def test_links_in_a_folder(tmp_path):
     (folder / "more").symlink_to(write_folder(tmp_path / "other", pictures({"cows": 2}, first_seed=50)))
     (folder / "cats" / "gone.png").symlink_to(tmp_path / "gone.png")
     report = read_dataset(folder)
-    assert report.passed_over == {"linked folders": 1}
+    assert report.passed_over == {"linked folders": 1} and "Linked folders aren't followed: '" in report.notes[0]
     assert [entry.name for entry in report.rejected] == ["cats/gone.png"]
     assert "can't be read" in report.rejected[0].reason
 
@@ -273,3 +275,32 @@ def test_real_hostile_zips(shared_data, tmp_path, name, words):
     with pytest.raises(DataError, match=words):
         read_dataset(shared_data / "odd_images" / "made_here" / f"{name}.zip", tmp_path)
     assert list(Path(tmp_path).iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
+def test_pipes_and_devices_among_the_photos_are_left_out_by_name(tmp_path, monkeypatch):
+    """Reading the one would wait for ever, and the other never ends."""
+    write_folder(tmp_path / "data", pictures({"ants": 2, "bees": 3}))
+    os.mkfifo(tmp_path / "data/ants/pipe.png")
+    (tmp_path / "data/ants/zero.png").symlink_to("/dev/zero")
+    (tmp_path / "data/bees/folder.png").mkdir()
+    monkeypatch.setattr(sources, "LARGEST", 10**4)
+    (tmp_path / "data/bees/large.png").write_bytes(bytes(10**4 + 1))
+    report = read_dataset(tmp_path / "data")
+    assert report.counts() == {"ants": 2, "bees": 3}
+    said = {Path(entry.name).name: entry.reason for entry in report.rejected}
+    assert "pipe or a device" in said["pipe.png"] and "pipe or a device" in said["zero.png"]
+    assert "larger than" in said["large.png"] and len(said) == 3
+    for name in ("pipe.png", "zero.png"):
+        with pytest.raises(ImageError, match=f"'{name}' is a pipe or a device; give an image file"):
+            open_image(tmp_path / "data/ants" / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_folder_of_links_alone_says_so(tmp_path):
+    write_folder(tmp_path / "real", pictures({"ants": 2, "bees": 2}))
+    (tmp_path / "data").mkdir()
+    for name in ("ants", "bees"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "real" / name)
+    with pytest.raises(DataError, match=r"holds no images; .* Linked folders aren't followed: 'ants' and 'bees'"):
+        read_dataset(tmp_path / "data")

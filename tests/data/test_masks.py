@@ -18,6 +18,9 @@ RING[14:50, 18:62] = True
 RING[18:46, 22:58] = False  # the border of two pixels on each side of the edge
 SECOND = np.zeros((64, 96), bool)
 SECOND[52:62, 70:90] = True
+NOISE = np.random.default_rng(0).integers(0, 4, (64, 96, 3))
+SCENE = np.where(INSIDE, 24, np.where(SECOND, 26, np.where(np.indices((64, 96))[0] < 30, 23, 7)))  # a label everywhere
+SCENE[-2:] = 0
 RIGHT = np.where(INSIDE, 255, 0)
 RIGHT_BUT_RING = np.where(RING, 128, RIGHT)
 RIGHT_BOTH = np.where(SECOND, 255, RIGHT)
@@ -59,6 +62,15 @@ def grey(values):
     return Image.fromarray(values.astype(np.uint8))
 
 
+def deep(values, kind: type = np.uint16):
+    return Image.fromarray(values.astype(kind))
+
+
+def numbered(ids):
+    """Ids as colours, R + 256 G + 65536 B, as COCO's panoptic files hold them."""
+    return Image.fromarray(np.dstack([ids % 256, ids // 256 % 256, ids // 65536]).astype(np.uint8))
+
+
 def with_alpha(image, alpha=None):
     image = image.copy()
     image.putalpha(Image.fromarray((INSIDE if alpha is None else alpha).astype(np.uint8) * 255))
@@ -73,6 +85,13 @@ MASKS = {
     "labels in grey with 255 left out": (grey(np.where(RING, 255, INSIDE * 15)), RIGHT_BUT_RING),
     "trimap of Oxford Pets": (grey(np.where(RING, 3, np.where(INSIDE, 1, 2))), RIGHT_BUT_RING),
     "labels in 16 bit": (Image.fromarray((INSIDE * 3 + SECOND * 20).astype(np.uint16)), RIGHT_BOTH),
+    "ids in 16 bit": (deep(INSIDE * 3 + SECOND * 1200), RIGHT_BOTH),
+    "ids of Cityscapes' things": (deep(INSIDE * 26001 + SECOND * 24000), RIGHT_BOTH),
+    "white in 16 bit, 32768 left out": (deep(np.where(RING, 32768, INSIDE * 65535)), RIGHT_BUT_RING),
+    "labels in 32 bit": (deep(INSIDE * 300 + SECOND * 2, np.int32), RIGHT_BOTH),
+    "ids as colours, small ones": (numbered(INSIDE * 12 + SECOND * 3226956), RIGHT_BOTH),
+    "noise in the black": (Image.fromarray(np.where(INSIDE[..., None], (0, 200, 0), NOISE).astype(np.uint8)), RIGHT),
+    "labels with no colours": (Image.fromarray((INSIDE * 1 + SECOND * 2).astype(np.uint8), "P"), RIGHT_BOTH),
     "VOC, cat": (voc(8), RIGHT_BUT_RING),
     "VOC, bicycle": (voc(2), RIGHT_BUT_RING),
     "VOC, car in middle grey": (voc(7), RIGHT_BUT_RING),
@@ -101,7 +120,7 @@ MASKS["transparent colour of a GIF"][0].info["transparency"] = 0
 def test_masks_come_out_as_they_were_meant(name):
     image, right = MASKS[name]
     file = io.BytesIO()
-    image.save(file, "PNG")
+    image.save(file, "TIFF" if image.mode == "I" else "PNG")
     np.testing.assert_array_equal(np.array(open_mask(file)), right)
     np.testing.assert_array_equal(np.array(open_mask(image)), right)
 
@@ -109,6 +128,8 @@ def test_masks_come_out_as_they_were_meant(name):
 def test_arrays_of_two_dimensions_are_masks():
     np.testing.assert_array_equal(np.array(open_mask(INSIDE)), RIGHT)
     np.testing.assert_array_equal(np.array(open_mask(RIGHT_BUT_RING.astype(np.uint8))), RIGHT_BUT_RING)
+    for labels in (INSIDE * 1, INSIDE * 1.0, INSIDE * np.uint16(300), INSIDE.astype(np.int8)):
+        np.testing.assert_array_equal(np.array(open_mask(labels)), RIGHT)
 
 
 @pytest.mark.parametrize("mask", [grey(RIGHT), coloured((INSIDE, (200, 30, 30)), (SECOND, (20, 30, 220)))])
@@ -133,6 +154,15 @@ def test_soft_edges_are_left_out():
         (grey(np.where(INSIDE, 2, 5)), "no 0, so its background can't be told"),
         (voc(2, ring=True).convert("L"), "grey values 75"),  # the colours' luminance is no class any more
         (with_alpha(grey(np.where(SECOND, 0, 255)), INSIDE | SECOND), "could mean either"),
+        (grey(SCENE), "has 4 labels and hardly any background"),
+        (deep(SCENE * 1000), "has 4 labels and hardly any background"),
+        (numbered(SCENE * 54321), "has 4 labels and hardly any background"),
+        (
+            voc(1, ring=False).convert("RGB").point(lambda shade: shade + 40),
+            "no black, so its background can't be told",
+        ),
+        (grey(RIGHT + SECOND * 80), "grey values 80"),
+        (deep(INSIDE * 1 - SECOND * 1, np.int32), "numbers below 0"),
     ],
 )
 def test_what_cannot_be_told_is_refused_with_the_reason(mask, said):

@@ -3,6 +3,7 @@
 import io
 import itertools
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -52,6 +53,18 @@ def test_fewer_frames_a_second_are_evenly_spaced():
     clip = read_clip(mp4(grey_frames(), 12), fps=3)
     np.testing.assert_allclose(shades(clip), SHADES[::4], atol=4)
     assert clip.fps == pytest.approx(3)
+
+
+def test_a_films_colours_are_those_of_its_frames_and_named():
+    """Players take a film of 720 rows for BT.709 where it says nothing, and a smaller one for BT.601."""
+    stripes = np.repeat(np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8), 32, axis=0)[None]
+    for rows in (96, 720):
+        data = mp4([Image.fromarray(np.repeat(stripes, rows, axis=0))] * 2, 5)
+        with av.open(io.BytesIO(data), "r") as container:
+            frame = next(container.decode(video=0))
+        assert (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc) == (1, 1, 1, 1)
+        seen = np.array(read_clip(data).frames[0])[rows // 2, 16::32]
+        np.testing.assert_allclose(seen.astype(int), stripes[0, 16::32], atol=6)
 
 
 def test_a_path_is_read_too(tmp_path):

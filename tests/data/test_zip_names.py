@@ -45,10 +45,17 @@ def foreign_zip(path: Path, files: dict[bytes, bytes]) -> Path:
         ("cp932", ("ソース", "ソーダ", "水")), ("cp932", ("表", "予算")), ("cp932", ("犬", "猫")),
         ("gbk", ("苹果", "香蕉", "橙子")), ("gbk", ("猫", "狗")), ("gbk", ("正常", "异常")),
         ("big5", ("許可", "許願", "貓")), ("big5", ("功能", "成功")), ("big5", ("蘋果", "香蕉")),
+        ("cp950", ("圍棋碁", "裏面")),
         ("cp949", ("고양이", "강아지")), ("cp949", ("사과", "바나나")),
         ("cp866", ("кошки", "собаки")), ("cp866", ("Яблоки", "Груши")), ("cp1251", ("кошки", "собаки")),
         ("cp437", ("Größe", "Bär")), ("cp850", ("pão", "maçã")), ("cp1252", ("été", "hiver")),
         ("cp852", ("żółw", "pies")), ("cp737", ("γάτα", "σκύλος")), ("cp1253", ("γάτα", "σκύλος")),
+        ("koi8_r", ("кошки", "собаки")), ("koi8_u", ("ведмідь", "їжак")), ("euc_jp", ("りんご", "バナナ")),
+        ("cp862", ("חתולים", "כלבים")), ("cp1255", ("חתול", "כלב")), ("cp720", ("قطط", "كلاب")),
+        ("cp1256", ("قطط", "كلاب")), ("cp1256", ("گربه", "سگ‌ها")), ("cp874", ("แมว", "สุนัข")),
+        ("cp857", ("kış", "yaz")), ("cp1254", ("köpekler", "kuşlar")), ("cp775", ("mašīnas", "āboli")),
+        ("cp1257", ("katės", "šunys", "medžiai")), ("cp1250", ("kočky", "ptáci", "žirafa")),
+        ("cp852", ("őz", "tűzoltó")), ("cp1250", ("liście", "drzewa", "kwiaty", "gruszki")),
     ],
 )  # fmt: skip
 def test_names_in_a_code_page_are_read_and_the_guess_is_said(tmp_path, codec, classes):
@@ -58,7 +65,27 @@ def test_names_in_a_code_page_are_read_and_the_guess_is_said(tmp_path, codec, cl
     assert "in an old code page, read as" in report.notes[0]
 
 
+def test_vietnamese_is_composed_of_letters_and_tones(tmp_path):
+    raw = [("me\u0300o", "mèo"), ("cho\u0301", "chó"), ("hoa hô\u0300ng", "hoa hồng")]  # as code page 1258 has them
+    files = {f"{name}/{number}.png".encode("cp1258"): picture(number) for name, _ in raw for number in range(2)}
+    report = read_dataset(foreign_zip(tmp_path / "a.zip", files))
+    assert report.class_names == tuple(sorted(meant for _, meant in raw))
+
+
+def test_the_system_of_the_zip_and_its_other_folders_tell_between_code_pages():
+    """Of code page 775 the first two names would be nearly as likely Latvian words."""
+    found = infos(["bâtiments/1.jpg", "forêt/1.jpg", "chevaux/1.jpg", "moutons/1.jpg", "pommes/1.jpg"], "cp850")
+    for info in found:
+        info.create_system = 0
+    assert decode_names(found).names[:2] == ["bâtiments/1.jpg", "forêt/1.jpg"]
+
+
+def test_a_doubtful_guess_names_the_other_code_page():
+    assert "read as code page 1252, though it could be code page" in decode_names(infos(["pâté/1.jpg"], "cp1252")).note
+
+
 def test_utf8_without_the_flag_needs_no_note():
+    assert decode_names(infos(["10 μm/1.png", "T恤/1.png"])).names == ["10 μm/1.png", "T恤/1.png"]
     names = ["кошки/1.png", "a/猫.png"]
     assert decode_names(infos(names)) == decode_names(infos(names, flag=0x800))
     assert not decode_names(infos(names)).note
@@ -73,6 +100,8 @@ def test_the_unicode_path_field_is_the_name_where_its_checksum_fits():
     raw = "ソース/1.png".encode("cp932")
     proven = unicode_path("Sauce/1.png", raw)
     assert decode_names(infos(["ソース/1.png"], "cp932", extra=proven)).names == ["Sauce/1.png"]
+    stand_in = decode_names(infos(["#U732b/1.png"], extra=unicode_path("猫/1.png", b"#U732b/1.png")))
+    assert stand_in.names == ["猫/1.png"]  # Info-ZIP's, where the computer's own code page lacks the letter
     stale = unicode_path("other/1.png", b"another name")
     assert decode_names(infos(["ソース/1.png"], "cp932", extra=stale)).names == ["ソース/1.png"]
     broken = unicode_path("x", raw)[:-3]

@@ -10,6 +10,7 @@ from PIL import Image
 import explorer
 from explorer.attention.interventions.edits import DropPatches
 from explorer.errors import CheckpointError, ModelError
+from explorer.evaluation.bench.sanity import stages
 from explorer.models.prompt_files import checked_prompts, has_text_tower
 from explorer.models.source import ModelSource
 from explorer.rendering.python_script import python_script
@@ -92,6 +93,20 @@ def test_everything_is_asked_of_a_prompt(folder):
     effect = recording.what_if([DropPatches(((1, 2),))], ("a dog", "two trees"))
     occluded = recording.map("occlusion", target=("a dog", "two trees"))
     assert effect.change == pytest.approx(-occluded[1, 2], rel=1e-3, abs=1e-5) and effect.change
+
+
+def test_the_head_that_a_sanity_check_makes_random_holds_the_prompts(folder):
+    """And CLIP's projection: neither lies in the module whose layers become random."""
+    model = explorer.load_model(folder, prompts=PROMPTS)
+    adapter: Any = model.adapter
+    held = {"texts": adapter.texts, "projection": adapter.projection}
+    before = {name: tensor.clone() for name, tensor in held.items() if tensor is not None}
+    stage: Any = next(stages(model)).model.adapter
+    assert len(before) == (1 if "siglip" in folder else 2)
+    for name, tensor in before.items():
+        random = getattr(stage, name)
+        assert not torch.allclose(tensor, random) and torch.equal(held[name], tensor)
+        assert float(random.std()) == pytest.approx(float(tensor.std()), rel=0.3)
 
 
 def test_one_prompt_of_clip_is_a_number(folder):

@@ -328,16 +328,16 @@ def result_words(won: int, lost: int, train: str = "last-2") -> str:
 
 def test_the_gain_is_told_with_its_interval_and_whether_it_is_noise():
     line = result_words(3, 2)
-    assert line.startswith("Training the last 2 blocks gained 0.7 points over the nearest neighbours: within the noise")
+    assert line.startswith("Training the last 2 blocks ended 0.7 points above the nearest neighbours: within the noise")
     assert (
         "of 153 photos (95 % interval −" in line
         and "Only the training has 3 photos right, only the neighbours 2." in line
     )
-    assert result_words(20, 2, "head").startswith("Training the classifier gained 11.8 points")
+    assert result_words(20, 2, "head").startswith("Training the classifier ended 11.8 points above")
     assert "more than chance would give" in result_words(20, 2, "head")
-    assert result_words(2, 20, "all").startswith("Training all blocks lost 11.8 points")
+    assert result_words(2, 20, "all").startswith("Training all blocks ended 11.8 points below")
     assert "changed nothing" in result_words(0, 0)
-    assert "changed 0.0 points" in result_words(4, 4)
+    assert "ended level with the nearest" in result_words(4, 4)
 
 
 @pytest.mark.parametrize("kept", [None, {}, {"won": 1}, {"won": -1, "lost": 0}, {"won": "1", "lost": 0}, [1, 2]])

@@ -131,9 +131,13 @@ def test_a_link_to_anything_else_gets_streamlits_page_alone(server: str, path: s
 
 
 @pytest.mark.parametrize("query", ["", "?photo=coffee&layer=3"])
-def test_home_by_its_name_is_the_bare_address(server: str, query: str):
-    with urlopen(f"http://{server}/home{query}", timeout=PATIENCE) as answer:
-        assert answer.url == f"http://{server}/{query}"
+@pytest.mark.parametrize(
+    ("typed", "path"),
+    [("home", ""), ("Home", ""), ("Attention", "attention"), ("fine-tune", "finetune"), ("Fine-tune", "finetune")],
+)
+def test_a_page_by_its_name_or_title_is_found(server: str, typed: str, path: str, query: str):
+    with urlopen(f"http://{server}/{typed}{query}", timeout=PATIENCE) as answer:
+        assert answer.url == f"http://{server}/{path}{query}"
 
 
 @pytest.mark.parametrize("path", ["", "attention", "finetune?step=Runs"])

@@ -51,6 +51,9 @@ def test_a_name_changes_the_class_alone_in_a_title():
     )
     swapped = figure(view, recording, names={"10": "2-10", "2-10": "10"})
     assert swapped.title == "tiny: relevance for 2-10 rather than 10"
+    ratings = explorer.record(replace(tiny_model(), class_names=["1.0", "1.5", "2.0", "2.5", "3.0"]), photo())
+    rated = view_of(image="photo", kind="relevance", target="1.0")
+    assert figure(rated, ratings, names={"1.0": "poor"}).title == "tiny: relevance for poor"
 
 
 def test_a_class_that_there_is_not_is_refused(recording):

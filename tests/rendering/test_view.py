@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +13,20 @@ import explorer
 from explorer.data.samples import sample_photo
 from explorer.errors import ImageError, QueryError
 from explorer.models.source import ModelSource
-from explorer.rendering.figures import title
-from explorer.rendering.view import Look, MapChoice, PhotoInput, View, limits, paint, picture, png, save_npz, shown_map
+from explorer.rendering.figures import figure, title
+from explorer.rendering.view import (
+    Look,
+    MapChoice,
+    PhotoInput,
+    View,
+    limits,
+    noted_map,
+    paint,
+    picture,
+    png,
+    save_npz,
+    shown_map,
+)
 from explorer.web.payload import canvas_payload
 from tests.tiny import photo, tiny_model, with_artefacts
 from tests.views import changed, view_of
@@ -46,6 +59,30 @@ def test_what_is_not_verified_says_so_in_files_titles_and_on_the_canvas(recordin
     unsure = replace(recording, verified=False)
     assert not load(save_npz(VIEW, unsure))["verified"]
     assert title(VIEW, unsure).endswith("(not verified)") and b"Not verified" in canvas_payload(unsure, VIEW)
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("gradient", {}), ("relevance", {"balanced": True})])
+def test_a_map_that_does_not_add_up_says_so_everywhere(kind, settings):
+    model = tiny_model()
+    model.module.bfloat16()  # rounds the sums
+    recording, view = explorer.record(model, photo()), view_of(kind=kind, target=2, **settings)
+    said = r"^The balanced gradient and the biases add up to -?[\d.]+, not to the score of -?[\d.]+\.$"
+    with pytest.warns(UserWarning, match=said):
+        heatmap = recording.map(kind, target=2, **settings)
+    shown, note = noted_map(view, recording)
+    np.testing.assert_array_equal(shown, heatmap)
+    assert re.match(said, note) and str(load(save_npz(view, recording))["note"]) == note
+    assert figure(view, recording).title.endswith("(doesn't add up to its score)")
+
+
+def test_a_map_that_adds_up_says_nothing(recording):
+    for kind in recording.maps:
+        few = {"steps": 2} if kind == "integrated_gradients" else {}
+        _, note = recording.map_with_note(kind, **few)
+        assert (note == "") != (kind == "integrated_gradients"), kind
+        assert not note or note.endswith("More steps come closer.")
+    assert not recording.map_with_note("relevance", balanced=False)[1]
+    assert str(load(save_npz(view_of(kind="gradient"), recording))["note"]) == ""
 
 
 def test_npz_is_the_same_bytes_twice(recording):

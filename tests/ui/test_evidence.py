@@ -20,8 +20,10 @@ def test_a_prior_that_loses_is_not_worth_a_word():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("checkpoints")
-def test_the_tab_names_the_best_head():
+def test_the_tab_names_the_best_head_for_the_object_that_was_marked():
     app = open_app("attention", tab="Evidence")
+    assert not [said for said in app.markdown if said.value.startswith("Best: **layer")]  # nobody has marked one
+    app.segmented_control(key="mask_how").set_value("Rectangle").run()
     assert not app.exception and not sentences(app)
     assert [said for said in app.markdown if said.value.startswith("Best: **layer")]
 

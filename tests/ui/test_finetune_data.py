@@ -16,7 +16,7 @@ from explorer.training.plan import Plan
 from explorer.training.runs.folder import Options, write_config
 from explorer.ui.attention_pictures import attention_picture, class_picture
 from explorer.ui.changes import sha_of
-from explorer.ui.datasets import copies_line, data_suffix, data_title, keep_data, thumbnail, uploads_folder
+from explorer.ui.datasets import data_suffix, data_title, keep_data, thumbnail, uploads_folder
 from explorer.ui.finetune.data import read_data
 from tests.digits import digit_files, digits_zip
 from tests.pages.test_finetune import make_run, words
@@ -55,8 +55,7 @@ def test_report_counts_copies_across_classes_and_splits(tmp_path):
             "train/bees/2.png": same, "val/ants/1.png": picture(4), "val/bees/1.png": other,
         },
     )  # fmt: skip
-    line = copies_line(read_dataset(tmp_path / "set"))
-    assert line == "Copies: 2 groups, 1 across classes, 1 across train and validation"
+    assert read_dataset(tmp_path / "set").copies() == "2 groups, 1 across classes, 1 across train and validation"
 
 
 def test_thumbnail_of_a_file_that_is_gone_is_left_out(tmp_path):
@@ -175,7 +174,7 @@ def test_of_a_refused_data_set_nothing_is_kept_and_the_one_in_use_stays(runs, tm
 @pytest.mark.parametrize(
     "files, sentence",
     [
-        ({"a/1.txt": b"x"}, "'my.zip' holds no images; "),
+        ({"a/1.txt": b"x"}, "'my.zip' holds no images, only files ending in .txt; "),
         ({"a/1.png": picture(1), "a/b.zip": b"PK"}, "'my.zip' was refused because 'a/b.zip' is an archive"),
         ({"a/1.png": picture(1), "b/1.png": picture(2), "b/2.png": picture(3)}, "Class 'a' of 'my.zip' has only one"),
     ],

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from streamlit.testing.v1 import AppTest
 
 from explorer import paths
 from explorer.errors import ModelError, TrainingError
 from explorer.training.runs.folder import RunFolder, State
 from explorer.ui import visitor
 from explorer.visitors.workspace import folder_of
+from explorer.web.welcome import LOGIN, with_first_picture
 from tests.app import open_app, sentences
 
 
@@ -93,6 +95,21 @@ def test_a_demonstration_trains_nothing_and_loads_only_what_it_lists(monkeypatch
         visitor.check_may_type("org/name")
 
 
+def test_a_setting_that_is_none_is_a_sentence_and_nothing_else(monkeypatch):
+    def page() -> None:
+        import streamlit as st
+
+        from explorer.ui import visitor
+
+        visitor.enter()
+        st.write("further")
+
+    monkeypatch.setenv("EXPLORER_VISITORS_DISK", "much")
+    app = AppTest.from_function(page).run()
+    assert [error.value for error in app.error] == ["EXPLORER\\_VISITORS\\_DISK is 'much'\\: give a number above 0."]
+    assert not app.exception and not app.markdown
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("checkpoints")
 def test_a_demonstration_s_sidebar_has_no_upload_of_weights(monkeypatch):
@@ -108,6 +125,9 @@ def test_a_demonstration_s_sidebar_has_no_upload_of_weights(monkeypatch):
     [
         ({"is_logged_in": True, "email": "Host@example.org"}, True),
         ({"is_logged_in": True, "email": "host@example.org", "email_verified": False}, False),
+        ({"is_logged_in": True, "email": "host@example.org", "email_verified": "false"}, False),
+        ({"is_logged_in": True, "email": "host@example.org", "email_verified": "True"}, True),
+        ({"is_logged_in": True, "email": "host@example.org", "email_verified": None}, False),
         ({"is_logged_in": True, "email": "ann@example.org"}, False),
         ({"is_logged_in": True}, False),
         ({}, False),
@@ -124,3 +144,22 @@ def test_where_nobody_is_named_nobody_is_an_admin(variable, monkeypatch):
     monkeypatch.setenv(variable, "")
     monkeypatch.setattr(st, "user", {"is_logged_in": True, "email": ""})
     assert not visitor.is_admin()
+
+
+@pytest.mark.parametrize(
+    ("auth", "labels"),
+    [
+        ({"client_id": "x"}, ["Log in"]),
+        ({"lab": {"client_id": "x"}, "google": {"client_id": "y"}}, ["Log in with lab", "Log in with google"]),
+    ],
+)
+def test_each_provider_of_the_login_has_a_button_that_the_first_picture_gives_way_to(auth, labels):
+    def page() -> None:
+        from explorer.ui.visitor import _show_login
+
+        _show_login()
+
+    app = AppTest.from_function(page)
+    app.secrets["auth"] = {"cookie_secret": "x", **auth}
+    assert [button.label for button in app.run().button] == labels and not app.exception
+    assert f".st-key-{LOGIN}" in with_first_picture("<body></body>")

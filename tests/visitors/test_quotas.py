@@ -1,11 +1,14 @@
 """How much disk a visitor may take, and all together."""
 
 import os
+import threading
+import zipfile
 
 import pytest
 
 from explorer import paths
-from explorer.errors import DiskError
+from explorer.errors import DiskError, RoomError, TrainingError
+from explorer.training.runs.folder import RunFolder
 from explorer.visitors import quotas, workspace
 
 
@@ -46,6 +49,81 @@ def test_all_together_may_fill_theirs(ann, monkeypatch):
     assert quotas.used_by_all() == 7_000_000 and quotas.free_bytes(ann) == 1_000_000
     workspace.delete(workspace.folder_of("bob"))
     assert quotas.free_bytes(ann) == 5_000_000
+
+
+def test_uploads_at_the_same_moment_stay_within_the_share(ann, monkeypatch):
+    from io import BytesIO
+
+    from explorer.ui.uploads import keep_upload
+
+    monkeypatch.setattr(quotas, "FRESH", 60)  # as in the app: others' sizes are known for a minute
+    monkeypatch.setenv("EXPLORER_VISITORS_DISK", "0.006")
+    bob, both = fill("bob", 0), threading.Barrier(8)
+    monkeypatch.setenv("EXPLORER_VISITORS_DISK_ALL", "0.009")
+    refused = []
+
+    def upload(folder, number: int) -> None:
+        content = BytesIO(number.to_bytes(1) * 1_000_000)
+        with paths.working_for(folder):
+            both.wait(10)
+            try:
+                keep_upload(content, folder, "", 10**9)
+            except DiskError:
+                refused.append(folder)
+
+    windows = [threading.Thread(target=upload, args=(folder, number)) for folder in (ann, bob) for number in range(4)]
+    for window in windows:
+        window.start()
+    for window in windows:
+        window.join(30)
+    # Of 3 + 8 MB Ann may have 6 in all, and both 9: each upload is one more.
+    assert quotas.used_bytes(ann) <= 6_000_000 and quotas.used_bytes(ann) + quotas.used_bytes(bob) == 9_000_000
+    assert len(refused) == 2 and not list(ann.glob(f"{quotas.PART}*"))
+
+
+def test_what_is_held_counts_at_once_and_is_given_back(ann, monkeypatch):
+    monkeypatch.setenv("EXPLORER_VISITORS_DISK", "0.01")
+    abandoned = ann / f"{quotas.PART}old"
+    abandoned.write_bytes(bytes(1_000_000))
+    os.utime(abandoned, (0, 0))
+    with paths.working_for(ann), quotas.hold_room(5_000_000, ann):
+        assert quotas.free_bytes(ann) == 2_000_000 and not abandoned.exists()
+        with pytest.raises(DiskError), quotas.hold_room(2_000_001, ann):
+            raise AssertionError("there was no room")
+    assert quotas.free_bytes(ann) == 7_000_000
+    with quotas.hold_room(10**15, ann) as part:  # without visitors
+        assert os.stat(part.name).st_size == 0
+
+
+def test_a_training_needs_its_room_before_it_begins(ann, monkeypatch):
+    from explorer.training.examples import SPARE, check_disk
+
+    run = RunFolder(ann / "runs/pets")
+    run.cache.mkdir(parents=True)
+    (run.cache / "train.bin").write_bytes(bytes(1_000_000))  # of a run that goes on: it is among what is needed
+    monkeypatch.setenv("EXPLORER_VISITORS_DISK", str((SPARE + 10_000_000) / 1e9))
+    check_disk(run, 10**8)  # without visitors
+    with paths.working_for(ann):
+        check_disk(run, 7_000_000)
+        with pytest.raises(TrainingError, match="of disk but only 217 MB are free"):
+            check_disk(run, 7_000_001)
+
+
+def test_a_zip_that_leaves_no_room_to_be_unpacked_is_not_kept(ann, monkeypatch):
+    from explorer.ui import datasets
+
+    with paths.working_for(ann):
+        packed = datasets.uploads_folder() / "0123456789abcdef-pets.zip"
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("cats/1.bmp", bytes(900_000))
+            file.writestr("dogs/1.bmp", bytes(900_000))
+        monkeypatch.setenv("EXPLORER_VISITORS_DISK", "0.005")
+        with datasets._room_to_unpack(packed, packed.with_suffix(".data"), "pets"):
+            assert quotas.free_bytes(ann) < 200_000
+        monkeypatch.setenv("EXPLORER_VISITORS_DISK", "0.0045")
+        with pytest.raises(RoomError, match="takes 2 MB"):
+            datasets.read_data(packed, "pets")
+    assert not packed.exists() and (ann / "photo").exists()
 
 
 def test_an_upload_above_the_share_is_refused_before_it_is_copied(ann, monkeypatch):

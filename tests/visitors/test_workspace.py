@@ -65,6 +65,19 @@ def test_a_training_at_work_is_a_sign_of_life(root):
     assert workspace.delete_unvisited(30) == []
 
 
+def test_who_comes_while_others_are_being_deleted_keeps_everything(root, monkeypatch):
+    folders, delete = [make("one", 31), make("two", 32)], workspace.delete
+
+    def meanwhile_both_come(folder: Path) -> None:
+        delete(folder)
+        for other in folders:
+            workspace.note_visit(other)
+
+    monkeypatch.setattr(workspace, "delete", meanwhile_both_come)
+    (gone,) = workspace.delete_unvisited(30)
+    assert [folder.is_dir() for folder in folders] == [folder != gone for folder in folders]
+
+
 def test_a_visit_makes_no_folder(root):
     workspace.note_visit(workspace.folder_of("looks only"))
     assert workspace.all_workspaces() == []

@@ -1,5 +1,6 @@
 """Results in a notebook: the tutorial runs, and its recordings are live frames."""
 
+import base64
 import html
 import json
 import re
@@ -9,12 +10,14 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+from safetensors.numpy import load
 
 from explorer.attention.divergence import Divergence
 from explorer.attention.recording import record
 from explorer.data.samples import sample_photo
 from explorer.web.notebook import divergence_html, recording_html
 from tests.tiny import tiny_model
+from tests.views import view_of
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.ipynb"
 
@@ -24,6 +27,16 @@ def test_a_recording_is_a_frame_cut_off_from_the_notebook():
     page = html.unescape(re.findall(r'srcdoc="([^"]*)"', text)[0])
     assert 'sandbox="allow-scripts"' in text and "new LiveView" in page and page.startswith("<!doctype html>")
     assert len(text) < 5e6
+
+
+def test_a_recording_that_is_large_is_kept_in_half_precision(monkeypatch):
+    monkeypatch.setattr("explorer.web.live_page.SMALL", 0)
+    monkeypatch.setattr("explorer.web.notebook.ALL_LAYERS", 0)
+    recording = record(tiny_model(), sample_photo("cat"))
+    page = html.unescape(recording_html(recording, view_of(layer=1, head=2)))
+    (payload,) = re.findall(r'id="payload"[^>]*>([^<]*)<', page)
+    assert load(base64.b64decode(payload))["q"].dtype == np.float16 and "layer 1" in page
+    assert repr(recording) == "Recording(tiny: 8 x 8 patches, 3 layers, 4 heads)"
 
 
 def test_a_divergence_is_a_table_of_its_numbers():

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,15 @@ import torch
 import explorer
 from explorer.attention.recording import record
 from explorer.errors import ModelError
+from explorer.evaluation.metrics import report_of
+from explorer.models.source import ModelSource
+from explorer.training.plan import Plan
+from explorer.training.runs.folder import Options, RunFolder, State, create_run
+from explorer.training.runs.json_files import write_json
 from explorer.web.site import page
+from explorer.web.site.about import about_model
 from explorer.web.site.export import export
-from tests.tiny import photo, tiny_model
+from tests.tiny import photo, save_tiny, tiny_model
 
 
 @pytest.mark.slow
@@ -39,10 +47,11 @@ def test_onnx_gives_the_logits_and_the_recorders_q_and_k(half):
 
 def test_the_runtime_is_the_vendored_one():
     told = json.loads((page.RUNTIME / "version.json").read_text())
-    wasm = gzip.decompress((page.RUNTIME / "ort.wasm.gz").read_bytes())
-    script = (page.RUNTIME / "ort.mjs").read_bytes()
-    found = {"ort.wasm": wasm, "ort.mjs": script}
-    assert {name: hashlib.sha256(content).hexdigest() for name, content in found.items()} == told["sha256"]
+    contents = {path.name: path.read_bytes() for path in page.RUNTIME.glob("ort.*")}
+    unpacked = {name.removesuffix(".gz"): gzip.decompress(content) if name.endswith(".gz") else content
+                for name, content in contents.items()}  # fmt: skip
+    found = {name: hashlib.sha256(content).hexdigest() for name, content in unpacked.items()}
+    assert {"ort.mjs", "ort.wasm"} <= found.keys() and found.items() <= told["sha256"].items()
     assert told["license"] == "MIT" and "MIT License" in (page.RUNTIME / "LICENSE").read_text()
 
 
@@ -50,6 +59,9 @@ def test_what_cannot_become_a_page_is_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "kept.txt").write_text("mine")
     with pytest.raises(ModelError, match="exists already: give a new folder"):
         page.write_site(tiny_model(), tmp_path)
+    monkeypatch.setattr(page, "ON_GPU", page.Files(runtime="not fetched"))
+    with pytest.raises(ModelError, match="The runtime for WebGPU isn't here: run python"):
+        page.write_site(tiny_model(), tmp_path / "new", webgpu=True)
     monkeypatch.setattr(page, "LARGEST", 1000)
     with pytest.raises(ModelError, match="above the limit of 1 MB: choose a smaller model"):
         page.write_site(tiny_model(), tmp_path / "new")
@@ -74,3 +86,25 @@ def test_names_are_text_in_the_page():
     assert "<script>alert(1)" not in text and '"><script>' not in text
     settings = page.page_settings(model, exported, page.About())
     assert settings["answers"] == "It answers only ant, bee, German shepherd, shoe or boot, whatever the photo shows."
+
+
+def test_the_accuracy_is_that_of_the_run_that_made_this_very_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_RUNS", str(tmp_path / "runs"))
+    run, made = RunFolder(tmp_path / "runs" / "pets"), tmp_path / "checkpoints" / "pets"
+    create_run(run, Options("data", ModelSource("bundled"), str(made)), Plan().resolved())
+    scores = report_of(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), np.ones(4), ["ant", "bee"])
+    write_json(run.metrics, {**scores, "baseline": scores, "best_epoch": 3, "knn_accuracy": 0.5})
+    run.write_state(State("finished"))
+    base = Path(save_tiny(tmp_path / "base"))
+    config = json.loads((base / "config.json").read_text())
+    origin = {"model": {"source": "bundled"}, "data": "data", "run": "pets"}
+    write_json(base / "config.json", {**config, "trained_from": origin})
+    for folder in (tmp_path / "another", made, made / "epochs" / "001"):  # which all call their run "pets"
+        shutil.copytree(base, folder)
+        model = explorer.Model(**{**vars(tiny_model()), "source": ModelSource(str(folder))})
+        about = about_model(model)
+        assert (about.accuracy, about.validated) == ((0.75, 4) if folder == made else (None, None))
+    text = page.footer(
+        model, page.Exported(b"", (1.0,), 16), page.About(accuracy=0.75, validated=4, unsure=0.6), whole=True
+    )
+    assert "It classified 75.0 % of 4 validation images correctly. Below 60 % the page calls it unsure." in text

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from explorer.attention.balanced import Completeness
+from explorer.attention.balanced import BALANCED_PARTS, Completeness
 from explorer.attention.recorded import RecordedPass
 from explorer.attention.scores import Likened, Target, on_patches, score_of
 from explorer.attention.trace import open_trace
@@ -24,6 +24,10 @@ class Attribution:
     heatmap: Float[np.ndarray, "row col"]  # float32, signed
     layers: Float[np.ndarray, "layer token"]  # float32: each layer's summand
     completeness: Completeness  # of what enters layer 0
+
+    @property
+    def note(self) -> str:
+        return self.completeness.note(BALANCED_PARTS)
 
 
 def attribution(recording: RecordedPass, target: Target = None, similar_to: Likened = None) -> Attribution:
@@ -38,8 +42,3 @@ def attribution(recording: RecordedPass, target: Target = None, similar_to: Like
         layers = torch.stack([(x * g).detach().sum(-1)[0] for x, g in zip(stream, gradients, strict=True)])
         completeness = trace.completeness(stream[0], gradients[0])
     return Attribution(on_patches(recording, layers.sum(0)), layers.float().cpu().numpy(), completeness)
-
-
-def compute(recording: RecordedPass, target: Target = None, similar_to: Likened = None) -> Float[np.ndarray, "row col"]:
-    """float32, signed."""
-    return attribution(recording, target, similar_to).heatmap

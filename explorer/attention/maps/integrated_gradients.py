@@ -21,6 +21,7 @@ from explorer.errors import QueryError
 
 Baseline = Literal["grey", "black", "mean"]
 BATCH = 8  # pictures at a time, fewer where they would keep too much
+TOLERANCE = 0.05  # of the score: how far the rule may be from the integral
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Integral:
 
     heatmap: Float[np.ndarray, "row col"]  # float32, signed
     completeness: Completeness
+
+    @property
+    def note(self) -> str:
+        note = self.completeness.note("The map and the empty picture's score", TOLERANCE)
+        return note and f"{note} More steps come closer."
 
 
 def integral(
@@ -39,7 +45,12 @@ def integral(
     baseline: Baseline = "grey",
     progress: Progress | None = None,
 ) -> Integral:
-    """The map and how closely it adds up; steps: points on the line; baseline, progress: as for compute()."""
+    """The map and how closely it adds up.
+
+    target, similar_to: as for score_of(); steps: points on the line, 2 to 512; baseline: "grey" is the mean of the
+    model's training photos, which it sees as 0, "black", or the photo's own "mean" colour; progress: called with the
+    points done and in all.
+    """
     if not 2 <= steps <= 512:
         raise QueryError(f"steps must be 2 to 512, not {steps}.")
     check_memory(recording)
@@ -64,23 +75,6 @@ def integral(
     patches = parts[0].sum(dim=0).reshape(rows, model.patch_size, cols, model.patch_size).sum(dim=(1, 3))
     completeness = Completeness(ends[0], float(patches.sum()), ends[1])
     return Integral(patches.float().cpu().numpy(), completeness)
-
-
-def compute(
-    recording: RecordedPass,
-    target: Target = None,
-    similar_to: Likened = None,
-    steps: int = 32,
-    baseline: Baseline = "grey",
-    progress: Progress | None = None,
-) -> Float[np.ndarray, "row col"]:
-    """float32, signed.
-
-    target, similar_to: as for score_of(); steps: points on the line, 2 to 512; baseline: "grey" is the mean of the
-    model's training photos, which it sees as 0, "black", or the photo's own "mean" colour; progress: called with the
-    points done and in all.
-    """
-    return integral(recording, target, similar_to, steps, baseline, progress).heatmap
 
 
 def baseline_pixels(

@@ -2,19 +2,30 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from explorer.attention.maps.settings import Likeness, Setting, TargetClass
 from explorer.errors import QueryError
 
 if TYPE_CHECKING:  # at run time this module needs no torch: the command line reads it for --help
     import numpy as np
+    from jaxtyping import Float
 
     from explorer.attention.recorded import RecordedPass
 
 SettingT = TypeVar("SettingT", bound=Setting)
 Progress = Callable[[int, int], None]  # how much is done, and how much there is; raise from it to stop
 FEW = 6  # passes that a map takes which goes once through the model and back
+
+
+class Account(Protocol):
+    """A map that claims to add up, and a sentence where it doesn't, else ""."""
+
+    @property
+    def heatmap(self) -> 'Float[np.ndarray, "row col"]': ...
+
+    @property
+    def note(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class MapKind:
-    """A kind of map, made by compute(recording, **settings) -> (rows, cols) float32.
+    """A kind of map, made by compute(recording, **settings) -> (rows, cols) float32, or an Account that holds it.
 
     name: in code, links and on the command line; title: of its widgets; help: one sentence; heads: the same of every
     head of a layer, (recording, **settings but the head) -> (head, rows, cols), None where the map has no layers and
@@ -36,14 +47,15 @@ class MapKind:
     layer, None where it can't be; live: whether the live canvas computes it in the browser; signed: whether values
     above 0 speak for what is explained and those below 0 against it, which a diverging colour map shows; passes:
     (recording, **settings) -> about how many forward passes it takes as long as; long: whether it takes so long that
-    compute() has a keyword `progress`, called with how much is done and how much there is.
+    compute() has a keyword `progress`, called with how much is done and how much there is; layers: whether it looks
+    into single layers, each of which must be one attention; stream: whether these must add to one residual stream.
     """
 
     name: str
     title: str
     help: str
     settings: tuple[Setting, ...]
-    compute: "Callable[..., np.ndarray]"
+    compute: "Callable[..., np.ndarray | Account]"
     heads: "Callable[..., np.ndarray] | None" = None
     describe: Callable[..., str] | None = None
     sweep: Sweep | None = None
@@ -51,6 +63,8 @@ class MapKind:
     signed: bool = False
     passes: Callable[..., float] = lambda recording, **settings: FEW
     long: bool = False
+    layers: bool = False
+    stream: bool = False
 
     @property
     def has_layers_and_heads(self) -> bool:
@@ -71,8 +85,10 @@ class MapKind:
         return next((setting for setting in self.settings if isinstance(setting, type_)), None)
 
     def fits(self, recording: "RecordedPass") -> bool:
-        """Whether the map can be asked of it: one of a class alone needs a model with classes."""
-        return recording.logits is not None or not self.needs(TargetClass) or self.needs(Likeness) is not None
+        """Whether the map can be asked of it, by what is known of its classes and its layers."""
+        explains = recording.logits is not None or not self.needs(TargetClass) or self.needs(Likeness) is not None
+        follows = recording.model.parallel == 1 or not self.layers
+        return explains and follows and (recording.norms is not None or not self.stream)
 
     def complete_settings(self, settings: Mapping[str, Any], recording: "RecordedPass | None" = None) -> dict[str, Any]:
         """All settings, defaults filled in; QueryError for an unknown one or a value out of its range.

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from explorer.attention.balanced import Completeness
+from explorer.attention.balanced import BALANCED_PARTS, Completeness
 from explorer.attention.limits import MEMORY_BUDGET
 from explorer.attention.readers import weights_of_readers
 from explorer.attention.recorded import RecordedPass
@@ -31,8 +31,13 @@ BLOCK = 256  # query rows whose softmax is held at a time
 class Relevance:
     """Relevance of every token, and how well the balanced gradient behind it adds up."""
 
+    heatmap: Float[np.ndarray, "row col"]  # float32, 0 or more
     tokens: Float[Tensor, " token"]
     completeness: Completeness | None  # None for Chefer's own gradient, or where there is no one residual stream
+
+    @property
+    def note(self) -> str:
+        return self.completeness.note(BALANCED_PARTS) if self.completeness else ""
 
 
 class Walk:
@@ -130,15 +135,5 @@ def relevance(
         first = trace.stream[0] if known else trace.pixels
         (gradient,) = trace.gradients([first])
         completeness = trace.completeness(first, gradient) if balanced and known else None
-    return Relevance(mode.walk.rows[recording.depth - start_layer], completeness)
-
-
-def compute(
-    recording: RecordedPass,
-    target: Target = None,
-    similar_to: Likened = None,
-    balanced: bool = True,
-    start_layer: int = 0,
-) -> Float[np.ndarray, "row col"]:
-    """float32, 0 or more."""
-    return on_patches(recording, relevance(recording, target, similar_to, balanced, start_layer).tokens)
+    tokens = mode.walk.rows[recording.depth - start_layer]
+    return Relevance(on_patches(recording, tokens), tokens, completeness)

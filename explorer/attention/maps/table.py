@@ -25,7 +25,7 @@ from explorer.attention.queries import FUSIONS
 from explorer.errors import QueryError
 
 DEFAULT = "attention"
-EXPLAINS_BEST = "gradient"  # of what a class hangs on, as the bench finds on ImageNet's sample photos (docs/bench.md)
+EXPLAINS_BEST = "gradient"  # for DeiT-Tiny on ImageNet photos (docs/bench.md)
 OLDER_NAMES = {"raw": "attention"}  # in older files, links and commands
 
 LAYER = Layer("layer", "Layer", -1, "negatives count from the end (default: the last)")
@@ -106,8 +106,9 @@ RELEVANCE = MapKind(
         ),
         replace(START_LAYER, in_app=False),
     ),
-    compute=_from("relevance", "compute"),
+    compute=_from("relevance", "relevance"),
     describe=_explain("relevance for"),
+    layers=True,
 )  # fmt: skip
 
 GRADIENT = MapKind(
@@ -116,9 +117,11 @@ GRADIENT = MapKind(
     help="What each patch adds to a class's score or takes from it: token times balanced gradient, summed over the "
     "layers (LibraGrad 2025).",
     settings=EXPLAINED,
-    compute=_from("gradient", "compute"),
+    compute=_from("gradient", "attribution"),
     describe=_explain("token times gradient for"),
     signed=True,
+    layers=True,
+    stream=True,
 )
 
 LEGRAD = MapKind(
@@ -128,6 +131,8 @@ LEGRAD = MapKind(
     settings=(*EXPLAINED, replace(START_LAYER, in_app=False)),
     compute=_from("legrad", "compute"),
     describe=_explain("LeGrad for"),
+    layers=True,
+    stream=True,
 )
 
 GRADCAM = MapKind(
@@ -138,6 +143,7 @@ GRADCAM = MapKind(
     compute=_from("gradcam", "compute"),
     describe=_explain("Grad-CAM for"),
     sweep=Sweep("layer", caption="Grad-CAM of layer", help="Of this class, layer after layer."),
+    layers=True,
 )
 
 INTEGRATED_GRADIENTS = MapKind(
@@ -153,7 +159,7 @@ INTEGRATED_GRADIENTS = MapKind(
             choices=("grey", "black", "mean"),
         ),
     ),
-    compute=_from("integrated_gradients", "compute"),
+    compute=_from("integrated_gradients", "integral"),
     describe=_explain("integrated gradients for"),
     signed=True,
     passes=lambda recording, steps, **others: 3 * steps,

@@ -14,33 +14,38 @@ FEWEST = 5  # photos from which a verdict is given
 
 @dataclass(frozen=True)
 class Mean:
-    """Over photos, with its 95 % interval."""
+    """Over photos, with its 95 % interval; None where all photos have one number, since no resample differs then."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     photos: int
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether `first` is better than `second`: by how much on the same photos, with the 95 % interval."""
+    """Whether `first` is better than `second`: by how much on the same photos, with the 95 % interval as in Mean."""
 
     first: str
     second: str
     gain: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     photos: int
 
     @property
+    def surely(self) -> float:
+        """What it gains at least."""
+        return self.gain if self.low is None else self.low
+
+    @property
     def beats(self) -> bool:
-        return self.photos >= FEWEST and self.low > 0
+        return self.photos >= FEWEST and self.surely > 0
 
     def words(self) -> str:
         """ "gradient beats rollout on these photos: +0.24, 95 % +0.19 to +0.29"."""
-        gain, low, high = map(with_sign, (self.gain, self.low, self.high))
-        numbers = f"{gain}, 95 % {low} to {high}"
+        gain, ends = with_sign(self.gain), [with_sign(end) for end in (self.low, self.high) if end is not None]
+        numbers = f"{gain}, 95 % {' to '.join(ends)}" if ends else f"{gain} on every one"
         if self.photos < FEWEST:
             return f"{self.first} and {self.second}: {self.photos} photos are too few for a verdict ({gain})"
         if self.beats:
@@ -58,6 +63,8 @@ class Resampled:
 
     def mean(self, values: Float[np.ndarray, " photo"]) -> Mean:
         """The mean with its percentile interval."""
+        if np.ptp(values) == 0:
+            return Mean(float(values[0]), None, None, self.photos)
         low, high = np.percentile(self._shares @ values, ENDS)
         return Mean(float(values.mean()), float(low), float(high), self.photos)
 

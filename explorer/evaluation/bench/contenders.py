@@ -27,7 +27,7 @@ class Contender:
 
     def draw(self, recording: Recording, target: int | None, seed: int) -> Float[np.ndarray, "row col"]:
         """The map of a class, where its kind explains one."""
-        return recording.map(self.row.name, **self._settings(target))
+        return recording.map_with_note(self.row.name, **self._settings(target))[0]
 
     def passes(self, recording: Recording) -> float:
         """About how many forward passes drawing it takes as long as."""
@@ -74,6 +74,8 @@ def entrants(names: Sequence[str], without: Iterable[str] = ()) -> tuple[Entrant
     QueryError for an unknown kind or setting, and for one that says what is explained, which is the predicted class.
     """
     left_out = {map_kind(kind).name for kind in without}
+    if both := sorted(left_out & {name.partition(":")[0] for name in names}):
+        raise QueryError(f"{both[0]} is both named and left out: decide for one.")
     every = [kind for kind in MAP_KINDS if kind not in left_out]
     asked = [name for given in names for name in (every if given == ALL else [given])]
     found = {each.name: each for each in map(contender, asked)}

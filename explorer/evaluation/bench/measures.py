@@ -94,9 +94,9 @@ class Removal:
         for some in in_batches(gone, batch_size(self.recording)):
             parts.append(self._without(some))
             did(len(some))
-        logits = torch.cat(parts).double()
+        logits = torch.cat(parts).cpu().double()  # Apple's MPS has no float64
         probability = self.recording.model.probabilities(logits)[:, self.target]
-        return Followed((logits.argmax(1) == self.target).double().cpu().numpy(), probability.cpu().numpy())
+        return Followed((logits.argmax(1) == self.target).double().numpy(), probability.numpy())
 
     def both(
         self, heatmaps: Iterable[Float[np.ndarray, "row col"]], did: Done = nothing

@@ -9,7 +9,9 @@ from explorer.evaluation.bench.bootstrap import Mean
 from explorer.evaluation.bench.measures import Measure
 from explorer.evaluation.bench.table import Table
 from explorer.evaluation.html_page import html_page
+from explorer.words import count_in_words
 
+SAME = "the same on all"  # in an interval's place
 WIDE, ROW, LEFT = 760, 26, 250  # pixels of the chart: its width, a map's height, and the room for names
 
 
@@ -42,7 +44,8 @@ def _best(found: Table) -> str:
 def _chart(found: Table) -> str:
     """A dot and its interval for each map, best first."""
     means = [found.means[name][found.main.name] for name in found.maps]
-    low, high = min(0.0, *(mean.low for mean in means)), max(mean.high for mean in means)
+    ends = [end for mean in means for end in (mean.value, mean.low, mean.high) if end is not None]
+    low, high = min(0.0, *ends), max(ends)
     scale = (WIDE - LEFT - 20) / max(high - low, 1e-9)
 
     def x(value: float) -> float:
@@ -51,9 +54,11 @@ def _chart(found: Table) -> str:
     marks = [f'<line x1="{x(0):.1f}" x2="{x(0):.1f}" y1="0" y2="{ROW * len(means)}" class="axis"/>']
     for row, (name, mean) in enumerate(zip(found.maps, means, strict=True)):
         y = ROW * (row + 0.5)
+        marks.append(f'<text x="{LEFT - 10}" y="{y + 5:.1f}" text-anchor="end">{escape(name)}</text>')
+        if mean.low is not None and mean.high is not None:
+            left, right = x(mean.low), x(mean.high)
+            marks.append(f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}" class="bar"/>')
         marks.append(
-            f'<text x="{LEFT - 10}" y="{y + 5:.1f}" text-anchor="end">{escape(name)}</text>'
-            f'<line x1="{x(mean.low):.1f}" x2="{x(mean.high):.1f}" y1="{y:.1f}" y2="{y:.1f}" class="bar"/>'
             f'<circle cx="{x(mean.value):.1f}" cy="{y:.1f}" r="5" class="dot"><title>{_words(mean)}</title></circle>'
         )
     height = ROW * len(means)
@@ -61,7 +66,11 @@ def _chart(found: Table) -> str:
 
 
 def _words(mean: Mean) -> str:
-    return f"{mean.value:.3f} (95 % {mean.low:.3f} to {mean.high:.3f}, {mean.photos} photos)"
+    return f"{mean.value:.3f} ({_interval(mean, '95 % {:.3f} to {:.3f}')}, {count_in_words(mean.photos, 'photo')})"
+
+
+def _interval(mean: Mean, form: str) -> str:
+    return SAME if mean.low is None else form.format(mean.low, mean.high)
 
 
 def _means(found: Table) -> str:
@@ -83,7 +92,7 @@ def _cell(mean: Mean | None, best: float) -> str:
     if mean is None:
         return "<td></td>"
     text = f"<b>{mean.value:.3f}</b>" if mean.value == best else f"{mean.value:.3f}"
-    return f'<td title="{_words(mean)}">{text}<br><small>{mean.low:.2f} to {mean.high:.2f}</small></td>'
+    return f'<td title="{_words(mean)}">{text}<br><small>{_interval(mean, "{:.2f} to {:.2f}")}</small></td>'
 
 
 def _pairs(found: Table) -> str:

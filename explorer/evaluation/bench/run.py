@@ -188,12 +188,14 @@ def _photo_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: 
     except ExplorerError as error:
         return {**line, "refused": str(error)}
     bench.note_cost(recording)
-    mask, failed = _mask(photo, recording)
+    mask, refused = _mask(photo, recording)
+    if refused:
+        line["mask refused"] = refused
     target = None if recording.logits is None else recording.class_index(None)
     seed = plan.seed + index
     faithful = None if target is None else Faithfulness(recording, plan.ways, target, seed)
     maps, not_drawn = _draw(recording, target, seed, plan, bench)
-    failed |= (faithful.failed if faithful else {}) | not_drawn
+    failed = (faithful.failed if faithful else {}) | not_drawn
     scores = faithful.scores(maps, bench.count_done) if faithful else {name: {} for name in maps}
     if mask is not None:
         for name, heatmap in maps.items():
@@ -215,16 +217,16 @@ def _draw(
     return maps, failed
 
 
-def _mask(photo: BenchPhoto, recording: Recording) -> tuple[np.ndarray | None, dict[str, str]]:
+def _mask(photo: BenchPhoto, recording: Recording) -> tuple[np.ndarray | None, str]:
     """The photo's mask as the model sees the photo, None without one, and why it can't be used."""
     if photo.read_mask is None:
-        return None, {}
+        return None, ""
     try:
         mask = fit_mask(photo.read_mask(), recording.part.geometry, photo_size=recording.part.photo_size)
         patch_mask(mask, recording.grid)  # raises where there's nothing to tell apart
     except ExplorerError as error:
-        return None, {"mask": str(error)}
-    return mask, {}
+        return None, str(error)
+    return mask, ""
 
 
 def _sanity_line(model: Model, photo: BenchPhoto, index: int, plan: Plan, bench: Bench) -> Line:

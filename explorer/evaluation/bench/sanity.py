@@ -1,14 +1,14 @@
 """Does a map depend on what the model learnt? Its layers become random from the top (Adebayo et al., NeurIPS 2018)."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import nn
+from torch import Tensor, nn
 
 from explorer.models.backbone import Model
 
@@ -26,14 +26,15 @@ class Stage:
 def stages(model: Model, seed: int = 0) -> Iterator[Stage]:
     """The model with a random head, then with more and more random blocks from the last one down, then all random.
 
-    Every tensor gets normal numbers of its own mean and deviation, so that activations keep their size. One copy of the
-    module is changed step by step: a stage is gone once the next one is asked for.
+    Every tensor gets normal numbers of its own mean and deviation, so that activations keep their size. The head is all
+    behind the blocks, text prompts and their projection included. One copy of the module is changed step by step: a
+    stage is gone once the next one is asked for.
     """
-    module = copy.deepcopy(model.module)
-    part = replace(model, module=module)
+    module, adapter = copy.deepcopy(model.module), copy.deepcopy(model.adapter)
+    part = replace(model, module=module, adapter=adapter)
     generator = torch.Generator().manual_seed(seed)
     below, blocks, above = layers_of(module, model.depth)
-    randomise(above, generator)
+    randomise([*above, *(held for held in vars(adapter).values() if isinstance(held, Tensor))], generator)
     yield Stage("head", part)
     done = 0
     for some in np.array_split(np.arange(model.depth)[::-1], min(PARTS, model.depth)):
@@ -67,7 +68,7 @@ def layers_of(module: nn.Module, depth: int) -> tuple[list[nn.Parameter], list[l
 
 
 @torch.no_grad()
-def randomise(parameters: list[nn.Parameter], generator: torch.Generator) -> None:
+def randomise(parameters: Sequence[Tensor], generator: torch.Generator) -> None:
     """Give each tensor normal numbers of its own mean and deviation."""
     for parameter in parameters:
         drawn = torch.randn(parameter.shape, generator=generator).to(parameter)

@@ -22,8 +22,8 @@ from explorer.words import text_cell
 class Table:
     """maps: best first by `main`; means: of each map, by measure; verdicts: by `main`, the surest gain first.
 
-    sanity: each map's mean likeness to itself, stage by stage. refused: photos that can't be read, and why; failed:
-    maps, ways and masks that couldn't be had on some photo, and why.
+    sanity: each map's mean likeness to itself, stage by stage. refused: photos and masks that can't be read, and why;
+    failed: maps and ways that couldn't be had on some photo, and why.
     """
 
     photos: int
@@ -53,7 +53,12 @@ def table(lines: Iterable[Line], plan: Plan) -> Table:
     """The table of all lines; DataError where they hold no score."""
     ordered = sorted(lines, key=lambda line: line["photo"])
     scored = [line for line in ordered if line.get("scores")]
-    refused = {line["name"]: line["refused"] for line in ordered if "refused" in line}
+    refused = {
+        f"{what}{line['name']}": line[kind]
+        for line in ordered
+        for kind, what in (("refused", ""), ("mask refused", "the mask of "))
+        if kind in line
+    }
     failed = {name: why for line in reversed(scored) for name, why in line["failed"].items()}
     sanity = [line["sanity"] for line in ordered if line.get("sanity")]  # none of a refused photo
     columns = {name: _column([line["scores"] for line in scored], plan, name) for name in MEASURES}
@@ -103,7 +108,7 @@ def _verdicts(column: dict[str, np.ndarray], sign: int, seed: int) -> list[Verdi
     resampled = Resampled(len(next(iter(column.values()))), seed)
     pairs = combinations(column, 2)
     found = [resampled.verdict(one, other, sign * column[one], sign * column[other]) for one, other in pairs]
-    return sorted(found, key=lambda verdict: -verdict.low)
+    return sorted(found, key=lambda verdict: -verdict.surely)
 
 
 def as_json(found: Table, **about: Any) -> dict[str, Any]:
@@ -144,7 +149,8 @@ def write_files(found: Table, lines: Iterable[Line], folder: Path, **about: Any)
 
 
 def _cells(mean: Mean | None) -> tuple[str, ...]:
-    return tuple(f"{number:.4f}" for number in (mean.value, mean.low, mean.high)) if mean else ("", "", "")
+    numbers = (mean.value, mean.low, mean.high) if mean else (None, None, None)
+    return tuple("" if number is None else f"{number:.4f}" for number in numbers)
 
 
 def markdown(found: Table, names: Sequence[str] | None = None) -> str:

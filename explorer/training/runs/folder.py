@@ -22,6 +22,7 @@ from explorer.training.runs.processes import FRESH, PROCESS, MachineQueue, is_al
 LAST_WORDS = 2**16  # bytes of a log that are looked at for its last line
 ACTIVE = ("starting", "queued", "running")
 ENDED = ("finished", "stopped", "failed", "interrupted")
+STARTING = 600  # seconds that another machine's process may take until it has a ticket: it imports PyTorch before
 CHECKS = ("", "reading", "loading")  # phases in which data, model and plan are checked, and nothing is learnt yet
 STATE = {
     "status": str, "phase": str, "place": (int, None), "progress": NUMBER, "epoch": int, "epochs": int,
@@ -149,10 +150,22 @@ class RunFolder:
         """Whether its process lives; one of another machine, which shares this folder, shows that by its ticket."""
         if not runs_elsewhere(state.process_started):
             return is_alive(state.pid, state.process_started)
-        return time.time() - state.updated < FRESH or MachineQueue().place(self.path) is not None
+        patience = STARTING if state.status == "starting" else FRESH
+        return time.time() - state.updated < patience or MachineQueue().place(self.path) is not None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no run here; one that may not be looked at is there."""
+        try:
+            self.state.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return False
 
     def _written_state(self) -> State:
-        if not self.state.is_file():
+        if self.is_gone:
             raise TrainingError(f"There is no run named {self.name!r} in {self.path.parent}.")
         state = as_state(read_json(self.state))
         if state is None:

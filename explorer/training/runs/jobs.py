@@ -31,6 +31,7 @@ from explorer.training.runs.json_files import NUMBER, fits, read_json, write_jso
 from explorer.training.runs.processes import process_start, refuse_live
 
 LONGEST_TITLE, LONGEST_NOTE = 120, 5_000  # characters
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # of a run
 _METRICS = {**REPORT, "baseline": REPORT, "best_epoch": int, "knn_accuracy": NUMBER}
 _PREDICTIONS = [{"image": PurePath, "name": str, "actual": str, "predicted": str, "probability": NUMBER}]
 
@@ -61,8 +62,11 @@ class Run:
         return self.folder.name.encode(errors="backslashreplace").decode()
 
     def events(self) -> list[dict[str, Any]]:
-        """All events so far."""
-        return read_events(self.folder.events)
+        """All events so far, none where they can't be read."""
+        try:
+            return read_events(self.folder.events)
+        except OSError:
+            return []
 
     def predictions(self) -> list[dict[str, Any]]:
         """What predictions.json holds; TrainingError where it is missing or damaged."""
@@ -162,16 +166,28 @@ def read_run(name: str, runs: Path | None = None) -> Run:
 
 
 def list_runs(runs: Path | None = None) -> list[Run]:
-    """All runs, newest first; one whose files are damaged says so and hides no other."""
+    """All runs, newest first; one that is damaged or can't be read says so and hides no other.
+
+    TrainingError where the folder itself can't be read.
+    """
     runs = runs or paths.runs()
     if not runs.is_dir():
         return []
+    try:
+        folders = [RunFolder(path) for path in runs.iterdir()]
+    except OSError as error:
+        raise TrainingError(f"The folder of runs, {runs}, can't be read ({error.strerror}).") from error
     found = []
-    for path in runs.iterdir():
-        with suppress(OSError, TrainingError):  # deleted meanwhile
-            if (path / "state.json").is_file() and not path.is_symlink():
-                found.append((path.stat().st_ctime, _read(RunFolder(path))))
+    for folder in filter(_may_be_run, folders):
+        with suppress(FileNotFoundError, TrainingError):  # deleted meanwhile
+            found.append((folder.path.stat().st_ctime, _read(folder)))
     return [run for _, run in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+
+def _may_be_run(folder: RunFolder) -> bool:
+    """Whether it is one, or can't be looked into and has the name of one: the lost+found of a disk has none."""
+    closed = not os.access(folder.path, os.X_OK)
+    return not folder.path.is_symlink() and not folder.is_gone and not (closed and not _NAME.fullmatch(folder.name))
 
 
 def _read(folder: RunFolder) -> Run:
@@ -179,18 +195,20 @@ def _read(folder: RunFolder) -> Run:
     try:
         state = folder.read_state()
     except TrainingError as error:
-        if not folder.state.is_file():
+        if folder.is_gone:
             raise
         return Run(folder, State("failed", error=str(error)), damage=str(error))
     options = plan = metrics = damage = None
+    about = About()
     try:
+        about = folder.read_about()
         if folder.config.is_file():
             options, plan = read_config(folder)
         if folder.metrics.is_file():
             metrics = _read_metrics(folder)
-    except ExplorerError as error:
+    except (ExplorerError, OSError) as error:
         damage = str(error)
-    return Run(folder, state, options, plan, metrics, damage, folder.read_about())
+    return Run(folder, state, options, plan, metrics, damage, about)
 
 
 def _read_metrics(folder: RunFolder) -> dict[str, Any]:
@@ -202,7 +220,7 @@ def _read_metrics(folder: RunFolder) -> dict[str, Any]:
 
 def run_path(name: str, runs: Path | None = None) -> Path:
     """runs/name, for names that stay inside that folder; raises TrainingError for others."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+    if not _NAME.fullmatch(name):
         raise TrainingError(
             f"{name!r} can't name a run: use up to 80 letters, digits, dots, dashes and underscores, "
             "a letter or digit first."

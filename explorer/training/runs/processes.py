@@ -26,6 +26,7 @@ HEARTBEAT, FRESH = 5, 60  # seconds: between two touches of a ticket, and for wh
 MOST_DIGITS = 10  # of a pid on any system
 _PROC = Path("/proc")
 BOOT_ID = _PROC / "sys/kernel/random/boot_id"
+_NAMESPACE = _PROC / "self/ns/pid"
 _STATE, _START_TICKS = 0, 19  # fields of /proc/PID/stat, counted after the name
 PROCESS = {"pid": int, "process_started": str}
 _TICKET = {"run": PurePath, **PROCESS}
@@ -55,12 +56,21 @@ def _linux_start(pid: int) -> str | None:
     fields = stat.rpartition(")")[2].split()  # the name before them may hold spaces and parentheses
     if fields[_STATE] in "ZX":
         return None
-    return f"{BOOT_ID.read_text().strip()} {fields[_START_TICKS]}"
+    return f"{this_machine()} {fields[_START_TICKS]}"
 
 
 def this_machine() -> str:
-    """An identifier of this machine since its last start; its name where the system has nothing better."""
-    return BOOT_ID.read_text().strip() if BOOT_ID.is_file() else platform.node()
+    """An identifier of this machine since its last start; its name where the system has nothing better.
+
+    A container counts as a machine: it doesn't see the processes of another, though both have the host's boot id.
+    """
+    if not BOOT_ID.is_file():
+        return platform.node()
+    boot = BOOT_ID.read_text().strip()
+    try:
+        return f"{boot}-{_NAMESPACE.readlink().name.strip('pid:[]')}"
+    except OSError:  # a system that doesn't tell
+        return boot
 
 
 def runs_elsewhere(started: Any) -> bool:
@@ -102,10 +112,10 @@ class MachineQueue:
     @contextmanager
     def turn(self, run: Path, waiting: Callable[[int], None]) -> Iterator[None]:
         """Wait for this job's turn, calling waiting(place) meanwhile (1 is next); it may raise to leave the queue."""
-        ticket = self._take_ticket(run)
+        ticket, content = self._take_ticket(run)
         lock = FileLock(self.folder / f"running-{this_machine()}.lock")
         try:
-            with _touched(ticket):
+            with _touched(ticket, content):
                 while not (self._is_first(ticket) and _try_lock(lock)):
                     waiting(max(1, self.place(run) or 1))
                     time.sleep(POLL)
@@ -124,12 +134,13 @@ class MachineQueue:
         mine = (other.file for other in self._line() if other.machine == this_machine())
         return ticket == next(mine, ticket)
 
-    def _take_ticket(self, run: Path) -> Path:
+    def _take_ticket(self, run: Path) -> tuple[Path, dict[str, Any]]:
         me = os.getpid()
+        content = {"run": str(run.resolve()), "pid": me, "process_started": process_start(me)}
         with FileLock(self.folder / "tickets.lock"):  # so that tickets appear in the order of their times
             ticket = self.folder / f"{time.time_ns():020d}-{me}.json"
-            write_json(ticket, {"run": str(run.resolve()), "pid": me, "process_started": process_start(me)})
-        return ticket
+            write_json(ticket, content)
+        return ticket, content
 
     def _line(self) -> list[_Ticket]:
         """Tickets of living processes in order of arrival; those of dead ones are deleted."""
@@ -145,20 +156,25 @@ class MachineQueue:
 
 
 @contextmanager
-def _touched(ticket: Path) -> Iterator[None]:
-    """Inside the block, show other machines every few seconds that this process lives."""
+def _touched(ticket: Path, content: dict[str, Any]) -> Iterator[None]:
+    """Inside the block, show other machines every few seconds that this process lives.
+
+    They delete the ticket of one that was cut off or asleep for long; then it takes its old place again.
+    """
     over = threading.Event()
 
     def touch() -> None:
         while not over.wait(HEARTBEAT):
             with suppress(OSError):
-                os.utime(ticket)
+                os.utime(ticket) if ticket.is_file() else write_json(ticket, content)
 
-    threading.Thread(target=touch, name="heartbeat", daemon=True).start()
+    beat = threading.Thread(target=touch, name="heartbeat", daemon=True)
+    beat.start()
     try:
         yield
     finally:
         over.set()
+        beat.join()  # so that it writes no ticket after the last one was given back
 
 
 def refuse_live(run: Path) -> None:

@@ -19,7 +19,7 @@ from explorer.evaluation.bench.table import Table, table
 from explorer.rendering.view import View
 from explorer.ui import cached
 from explorer.ui.photos import Photo, my_photos, samples
-from explorer.words import duration_in_words
+from explorer.words import count_in_words, duration_in_words
 
 KEPT, MOST, CHECKED = "bench_kept", 20, 2  # photos at most, and how many models with random layers see
 COLUMNS = ("srg_grey", "srg_p_grey", "srg_dropped", "srg_road", "deletion", "insertion", "sanity")
@@ -127,7 +127,9 @@ def _show(rec: Recording, kept: Kept, plan: Plan) -> None:
     except DataError as error:
         st.error(str(error))
         return
-    st.markdown(f"By {found.main.title}, **{_title(found.maps[0])}** comes first on {found.photos} photos.")
+    st.markdown(
+        f"By {found.main.title}, **{_title(found.maps[0])}** comes first on {count_in_words(found.photos, 'photo')}."
+    )
     st.dataframe(_columns(found), column_config=_config(found), hide_index=True, width="stretch")
     verdicts = (
         replace(verdict, first=_title(verdict.first), second=_title(verdict.second))

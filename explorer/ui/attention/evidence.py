@@ -12,6 +12,8 @@ from explorer.attention.recording import Recording
 from explorer.rendering.view import View, shown_map, shown_mask
 from explorer.ui.attention.bench import bench_section
 from explorer.ui.attention.curves import curves
+from explorer.ui.photos import LARGEST_PHOTO, TYPES
+from explorer.ui.uploads import largest_upload
 from explorer.ui.view_settings import layer_words
 
 MASKS = ("Rectangle", "Brightest patches", "Upload")
@@ -35,7 +37,9 @@ def _ranking(rec: Recording, view: View) -> None:
         "Mark the object; every layer and head, from the query above, is compared with it pixel by pixel. AUC 0.5 is "
         "chance; IoU is taken at the best threshold; pointing: does the highest patch lie on the object?"
     )
-    how = st.segmented_control("Mask", MASKS, default="Rectangle", required=True, key="mask_how")
+    how = st.segmented_control("Mask", MASKS, key="mask_how")
+    if how is None:
+        return
     mask = {"Rectangle": _rectangle, "Brightest patches": _by_mass, "Upload": _uploaded}[str(how)](rec, view)
     if mask is None:
         return
@@ -63,7 +67,7 @@ def _by_mass(rec: Recording, view: View) -> np.ndarray:
 
 def _uploaded(rec: Recording, view: View) -> np.ndarray | None:
     file = st.file_uploader("Mask: white object, black background, grey (128) left out; or classes in colour, or a "
-                            "cut-out with alpha", ["png", "bmp", "tif", "tiff", "webp", "gif"])  # fmt: skip
+                            "cut-out with alpha", TYPES, max_upload_size=largest_upload(LARGEST_PHOTO))  # fmt: skip
     if file is None:
         return None
     return fit_mask(file, rec.part.geometry, photo_size=rec.part.photo_size)

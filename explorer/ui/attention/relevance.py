@@ -1,16 +1,14 @@
 """The Relevance tab: which patches a class hangs on, by any map that explains one, beside rollout and attention."""
 
 import streamlit as st
-from PIL import Image
 
-from explorer.attention.maps.kind import Progress
-from explorer.attention.maps.table import EXPLAINS_BEST, map_kind
+from explorer.attention.maps.table import EXPLAINS_BEST, RELEVANCE, map_kind
 from explorer.attention.queries import query_name
 from explorer.attention.recording import Recording
 from explorer.rendering.backdrop import backdrop
-from explorer.rendering.view import View, limits, paint, picture, shown_map
+from explorer.rendering.view import View, limits, noted_map, paint, picture
 from explorer.ui.glossary import explain
-from explorer.ui.map_picker import Shown, explanation_place, pick_explanation
+from explorer.ui.map_picker import explanation_place, pick_explanation
 from explorer.ui.messages import plain
 from explorer.ui.view_settings import asked_from, layer_words
 from explorer.ui.widgets import colour_bar, map_progress
@@ -22,8 +20,8 @@ FOR_LIKENESS = (
     "photo."
 )
 BEST = (
-    f"In our bench on ImageNet photos {map_kind(EXPLAINS_BEST).title} named these patches best. The tab Evidence "
-    "measures all of them on yours."
+    f"In our bench on ImageNet photos {map_kind(EXPLAINS_BEST).title} named these patches best for DeiT-Tiny, "
+    f"{RELEVANCE.title} for the bundled model. The tab Evidence measures all of them on yours."
 )
 
 
@@ -37,9 +35,11 @@ def relevance_tab(rec: Recording, view: View) -> None:
     rolled = view.with_map("rollout", query=None)
     row, asked = shown.view.map.row, f"{asked_from(rec, view)}, {layer_words(view)}"
     with map_progress(row) as progress:
-        explained, low, high = _drawn(rec, shown, progress)
+        heatmap, note = noted_map(shown.view, rec, shown.second, progress)
+        low, high = limits(shown.view, rec, heatmap)
+        image = backdrop(rec.image, None, rec.part.geometry, shown.view.look.width, 2)
         panels = {
-            f"{row.title} for {plain(shown.title)}": explained,
+            f"{row.title} for {plain(shown.title)}": paint(shown.view.drawn_look, image, heatmap, low, high),
             f"Rollout from {query_name(rec.default_query)}": picture(rolled, rec, zoom=2),
             f"Attention from {asked}": picture(view, rec, zoom=2),
         }
@@ -50,11 +50,5 @@ def relevance_tab(rec: Recording, view: View) -> None:
         colour_bar(colours, f"{with_sign(low, 3)} against", f"{with_sign(high, 3)} for")
     else:
         colour_bar(colours, f"{low:.3g}", f"{high:.3g}")
-
-
-def _drawn(rec: Recording, shown: Shown, progress: Progress | None) -> tuple[Image.Image, float, float]:
-    """The map over the photo, and the values of its lowest and its highest colour."""
-    heatmap = shown_map(shown.view, rec, shown.second, progress)
-    low, high = limits(shown.view, rec, heatmap)
-    image = backdrop(rec.image, None, rec.part.geometry, shown.view.look.width, 2)
-    return paint(shown.view.drawn_look, image, heatmap, low, high), low, high
+    if note:
+        st.caption(f":material/warning: {note}")

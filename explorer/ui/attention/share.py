@@ -74,8 +74,11 @@ def is_here(headers: Mapping[str, str]) -> bool:
     return host in LOCAL and not named.keys() & {"x-forwarded-for", "forwarded"}
 
 
-def site_button(load: Callable[[], Model], name: str, key: str) -> None:
-    """The page with the model inside, made when it is clicked; load: the model, name: of the file."""
+def site_button(load: Callable[[], Model], name: str, key: str, unsure: float | None = None) -> None:
+    """The page with the model inside, made when it is clicked; load: the model, name: of the file.
+
+    unsure: the probability below which the page says that it is unsure.
+    """
     try:
         check_exporter("A web page of this model")
     except ModelError as error:
@@ -84,7 +87,7 @@ def site_button(load: Callable[[], Model], name: str, key: str) -> None:
 
     def make() -> str:
         model = load()
-        return one_file(model, about_model(model))
+        return one_file(model, about_model(model, unsure))
 
     st.download_button(
         "Web page of this model (HTML)", paths.for_same_visitor(make), f"{name}.html", "text/html", on_click="ignore",

@@ -27,7 +27,7 @@ function sentences({ layer, head, query, weights }, { cols, depth }) {
   const heads = typeof head === "number" ? `head ${head}` : `the ${head} of its heads`;
   return (
     `${asks} ${where} ${percent(weights[top])} of its attention: there the ring is. ` +
-    `On average a patch gets ${percent(mean)}. (Layer ${layer} of 0 to ${depth - 1}, ${heads}.)`
+    `On average a patch gets ${percent(mean)}. (Layer ${layer}, from 0 to ${depth - 1}; ${heads}.)`
   );
 }
 

@@ -29,7 +29,7 @@ from explorer.training.runs.json_files import fits
 from explorer.ui import cached
 from explorer.ui.datasets import LARGEST, data_suffix, keep_data, read_data, upload_labels, uploads_folder, used_before
 from explorer.ui.messages import show_errors
-from explorer.ui.uploads import let_go
+from explorer.ui.uploads import largest_upload, let_go
 
 _GIVEN = "evaluate_given"
 _REFUSED = "evaluate_refused"  # why the newest uploads, or those of the address, can't be used
@@ -108,7 +108,7 @@ def _upload() -> None:
     # Any kind of file is let in: open_image says what is wrong with it and what would work, the browser would not.
     files = st.file_uploader(
         "Images, or a zip with one folder of images for each class", accept_multiple_files=True,
-        key=f"evaluate_{generation}", max_upload_size=LARGEST,
+        key=f"evaluate_{generation}", max_upload_size=largest_upload(LARGEST),
     )  # fmt: skip
     if files:
         try:

@@ -1,6 +1,7 @@
 """What the Evaluate page shows: scores where the truth is known, every prediction, and where the model looked."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from explorer.evaluation.predict import Evaluation
 from explorer.evaluation.selective import Answered, RiskCoverage, answered_line, answers_at, risk_coverage
 from explorer.models.backbone import Model
 from explorer.training.checkpoints import read_seen
+from explorer.ui.attention.share import site_button
 from explorer.ui.attention_pictures import attention_picture, open_in_attention
 from explorer.ui.changes import sha_of
 from explorer.ui.datasets import show_left_out, show_passed_over, thumbnail
@@ -114,6 +116,7 @@ def _downloads(model: Model, given: Given, evaluation: Evaluation, threshold: fl
             "predictions.csv", lambda: as_csv(evaluation), "predictions.csv", "text/csv", on_click="ignore",
             icon=":material/download:", help="Every image with the probabilities of all classes.",
         )  # fmt: skip
+        site_button(lambda: model, Path(model.name).stem, "evaluate_site", threshold or None)
 
 
 def _photos(model: Model, given: Given, evaluation: Evaluation, report: DatasetReport | None, threshold: float) -> None:

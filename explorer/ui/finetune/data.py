@@ -20,7 +20,7 @@ from explorer.ui.datasets import (
     uploads_folder,
     used_before,
 )
-from explorer.ui.uploads import let_go
+from explorer.ui.uploads import largest_upload, let_go
 
 UPLOAD, BEFORE, SERVER = "Upload a zip", "Used before", "Folder on the server"
 SIZES = {"digits": (100, 1_500, 500), "cifar10": (200, 20_000, 1_000)}  # least, most and usual number of images
@@ -111,9 +111,8 @@ def _find(name: str) -> tuple[Path, str]:
 
 def _upload() -> None:
     generation = st.session_state.setdefault(_UPLOADS, 0)
-    upload = st.file_uploader(
-        "A zip with one folder of images for each class", "zip", key=f"zip_{generation}", max_upload_size=LARGEST
-    )
+    label, largest = "A zip with one folder of images for each class", largest_upload(LARGEST)
+    upload = st.file_uploader(label, "zip", key=f"zip_{generation}", max_upload_size=largest)
     if upload is None:
         return
     try:

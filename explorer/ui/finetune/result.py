@@ -30,7 +30,7 @@ from explorer.ui.finetune.train import NEIGHBOURS
 from explorer.ui.messages import plain, show_errors
 from explorer.ui.mistakes import Photos, explore
 from explorer.ui.scores import SCORES, total
-from explorer.visitors.quotas import check_room
+from explorer.visitors.quotas import hold_room
 from explorer.words import count_in_words, percent, with_sign
 
 CELL, GAP = 142, 16  # pixels: the width of a picture, and between two of them
@@ -98,16 +98,17 @@ def gain_of(metrics: Mapping[str, Any]) -> Gain | None:
 
 
 def gain_sentence(gain: Gain, plan: Plan) -> str:
-    """ "Training the last block gained 0.6 points over the nearest neighbours …: within the noise of 153 photos."."""
+    """ "Training the last block ended 0.6 points above the nearest neighbours: within the noise of 153 photos …"."""
     trained = "the classifier" if plan.train == "head" else trained_words(plan.train)
     what = f"Training {'the ' if trained.startswith('last') else ''}{trained}"
     if not gain.won + gain.lost:
         return f"{what} changed nothing over the nearest neighbours: both have the same photos right."
-    did = "gained" if gain.share > 0 else "lost" if gain.share < 0 else "changed"
+    points = f"{100 * abs(gain.share):.1f} points"
+    where = f"{points} above" if gain.share > 0 else f"{points} below" if gain.share < 0 else "level with"
     low, high = gain.interval
     noise = f"within the noise of {gain.images:,} photos" if gain.within_noise else "more than chance would give"
     return (
-        f"{what} {did} {100 * abs(gain.share):.1f} points over the nearest neighbours: {noise} (95 % interval "
+        f"{what} ended {where} the nearest neighbours: {noise} (95 % interval "
         f"{with_sign(100 * low, 1)} to {with_sign(100 * high, 1)}; p = {gain.chance:.2g}, McNemar's exact test). "
         f"Only the training has {count_in_words(gain.won, 'photo')} right, only the neighbours {gain.lost:,}."
     )
@@ -212,8 +213,8 @@ def _make_onnx(key: str, path: Path) -> None:
     with st.spinner("Writing the model as ONNX"):
         model = cached.load_model(key)
         try:
-            check_room((path.parent / WEIGHTS).stat().st_size)  # about as large
-            with whole_file(path) as partial:
+            room = (path.parent / WEIGHTS).stat().st_size  # about as large
+            with hold_room(room, path.parent), whole_file(path) as partial:
                 export_onnx(model.module, partial, model.input_size)
         except OSError as error:
             raise DiskError(f"The ONNX file can't be written ({error.strerror}): free some space.") from error

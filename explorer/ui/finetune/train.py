@@ -18,9 +18,10 @@ from explorer.ui.visitor import check_may_train, starting
 from explorer.words import duration_in_words, percent
 
 MOST_STEPS = 1_500  # points drawn of the step curve; more are thinned evenly
-UNTRAINED = (
-    "Before the first epoch, with a new classifier at random. A training that begins with a linear probe (see Plan) "
-    "starts far better than that: its curve of steps shows it."
+UNTRAINED = "Before the first epoch, with a new classifier at random."
+FROM_PROBE = (
+    "Epoch 0 is the untrained classifier. A new classifier that begins as a linear probe of the features (see Plan) is "
+    "far better from its first step on."
 )
 NEIGHBOURS = (
     "Each validation image takes the class of the training images most like it, by the features of the model before "
@@ -167,6 +168,7 @@ def _curves(name: str, events: list[dict[str, Any]], baseline: dict[str, Any]) -
         live_chart(loss_figure(events, baseline), key=f"loss_{name}")
     with right:
         live_chart(score_figure(events, baseline), key=f"score_{name}")
+    st.caption(FROM_PROBE)
 
 
 def thin_steps(events: list[dict[str, Any]], most: int = MOST_STEPS) -> list[dict[str, Any]]:

@@ -59,8 +59,8 @@ export function meanRows(layer, tokens) {
   return sum.map((each) => each / tokens.length);
 }
 
-/** What runs in the worker: it is given layers, keeps what it made of them, and answers one question at a time. */
-function answerQuestions() {
+/** What answers, in the worker: it is given layers, keeps what it made of them, and answers one question at a time. */
+function answerer() {
   /** @type {Layer[]} */
   const layers = [];
   /** @type {Map<string, Float32Array>} */
@@ -84,9 +84,10 @@ function answerQuestions() {
     for (let layer = layers.length - 1; layer >= asked.start; layer--) row = push(row, mixingOf(layer, asked.fusion));
     return row;
   };
-  self.onmessage = ({ data }) => {
-    if (data.given) layers[data.index] = data.given;
-    else self.postMessage(answer(data));
+  return (data) => {
+    if (!data.given) return answer(data);
+    layers[data.index] = data.given;
+    return null;
   };
 }
 
@@ -101,7 +102,7 @@ export class Background {
   constructor(layers, onAnswer) {
     this.layers = layers;
     this.onAnswer = onAnswer;
-    /** @type {Worker | null} */
+    /** @type {Pick<Worker, "postMessage" | "terminate"> | null} */
     this.worker = null;
     /** @type {Set<number>} */
     this.given = new Set();
@@ -140,16 +141,39 @@ export class Background {
   }
 
   start() {
-    const script = `${PARTS.map(String).join("\n")}\n(${answerQuestions})();`;
+    const script = `${PARTS.map(String).join("\n")}
+      const answer = (${answerer})();
+      self.onmessage = ({ data }) => {
+        const found = answer(data);
+        if (found) self.postMessage(found);
+      };`;
     const worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
-    worker.onmessage = ({ data }) => {
-      if (this.answers.size >= 256) this.answers.clear();
-      this.answers.set(/** @type {string} */ (this.busy), data);
-      this.busy = null;
-      this.onAnswer();
-      this.work();
-    };
+    worker.onmessage = ({ data }) => this.take(data);
+    worker.onerror = () => this.workHere();
     return worker;
+  }
+
+  /** The same without a worker, which the frames of some notebooks, such as VS Code's, don't allow. */
+  workHere() {
+    const answer = answerer();
+    const postMessage = (data) => {
+      setTimeout(() => {
+        const found = answer(data);
+        if (found) this.take(found);
+      });
+    };
+    this.worker = { postMessage, terminate() {} };
+    this.given.clear();
+    [this.next, this.busy] = [this.busy, null]; // asked once more
+    this.work();
+  }
+
+  take(answer) {
+    if (this.answers.size >= 256) this.answers.clear();
+    this.answers.set(/** @type {string} */ (this.busy), answer);
+    this.busy = null;
+    this.onAnswer();
+    this.work();
   }
 
   end() {

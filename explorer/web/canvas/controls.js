@@ -137,10 +137,10 @@ export class Controls {
     const { data, recording, player } = this.view;
     const { depth } = data;
     this.part("layer").value = layer;
-    this.part("layer-value").textContent = `${layer} of 0 to ${depth - 1}`;
+    this.part("layer-value").textContent = `${layer} (0 to ${depth - 1})`;
     this.part("layer").setAttribute("aria-valuetext", String(layer));
     this.part("head").value = this.heads.indexOf(head);
-    this.part("head-value").textContent = typeof head === "number" ? `${head} of 0 to ${data.heads - 1}` : `${head} of all ${data.heads}`;
+    this.part("head-value").textContent = typeof head === "number" ? `${head} (0 to ${data.heads - 1})` : `${head} of all ${data.heads}`;
     this.part("head").setAttribute("aria-valuetext", String(head));
     const play = this.part("play");
     play.disabled = !recording.complete || depth < 2;

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import explorer
-from explorer.attention.queries import default_layer
+from explorer.attention.queries import default_layer, default_query
 from explorer.data.images import jpeg_uri
 from explorer.data.samples import sample_photo
 from explorer.errors import ModelError
@@ -28,7 +28,7 @@ from explorer.rendering.colormaps import COLORMAPS, lookup_table
 from explorer.rendering.view import Look
 from explorer.web.payload import LOOK, canvas_markup, canvas_script, without_imports
 from explorer.web.site.export import Exported, export
-from explorer.words import percent, size_in_words
+from explorer.words import list_in_words, percent, size_in_words
 
 HERE = Path(__file__).parent
 RUNTIME = HERE.parent / "vendor"
@@ -58,23 +58,43 @@ class Files:
     weights: str = ""
 
 
-def write_site(model: Model, out: Path, about: About = About(), single_file: bool = False, half: bool = True) -> Path:
+ON_GPU = Files(runtime="ort.webgpu.wasm.gz")
+
+
+def write_site(
+    model: Model,
+    out: Path,
+    about: About = About(),
+    single_file: bool = False,
+    half: bool = True,
+    webgpu: bool = False,
+) -> Path:
     """Write the page of the model into a new folder; its index.html.
 
-    single_file: everything in index.html, as one_file(). Errors as one_file(), and ModelError for an `out` that exists.
+    single_file: everything in index.html, as one_file(). webgpu: with the runtime that can use a GPU. Errors as
+    one_file(), and ModelError for an `out` that exists and for a runtime that isn't here.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError(f"{out} exists already: give a new folder for the page.")
+    check_new(out)
+    beside = ON_GPU if webgpu else Files()
+    if not (RUNTIME / beside.runtime).is_file():
+        fetch = "python .ci/vendor_onnxruntime.py --webgpu"
+        raise ModelError(f"The runtime for WebGPU isn't here: run {fetch} in a checkout.")
     exported = _exported(model, half)
     out.mkdir(parents=True, exist_ok=True)
-    files = _files(exported)
+    files = _files(exported, beside)
     index = out / INDEX
-    index.write_text(page(model, exported, about, files if single_file else {}), encoding="utf-8")
+    index.write_text(page(model, exported, about, files if single_file else {}, beside), encoding="utf-8")
     if not single_file:
         for name, content in files.items():
             (out / name).write_bytes(content)
     shutil.copy(RUNTIME / "LICENSE", out / "onnxruntime-LICENSE.txt")
     return index
+
+
+def check_new(out: Path) -> None:
+    """Raise ModelError for a place where something is."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError(f"{out} exists already: give a new folder for the page.")
 
 
 def one_file(model: Model, about: About = About(), half: bool = True) -> str:
@@ -96,9 +116,9 @@ def _exported(model: Model, half: bool) -> Exported:
     return export(model, half)
 
 
-def _files(exported: Exported) -> dict[str, bytes]:
+def _files(exported: Exported, beside: Files = Files()) -> dict[str, bytes]:
     """What the page reads beside its own text, by name."""
-    return {"model.onnx": exported.onnx, "ort.wasm.gz": (RUNTIME / "ort.wasm.gz").read_bytes()}
+    return {beside.model: exported.onnx, beside.runtime: (RUNTIME / beside.runtime).read_bytes()}
 
 
 def page(model: Model, exported: Exported, about: About, inside: dict[str, bytes], beside: Files = Files()) -> str:
@@ -109,17 +129,17 @@ def page(model: Model, exported: Exported, about: About, inside: dict[str, bytes
         for name, content in inside.items()
     )
     style = Template((HERE / "site.css").read_text("utf-8")).substitute(canvas=css)
-    settings = json.dumps(page_settings(model, exported, about) | {"files": asdict(beside)})
+    settings = json.dumps(page_settings(model, exported, about) | {"files": asdict(beside), "webgpu": beside == ON_GPU})
     return Template((HERE / "site.html").read_text("utf-8")).substitute(
         version=explorer.__version__,
         title=escape(model.name),
         about=escape(f"Choose a photo: this page shows what {model.name} makes of it, and where it looks."),
         css=style,
         markup=markup,
-        footer=footer(model, exported, about),
+        footer=footer(model, exported, about, whole=bool(inside)),
         settings=settings.replace("</", "<\\/"),
         assets=assets,
-        worker=worker_script().replace("</", "<\\/"),
+        worker=worker_script(beside == ON_GPU).replace("</", "<\\/"),
         script=f"{canvas_script()}\n{without_imports((HERE / 'site.js').read_text('utf-8'))}".replace("</", "<\\/"),
     )
 
@@ -131,7 +151,7 @@ def page_settings(model: Model, exported: Exported, about: About) -> dict[str, A
     return {
         "grid": model.grid(height, width),
         "prefix": model.prefix_tokens,
-        "default_query": "cls" if "cls" in model.prefix_tokens else [0, 0],
+        "default_query": default_query(model.prefix_tokens),
         "heads": model.num_heads,
         "depth": model.depth,
         "layer": default_layer(model.depth),
@@ -152,12 +172,15 @@ def page_settings(model: Model, exported: Exported, about: About) -> dict[str, A
     }  # fmt: skip
 
 
-def footer(model: Model, exported: Exported, about: About) -> str:
-    """How large, which licence, how good, made by what; as HTML."""
-    sentences = [f"{model.num_parameters / 1e6:.1f} million weights, {size_in_words(exported.bytes)} to fetch once."]
+def footer(model: Model, exported: Exported, about: About, whole: bool) -> str:
+    """How large, which licence, how good, when unsure, made by what; as HTML. whole: the page holds the weights."""
+    where = "within this file" if whole else "to fetch once"
+    sentences = [f"{model.num_parameters / 1e6:.1f} million weights, {size_in_words(exported.bytes)} {where}."]
     if about.accuracy is not None:
-        of = f" of {about.validated} validation images" if about.validated else " of the validation images"
+        of = f" of {about.validated:,} validation images" if about.validated else " of the validation images"
         sentences.append(f"It classified {percent(about.accuracy)}{of} correctly.")
+    if about.unsure is not None:
+        sentences.append(f"Below {100 * about.unsure:.3g} % the page calls it unsure.")
     if about.licence:
         sentences.append(f"Licence of the weights: {about.licence}.")
     text = escape(" ".join(sentences))
@@ -167,12 +190,13 @@ def footer(model: Model, exported: Exported, about: About) -> str:
     return f"<p>{text}{card}</p>\n<p>{made}</p>"
 
 
-def worker_script() -> str:
+def worker_script(webgpu: bool = False) -> str:
     """The worker as one plain script: the runtime, `ort` with the names that worker.js uses of it, and its own code.
 
     No module, as the runtime is one in its file: browsers refuse workers that are modules to a page on a disk.
     """
-    runtime = (RUNTIME / "ort.mjs").read_text("utf-8").partition("//# sourceMappingURL")[0]
+    name = "ort.webgpu.mjs" if webgpu else "ort.mjs"
+    runtime = (RUNTIME / name).read_text("utf-8").partition("//# sourceMappingURL")[0]
     exports = re.search(r"export\{([^}]*)\}", runtime)
     assert exports, "the runtime exports nothing"
     pairs = [pair.split(" as ") for pair in exports[1].split(",") if " as " in pair]
@@ -184,12 +208,12 @@ def worker_script() -> str:
 
 
 def _answers(model: Model) -> str:
-    """Of a fine-tuned model with few classes, that it knows no others."""
+    """That it knows no other classes, with their names where those are few."""
     names = model.class_names
-    if not names or len(names) > NAMED or model.outputs != "classes":
+    if not names or model.outputs != "classes":
         return ""
-    listed = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
-    return f"It answers only {listed}, whatever the photo shows."
+    known = list_in_words(names, "or") if len(names) <= NAMED else f"one of {len(names):,} classes"
+    return f"It answers only {known}, whatever the photo shows."
 
 
 def _sample() -> str:

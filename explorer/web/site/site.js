@@ -9,7 +9,7 @@ import { LiveView } from "../canvas/view.js";
  *   grid: [number, number], prefix: string[], default_query: string, heads: number, depth: number, layer: number, dim: number,
  *   scales: number[], classes: string[] | null, outputs: string, unsure: number | null, answers: string,
  *   preparation: import("./pixels.js").Preparation, colormaps: string[], tables: string, sample: string | null,
- *   bytes: number, look: import("../canvas/view.js").Look, files: { model: string, runtime: string, weights: string },
+ *   bytes: number, look: import("../canvas/view.js").Look, files: { model: string, runtime: string, weights: string }, webgpu: boolean,
  * }} About what page.py writes as JSON
  */
 
@@ -108,7 +108,7 @@ async function show(source) {
   try {
     bitmap = await createImageBitmap(source, { imageOrientation: "from-image", colorSpaceConversion: "none" });
   } catch {
-    return fail("This file is no photo that a browser can read: JPEG, PNG, WebP, GIF, BMP and AVIF files work.");
+    return id === newest && fail("This file is damaged, or no photo that this browser can read: JPEG, PNG, WebP, GIF, BMP and AVIF files work.");
   }
   if (!(await loaded)) return undefined;
   const answer = await ask({ bitmap, id }, [bitmap]);
@@ -125,11 +125,12 @@ async function show(source) {
 function classesOf(logits) {
   const shares = probabilities(Array.from(logits));
   const order = shares.map((_, i) => i).sort((a, b) => shares[b] - shares[a]).slice(0, SHOWN);
-  const unsure = about.unsure !== null && about.outputs === "classes" && shares[order[0]] < about.unsure;
-  const warned = unsure ? "Unsure: below the threshold that was chosen for this model." : "";
+  const least = about.outputs === "number" ? 0 : (about.unsure ?? 0);
+  const warned = shares[order[0]] < least ? `Unsure: below ${Number((100 * least).toPrecision(3))} %.` : "";
   part("answers").textContent = [about.answers, warned].filter(Boolean).join(" ");
   return order.map((index) => {
-    const [name, share] = [about.classes?.[index] ?? `class ${index}`, shares[index]];
+    const unnamed = about.outputs === "number" && shares.length === 1 ? "Predicted number" : `class ${index}`;
+    const [name, share] = [about.classes?.[index] ?? unnamed, shares[index]];
     return about.outputs === "number" ? [name, share.toPrecision(4), null] : [name, `${(100 * share).toFixed(1)} %`, share];
   });
 }
@@ -157,7 +158,17 @@ function recordingOf({ rgb, q, k }) {
   return recording;
 }
 
-part("file").onchange = ({ target }) => target.files[0] && show(target.files[0]);
+/** @param {File | undefined} file that a person chose, dropped or pasted */
+function take(file) {
+  if (!file) return;
+  stopCamera(); // whose next frame would take its place
+  show(file);
+}
+
+part("file").onchange = ({ target }) => {
+  take(target.files[0]);
+  target.value = ""; // so that the same photo can be chosen again
+};
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   part("drop").classList.add("over");
@@ -166,12 +177,10 @@ document.addEventListener("dragleave", () => part("drop").classList.remove("over
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   part("drop").classList.remove("over");
-  const file = event.dataTransfer?.files[0];
-  if (file) show(file);
+  take(event.dataTransfer?.files[0]);
 });
 document.addEventListener("paste", (event) => {
-  const file = event.clipboardData?.files[0];
-  if (file) show(file);
+  take(event.clipboardData?.files[0]);
 });
 
 /** @type {MediaStream | null} */

@@ -28,6 +28,16 @@ def test_a_verdict_is_about_the_same_photos():
     assert verdict.words().startswith("gradient beats rollout on these photos: +0.0")
 
 
+def test_where_all_photos_have_one_number_there_is_no_interval():
+    """Six photos of which none is wrong say nothing of the width: 1.00 to 1.00 would be too sure."""
+    resampled = Resampled(6)
+    mean = resampled.mean(np.ones(6))
+    assert (mean.value, mean.low, mean.high) == (1, None, None)
+    verdict = resampled.verdict("gradient", "random", np.ones(6), np.zeros(6))
+    assert verdict.beats and verdict.words() == "gradient beats random on these photos: +1.00 on every one"
+    assert not resampled.verdict("a", "b", np.ones(6), np.ones(6)).beats
+
+
 def test_no_sure_difference_and_too_few_photos_are_said():
     noise = np.random.default_rng(2).normal(0, 0.2, 40)
     unsure = Resampled(40).verdict("a", "b", VALUES, VALUES - noise + noise.mean() - 0.001)

@@ -13,7 +13,7 @@ from explorer.evaluation.bench.measures import MEASURES
 from explorer.evaluation.bench.photos import BenchPhoto, open_photos
 from explorer.evaluation.bench.report import html_report
 from explorer.evaluation.bench.run import Bench, Plan, lines
-from explorer.evaluation.bench.table import as_json, markdown, table
+from explorer.evaluation.bench.table import as_json, markdown, table, write_files
 from tests.tiny import photo, tiny_model
 
 MAPS = ("attention", "gradient")
@@ -107,9 +107,9 @@ def test_a_photo_that_can_not_be_read_and_a_mask_that_says_nothing_are_named(mod
     broken = BenchPhoto("broken.png", lambda: b"no picture")
     empty = BenchPhoto("empty.png", lambda: photo(), lambda: np.zeros((64, 64), np.uint8))
     made = list(lines(model, [broken, empty, *bench_photos(1)], PLAN))
-    assert "isn't an image" in made[0]["refused"] and "no object" in made[1]["failed"]["mask"]
+    assert "isn't an image" in made[0]["refused"] and "no object" in made[1]["mask refused"]
     result = table(made, PLAN)
-    assert result.photos == 2 and result.refused.keys() == {"broken.png"} and result.failed.keys() == {"mask"}
+    assert result.photos == 2 and result.refused.keys() == {"broken.png", "the mask of empty.png"}
     assert "broken.png" in html_report(result, "tiny", {})
 
 
@@ -139,6 +139,18 @@ def test_the_table_holds_means_best_first(found):
     data = as_json(result)
     assert data["maps"].keys() == set(result.maps) and data["verdicts"][0]["words"]
     assert markdown(result, ["auc"]).splitlines()[0] == "| map | Mask AUC |"
+
+
+def test_measures_that_are_alike_on_all_photos_have_no_interval_in_files_and_report(found, tmp_path):
+    alike = [{**line, "photo": at} for at, line in enumerate([found[1]] * 3)]
+    result = table(alike, PLAN)
+    data = as_json(result)
+    assert data["maps"]["gradient"]["srg_grey"]["low"] is None and data["verdicts"][0]["words"]
+    write_files(result, alike, tmp_path)
+    row = (tmp_path / "table.csv").read_text().splitlines()[1].split(",")
+    assert row[1] and row[2:4] == ["", ""]
+    page = html_report(result, "tiny", {})
+    assert "the same on all" in page and "None" not in page and "nan" not in page
 
 
 def test_names_in_the_report_are_text(found):

@@ -174,6 +174,33 @@ def test_a_run_that_another_window_deletes_while_all_are_listed_is_left_out(runs
     assert [run.name for run in jobs.list_runs(runs)] == ["good"]
 
 
+def test_a_run_that_can_not_be_read_is_a_failed_line(runs, capsys):
+    shutil.copytree(runs / "failed", runs / "closed")
+    state = runs / "closed" / "state.json"
+    state.unlink()
+    state.symlink_to(state)  # as a folder without rights does, it fails for everybody, root too
+    (runs / "file").write_text("no run")
+    (runs / "empty").mkdir()
+    assert main(["runs", "--runs", str(runs)]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert set(lines) == {"good", "failed", "closed"}
+    assert "state.json of the run 'closed' can't be read" in lines["closed"]
+    closed = next(run for run in jobs.list_runs(runs) if run.name == "closed")
+    assert (closed.state.status, closed.events()) == ("failed", []) and closed.damage
+    for act in (jobs.resume, jobs.stop, jobs.read_run):
+        with pytest.raises(TrainingError, match="can't be read"):
+            act("closed", runs)
+    jobs.delete("closed", runs)
+    assert not (runs / "closed").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every folder")
+def test_a_closed_folder_is_a_failed_line_only_with_the_name_of_a_run(runs):
+    for name in ("closed", "lost+found"):
+        (runs / name).mkdir(mode=0o000)
+    assert {run.name for run in jobs.list_runs(runs)} == {"good", "failed", "closed"}
+
+
 def test_predictions_of_classes_that_the_run_lacks_are_damage(runs):
     run = jobs.read_run("good", runs)
     rows = run.predictions()

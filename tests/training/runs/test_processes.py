@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -13,7 +14,7 @@ from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
 from explorer.training.runs.folder import Options, RunFolder, State, create_run
-from explorer.training.runs.processes import MachineQueue, is_alive, process_start
+from explorer.training.runs.processes import MachineQueue, is_alive, process_start, runs_elsewhere
 
 STEP = 7200.0  # seconds by which the clock is set
 
@@ -138,3 +139,40 @@ def test_machines_that_share_the_folders_see_each_other_s_runs_and_wait_only_for
     os.utime(ticket, (0, 0))  # nobody touches it any more
     assert far.read_state().status == "interrupted" and not ticket.exists()
     assert here and is_alive(os.getpid(), here)
+
+
+def test_containers_on_one_machine_are_machines_of_their_own(tmp_path, monkeypatch):
+    namespace = tmp_path / "pid"
+    namespace.symlink_to("pid:[4026531836]")
+    monkeypatch.setattr("explorer.training.runs.processes._NAMESPACE", namespace)
+    here, folder = process_start(os.getpid()), RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.write_state(State("running", "training", epochs=3))
+    assert here and "-4026531836 " in here and not runs_elsewhere(here)
+    namespace.unlink()
+    namespace.symlink_to("pid:[4026532000]")  # the other container, which sees none of this one's processes
+    assert runs_elsewhere(here) and folder.read_state().status == "running"
+
+
+def test_a_process_that_is_being_started_elsewhere_has_time_to_import_pytorch(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    for status, age, expected in (("starting", 300, "starting"), ("starting", 900, "interrupted")):
+        state = vars(folder.write_state(State(status)))
+        old = {**state, "process_started": "another-boot 42", "updated": state["updated"] - age}
+        folder.state.write_text(json.dumps(old))
+        assert folder.read_state().status == expected
+
+
+def test_a_job_whose_ticket_another_machine_took_for_dead_takes_its_place_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("explorer.training.runs.processes.HEARTBEAT", 0.01)
+    queue = MachineQueue()
+    with queue.turn(tmp_path / "first", lambda place: None):
+        (ticket,) = queue.folder.glob("[0-9]*.json")
+        before = ticket.read_text()
+        ticket.unlink()
+        end = time.monotonic() + 30
+        while not ticket.is_file() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert ticket.read_text() == before and queue.place(tmp_path / "first") == 0
+    assert not list(queue.folder.glob("[0-9]*.json"))
