@@ -391,4 +391,4 @@ def test_a_timm_folder_of_an_older_release_is_shown_at_the_size_that_timm_reads(
     own: Any = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     model = explorer.load_model(tmp_path, device="cpu")
     assert own.pretrained_cfg["input_size"] == (3, 96, 96)
-    assert model.input_shape == (96, 96) == model.geometry.input
+    assert model.geometry is not None and model.input_shape == (96, 96) == model.geometry.input

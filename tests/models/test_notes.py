@@ -313,6 +313,7 @@ def test_patches_averaged_without_cls_are_siglips_or_asked_about(tmp_path):
         load(plain(**settings, img_size=224).state_dict(), tmp_path, num_heads=None)
 
 
+TEST_VIT: Any = timm.get_pretrained_cfg("test_vit")
 ARGUMENTS: list[dict[str, Any]] = [
     {"act_layer": "relu"},
     {"norm_layer": "rmsnorm"},
@@ -333,7 +334,7 @@ def test_a_training_file_of_timm_is_built_with_its_own_arguments(arguments, tmp_
     args = argparse.Namespace(model="hf-hub:timm/test_vit.r160_in1k", img_size=64, model_kwargs=said)
     model = load({"state_dict": reference.state_dict(), "args": args}, tmp_path, num_heads=None)
     assert_equal(model, reference)
-    assert model.mean == tuple(timm.get_pretrained_cfg("test_vit").mean) != (0.485, 0.456, 0.406)
+    assert model.mean == tuple(TEST_VIT.mean) != (0.485, 0.456, 0.406)
     assert not any("assumed" in note for note in model.notes)
 
 
@@ -342,7 +343,7 @@ def test_an_architecture_that_was_changed_by_hand_keeps_its_pixels(tmp_path):
     args = argparse.Namespace(model="test_vit.my_tag", img_size=64)
     model = load({"model": reference.state_dict(), "args": args}, tmp_path, num_heads=None)
     assert_equal(model, reference)
-    assert model.mean == tuple(timm.get_pretrained_cfg("test_vit").mean)
+    assert model.mean == tuple(TEST_VIT.mean)
 
 
 def test_what_timm_refuses_is_said_with_its_reason(tmp_path):
@@ -359,7 +360,7 @@ def test_what_timm_refuses_is_said_with_its_reason(tmp_path):
 
 @pytest.mark.parametrize("name", ["swa_model", "averaged_model", "shadow"])
 def test_an_averaged_copy_by_any_of_its_names(name, tmp_path):
-    newest, averaged = plain(), randomise(plain()).double().float()
+    newest, averaged = plain(), plain()
     averaged.cls_token.data += 1
     copy = {"n_averaged": torch.tensor(3), **prefixed("module.", averaged.state_dict())}
     model = load({"model": newest.state_dict(), name: copy}, tmp_path)
