@@ -306,13 +306,22 @@ def check_sharing(device: str) -> None:
         row(count, max(took for _, took in found), max(error(heatmap, first) for heatmap, _ in found))
 
 
+def device_of(asked: str | None) -> str:
+    """What to compare with the CPU: as asked, else the GPU; exits with one sentence where there is none."""
+    gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    device = asked or next((name for name, there in gpus.items() if there), "")
+    if not device or not gpus.get(device.split(":")[0], True):
+        sys.exit("There is no such GPU here to compare with the CPU; --device cpu --quick tries the script itself.")
+    return device
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="cuda, cuda:1 or mps (default: the one that is here)")
     parser.add_argument("--quick", action="store_true", help="small models and few photos")
     parser.add_argument("--skip", nargs="*", default=[], choices=("maps", "training", "memory", "sharing"))
     args = parser.parse_args()
-    device, repeats = args.device, 1 if args.quick else REPEATS
+    device, repeats = device_of(args.device), 1 if args.quick else REPEATS
     name = torch.cuda.get_device_name() if device.startswith("cuda") else device
     print(f"{name} beside {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads; torch "
           f"{torch.__version__}, timm {timm.__version__}")  # fmt: skip

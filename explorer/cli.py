@@ -38,6 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 2 bad input with one line on stderr, 1 the reader of stdout went away, 130 Ctrl-C."""
+    # Python has None for a stream that was closed from the start.
+    sys.stdout, sys.stderr = (each or io.StringIO() for each in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show is shown escaped

@@ -10,7 +10,8 @@ from threading import get_ident
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A file beside `path` for the block to write; it takes the place of `path` if the block ends without an error."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.partial")
+    # A file's name takes at most 255 bytes, and a letter up to four of them.
+    partial = path.with_name(f".{path.name[:40]}.{os.getpid()}-{get_ident()}.partial")
     try:
         yield partial
         os.replace(partial, path)
@@ -27,7 +28,7 @@ def stamp(path: str | Path) -> tuple[int, int, int] | None:
     return about.st_ino, about.st_size, about.st_mtime_ns
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text in UTF-8 whole or not at all; half of a character, as in a name that is no text, is escaped."""
+def write_whole(path: Path, contents: str | bytes) -> None:
+    """Write bytes, or a text in UTF-8, whole or not at all; half of a character (of a name that is no text) escaped."""
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        partial.write_bytes(contents if isinstance(contents, bytes) else contents.encode("utf-8", "backslashreplace"))

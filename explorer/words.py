@@ -1,9 +1,11 @@
 """Numbers and lists as people write them; and texts as spreadsheets and charts take them."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # not all that float() takes, such as -1_0
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -49,11 +51,7 @@ def text_cell(text: str) -> str:
     """The text with an apostrophe in front where a spreadsheet would take it for a formula and run it."""
     if not text.startswith(FORMULA):
         return text
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}"
-    return text  # a number stays one
+    return text if _NUMBER.fullmatch(text) else f"'{text}"
 
 
 def chart_text(name: str, longest: int | None = None) -> str:

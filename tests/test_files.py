@@ -20,6 +20,13 @@ def test_a_file_takes_the_place_of_the_old_one_when_it_is_whole(tmp_path):
     assert path.read_text() == "newer"
 
 
+@pytest.mark.parametrize("letter", ["x", "🐱"])
+def test_a_name_as_long_as_the_disk_takes_is_written(tmp_path, letter):
+    path = tmp_path / (letter * (251 // len(letter.encode())) + ".txt")
+    write_whole(path, b"\x00whole")
+    assert path.read_bytes() == b"\x00whole" and list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_a_failure_keeps_the_old_file_and_leaves_no_other(tmp_path, error):
     path = tmp_path / "state.json"

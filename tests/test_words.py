@@ -2,7 +2,7 @@
 
 import pytest
 
-from explorer.words import count_in_words, duration_in_words, list_in_words, size_in_words
+from explorer.words import count_in_words, duration_in_words, list_in_words, size_in_words, text_cell
 
 
 @pytest.mark.parametrize("seconds, text", [(0.2, "1 s"), (45, "45 s"), (200, "3 min"), (7500, "2 h 05 min")])
@@ -27,3 +27,13 @@ def test_counts(count, text):
 @pytest.mark.parametrize("names, text", [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])
 def test_lists(names, text):
     assert list_in_words(names, "or") == text
+
+
+@pytest.mark.parametrize("number", ["-1", "+1.5", "-.5e-3", "plain", "a=b", "1-2"])
+def test_numbers_and_plain_texts_are_cells_as_they_are(number):
+    assert text_cell(number) == number
+
+
+@pytest.mark.parametrize("text", ["=1+1", "-1_0", "+inf", "-nan", "@sum", "\t=1", "＝1", "-١", "-1+1", "-"])
+def test_what_a_spreadsheet_may_run_is_marked_as_text(text):
+    assert text_cell(text) == f"'{text}"

@@ -1,12 +1,20 @@
 """What the commands write: never over an input, and one file per input."""
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
+from warnings import catch_warnings
+from zipfile import BadZipFile, ZipFile
+
+from PIL import Image
 
 from explorer.errors import QueryError
+from explorer.files import write_whole
 from explorer.words import list_in_words
+
+LONGEST = 220  # bytes of a name
 
 
 def check_output(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path | str | None] = ()) -> Path:
@@ -22,9 +30,21 @@ def check_output(path: Path, suffixes: Sequence[str] = (), inputs: Iterable[Path
     if path.is_dir():
         raise QueryError(f"{path} is a folder: name a file to write.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not all(os.access(part, os.W_OK) for part in (path, path.parent) if part.exists()):
         raise QueryError(f"{path} can't be written (no permission): name a file in a folder of yours.")
     return path
+
+
+def check_own_folder(folder: Path, files: Sequence[str], mark: str) -> None:
+    """Raise QueryError for a folder with one of these files but without `mark`, which this software leaves there."""
+    there = [name for name in files if (folder / name).exists()]
+    if there and not (folder / mark).exists():
+        raise QueryError(f"{folder} holds a {there[0]} that this command didn't write: name another folder.")
+
+
+def write_output(path: Path, contents: str | bytes) -> None:
+    """Write whole or not at all, so that an earlier result outlives a full disk; where a link leads, which stays."""
+    write_whole(Path(os.path.realpath(path)), contents)
 
 
 def check_distinct(*paths: Path | None) -> None:
@@ -49,21 +69,55 @@ def unique_stems(
     endings: Sequence[str] = (".png",),
     inputs: Sequence[Path | str] = (),
 ) -> list[str]:
-    """File names without ending, one for each image; where one is taken, by another image or an input, -2, -3, ….
+    """File names without ending, one for each image; where one is taken, it gets -2, -3, ….
 
+    Taken is a name of another image, of an input, and of a file that lies there, unless it is a map of this very image.
     endings: of all the files that a name gets in the folder out; inputs: what the command reads beside the images.
     """
     stems, taken = [], set()
     tried: dict[str, int] = {}  # the last number of each stem: a thousand class folders may all hold a 1.jpg
     read, root = {os.path.realpath(path) for path in (*images, *inputs)}, os.path.realpath(out)
-    for stem in (Path(image).stem for image in images):
+    for image in images:
+        stem = _short(Path(image).stem)
         for number in count(tried.get(stem, 0) + 1):
             numbered = f"{stem}-{number}" if number > 1 else stem
+            files = [os.path.join(root, numbered + ending) for ending in endings]
             if numbered.casefold() not in taken and not any(
-                os.path.realpath(os.path.join(root, numbered + end)) in read for end in endings
+                os.path.realpath(file) in read or _is_of_another(file, image) for file in files
             ):
                 break
         tried[stem] = number
         stems.append(numbered)
         taken.add(numbered.casefold())  # some systems take Cat.png and cat.png for one file
     return stems
+
+
+def _short(stem: str) -> str:
+    """The name, cut so that a number and an ending still fit into the 255 bytes that disks take."""
+    while len(os.fsencode(stem)) > LONGEST:
+        stem = stem[:-1]
+    return stem
+
+
+def _is_of_another(path: str, image: Path | str) -> bool:
+    """Whether a file lies there that is no picture or NPZ of this software, or a picture of another image."""
+    if not os.path.lexists(path):
+        return False
+    try:
+        if path.lower().endswith(".npz"):
+            with ZipFile(path) as arrays:
+                return "settings.npy" not in arrays.namelist()
+        with catch_warnings(action="error"), Image.open(path, formats=["PNG"]) as picture:
+            settings = json.loads(picture.info["explorer"])
+        return not same_file(settings["photo"]["image"], image)
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        BadZipFile,
+        SyntaxError,
+        Warning,
+        Image.DecompressionBombError,
+    ):
+        return True  # no picture, a damaged one, or one that is larger than any of ours

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from explorer.commands import _view
-from explorer.commands._outputs import unique_stems
+from explorer.commands._outputs import unique_stems, write_output
 from explorer.commands._work import Work, add_work_option
 
 if TYPE_CHECKING:
@@ -65,5 +65,5 @@ def draw(model: "Model", photo: "Image", view: "View", stem: Path, npz: bool) ->
     files = []
     for suffix, data in contents.items():
         files.append(stem.with_name(stem.name + suffix))
-        files[-1].write_bytes(data)
+        write_output(files[-1], data)
     return files

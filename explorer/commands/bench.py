@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer.attention.maps.table import MAP_KINDS
-from explorer.commands import _view
+from explorer.commands import _outputs, _view
 from explorer.commands._progress import Display
-from explorer.words import duration_in_words
+from explorer.words import count_in_words, duration_in_words
 
 if TYPE_CHECKING:
     from explorer.evaluation.bench.run import Bench
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # The columns that are printed.
 SHOWN = ("srg_grey", "srg_p_grey", "srg_blur", "srg_dropped", "srg_road", "auc", "iou", "pointing", "seg_iou", "sanity")
+FILES = ("table.csv", "photos.csv", "table.json", "report.html")
 LONG = 60.0  # seconds from which a first look is worth a word
 EXAMPLE = "example: python -m explorer bench photos --masks masks --maps all attention:layer=9 --without occlusion"
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from explorer.evaluation.bench.run import Bench, Plan
     from explorer.evaluation.bench.table import table
     from explorer.evaluation.bench.ways import WAYS
-    from explorer.evaluation.sharing import Journal, Shared, about
+    from explorer.evaluation.sharing import ABOUT, Journal, Shared, about
     from explorer.launch import processes
 
     if args.photos < 1 or args.skip < 0 or args.sanity < 0:
@@ -59,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
     ways = tuple(WAYS) if args.ways is None else tuple(args.ways)
     plan = Plan(entrants(args.maps, args.without), ways, args.size, args.fit, args.sanity, args.seed)
     all_ = processes()
+    _outputs.check_own_folder(args.out, FILES, ABOUT)
     with open_photos(args.source, args.masks, args.photos, args.skip) as photos:
         model = _view.open_model(args, all_.device)
-        show = Display(f"{len(photos)} photos", at_once=True) if all_.is_main else None
+        show = Display(count_in_words(len(photos), "photo"), at_once=True) if all_.is_main else None
         bench = Bench(model, photos, plan, show)
         of = about(model, [photo.name for photo in photos], plan.in_words())
         shared = Shared(len(bench), all_, Journal(args.out, all_.index), lambda: of)
@@ -100,7 +102,7 @@ def _finish(args: argparse.Namespace, model: str, lines: list[dict[str, Any]], f
     write_files(found, lines, args.out, **facts)
     page = html_report(found, f"{model} on {args.source.name}", facts)
     (args.out / "report.html").write_text(page, encoding="utf-8", errors="backslashreplace")
-    print(f"{model}, {found.photos} photos, best first by {found.main.title}\n")
+    print(f"{model}, {count_in_words(found.photos, 'photo')}, best first by {found.main.title}\n")
     print(markdown(found, SHOWN))
     for verdict in found.against_the_best():
         print(verdict.words())

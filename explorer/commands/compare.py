@@ -1,8 +1,8 @@
 """`python -m explorer compare`: how far two models, or all kept epochs of one, look apart on one image."""
 
 import argparse
-import csv
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from explorer.commands import _outputs, _view
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL.Image import Image
 
     from explorer.attention.divergence import History
     from explorer.attention.recording import Recording
@@ -90,10 +91,10 @@ def _draw(args: argparse.Namespace, first: "Recording", second: "Recording") -> 
 
     view, ending = _view.view_of(args, args.image), args.out.suffix.lower()
     if ending in (".png", ".jpg"):
-        comparison_picture(view, first, second, args.image).save(args.out)
+        _save(comparison_picture(view, first, second, args.image), args.out)
         return
     drawing = comparison_figure(view, first, second, args.image)
-    args.out.write_bytes(drawing.svg() if ending == ".svg" else drawing.pdf())
+    _outputs.write_output(args.out, drawing.svg() if ending == ".svg" else drawing.pdf())
 
 
 def _epochs(args: argparse.Namespace) -> int:
@@ -114,7 +115,7 @@ def _epochs(args: argparse.Namespace) -> int:
         picture = epochs_picture(
             view, start, [(epoch, maps[epoch]) for epoch in spread(result.epochs, PANELS)], args.image
         )
-        picture.save(args.out)
+        _save(picture, args.out)
     print(f"{args.epochs} against its start, {start.model_name}: mean bits over the heads of each layer\n")
     _show(_by_layer(result))
     return 0
@@ -173,8 +174,16 @@ def _by_layer(result: "History") -> list[tuple]:
 
 def _write_csv(path: Path | None, table: list[tuple]) -> None:
     if path:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(table)
+        from explorer.evaluation.predict import open_rows
+
+        with open_rows(path, table[0]) as file:
+            file.writerows(table[1:])
+
+
+def _save(picture: "Image", path: Path) -> None:
+    file = BytesIO()
+    picture.save(file, "JPEG" if path.suffix.lower() == ".jpg" else "PNG")
+    _outputs.write_output(path, file.getvalue())
 
 
 def _show(table: list[tuple]) -> None:

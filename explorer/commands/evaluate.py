@@ -80,7 +80,7 @@ def _evaluate(args: argparse.Namespace, source: str, data: "Listing") -> int:
         raise DataError(f"None of the {len(side):,} images of '{data.path.name}' can be used; '{name}': {reason}")
     if args.report:
         page = html_report(made, scorer().model.name, data.path.name, notes=data.notes, read=data.read_named)
-        args.report.write_text(page, "utf-8", "backslashreplace")
+        _outputs.write_output(args.report, page)
     part = "validation side of the data" if len(side) < len(data.places) else "all images"
     _count(task, made, scorer().model.name, part)
     show(made, [*data.notes, *made.notes, read_seen(scorer().model.source.source).warning(_hashes(made))])

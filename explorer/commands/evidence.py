@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "evidence", help="does the class depend on what maps mark? curves over one photo or many", epilog=EXAMPLE
     )
-    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, or folders of them")
     parser.add_argument("--maps", nargs="+", choices=tuple(MAP_KINDS), default=["attention"], help="kinds of map")
     parser.add_argument("--removals", type=int, default=10, help="steps in which patches are removed (default: 10)")
     parser.add_argument("--fill", choices=("mean", "blur"), default="mean", help="what a removed patch shows")
@@ -37,14 +37,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print each order's areas, mean and spread over photos; photos that can't be read go to stderr."""
     from explorer.data.images import open_image
+    from explorer.data.sources import find_images
 
+    photos = find_images(args.photos)
     for path, suffixes in ((args.csv, (".csv", ".txt")), (args.out, (".svg", ".pdf"))):
         if path:
-            _outputs.check_output(path, suffixes, args.photos)
+            _outputs.check_output(path, suffixes, photos)
     _outputs.check_distinct(args.csv, args.out)
     model, found = _view.model_once(args), {}
 
-    def work(pair: tuple[Path, str]) -> None:
+    def work(pair: tuple[str, str]) -> None:
         file, name = pair
         photo = open_image(file)  # before the model
         recording = _view.record_image(args, model(), photo)
@@ -52,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
 
         found[name] = evidence(recording, _maps(args, recording), args.target, args.removals, args.fill)
 
-    names = _outputs.unique_stems(args.photos)
-    task = Work(args, args.photos, None, model, Processes())  # curves are kept in memory, so one process
-    for _ in task.each(list(zip(args.photos, names, strict=True)), work, lambda pair: pair[0].name):
+    names = _outputs.unique_stems(photos, endings=())
+    task = Work(args, photos, None, model, Processes())  # curves are kept in memory, so one process
+    for _ in task.each(list(zip(photos, names, strict=True)), work, lambda pair: Path(pair[0]).name):
         pass
     if not found:
         return task.finish()
@@ -63,12 +65,12 @@ def run(args: argparse.Namespace) -> int:
     bands = mean_bands(list(found.values()))
     print(table(bands))
     if args.csv:
-        args.csv.write_text(to_csv(found), "utf-8", "backslashreplace")
+        _outputs.write_output(args.csv, to_csv(found))
     if args.out:
         from explorer.rendering.evidence_drawing import evidence_drawing
 
         drawing = evidence_drawing(bands, f"{model().name}, {count_in_words(len(found), 'photo')}")
-        args.out.write_bytes(drawing.svg() if args.out.suffix.lower() == ".svg" else drawing.pdf())
+        _outputs.write_output(args.out, drawing.svg() if args.out.suffix.lower() == ".svg" else drawing.pdf())
     for path in filter(None, (args.csv, args.out)):
         print(f"wrote {path}")
     return task.finish()

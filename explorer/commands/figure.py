@@ -4,8 +4,10 @@ import argparse
 from pathlib import Path
 
 from explorer.commands import _outputs, _view
+from explorer.errors import QueryError
 
-KINDS = (".svg", ".pdf", ".png", ".npz", ".gif", ".html", ".py")
+DRAWN = (".svg", ".pdf")
+KINDS = (*DRAWN, ".png", ".npz", ".gif", ".html", ".py")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -25,14 +27,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Record the image and write the one file."""
     out = _outputs.check_output(args.out, KINDS, (args.image, _view.likeness_file(args)))
-    out.write_bytes(_contents(args, out.suffix.lower()))
+    for given, option in ((args.all_layers, "--all-layers"), (args.names, "--name")):
+        if given and out.suffix.lower() not in DRAWN:
+            raise QueryError(f"{option} is for SVG and PDF, and {out.name} is neither: leave it out.")
+    _outputs.write_output(out, _contents(args, out.suffix.lower()))
     print(out)
     return 0
 
 
 def _contents(args: argparse.Namespace, kind: str) -> bytes:
     from explorer.data.images import open_image
-    from explorer.rendering.names import parse_names
+    from explorer.rendering.names import check_heads, parse_names
     from explorer.rendering.python_script import python_script
 
     shown = _view.view_of(args, args.image)
@@ -45,9 +50,10 @@ def _contents(args: argparse.Namespace, kind: str) -> bytes:
     from explorer.rendering import figures, gif, view
     from explorer.web import live_page
 
-    if kind in (".svg", ".pdf"):
-        of = "layers" if args.all_layers else "heads"
-        drawing = figures.figure(shown, recording, of, photo=args.image, names=parse_names(args.names))
+    if kind in DRAWN:
+        of, names = "layers" if args.all_layers else "heads", parse_names(args.names)
+        check_heads(names, recording.depth, recording.num_heads)
+        drawing = figures.figure(shown, recording, of, photo=args.image, names=names)
         return drawing.svg() if kind == ".svg" else drawing.pdf()
     if kind == ".gif":
         return gif.layers_gif(shown, recording, photo=args.image)

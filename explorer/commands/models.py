@@ -1,7 +1,6 @@
 """`python -m explorer models`: the models on offer, and which of them open without network."""
 
 import argparse
-import sys
 from dataclasses import replace
 
 from explorer.errors import ExplorerError
@@ -20,15 +19,9 @@ def run(args: argparse.Namespace) -> int:
     rows = [COLUMNS, *(_row(_measure(entry)) for entry in registry.entries())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     for row in rows:
-        print(_printable("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print("\nAny other: timm:<id>, hf:<org/name>, a weights file, or a folder saved by timm or transformers.")
     return 0
-
-
-def _printable(line: str) -> str:
-    """The line with what the terminal can't show escaped: a folder's name may be no text at all."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _measure(entry: registry.Entry) -> registry.Entry:

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             if args.csv:
                 file = file or stack.enter_context(classifier.open_csv())
                 file.writerow(each["cells"])
-    if args.csv and all_.is_main:
+    if file:
         print(f"wrote {args.csv}")
     return task.finish()
 

@@ -61,11 +61,11 @@ def _explain(view: "View", recording: "Recording", second: "Recording | None", o
     from explorer.rendering.view import noted_map, png, save_npz
 
     heatmap, note = noted_map(view, recording, second)
-    out.write_bytes(png(view, recording, photo=view.photo.image, heatmap=heatmap))
+    _outputs.write_output(out, png(view, recording, photo=view.photo.image, heatmap=heatmap))
     files = [out]
     if npz:
         files.append(out.with_suffix(".npz"))
-        files[-1].write_bytes(save_npz(view, recording, made=(heatmap, note)))
+        _outputs.write_output(files[-1], save_npz(view, recording, made=(heatmap, note)))
     return f"{' and '.join(map(str, files))}: {_score(view, recording)}{note and f'. {note}'}"
 
 

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         from explorer.training.curves import CONFIG, compare_figure
 
         figure = compare_figure({run.name: run.events() for run in found})
-        figure.write_html(args.chart, include_plotlyjs=True, config=CONFIG)
+        _outputs.write_output(args.chart, figure.to_html(include_plotlyjs=True, config=CONFIG))
         print(f"wrote {args.chart}")
     print("\n".join([HEADER, *map(line, found)]) if found else f"no runs in {runs}")
     return 0

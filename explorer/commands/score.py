@@ -1,7 +1,6 @@
 """`python -m explorer score`: which head finds the object, over a folder of images and one of masks."""
 
 import argparse
-import csv
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
@@ -55,14 +54,15 @@ def run(args: argparse.Namespace) -> int:
     if first is None:  # none could be scored, or another process says what was found
         return task.finish()
     from explorer.attention.localization import Score, average
+    from explorer.evaluation.predict import open_rows
 
     scores = average([Score(*row) for row in rows] for rows in chain([first], found))
     scored = len(pairs) - task.failed
     if args.csv:
-        with args.csv.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *map(_cells, scores)])
+        with open_rows(args.csv, COLUMNS) as file:
+            file.writerows(map(_cells, scores))
     if args.markdown:
-        args.markdown.write_text(markdown(scores), encoding="utf-8")
+        _outputs.write_output(args.markdown, markdown(scores))
     print(f"{model().name}, {scored} image{'s' if scored > 1 else ''}\n")
     print(markdown(scores[: args.top] if args.top else scores), end="")
     return task.finish()

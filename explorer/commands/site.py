@@ -42,8 +42,9 @@ def run(args: argparse.Namespace) -> int:
     from explorer.models.loading import load_model
     from explorer.models.onnx import check_exporter
     from explorer.web.site.about import about_model
-    from explorer.web.site.page import write_site
+    from explorer.web.site.page import check_new, write_site
 
+    check_new(args.out)
     check_exporter("A page of the model")  # before the model is read
     model = load_model(model_source(args, args.model), device="cpu")
     about = about_model(model, args.unsure)

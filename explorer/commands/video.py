@@ -5,7 +5,6 @@ from pathlib import Path
 
 from explorer.commands import _outputs, _view
 from explorer.commands._progress import Display
-from explorer.files import whole_file
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -31,7 +30,6 @@ def run(args: argparse.Namespace) -> int:
     maps = record_clip(_view.open_model(args), clip, view, Display(f"{len(clip.frames)} frames", at_once=True))
     is_gif = out.suffix.lower() == ".gif"
     frames = painted_frames(maps, view, args.beside, LARGEST_GIF if is_gif else LARGEST)
-    with whole_file(out) as partial:
-        partial.write_bytes((gif if is_gif else mp4)(frames, maps.fps))
+    _outputs.write_output(out, (gif if is_gif else mp4)(frames, maps.fps))
     print(out)
     return 0

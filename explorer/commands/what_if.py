@@ -74,7 +74,7 @@ def _write(path: Path | None, found: dict[str, Any], text: str) -> None:
         return
     print(text)
     if path:
-        path.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+        _outputs.write_output(path, json.dumps(found, indent=2) + "\n")
         print(f"wrote {path}")
 
 

@@ -185,7 +185,7 @@ def _drop_repeated(top: _Folder, notes: list[str]) -> None:
     """Leave out a folder that only holds the names of the folders beside it once more, as some archives do."""
     for name in sorted(top.folders):
         inside = set(_unwrap(top.folders[name]).folders)
-        if len(inside) > 1 and inside <= top.folders.keys() - {name}:
+        if len(inside) > 1 and name not in inside and inside <= top.folders.keys():
             del top.folders[name]
             notes.append(f"The folder '{name}' was not used: it holds the folders beside it ({_some(sorted(inside))}).")
 

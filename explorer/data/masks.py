@@ -81,8 +81,10 @@ def _classes(image: Image.Image, name: str) -> Mask:
         return _palette(image, name)
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.array(image)
-        if (values == np.round(values)).all():
-            return _deep(np.clip(values, -1, 2e9).astype(np.int32), name)
+        if values.dtype.kind == "f" and (values == np.round(values)).all():
+            values = np.clip(values, -1, 2e9).astype(np.int32)
+        if values.dtype.kind in "iu":
+            return _deep(values, name)
     if image.mode in ("1", "L", "LA"):
         return _grey(np.array(image.convert("L")), name)
     return _by_colour(image.convert("RGB") if image.mode == "RGBA" else open_image(image), name)
@@ -128,7 +130,10 @@ def _deep(values: np.ndarray, name: str) -> Mask:
 
 def _flat(pixels: np.ndarray) -> np.ndarray:
     """Which pixels (row, col from 1 on, channel) are as the one to their left."""
-    return (pixels[:, 1:] == pixels[:, :-1]).all(axis=2)
+    same = np.ones((pixels.shape[0], pixels.shape[1] - 1), bool)
+    for channel in np.moveaxis(pixels, 2, 0):
+        same &= channel[:, 1:] == channel[:, :-1]
+    return same
 
 
 def _grey(shades: np.ndarray, name: str) -> Mask:
@@ -174,10 +179,11 @@ def _palette(image: Image.Image, name: str) -> Mask:
 def _by_colour(image: Image.Image, name: str) -> Mask:
     """Black is background, VOC's void and, outside VOC's colours, middle grey are left out, other colours objects."""
     pixels = np.array(image)
-    lightest = pixels.max(axis=2)
-    if (lightest - pixels.min(axis=2)).max() <= EXACT:
+    red, green, blue = np.moveaxis(pixels, 2, 0)  # each by itself: NumPy is slow along so short an axis
+    lightest = np.maximum(np.maximum(red, green), blue)
+    if (lightest - np.minimum(np.minimum(red, green), blue)).max() <= EXACT:
         return _grey(lightest, name)
-    coarse = (pixels >> 4).astype(np.uint16) @ np.array([256, 16, 1], np.uint16)
+    coarse = (red >> 4).astype(np.uint16) << 8 | green & 0xF0 | blue >> 4
     areas = np.bincount(coarse.ravel())
     if np.sort(areas)[-COLOURS:].sum() < COVERED * coarse.size and not _flat(pixels).mean() > FLAT:
         raise ImageError(f"{name} holds {(areas > 0).sum()} colours, as a photo does, and no few classes; {ASKED}.")
@@ -201,8 +207,10 @@ def _black(pixels: np.ndarray, lightest: np.ndarray, exact: bool) -> np.ndarray:
 
 
 def _near(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    low, high = (np.clip(np.array(colour) + step, 0, 255).astype(np.uint8) for step in (-EXACT, EXACT))
-    return np.all((pixels >= low) & (pixels <= high), axis=2)
+    near = np.ones(pixels.shape[:2], bool)
+    for channel, shade in zip(np.moveaxis(pixels, 2, 0), colour, strict=True):
+        near &= (channel >= max(0, shade - EXACT)) & (channel <= min(255, shade + EXACT))
+    return near
 
 
 def _cut_out(pixels: np.ndarray, alpha: np.ndarray, name: str) -> Mask:

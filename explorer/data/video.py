@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -224,7 +225,10 @@ def _demuxer(file: IO[bytes]) -> str:
 def _timed(container: InputContainer, stream: av.VideoStream, is_gif: bool) -> Iterator[Timed]:
     size, usual = _shown_size(stream), float(1 / (stream.average_rate or 25))
     begins = lasts = 0.0
+    matrix = None
     for number, frame in enumerate(_decode(container, stream), start=1):
+        if number == 1:  # of this frame alone, though all have it: a frame whose side data was read is in a circle
+            matrix = _display_matrix(frame)
         # Players don't go by a GIF's own times, and some films have none: then each frame follows the one before.
         begins = begins + (lasts or usual) if is_gif or frame.time is None else frame.time
         lasts = float(frame.duration * frame.time_base) if frame.time_base else 0.0
@@ -233,7 +237,7 @@ def _timed(container: InputContainer, stream: av.VideoStream, is_gif: bool) -> I
         elif number == stream.frames and stream.duration and stream.start_time is not None and stream.time_base:
             # Where frames are stored in another order than shown, the last one carries the duration of another.
             lasts = float((stream.start_time + stream.duration) * stream.time_base) - begins
-        yield Timed(begins, lasts, is_gif, lambda frame=frame: _as_shown(frame, size))
+        yield Timed(begins, lasts, is_gif, partial(_as_shown, frame, size, matrix))
 
 
 def _video_stream(container: InputContainer, file: IO[bytes]) -> av.VideoStream:
@@ -279,13 +283,17 @@ def _shown_size(stream: av.VideoStream) -> tuple[int, int]:
     return size
 
 
-def _as_shown(frame: av.VideoFrame, size: tuple[int, int]) -> Image.Image:
-    """The frame as RGB in square pixels on white, turned and mirrored as its display matrix says."""
+def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return np.frombuffer(matrix, np.int32).copy() if matrix else None
+
+
+def _as_shown(frame: av.VideoFrame, size: tuple[int, int], matrix: np.ndarray | None) -> Image.Image:
+    """The frame as RGB in square pixels on white, turned and mirrored as the film's display matrix says."""
     picture = _in_colour(frame)
     if picture.size != size:  # a stream may change its size: a player's window stays
         picture = picture.resize(size, Image.Resampling.BICUBIC)
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    return turn(picture, np.frombuffer(matrix, np.int32)) if matrix else picture
+    return picture if matrix is None else turn(picture, matrix)
 
 
 def _in_colour(frame: av.VideoFrame) -> Image.Image:

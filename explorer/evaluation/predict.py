@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -296,9 +297,9 @@ def write_predictions(path: Path, found: Predictions, actual: dict[str, str] | N
 
 @contextmanager
 def open_rows(path: Path, columns: Sequence[str]) -> Iterator[Any]:
-    """csv's writer, below the columns, of a file that takes the place of another once it is whole."""
+    """csv's writer, below the columns, of a file that takes the place of another once it is whole; a link stays one."""
     how: Any = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
-    with whole_file(path) as partial, partial.open("w", **how) as file:
+    with whole_file(Path(os.path.realpath(path))) as partial, partial.open("w", **how) as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         yield writer

@@ -37,6 +37,13 @@ def head_label(names: Names, layer: int, head: int, default: str) -> str:
     return names.get(f"{layer}.{head}", default)
 
 
+def check_heads(names: Names, depth: int, num_heads: int) -> None:
+    """Raise QueryError for the name of a head that a model of so many layers and heads lacks."""
+    for layer, head in (map(int, what.split(".")) for what in names if _HEAD.fullmatch(what)):
+        if layer >= depth or head >= num_heads:
+            raise QueryError(f"A name is given to head {head} of layer {layer}, which this model doesn't have.")
+
+
 def call_classes(recording: "Recording", names: Names) -> "Recording":
     """The recording with its classes renamed, one that is called 9.3 too; QueryError for an unknown class."""
     known = recording.model.class_names or ()

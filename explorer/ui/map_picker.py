@@ -4,7 +4,7 @@ Several tabs draw these widgets, one at a time; all share their values, and the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +30,7 @@ from explorer.attention.maps.settings import (
 from explorer.attention.maps.table import DEFAULT, EXPLAINS_BEST, MAP_KINDS, current_name, map_kind
 from explorer.attention.queries import parse_head, query_name
 from explorer.attention.recording import Recording
+from explorer.errors import QueryError
 from explorer.models.backbone import Model
 from explorer.rendering.view import View
 from explorer.ui import cached
@@ -251,10 +252,10 @@ def _draw_head(setting: HeadOrFusion, place: Place) -> Picked:
 
 def _check_class(setting: TargetClass, place: Place) -> None:
     if place.has_canvas and place.recording().logits is not None:  # a clip is not recorded for a link's sake
-        labels = by_key(class_labels(place.recording()))
+        read = read_class(place.recording(), class_labels(place.recording()))
         expected = "the name or number of one of the model's classes"
         for key in (setting.key, INSTEAD_OF):
-            check_link(key, lambda text: labels(text) is not None, expected)
+            check_link(key, lambda text: read(text) is not None, expected)
 
 
 def _draw_class(setting: TargetClass, place: Place) -> Picked | None:
@@ -358,10 +359,22 @@ def _class_keys(rec: Recording) -> list[str]:
     return [name if own else number_ for name, own, number_ in zip(names, unique, numbers, strict=True)]
 
 
+def read_class(rec: Recording, labels: Mapping[str, str]) -> Read[str]:
+    """Reads one of `labels` as a link has it, else a class by its name or number as commands do: a name comes first."""
+
+    def read(text: str) -> str | None:
+        try:
+            return by_key(labels)(text) or _class_keys(rec)[rec.class_index(text)]
+        except QueryError:
+            return None
+
+    return read
+
+
 def pick_class(rec: Recording) -> int | None:
     """A class by name, the likeliest first; None: the predicted one, whichever that is."""
     labels = class_labels(rec)
-    take("class", by_key(labels), PREDICTED)
+    take("class", read_class(rec, labels), PREDICTED)
     picked = st.selectbox(
         "Class", list(labels), format_func=labels.__getitem__, key="class", **SAVED,
         help="Type a part of its name. The likeliest come first.",
@@ -374,7 +387,7 @@ def pick_instead_of(rec: Recording) -> int | None:
     """A second class, to ask why the first and not this one; None: the first is explained alone."""
     labels = {NO_OTHER: "No other: its logit alone"} | class_labels(rec)
     del labels[PREDICTED]
-    take(INSTEAD_OF, by_key(labels), NO_OTHER)
+    take(INSTEAD_OF, read_class(rec, labels), NO_OTHER)
     picked = st.selectbox(
         "Instead of", list(labels), format_func=labels.__getitem__, key=INSTEAD_OF, **SAVED,
         help="Explains the difference between two classes: why this one and not the other.",

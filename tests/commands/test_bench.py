@@ -87,6 +87,7 @@ def test_a_stopped_bench_goes_on_to_the_same_table(folder, capsys):
         (["--photos", "0"], "--photos must be 1 or more"),
         (["--ways", "white"], "removed by grey, blur, dropped, road, not white"),
         (["--maps", "saliency"], "one of attention"),
+        (["--maps", "attention", "--without", "attention"], "attention is both named and left out"),
         (["--masks", "nowhere"], "no zip or folder"),
         (["--skip", "5"], "no photo after the first 5"),
     ],
@@ -95,6 +96,13 @@ def test_what_can_not_be_had_is_one_line(folder, capsys, options, said):
     assert main([*arguments(folder, "none"), *options]) == 2
     captured = capsys.readouterr().err
     assert said in captured and captured.count("\n") == 1
+
+
+def test_tables_of_something_else_are_not_written_over(folder, capsys, tmp_path):
+    (tmp_path / "photos.csv").write_text("a person's own")
+    assert main(["bench", str(folder), "--out", str(tmp_path), "--model", "no such model"]) == 2
+    assert "holds a photos.csv that this command didn't write: name another folder" in capsys.readouterr().err
+    assert (tmp_path / "photos.csv").read_text() == "a person's own"
 
 
 @pytest.mark.slow

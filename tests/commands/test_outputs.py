@@ -124,6 +124,68 @@ def test_a_picture_is_never_written_over_another_input(models, tmp_path):
     assert (tmp_path / "cat_relevance.png").read_bytes() == before and (tmp_path / "cat-2_relevance.png").is_file()
 
 
+def test_a_file_that_this_software_did_not_write_is_never_written_over(models, tmp_path):
+    """The names that a folder of pictures gets are the command's own choice, not the person's."""
+    photo().save(tmp_path / "cat.jpg")
+    photo(seed=1).save(tmp_path / "cat.png")
+    (tmp_path / "dog.npz").write_text("cut short")
+    photo(seed=2).save(tmp_path / "dog.jpg")
+    kept = {name: (tmp_path / name).read_bytes() for name in ("cat.png", "dog.npz")}
+    arguments = ("attention", tmp_path / "cat.jpg", tmp_path / "dog.jpg", "--model", models / "one", "--npz")
+    for _ in range(2):  # its own files are written again, under the same names
+        assert call(*arguments, "--out", tmp_path) == 0
+        assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+    assert sorted(path.name for path in tmp_path.glob("*-*")) == ["cat-2.npz", "cat-2.png", "dog-2.npz", "dog-2.png"]
+    (tmp_path / "other").mkdir()
+    photo(seed=3).save(tmp_path / "other" / "cat.jpg")  # a second photo of that name, in a second call
+    assert call("attention", tmp_path / "other" / "cat.jpg", "--model", models / "one", "--out", tmp_path) == 0
+    assert (tmp_path / "cat-3.png").is_file()
+
+
+def test_the_longest_names_leave_room_for_an_ending(tmp_path):
+    names = ["x" * 251, "x" * 250, "🐱" * 62, "short"]
+    stems = _outputs.unique_stems([f"{name}.png" for name in names], tmp_path)
+    assert len(set(stems)) == 4 and stems[3] == "short"
+    for stem in stems:
+        _outputs.write_output(tmp_path / f"{stem}_relevance.png", b"")
+
+
+def test_an_output_is_written_whole_and_a_link_stays(tmp_path):
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    _outputs.write_output(tmp_path / "link.csv", "new")
+    assert (tmp_path / "link.csv").is_symlink() and (tmp_path / "real.csv").read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_options_that_do_nothing_are_refused(models, tmp_path, capsys):
+    photo().save(tmp_path / "a.png")
+    figure = ("figure", tmp_path / "a.png", "--model", models / "one", "--out")
+    for arguments, said in (
+        ((*figure, tmp_path / "b.png", "--all-layers"), "--all-layers is for SVG and PDF"),
+        ((*figure, tmp_path / "b.npz", "--name", "0.0=ears"), "--name is for SVG and PDF"),
+        ((*figure, tmp_path / "b.svg", "--name", "99.0=ears"), "head 0 of layer 99, which this model doesn't have"),
+    ):
+        assert call(*arguments) == 2 and said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_evidence_takes_folders_and_calls_photos_by_their_names(models, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        photo(seed=ord(name)).save(tmp_path / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    assert call("evidence", ".", "--model", models / "one", "--removals", 2, "--csv", "e.csv") == 0
+    assert {line.split(",")[0] for line in (tmp_path / "e.csv").read_text().splitlines()[1:]} == {"a", "b"}
+
+
+def test_closed_streams_are_no_error(models, tmp_path, monkeypatch):
+    photo().save(tmp_path / "a.png")
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, None)  # as Python has it after >&-
+    assert call("models") == 0 and call("runs", "--stop", "none") == 2
+    assert call("attention", tmp_path / "a.png", "--model", models / "one", "--out", tmp_path / "out") == 0
+
+
 @pytest.mark.parametrize("command", ["attention", "relevance"])
 def test_a_batch_goes_on_after_a_bad_file(models, tmp_path, command, capsys):
     photo().save(tmp_path / "good.png")

@@ -1,5 +1,6 @@
 """Clips as cameras, screens and people make them: built with PyAV, right values worked out by hand."""
 
+import gc
 import io
 import itertools
 from fractions import Fraction
@@ -224,6 +225,20 @@ def test_a_photo_in_the_kind_of_file_that_films_have_is_refused(brand):
     photo(64, 48).save(file, "AVIF")
     with pytest.raises(VideoError, match="a photo, which doesn't move"):
         read_clip(file.getvalue().replace(b"avif", brand, 1))
+
+
+def test_frames_are_let_go_without_waiting_for_the_garbage_collector():
+    frames = read_clip(coded([numbered(number) for number in range(30)], range(0, 300, 10)), fps=10).frames
+    gc.collect()
+    gc.disable()
+    try:
+        made = iter(frames)
+        for _ in range(29):
+            next(made)
+        alive = sum(type(each) is av.VideoFrame for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive < 10  # the decoder hands out a few at a time
 
 
 def test_countless_frames_in_no_time_are_refused(monkeypatch):

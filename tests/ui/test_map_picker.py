@@ -1,5 +1,6 @@
 """Which map the tabs of the Attention page and the Video page show, and what the address and the script keep of it."""
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 import timm
 from timm.models import save_for_hf
 
-from explorer.ui.map_picker import class_labels
+from explorer.attention.targets import class_index
+from explorer.ui.map_picker import class_labels, read_class
 from tests.app import open_app, sentences
 from tests.pages.test_pages import png
 from tests.tiny import save_weights
@@ -21,7 +23,8 @@ def code(app) -> str:
 
 
 def recording(names: list[str] | None, *logits: float) -> Any:
-    return SimpleNamespace(logits=np.array(logits), model=SimpleNamespace(class_names=names))
+    find = partial(class_index, class_names=names, count=len(logits))
+    return SimpleNamespace(logits=np.array(logits), model=SimpleNamespace(class_names=names), class_index=find)
 
 
 def test_classes_are_named_in_links_and_told_apart_where_they_share_a_name():
@@ -40,6 +43,24 @@ def test_a_class_called_by_a_number_comes_before_the_class_of_that_number():
     assert labels["10"] == "10 (2)" and labels["2"] == "2 (3)"
     labels = class_labels(recording(["1", "crane", "crane"], 3, 2, 1))
     assert labels == {"predicted": "The predicted one", "1": "1 (0)", "#1": "crane (1)", "2": "crane (2)"}
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "key"),
+    [
+        *((["0", "1", "10", "2"], text, text) for text in ("0", "1", "10", "2")),
+        (["0", "1", "10", "2"], "3", "2"),  # no name, so a number
+        (["ant", "bee", "crow", "bee"], "2", "crow"),
+        (["ant", "bee", "crow", "bee"], "CROW", "crow"),
+        (["ant", "bee", "crow", "bee"], "3", "3"),
+        (["ant", "bee", "crow", "bee"], "bee", None),
+        (["ant", "bee", "crow", "bee"], "4", None),
+        (None, "3", "3"),
+    ],
+)
+def test_links_name_a_class_as_commands_do(names, text, key):
+    rec = recording(names, 1, 2, 3, 4)
+    assert read_class(rec, class_labels(rec))(text) == key
 
 
 def test_a_shared_rollout_has_the_settings_of_its_tab():

@@ -5,12 +5,16 @@ import time
 import pytest
 
 from explorer import paths
+from explorer.errors import TrainingError
 from explorer.models import registry
 from explorer.models.source import ModelSource
-from explorer.training.finetune import _or_out_of_time
+from explorer.training.finetune import _or_out_of_time, finetune
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
-from tests.training_help import make_base, make_dataset
+from explorer.training.runs.folder import State
+from explorer.training.runs.processes import MachineQueue
+from explorer.visitors import workspace
+from tests.training_help import make_base, make_dataset, make_model
 
 PATIENCE = 240  # seconds for a process on a busy machine
 
@@ -49,3 +53,18 @@ def test_a_training_stops_when_its_time_is_over(tmp_path, monkeypatch):
     monkeypatch.setenv("EXPLORER_VISITORS_MINUTES", "60")
     with paths.working_for(tmp_path):
         assert _or_out_of_time(lambda: True)() and not _or_out_of_time(lambda: False)()
+
+
+@pytest.mark.slow
+def test_a_training_whose_workspace_is_deleted_ends_with_a_sentence_and_makes_no_new_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPLORER_WORKSPACES", str(tmp_path / "workspaces"))
+    own, data, model = workspace.folder_of("ann"), make_dataset(tmp_path / "data", 4), make_model(tmp_path / "base")
+
+    def go_away(state: State) -> None:
+        if state.phase == "training" and own.exists():
+            workspace.delete(own)
+
+    plan = Plan(train="head", epochs=500, image_size=32)
+    with paths.working_for(own), pytest.raises(TrainingError, match="could not be read or written"):
+        finetune(data, model, plan, paths.runs() / "pets", progress=go_away)
+    assert not own.exists() and not list(MachineQueue().folder.glob("[0-9]*.json"))

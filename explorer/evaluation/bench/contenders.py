@@ -74,6 +74,8 @@ def entrants(names: Sequence[str], without: Iterable[str] = ()) -> tuple[Entrant
     QueryError for an unknown kind or setting, and for one that says what is explained, which is the predicted class.
     """
     left_out = {map_kind(kind).name for kind in without}
+    if both := sorted(left_out & {name.partition(":")[0] for name in names}):
+        raise QueryError(f"{both[0]} is both named and left out: decide for one.")
     every = [kind for kind in MAP_KINDS if kind not in left_out]
     asked = [name for given in names for name in (every if given == ALL else [given])]
     found = {each.name: each for each in map(contender, asked)}

@@ -22,7 +22,7 @@ from explorer.ui.widgets import progress_bar
 
 KEPT = "video_kept"
 LARGEST_UPLOAD = 500  # MB
-TYPES = ["mp4", "m4v", "mov", "webm", "gif"]
+TYPES = ["mp4", "m4v", "mov", "3gp", "webm", "mkv", "gif"]
 RATES = (2, 4, 8, 12, 24)  # frames per second
 PREVIEW = 128  # pixels
 _MINE = "video_clip"  # the dropped clip; outlives a change of page

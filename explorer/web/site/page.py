@@ -23,7 +23,6 @@ from explorer.data.images import jpeg_uri
 from explorer.data.samples import sample_photo
 from explorer.errors import ModelError
 from explorer.models.backbone import Model
-from explorer.models.preprocess import usual_geometry
 from explorer.rendering.colormaps import COLORMAPS, lookup_table
 from explorer.rendering.view import Look
 from explorer.web.payload import LOOK, canvas_markup, canvas_script, without_imports
@@ -74,8 +73,7 @@ def write_site(
     single_file: everything in index.html, as one_file(). webgpu: with the runtime that can use a GPU. Errors as
     one_file(), and ModelError for an `out` that exists and for a runtime that isn't here.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError(f"{out} exists already: give a new folder for the page.")
+    check_new(out)
     beside = ON_GPU if webgpu else Files()
     if not (RUNTIME / beside.runtime).is_file():
         fetch = "python .ci/vendor_onnxruntime.py --webgpu"
@@ -90,6 +88,12 @@ def write_site(
             (out / name).write_bytes(content)
     shutil.copy(RUNTIME / "LICENSE", out / "onnxruntime-LICENSE.txt")
     return index
+
+
+def check_new(out: Path) -> None:
+    """Raise ModelError for a place where something is."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError(f"{out} exists already: give a new folder for the page.")
 
 
 def one_file(model: Model, about: About = About(), half: bool = True) -> str:
@@ -141,10 +145,9 @@ def page(model: Model, exported: Exported, about: About, inside: dict[str, bytes
 
 def page_settings(model: Model, exported: Exported, about: About) -> dict[str, Any]:
     """What site.js and worker.js know of the model."""
-    height, width = model.input_shape
-    geometry = model.geometry or usual_geometry((1, 1), model.input_size, model.patch_size, "crop")
+    geometry = model.geometry_of((1, 1))
     return {
-        "grid": model.grid(height, width),
+        "grid": model.grid(*geometry.input),
         "prefix": model.prefix_tokens,
         "default_query": default_query(model.prefix_tokens),
         "heads": model.num_heads,
