@@ -19,7 +19,7 @@ FILE, WHOLE = "preprocessor_config.json", "processor_config.json"  # the second 
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers, as processors store them
 COLOURS = ("image_mean", "image_std", "do_normalize", "do_rescale", "rescale_factor", "resample")
 # What transformers raises where a file asks for what it can't do.
-BROKEN = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, RuntimeError)
+BROKEN = (ValueError, TypeError, LookupError, AttributeError, OSError, ImportError, RuntimeError)
 LARGEST = 65_536  # pixels of a side
 PROBE = (90, 61)  # pixels of the picture on which it is compared with what is made of it here
 ALIKE = 0.02  # mean difference of normalised pixels: rounding to 8 bit between two steps
@@ -96,7 +96,7 @@ class Processor:
 
         geometry: what was made of it. usual: as for normalisation().
         """
-        if self.library is None or (geometry is None and not self.says_size):
+        if self.library is None:
             return ()
         if geometry is not None and self._agrees(geometry, usual):
             return ()

@@ -108,6 +108,9 @@ def _folder_settings(config: dict[str, Any]) -> dict[str, Any]:
     settings = {
         key: value for key, value in (config.get("model_args") or {}).items() if key not in FOREIGN_ARGUMENTS
     }  # fmt: skip
+    if settings.get("img_size") and pretrained.get("fixed_input_size") and not settings.get("dynamic_img_size"):
+        sides = settings["img_size"]  # as timm reads it: older releases left the size before that in pretrained_cfg
+        pretrained = pretrained | {"input_size": (3, *((sides, sides) if isinstance(sides, int) else sides))}
     settings["num_classes"] = config.get("num_classes", pretrained.get("num_classes", 1000))
     if "TimmWrapperModel" in (config.get("architectures") or ()):  # without its classifier
         settings["num_classes"] = 0

@@ -64,7 +64,7 @@ BLOCK_REASONS = {
     "DiffParallelScalingBlock": "each head is the difference of two softmax maps (differential attention)",
 }
 PARALLEL = "Each block holds {} attentions side by side: a layer shows the heads of all, {} of each, in their order."
-PADDED = "timm would pad photos for it (crop_mode, crop_pct): here they are cut to the centre square."
+PADDED = "timm would pad photos for it (crop_mode, crop_pct, dynamic_img_pad): here they are cut to the centre square."
 OTHER_REASON = "it isn't a plain Vision Transformer (one softmax(QK^T) over all tokens in every block)"
 
 
@@ -237,7 +237,8 @@ def _geometry(module: Any, trunk: Any) -> Geometry | None:
     settings = resolve_data_config({}, pretrained_cfg=module.pretrained_cfg)
     height, width = crop = _fixed_size(trunk) or tuple(settings["input_size"][1:])
     share, patch = settings["crop_pct"], token_layout.patch_side(_patch_sides(trunk))
-    if settings["crop_mode"] == "border" or not 0 < share <= 1:
+    padded = getattr(_embed(trunk), "dynamic_img_pad", False) and (height % patch or width % patch)
+    if padded or settings["crop_mode"] == "border" or not 0 < share <= 1:
         return None
     resize = math.floor(height / share), math.floor(width / share)
     return Geometry(resize, crop, (height - height % patch, width - width % patch), settings["crop_mode"] == "squash")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import explorer
 from explorer.errors import CheckpointError
+from explorer.models.formats.additions import named_as_base
 from tests.models.test_formats import DEPTH, WIDTH, Tensors, assert_equal, load, plain, prefixed
 
 RANK, ALPHA = 4, 10
@@ -224,3 +225,64 @@ def test_an_adapter_alone_names_its_base(tmp_path):
         explorer.load_model(tmp_path, device="cpu")
     with pytest.raises(CheckpointError, match=r"holds an adapter .* without its model"):
         load({"base_model.model.blocks.0.attn.qkv.lora_A.weight": torch.ones(4, 4)}, tmp_path)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_an_adapter_in_the_names_of_the_newest_transformers_is_merged(bias, tmp_path):
+    """What peft saves has the names in memory, where the base's file has those of older releases."""
+    import transformers
+
+    from tests.models.test_loading import SMALL
+
+    torch.manual_seed(0)
+    reference: Any = transformers.ViTForImageClassification(transformers.ViTConfig(**SMALL)).eval()
+    reference.save_pretrained(tmp_path)
+    projection = reference.vit.layers[0].attention.q_proj
+    name = next(name for name, module in reference.named_modules() if module is projection)
+    down, up = torch.randn(RANK, 64), torch.randn(64, RANK)
+    tensors = {f"base_model.model.{name}.lora_{part}.weight": tensor for part, tensor in (("A", down), ("B", up))}
+    if bias:
+        tensors[f"base_model.model.{name}.bias"] = projection.bias.data + 1
+        projection.bias.data += 1
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "lora_alpha": ALPHA}))
+    projection.weight.data += ALPHA / RANK * up @ down
+    model = explorer.load_model(tmp_path, device="cpu")
+    pixels = torch.randn(1, 3, *model.input_shape)
+    with torch.no_grad():
+        torch.testing.assert_close(model.forward(pixels)[1], reference(pixels).logits, atol=1e-4, rtol=0)
+
+
+def test_an_adapter_of_the_text_half_is_not_put_into_the_image_half():
+    base = {"vision_model.encoder.layers.0.self_attn.q_proj.weight": torch.ones(4, 4)}
+    key = "base_model.model.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"
+    assert named_as_base({key: torch.ones(2, 4)}, base).keys() == {key.removeprefix("base_model.model.")}
+
+
+def test_any_other_kind_of_adapter_beside_a_model_is_refused(tmp_path):
+    from tests.models.test_loading import save_tiny
+
+    save_tiny(tmp_path)
+    save_file({"base_model.model.blocks.0.attn.qkv.new_kind": torch.ones(4)}, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "NEWKIND"}')
+    with pytest.raises(CheckpointError, match=r"holds a NEWKIND adapter, .*merge_and_unload"):
+        explorer.load_model(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("arch", [None, "test_vit"])
+def test_any_tensor_beside_a_wrapped_layer_is_an_adapter(arch, tmp_path):
+    own = plain().state_dict()
+    inside = {key.replace(".attn.qkv.", ".attn.qkv.base_layer."): tensor for key, tensor in own.items()}
+    tensors = inside | {"blocks.0.attn.qkv.new_kind.default": torch.ones(4)}
+    with pytest.raises(CheckpointError, match=r"adapter \(blocks.0.attn.qkv.new_kind.default\).*merge_and_unload"):
+        load(prefixed("base_model.model.", tensors), tmp_path, arch=arch)
+
+
+def test_an_adapter_of_a_new_kind_and_one_of_the_patches_are_called_so(tmp_path):
+    with pytest.raises(CheckpointError, match=r"adapter \(base_model.model.blocks.0.new_kind\) without its model"):
+        load({"base_model.model.blocks.0.new_kind": torch.ones(4)}, tmp_path)
+    patches = {
+        key.replace("patch_embed.proj.", "patch_embed.proj.base_layer."): t for key, t in plain().state_dict().items()
+    }
+    with pytest.raises(CheckpointError, match=r"adapter \(patch_embed.proj.base_layer.\w+\) in its patch embedding"):
+        load(patches, tmp_path)

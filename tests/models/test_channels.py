@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import explorer
-from explorer.errors import UnsupportedModelError
-from tests.models.test_formats import load, photo, plain
+from explorer.errors import CheckpointError, UnsupportedModelError
+from tests.models.test_formats import load, photo, plain, prefixed
 
 NOTES = {1: "reduced to grey", 2: "the second zeros", 4: "the fourth gets zeros"}
 
@@ -85,3 +85,20 @@ def test_a_transformers_folder_of_one_channel(tmp_path):
 def test_more_channels_are_refused(tmp_path):
     with pytest.raises(UnsupportedModelError, match="takes 13 colour channels, photos have 3"):
         load(plain(in_chans=13).state_dict(), tmp_path)
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+@pytest.mark.parametrize("names", [("normalize.mean", "normalize.std"), ("pixel_mean", "pixel_std")])
+def test_a_layer_that_normalises_inside_the_model_says_mean_and_deviation(names, scale, tmp_path):
+    values = {names[0]: torch.tensor([0.1, 0.2, 0.3]) * scale, names[1]: torch.tensor([0.5, 0.6, 0.7]) * scale}
+    layer = {key: value.view(1, 3, 1, 1) for key, value in values.items()}
+    model = load(prefixed("model.", plain().state_dict()) | layer, tmp_path)
+    assert model.mean == pytest.approx((0.1, 0.2, 0.3)) and model.std == pytest.approx((0.5, 0.6, 0.7))
+    assert not any("normalised" in note or "mean" in note for note in model.notes)
+
+
+@pytest.mark.parametrize("channels", [1, 4, 12])
+def test_a_convolution_before_the_patches_is_no_ornament(channels, tmp_path):
+    tensors = prefixed("vit.", plain().state_dict()) | {"to_rgb.weight": torch.randn(3, channels, 1, 1)}
+    with pytest.raises(CheckpointError, match=r"convolution \(to_rgb.weight\) that seems to stand before its backbone"):
+        load(tensors, tmp_path)

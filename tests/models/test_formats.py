@@ -421,3 +421,43 @@ def test_patches_are_never_resampled_to_a_named_architecture(tmp_path):
     oblong = timm.create_model("test_vit", img_size=(32, 96)).state_dict()
     with pytest.raises(CheckpointError, match="positions for 12 patches, which are no square"):
         load(oblong, tmp_path, arch="test_vit")
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
+@pytest.mark.parametrize("file", ["weights.pth", "weights.safetensors"])
+def test_blocks_that_were_compiled_or_wrapped_one_by_one(wrapper, file, tmp_path):
+    reference = plain()
+    named = {key.replace(".attn.", f".{wrapper}.attn."): t for key, t in reference.state_dict().items()}
+    model = load(
+        {f"{wrapper}.{key}".replace(".mlp.", f".mlp.{wrapper}."): t for key, t in named.items()}, tmp_path, file
+    )
+    assert_equal(model, reference)
+
+
+def test_one_shard_stands_for_all_that_lie_beside_it(tmp_path):
+    reference = plain()
+    tensors = list(reference.state_dict().items())
+    for number, part in enumerate((tensors[:7], tensors[7:]), 1):
+        save_file(dict(part), tmp_path / f"model-0000{number}-of-00002.safetensors")
+    model = explorer.load_model(tmp_path / "model-00002-of-00002.safetensors", device="cpu", num_heads=2)
+    assert_equal(model, reference)
+    (tmp_path / "model-00001-of-00002.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="is one of the 2 files of a model, of which 1 lie there"):
+        explorer.load_model(tmp_path / "model-00002-of-00002.safetensors", device="cpu")
+
+
+def test_a_bias_of_queries_without_that_of_values_is_named(tmp_path):
+    tensors = {"patch_embed.proj.weight": torch.ones(64, 3, 16, 16), "blocks.0.attn.q_bias": torch.ones(64)}
+    with pytest.raises(CheckpointError, match=r"blocks\.0\.attn\.v_bias is missing"):
+        load(tensors, tmp_path)
+
+
+def test_tensors_without_numbers_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"cls_token is without numbers \(on the meta device\)"):
+        load(plain().to("meta").state_dict(), tmp_path)
+
+
+def test_convolutions_that_make_the_patches_of_torchvision_are_named(tmp_path):
+    tensors = {"class_token": torch.ones(1, 1, 64), "conv_proj.conv_bn_relu_0.0.weight": torch.ones(8, 3, 3, 3)}
+    with pytest.raises(CheckpointError, match=r"makes its patches by several layers \(conv_proj.conv_bn_relu_0"):
+        load(tensors, tmp_path)

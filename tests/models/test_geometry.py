@@ -237,6 +237,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     },
     "an oblong": {"image_processor_type": "ViTImageProcessor", "size": {"height": 40, "width": 32}},
     "any shape": {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}, "do_center_crop": False},
+    "no size of its own": {"image_processor_type": "GLPNImageProcessor", "size_divisor": 16},
+    "parts": {"image_processor_type": "IdeficsImageProcessor", "image_size": 32},
 }
 
 
@@ -252,3 +254,11 @@ def test_what_a_fit_cuts_off_is_a_share_of_the_photo():
     assert crop.cut_off((400, 100)) == pytest.approx(0.75) and crop.cut_off((64, 64)) == pytest.approx(0)
     assert squash.cut_off((400, 100)) == 0
     assert Geometry((256, 256), (224, 224), (224, 224)).cut_off((400, 200)) == pytest.approx(1 - 0.4375 * 0.875)
+
+
+def test_what_timm_would_pad_is_noted():
+    module = timm_module((90, 90))
+    assert wrap_timm(module, "timm:own").geometry is not None
+    module.patch_embed.dynamic_img_pad = True
+    model = wrap_timm(module, "timm:own")
+    assert model.geometry is None and "dynamic_img_pad" in model.notes[-1]

@@ -15,6 +15,7 @@ from tests.models.test_formats import (
     SIZE,
     WIDTH,
     Tensors,
+    assert_equal,
     load,
     photo,
     plain,
@@ -189,3 +190,30 @@ def folder_of(reference: Any, folder: Path) -> None:
     config = {"architecture": "test_vit", "num_classes": 3, "model_args": shape, "pretrained_cfg": pixels}
     (folder / "config.json").write_text(json.dumps(config))
     save_file(reference.state_dict(), folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp_head", "cls_head", "classification_head", "out"])
+def test_a_linear_classifier_under_another_usual_name(name, tmp_path):
+    reference = plain()
+    tensors = prefixed("vit.", {key: t for key, t in reference.state_dict().items() if not key.startswith("head.")})
+    head = {f"{name}.weight": reference.head.weight.data, f"{name}.bias": reference.head.bias.data}
+    assert_equal(load(tensors | head, tmp_path), reference)
+
+
+@pytest.mark.parametrize("behind", [1, 2])
+@pytest.mark.parametrize("scope", ["", "model."])
+def test_a_linear_classifier_in_a_sequence_with_its_backbone(behind, scope, tmp_path):
+    reference = plain()
+    tensors = {key: t for key, t in reference.state_dict().items() if not key.startswith("head.")}
+    head = {f"{scope}{behind}.weight": reference.head.weight.data, f"{scope}{behind}.bias": reference.head.bias.data}
+    model = load(prefixed(f"{scope}0.", tensors) | head, tmp_path)
+    assert_equal(model, reference)
+    words = "What stands before the classifier" if behind == 2 else "what stands behind it"
+    assert any(words in note for note in model.notes)
+
+
+def test_a_hidden_layer_in_a_sequence_with_its_backbone_leaves_no_classes(tmp_path):
+    tensors = {key: t for key, t in plain().state_dict().items() if not key.startswith("head.")}
+    hidden = {"1.weight": torch.randn(32, WIDTH), "3.weight": torch.randn(5, 32)}
+    model = load(prefixed("0.", tensors) | hidden, tmp_path)
+    assert model.class_names is None and model.forward(torch.zeros(1, 3, 64, 64))[1] is None

@@ -110,7 +110,8 @@ def test_an_oblong_model_is_shown_at_its_own_size(tmp_path):
     assert len(predict(model, [photo()], ["photo"]).images) == 1
 
 
-def test_a_trainers_folder_in_shards_with_its_optimizer(tmp_path):
+@pytest.mark.parametrize("index_name", ["pytorch_model.bin.index.json", "pytorch_model.bin.index.fp16.json"])
+def test_a_trainers_folder_in_shards_with_its_optimizer(index_name, tmp_path):
     reference = classifier(tmp_path / "saved", num_labels=3)
     tensors = list(reference.state_dict().items())
     shards = {"pytorch_model-00001-of-00002.bin": tensors[:9], "pytorch_model-00002-of-00002.bin": tensors[9:]}
@@ -120,7 +121,7 @@ def test_a_trainers_folder_in_shards_with_its_optimizer(tmp_path):
         torch.save(dict(part), folder / name)
     torch.save({"state": {0: {"exp_avg": torch.ones(3)}}}, folder / "optimizer.pt")
     index = {"weight_map": {key: name for name, part in shards.items() for key, _ in part}}
-    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    (folder / index_name).write_text(json.dumps(index))
     (folder / "config.json").write_text((tmp_path / "saved" / "config.json").read_text())
     pixels = torch.randn(1, 3, *explorer.load_model(folder, device="cpu").input_shape)
     with torch.no_grad():

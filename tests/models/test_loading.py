@@ -308,7 +308,10 @@ def test_transformers_is_imported_only_when_asked_for():
         ({"num_heads": 0}, "one head or more, not 0"),
         ({"num_heads": -2}, "one head or more, not -2"),
         ({"num_heads": 5}, "5 heads don't divide the width 192"),
-        ({"arch": "vit_tiny_patch16_224", "num_heads": 5}, "vit_tiny_patch16_224 can't have 5 heads"),
+        (
+            {"arch": "vit_tiny_patch16_224", "num_heads": 5},
+            "build vit_tiny_patch16_224 with num heads 5 .dim should be",
+        ),
         ({"arch": "vit_tiny_patch16_224", "num_heads": -2}, "one head or more, not -2"),
         ({"arch": "hf-hub:someone/model"}, "hf-hub:someone/model isn't an architecture: give a timm name"),
     ],
@@ -376,3 +379,16 @@ def test_a_layer_beside_the_classifier_of_a_transformers_folder_leaves_no_classe
     model = explorer.load_model(tmp_path, device="cpu")
     assert model.forward(model.preprocess(photo()))[1] is None and model.class_names is None
     assert any(f"A layer ({beside}.weight) stands beside the classifier" in note for note in model.notes)
+
+
+def test_a_timm_folder_of_an_older_release_is_shown_at_the_size_that_timm_reads(tmp_path):
+    """It names the size in model_args alone, and leaves that of the weights it began with in pretrained_cfg."""
+    module = timm.create_model("vit_tiny_patch16_224", num_classes=3, depth=1, img_size=96)
+    timm.models.save_for_hf(module, tmp_path, safe_serialization=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["pretrained_cfg"] |= {"input_size": [3, 224, 224], "fixed_input_size": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    own: Any = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    model = explorer.load_model(tmp_path, device="cpu")
+    assert own.pretrained_cfg["input_size"] == (3, 96, 96)
+    assert model.geometry is not None and model.input_shape == (96, 96) == model.geometry.input

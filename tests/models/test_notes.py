@@ -1,5 +1,6 @@
 """What shapes don't tell is what the file, its project or all published models say; else it is asked for or noted."""
 
+import argparse
 from functools import partial
 from typing import Any
 
@@ -85,7 +86,16 @@ def test_a_clip_is_asked_for_its_activation(tmp_path):
 def test_open_clip_says_its_activation_in_the_runs_name(name, activation, tmp_path):
     reference = clip(activation)
     content = {"name": name, "state_dict": prefixed("module.", clip_names(reference.state_dict()) | TEXT)}
-    assert_equal(load(content, tmp_path, "epoch_3.pt"), reference)
+    model = load(content, tmp_path, "epoch_3.pt")
+    assert_equal(model, reference)
+    # one that began with OpenAI's weights has QuickGELU under the same name
+    assert any("if it began with OpenAI's" in note for note in model.notes) == (activation == "gelu")
+
+
+def test_a_coca_is_called_so(tmp_path):
+    pool = {"visual.attn_pool.query": torch.ones(8, 32), "visual.ln_post.weight": torch.ones(32)}
+    with pytest.raises(CheckpointError, match="image half of a CoCa, which pools its tokens by attention"):
+        load(clip_names(clip("gelu").state_dict()) | pool, tmp_path)
 
 
 def test_openai_clip_has_quick_gelu(tmp_path):
@@ -301,3 +311,58 @@ def test_patches_averaged_without_cls_are_siglips_or_asked_about(tmp_path):
     assert not any("GELU" in note for note in notes), "known from SigLIP's published models"
     with pytest.raises(UntoldError, match=r"vit_base_patch16_gap_224 has 16 and vit_base_patch16_siglip_gap_224 12"):
         load(plain(**settings, img_size=224).state_dict(), tmp_path, num_heads=None)
+
+
+TEST_VIT: Any = timm.get_pretrained_cfg("test_vit")
+ARGUMENTS: list[dict[str, Any]] = [
+    {"act_layer": "relu"},
+    {"norm_layer": "rmsnorm"},
+    {"init_values": 0.1, "reg_tokens": 2},
+    {"pre_norm": True, "depth": 3},
+    {"num_heads": 4, "final_norm": False},
+]
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
+def test_a_training_file_of_timm_is_built_with_its_own_arguments(arguments, tmp_path):
+    reference = randomise(timm.create_model("test_vit", num_classes=5, img_size=64, **arguments))
+    said = {
+        "pretrained": True,
+        "drop_path_rate": None,
+        **arguments,
+    }  # what train.py passes on, and may be set elsewhere
+    args = argparse.Namespace(model="hf-hub:timm/test_vit.r160_in1k", img_size=64, model_kwargs=said)
+    model = load({"state_dict": reference.state_dict(), "args": args}, tmp_path, num_heads=None)
+    assert_equal(model, reference)
+    assert model.mean == tuple(TEST_VIT.mean) != (0.485, 0.456, 0.406)
+    assert not any("assumed" in note for note in model.notes)
+
+
+def test_an_architecture_that_was_changed_by_hand_keeps_its_pixels(tmp_path):
+    reference = plain()
+    args = argparse.Namespace(model="test_vit.my_tag", img_size=64)
+    model = load({"model": reference.state_dict(), "args": args}, tmp_path, num_heads=None)
+    assert_equal(model, reference)
+    assert model.mean == tuple(TEST_VIT.mean)
+
+
+def test_what_timm_refuses_is_said_with_its_reason(tmp_path):
+    tensors = {
+        "patch_embed.proj.weight": torch.ones(768, 3, 16, 16),
+        "blocks.0.attn.relative_position_bias_table": torch.ones(1),
+    }
+    args = argparse.Namespace(model="beit_base_patch16_224", gp="max")
+    with pytest.raises(
+        CheckpointError, match=r"build beit_base_patch16_224 with .*pool max \(Only avg or token pooling"
+    ):
+        load({"model": tensors, "args": args}, tmp_path, num_heads=None)
+
+
+@pytest.mark.parametrize("name", ["swa_model", "averaged_model", "shadow"])
+def test_an_averaged_copy_by_any_of_its_names(name, tmp_path):
+    newest, averaged = plain(), plain()
+    averaged.cls_token.data += 1
+    copy = {"n_averaged": torch.tensor(3), **prefixed("module.", averaged.state_dict())}
+    model = load({"model": newest.state_dict(), name: copy}, tmp_path)
+    assert_equal(model, averaged)
+    assert any(f"{name}.module is taken (the averaged ones" in note for note in model.notes)

@@ -1,5 +1,6 @@
 """Training files that hold objects of other libraries beside the weights open; nothing of those is imported or run."""
 
+import functools
 import pathlib
 import subprocess
 import sys
@@ -10,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.torch_version import TorchVersion
+from torchvision.transforms import Compose, Resize, ToTensor
 
 import explorer
 from explorer.errors import CheckpointError
+from explorer.models.formats.reading import read_contents
 from tests.models.test_formats import assert_equal, load, plain
 
 
@@ -26,6 +30,10 @@ class Node:
 
 class Mapping(dict):
     """A dictionary of a library's own, as EasyDict and Lightning's AttributeDict are."""
+
+
+class Own(torch.Tensor):
+    """A tensor of a library's own."""
 
 
 def of_library(kind: type, module: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -45,6 +53,8 @@ def objects(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     number = of_library(Node, "omegaconf.nodes", "AnyNode", monkeypatch)
     settings = of_library(Mapping, "easydict", "EasyDict", monkeypatch)
     history = of_library(Node, "mmengine.logging.history_buffer", "HistoryBuffer", monkeypatch)
+    kind = of_library(Node, "peft.utils.peft_types", "PeftType", monkeypatch)
+    configuration = of_library(Node, "transformers.models.vit.configuration_vit", "ViTConfig", monkeypatch)
     counts = defaultdict(list)
     counts["loss"].append(0.5)
     return {
@@ -56,13 +66,16 @@ def objects(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "namespace": {"args": types.SimpleNamespace(num_heads=4)},
         "omegaconf": {"hyper_parameters": config(_content={"num_heads": number(_val=4)}, _metadata=None)},
         "easydict": {"config": settings(num_heads=4)},
+        "optimizer": {"hyper_parameters": {"optimizer": functools.partial(torch.optim.AdamW, lr=1e-3)}},
+        "transforms": {"hyper_parameters": {"transform": Compose([ToTensor()])}},
+        "transformers": {"peft_config": {"peft_type": kind()}, "config": configuration(hidden_size=64)},
         "mmengine": {"message_hub": {"log_scalars": {"train/loss": history(_log_history=np.ones(3))}}},
     }
 
 
 NAMES = (
     *("numpy number", "numpy array", "path", "torch version", "default dictionary", "namespace", "omegaconf"),
-    *("easydict", "mmengine"),
+    *("easydict", "mmengine", "optimizer", "transforms", "transformers"),
 )
 
 
@@ -103,3 +116,31 @@ def test_a_function_of_a_harmless_library_is_not_run(monkeypatch, tmp_path):
     assert not list(tmp_path.glob("ran*"))
     torch.load(tmp_path / "weights.pth", weights_only=False)
     assert list(tmp_path.glob("ran*")), "the file does call it where it may"
+
+
+def test_a_whole_model_of_transformers_is_named(monkeypatch, tmp_path):
+    model = of_library(Node, "transformers.models.vit.modeling_vit", "ViTModel", monkeypatch)
+    with pytest.raises(CheckpointError, match=r"asks for transformers.models.vit.modeling_vit.ViTModel"):
+        load({"model": model(weight=torch.ones(2))}, tmp_path)
+
+
+def test_modules_that_lightning_keeps_among_its_settings_are_passed_over(tmp_path):
+    reference = plain()
+    settings = {"loss": nn.CrossEntropyLoss(), "transform": Resize(8)}
+    assert_equal(load({"state_dict": reference.state_dict(), "hyper_parameters": settings}, tmp_path), reference)
+
+
+def test_a_tensor_of_a_library_of_quantisation_is_called_quantised(monkeypatch, tmp_path):
+    kind = of_library(Node, "torchao.quantization", "Int8Tensor", monkeypatch)
+    tensors = plain().state_dict()
+    with pytest.raises(CheckpointError, match=r"holds quantised weights \(torchao.quantization.Int8Tensor\)"):
+        load({"state_dict": tensors, "weight": kind(data=1)}, tmp_path)
+
+
+def test_a_tensor_of_another_class_is_called_quantised(tmp_path):
+    torch.save({"weight": torch.ones(2).as_subclass(Own)}, tmp_path / "weights.pth")
+    with (
+        torch.serialization.safe_globals([Own]),
+        pytest.raises(CheckpointError, match=r"quantised weights \(weight as Own"),
+    ):
+        read_contents(tmp_path / "weights.pth")

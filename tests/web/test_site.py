@@ -16,6 +16,7 @@ import explorer
 from explorer.attention.recording import record
 from explorer.errors import ModelError
 from explorer.evaluation.metrics import report_of
+from explorer.models.geometry import Geometry
 from explorer.models.source import ModelSource
 from explorer.training.plan import Plan
 from explorer.training.runs.folder import Options, RunFolder, State, create_run
@@ -77,6 +78,15 @@ def test_a_bias_of_positions_is_refused_by_name():
     module = timm.create_model("beit_base_patch16_224", img_size=32, embed_dim=48, depth=1, num_heads=3, num_classes=3)
     with pytest.raises(ModelError, match="adds a bias to its attention"):
         export(wrap_timm(module, "beit", "beit_base_patch16_224"))
+
+
+@pytest.mark.slow
+def test_an_oblong_input_is_exported_as_photos_are_fitted():
+    model = explorer.Model(**{**vars(tiny_model(depth=1)), "geometry": Geometry.whole((96, 48), squash=False)})
+    session = onnxruntime.InferenceSession(export(model, half=False).onnx)
+    settings = page.page_settings(model, page.Exported(b"", (1.0,), 16), page.About())
+    assert session.get_inputs()[0].shape[2:] == list(model.fit(photo()).size[::-1]) == [96, 48]
+    assert settings["grid"] == (12, 6) and settings["preparation"]["input"] == (96, 48)
 
 
 def test_names_are_text_in_the_page():

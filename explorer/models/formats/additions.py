@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from explorer.errors import CheckpointError, UntoldError
-from explorer.models.formats.dialects import Tensors
+from explorer.models.formats.dialects import Tensors, release_free
 
 # Parts of keys, by what they are a sign of.
 ADAPTERS = re.compile(
@@ -32,6 +32,9 @@ HARMLESS = re.compile(
 ROTARY = re.compile(r"rope\w*\.(periods|freqs|bands|inv_freq)$")  # computed by a module that turns q and k at all
 MERGE = "merge the adapter into its base model first (peft's merge_and_unload()) and save that"
 WHOLE = "make them whole first (torch.nn.utils.prune.remove, torch.nn.utils.parametrize.remove_parametrizations)"
+BASE = "base_model.model."  # what peft puts before all names
+MOST_CHANNELS = 13  # that photos have, those of satellites too
+LORA_KIND = "LORA"  # its word for the one kind of adapter that is merged here
 LORA = re.compile(r"(.+)\.lora_(?:A|down)(?:\.\w+)?(?:\.weight)?")
 # Starts of a LoRA that take something from the base's own weights: what is saved belongs to what was left of them.
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -43,6 +46,8 @@ def merge_adapters(tensors: Tensors, settings: dict[str, Any], file: str) -> tup
     The scale is alpha / rank: alpha stands beside the adapter or in the file's settings. Raises CheckpointError where
     it doesn't, and for adapters of other kinds.
     """
+    if (kind := settings.get("peft_type", LORA_KIND)) != LORA_KIND:
+        raise CheckpointError(f"{file} holds a {kind} adapter, which changes what its model computes: {MERGE}.")
     found = next((key for key in tensors if ADAPTERS.search(key)), None)
     if found is None:
         return tensors, ()
@@ -57,10 +62,34 @@ def merge_adapters(tensors: Tensors, settings: dict[str, Any], file: str) -> tup
             raise CheckpointError(f"{file} holds a LoRA adapter ({key}) of unknown scale: {MERGE}.")
         _merge(merged, _base_key(name), merged.pop(_base_key(key)), merged.pop(up), scale, file)
         merged.pop(f"{_base_key(name)}.alpha", None)
-    other = next((key for key in merged if ADAPTERS.search(key)), None)
+    wrapped = {_base_key(key.partition(".base_layer.")[0]) for key in tensors if ".base_layer." in key}
+    other = next((key for key in merged if ADAPTERS.search(key) or _adds_to(key, wrapped)), None)
     if other is not None:
         raise CheckpointError(f"{file} holds an adapter ({other}), which changes what its model computes: {MERGE}.")
     return merged, (f"A LoRA adapter in {len(modules)} layers was merged into the weights.",)
+
+
+def _adds_to(key: str, wrapped: set[str]) -> bool:
+    """Whether a key stands inside one of these modules, which peft put in the place of linear layers, but isn't theirs.
+
+    Every kind of adapter that peft knows, and will know, keeps its tensors there.
+    """
+    ends = (match.start() for match in re.finditer(r"\.", key))
+    return any(key[:end] in wrapped and key[end:] not in (".weight", ".bias") for end in ends)
+
+
+def named_as_base(adapter: Tensors, base: Tensors) -> Tensors:
+    """An adapter's tensors under the names of its base's, which a release of transformers may name differently."""
+    modules = {key.rpartition(".")[0] for key in base}
+    known = {release_free(name): name for name in modules}
+    named = {}
+    for key, tensor in adapter.items():
+        module, part, rest = key.removeprefix(BASE).partition(".lora_")
+        if not part:
+            module, part, rest = module.rpartition(".")
+        own = module if module in modules else known.get(release_free(module), module)
+        named[f"{own}{part}{rest}"] = tensor
+    return named
 
 
 def _base_key(key: str) -> str:
@@ -105,14 +134,29 @@ def _merge(tensors: Tensors, name: str, down: Tensor, up: Tensor, scale: float, 
     tensors[f"{name}.weight"] = (weight.double() + scale * (up.double() @ down.double())).float()
 
 
-def check_around(keys: Iterable[str], file: str) -> None:
-    """Raise CheckpointError for adapters or prompts that a wrapper puts into its backbone from outside."""
+def check_around(keys: Iterable[str], tensors: Tensors, file: str) -> None:
+    """Raise CheckpointError for what a wrapper puts into its backbone, or before it, from outside.
+
+    Adapters, prompts, and a convolution that turns other channels into colours.
+    """
+    keys = tuple(keys)
+    stem = next((key for key in keys if _makes_colours(tensors[key])), None)
+    if stem is not None:
+        raise CheckpointError(
+            f"{file} holds a convolution ({stem}) that seems to stand before its backbone, whose patches it would "
+            "change: give the backbone's state_dict() alone."
+        )
     strange = next((key for key in keys if AROUND.search(key)), None)
     if strange is not None:
         raise CheckpointError(
             f"{file} holds adapters or prompts ({strange}) beside its backbone, which change what it computes: "
             "give the model without them."
         )
+
+
+def _makes_colours(tensor: Tensor) -> bool:
+    """Whether it is the kernel of a convolution from a few channels to three; what decoders end with reads many."""
+    return tensor.ndim == 4 and tensor.shape[0] == 3 and tensor.shape[1] <= MOST_CHANNELS
 
 
 def check_quantised(tensors: Tensors, file: str) -> None:
@@ -123,7 +167,7 @@ def check_quantised(tensors: Tensors, file: str) -> None:
     whole = next((k for k, t in tensors.items() if k.endswith("weight") and t.ndim >= 1 and not _floats(t)), None)
     if whole is not None:
         kind = str(tensors[whole].dtype).removeprefix("torch.")
-        raise CheckpointError(f"{file} holds quantised weights ({whole} in {kind}): save them dequantised, in floats.")
+        raise CheckpointError(quantised(file, f"{whole} in {kind}"))
     part = next((key for key in tensors if PARTS.search(key) and not HARMLESS.match(key)), None)
     if part is not None:
         raise CheckpointError(
@@ -131,7 +175,12 @@ def check_quantised(tensors: Tensors, file: str) -> None:
         )
     scale = next((key for key in tensors if SCALES.search(key)), None)
     if scale is not None:
-        raise CheckpointError(f"{file} holds quantised weights (scaled by {scale}): save them dequantised, in floats.")
+        raise CheckpointError(quantised(file, f"scaled by {scale}"))
+
+
+def quantised(file: str, found: str) -> str:
+    """The sentence on weights that aren't floats; found: what says so."""
+    return f"{file} holds quantised weights ({found}): save them dequantised, in floats."
 
 
 def _floats(tensor: Tensor) -> bool:

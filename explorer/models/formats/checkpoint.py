@@ -29,9 +29,19 @@ from explorer.models.formats.dialects import (
 from explorer.models.formats.finding import Backbone, find_backbone
 from explorer.models.formats.fitting import fill, fit, floats, interpolation_note, left_out_note
 from explorer.models.formats.heads import Head, read_head
-from explorer.models.formats.reading import Contents, first_line, read_contents
+from explorer.models.formats.reading import Contents, first_line, read_file
 from explorer.models.formats.recognition import recognise
-from explorer.models.formats.said import architecture_in_file, labels_in_file, pixels_in_file, said_by, said_in_file
+from explorer.models.formats.said import (
+    architecture_in_file,
+    arguments_in_file,
+    labels_in_file,
+    pixels_in_file,
+    pixels_in_tensors,
+    pixels_of,
+    run_note,
+    said_by,
+    said_in_file,
+)
 from explorer.models.timm_models import create_empty, imagenet_names
 
 KERNEL = "patch_embed.proj.weight"
@@ -90,7 +100,7 @@ def load_checkpoint(
     copy: the beginning of the keys of the weights to take, where a training file holds several copies.
     Raises CheckpointError that names what is missing, misshapen, unsafe or unknown.
     """
-    contents = read_contents(path)
+    contents = read_file(path)
     found = _find(contents, path.name, Said(num_heads, grid), copy)
     try:
         return _load(found, arch, contents.settings)
@@ -106,16 +116,18 @@ def load_checkpoint(
 def _load(found: _Found, arch: str | None, settings: dict[str, Any]) -> Checkpoint:
     if arch is not None:
         return _load_clip(arch, found) or _load_named(arch, found)
+    found = replace(found, notes=(*run_note(settings, found.said, found.backbone), *found.notes))
     named = architecture_in_file(settings, found.backbone.prefix)
     if named is not None:
         pooling = {"global_pool": found.said.pooling} if found.said.pooling else {}
         try:
-            return _load_named(named, found, **pooling)
+            return _load_named(named, found, **arguments_in_file(settings, found.file) | pooling)
         except (CheckpointError, UnsupportedModelError):  # its settings were changed: shapes tell them
             said = said_by(named, len(found.tensors[KERNEL])) if plain(found.tensors) else None
             if said is None:
                 raise
-            found = replace(found, said=_first_said(found.said, said))
+            pixels = pixels_of(named) | found.pixels
+            found = replace(found, said=_first_said(found.said, said), pixels=pixels)
     if not plain(found.tensors):
         return _load_named(recognise(found.tensors, found.file), found)
     return _load_plain(found)
@@ -125,7 +137,7 @@ def _find(contents: Contents, file: str, asked: Said, copy: str | None) -> _Foun
     """The backbone's tensors as timm names them, adapters merged, and what caller, file and project say of it."""
     backbone = find_backbone(contents, file, copy)
     own, merged = merge_adapters(backbone.tensors, contents.settings, file)
-    check_around(backbone.around, file)
+    check_around(backbone.around, contents.tensors, file)
     if backbone.dialect.name == "transformers" and not any(key.endswith("position_embeddings") for key in own):
         raise CheckpointError(
             f"{file} is of a family of transformers that its config.json tells: give the folder that holds both."
@@ -145,7 +157,9 @@ def _find(contents: Contents, file: str, asked: Said, copy: str | None) -> _Foun
         tensors = from_mae_pytorch(tensors) | {"pos_embed": sinusoids(rows * cols, width)}
         notes += (f"Its positions are sines that no file holds: computed for {rows} x {cols} patches.",)
         said = replace(said, grid=(rows, cols))
-    pixels = pixels_in_file(contents.settings, backbone.prefix)
+    pixels, layer = pixels_in_tensors(contents.tensors, backbone)
+    pixels = pixels_in_file(contents.settings, backbone.prefix) | pixels
+    backbone = replace(backbone, left_out=tuple(key for key in backbone.left_out if key not in layer))
     return _Found(file, tensors, backbone, head, said, notes, pixels, labels_in_file(contents.settings))
 
 
@@ -211,9 +225,11 @@ def _empty(arch: str, tensors: Tensors, settings: dict[str, Any]) -> Any:
     """The architecture with the file's classes, to be filled."""
     try:
         return create_empty(arch, num_classes=len(tensors.get("head.weight", ())), **settings)
-    except AssertionError as error:
+    except (AssertionError, ValueError, TypeError, RuntimeError) as error:
+        given = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
+        reason = f" ({first_line(error).rstrip('.')})" if str(error) else ""
         raise CheckpointError(
-            f"{arch} can't have {settings.get('num_heads')} heads ({error}): give another number."
+            f"timm can't build {arch} with {given or 'its own settings'}{reason}: give others, or another arch."
         ) from error
 
 

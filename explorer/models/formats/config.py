@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from explorer.errors import CheckpointError
+from explorer.models.formats.foreign import DISTRIBUTED, JOIN
 from explorer.words import size_in_words
 
 ADAPTER = "adapter_config.json"  # what peft writes beside an adapter's weights
@@ -32,9 +33,11 @@ def _no_config(folder: Path, name: str) -> str:
     """What may be opened in place of a folder without config.json: a model in it, or weights that accelerate left."""
     try:
         models = sorted(path.parent.name for path in folder.glob("*/config.json"))
-        files = sorted(path.name for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
+        files = sorted(path.name for path in folder.iterdir() if path.suffix in (*WEIGHT_SUFFIXES, DISTRIBUTED))
     except OSError:
         models, files = [], []
+    if any(file.endswith(DISTRIBUTED) for file in files):
+        return f"The folder {name} is a distributed checkpoint: {JOIN}."
     weights = [file for file in files if not file.startswith(NO_WEIGHTS)]
     instead = "give one saved by timm or transformers"
     if models:

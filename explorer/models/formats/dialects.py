@@ -143,31 +143,38 @@ def _from_sovit(tensors: Tensors) -> Tensors:
     )
 
 
+_LAYER = r"(?:encoder\.)?layers?\.(\d+)"
+_ATTENTION = _LAYER + r"\.attention\.(?:attention\.)?"
+TRANSFORMERS_RULES = (
+    (r"embeddings\.(cls_token|mask_token)", r"\1"),
+    (r"embeddings\.distillation_token", "dist_token"),
+    (r"embeddings\.register_tokens", "register_tokens"),
+    (r"embeddings\.position_embeddings", "pos_embed"),
+    (r"embeddings\.patch_embeddings\.projection\.(.+)", r"patch_embed.proj.\1"),
+    (_ATTENTION + r"(?:query|q_proj)\.(.+)", r"blocks.\1.attn.q.\2"),
+    (_ATTENTION + r"(?:key|k_proj)\.(.+)", r"blocks.\1.attn.k.\2"),
+    (_ATTENTION + r"(?:value|v_proj)\.(.+)", r"blocks.\1.attn.v.\2"),
+    (_LAYER + r"\.attention\.(?:output\.dense|o_proj)\.(.+)", r"blocks.\1.attn.proj.\2"),
+    (_LAYER + r"\.(?:layernorm_before|norm1)\.(.+)", r"blocks.\1.norm1.\2"),
+    (_LAYER + r"\.(?:layernorm_after|norm2)\.(.+)", r"blocks.\1.norm2.\2"),
+    (_LAYER + r"\.(?:intermediate\.dense|mlp\.fc1|mlp\.weights_in)\.(.+)", r"blocks.\1.mlp.fc1.\2"),
+    (_LAYER + r"\.(?:output\.dense|mlp\.fc2|mlp\.weights_out)\.(.+)", r"blocks.\1.mlp.fc2.\2"),
+    (_LAYER + r"\.layer_scale([12])\.lambda1", r"blocks.\1.ls\2.gamma"),
+    (r"layernorm\.(.+)", r"norm.\1"),
+)
+
+
 def _from_transformers(tensors: Tensors) -> Tensors:
     """ViT, DeiT and Dinov2 of transformers, in the key names of its releases before and since 5."""
-    layer = r"(?:encoder\.)?layers?\.(\d+)"
-    attention = layer + r"\.attention\.(?:attention\.)?"
-    renamed = rename(
-        tensors,
-        (
-            (r"embeddings\.(cls_token|mask_token)", r"\1"),
-            (r"embeddings\.distillation_token", "dist_token"),
-            (r"embeddings\.register_tokens", "register_tokens"),
-            (r"embeddings\.position_embeddings", "pos_embed"),
-            (r"embeddings\.patch_embeddings\.projection\.(.+)", r"patch_embed.proj.\1"),
-            (attention + r"(?:query|q_proj)\.(.+)", r"blocks.\1.attn.q.\2"),
-            (attention + r"(?:key|k_proj)\.(.+)", r"blocks.\1.attn.k.\2"),
-            (attention + r"(?:value|v_proj)\.(.+)", r"blocks.\1.attn.v.\2"),
-            (layer + r"\.attention\.(?:output\.dense|o_proj)\.(.+)", r"blocks.\1.attn.proj.\2"),
-            (layer + r"\.(?:layernorm_before|norm1)\.(.+)", r"blocks.\1.norm1.\2"),
-            (layer + r"\.(?:layernorm_after|norm2)\.(.+)", r"blocks.\1.norm2.\2"),
-            (layer + r"\.(?:intermediate\.dense|mlp\.fc1|mlp\.weights_in)\.(.+)", r"blocks.\1.mlp.fc1.\2"),
-            (layer + r"\.(?:output\.dense|mlp\.fc2|mlp\.weights_out)\.(.+)", r"blocks.\1.mlp.fc2.\2"),
-            (layer + r"\.layer_scale([12])\.lambda1", r"blocks.\1.ls\2.gamma"),
-            (r"layernorm\.(.+)", r"norm.\1"),
-        ),
-    )
-    return _from_timm(_join_qkv(renamed))
+    return _from_timm(_join_qkv(rename(tensors, TRANSFORMERS_RULES)))
+
+
+def release_free(module: str) -> str:
+    """A module's name that is the same whichever release of transformers wrote it."""
+    inside = re.sub(r"^(vit|deit|beit|ijepa|dinov2\w*|data2vec_vision|model)\.", "", module)
+    rules = ((pattern, replacement) for pattern, replacement in TRANSFORMERS_RULES if pattern.endswith("(.+)"))
+    found = ((re.fullmatch(pattern, f"{inside}.weight"), replacement) for pattern, replacement in rules)
+    return next((match.expand(replacement) for match, replacement in found if match), f"{inside}.weight")
 
 
 def _join_qkv(tensors: Tensors) -> Tensors:
@@ -187,6 +194,11 @@ def _join_qkv(tensors: Tensors) -> Tensors:
 
 def _from_clip(tensors: Tensors) -> Tensors:
     """The image half of OpenAI's CLIP and open_clip; its projection to text space is no classifier."""
+    if any(key.startswith("attn_pool") for key in tensors):
+        raise CheckpointError(
+            "The file is the image half of a CoCa, which pools its tokens by attention before its last norm, and can't "
+            "be shown: give a CLIP without attentional pooling."
+        )
     layer = r"transformer\.resblocks\.(\d+)"
     renamed = rename(
         tensors,
@@ -213,7 +225,9 @@ def from_mae_pytorch(tensors: Tensors) -> Tensors:
     """pengzhiliang/MAE-pytorch and its like: biases of q and v alone, and sines for positions, which no file holds."""
     joined = dict(tensors)
     for key in [key for key in tensors if key.endswith(".attn.q_bias")]:
-        q, v = joined.pop(key), joined.pop(key.replace("q_bias", "v_bias"))
+        if (other := key.replace("q_bias", "v_bias")) not in joined:
+            raise CheckpointError(f"The tensor {other} is missing beside {key}.")
+        q, v = joined.pop(key), joined.pop(other)
         joined[key.replace("q_bias", "qkv.bias")] = torch.cat([q, torch.zeros_like(q), v])
     return joined
 

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from explorer.errors import CheckpointError
-from explorer.models.formats.additions import ADAPTERS, MERGE, PARTS, WHOLE
+from explorer.models.formats.additions import ADAPTERS, BASE, MERGE, PARTS, WHOLE
 from explorer.models.formats.dialects import DIALECTS, Dialect, Tensors
 from explorer.models.formats.reading import Contents
 
 # Which copy of the weights to take where a training file holds several: teachers, then averaged copies, as timm's own
 # loader takes them.
-PREFERENCES = {"teacher": 2, "ema": 1, "target_encoder": 1, "student": -2, "momentum": -1, "decoder": -3}
+PREFERENCES = {"teacher": 2, "target_encoder": 1, "student": -2, "momentum": -1, "decoder": -3, "callbacks": -4}
+AVERAGED = ("ema", "swa", "averaged", "average", "avg", "shadow")
+PREFERENCES |= dict.fromkeys(AVERAGED, 1)
 REASONS = {
     "teacher": "the teacher's, which look best",
-    "ema": "the averaged ones, as timm's own loader does",
+    **dict.fromkeys(AVERAGED, "the averaged ones, as timm's own loader does"),
     "target_encoder": "the averaged ones, as I-JEPA's and MSN's own evaluations do",
 }
+LIGHTNING = "current_model_state."  # likewise Lightning's callback for averages
 MMENGINE = "ema_state_dict.steps"  # its hook saves the averaged weights as state_dict and the newest under this name
 # Linear classifiers that wrappers keep beside a backbone, and the name that timm has for each.
 HEADS = {
@@ -27,9 +30,12 @@ HEADS = {
     "heads": "head",
     "classifier": "head",
     "fc": "head",
+    **dict.fromkeys(("linear", "mlp_head", "cls_head", "linear_head", "classification_head", "output", "out"), "head"),
 }
 # Beside a backbone, but no part of its classifier.
-ELSEWHERE = re.compile(r"(^|\.)(decoder|text|language|bert|transformer\.|token_embedding|optimizer|loss|criterion)")
+ELSEWHERE = re.compile(
+    r"(^|\.)(decoder|text|language|bert|transformer\.|token_embedding|optimizer|loss|criterion|(model_)?ema\.)"
+)
 
 
 SCALE = re.compile(r"(^|[._])(scale|temperature|temp)$")  # of a cosine classifier, or a calibrated one
@@ -99,7 +105,7 @@ def _words(prefix: str) -> list[str]:
 
 def _preference(prefix: str, shapes: dict[str, Any], swapped: bool) -> tuple[int, int]:
     """A copy's rank (higher is better) among all, given the shapes of their patch embeddings."""
-    words = {word for word in _words(prefix) if not (swapped and word == "ema")}
+    words = {word for word in _words(prefix) if not (swapped and word in AVERAGED)}
     values = PREFERENCES
     others = [shape for other, shape in shapes.items() if "teacher" not in _words(other)]
     if others and shapes[prefix] not in others:  # it was distilled from, and isn't an average of what was trained
@@ -123,6 +129,8 @@ def _copies_note(prefix: str, others: list[str], file: str, swapped: bool) -> tu
     if not others:
         return ()
     reason = next((text for word, text in REASONS.items() if word in _words(prefix)), "the plain ones")
+    if prefix.startswith("state_dict.") and any(other.startswith(LIGHTNING) for other in others):
+        reason = "the averaged ones, where Lightning puts them"
     if swapped:
         reason = "the plain ones" if "ema" in _words(prefix) else "the averaged ones, where MMEngine puts them"
     names = ", ".join(f"{file}#{_copy_name(other)}" for other in others if other) or "none by name"
@@ -149,6 +157,8 @@ def _head_beside(
         found, used = _named_heads({f"{prefix}{key}": t for key, t in inside.items()}, prefix, width)
     if not found:
         found, used = _named_heads(around, scope, width)
+    if not found:
+        found, used = _next_in_sequence(around, prefix, width)
     apart = {key: t for key, t in tensors.items() if key not in used and not key.startswith(others)}
     if after := _reader_of(found, apart, prefix, scope):
         return {}, used, (f"A second layer ({after}) reads what the first gives: its classes are left out.",)
@@ -209,6 +219,23 @@ def _named_heads(tensors: Tensors, scope: str, width: int) -> tuple[Tensors, fro
     return found, frozenset(used)
 
 
+def _next_in_sequence(tensors: Tensors, prefix: str, width: int) -> tuple[Tensors, frozenset[str]]:
+    """What follows a backbone in nn.Sequential(backbone, ...) and reads that width, as _named_heads() gives it."""
+    place = re.fullmatch(r"((?:.*\.)?)(\d{1,3})\.", prefix)
+    if place is None:
+        return {}, frozenset()
+    scope, own = place[1], int(place[2])
+    found: Tensors = {}
+    used: set[str] = set()
+    for key, tensor in tensors.items():
+        match = re.fullmatch(r"(\d{1,3})\.(\w+)", key.removeprefix(scope))
+        if match and int(match[1]) > own:
+            found[f"head.{int(match[1]) - own - 1}.{match[2]}"] = tensor
+            used.add(key)
+    reads = any(t.ndim == 2 and t.shape[1] == width for t in found.values())
+    return (found, frozenset(used)) if reads else ({}, frozenset())
+
+
 def _matrices(tensors: Tensors, scope: str) -> list[str]:
     """Keys of linear layers' weights, but those of a decoder or a text model."""
     return [
@@ -236,11 +263,12 @@ def _no_backbone(contents: Contents, file: str) -> str:
     if not any(keys):
         return f"{file} holds no named tensors: give a file with a model's state_dict()."
     some = ", ".join(keys[:3])
-    if adapter := next((key for key in keys if ADAPTERS.search(key)), None):
-        return f"{file} holds an adapter ({adapter}) without its model: {MERGE}."
+    if adapter := next((key for key in keys if ADAPTERS.search(key) or key.startswith(BASE)), None):
+        where = "in its patch embedding" if ".base_layer." in adapter else "without its model"
+        return f"{file} holds an adapter ({adapter}) {where}: {MERGE}."
     if part := next((key for key in keys if PARTS.search(key) and "patch_embed" in key), None):
         return f"{file} holds weights in parts ({part}), as pruning and weight norms make them: {WHOLE}."
-    if stem := next((key for key in keys if re.search(r"(^|\.)patch_embed\.proj\.\d", key)), None):
+    if stem := next((key for key in keys if re.search(r"(^|\.)(patch_embed\.proj\.\d|conv_proj\.\w+\.)", key)), None):
         return f"{file} makes its patches by several layers ({stem}), which the explorer can't draw: give a plain ViT."
     if any(tensor.ndim == 4 and tensor.shape[-1] in (3, 5, 7) for tensor in contents.tensors.values()):
         return (

@@ -77,9 +77,15 @@ def _behind_norm(rest: Tensors, head: Tensors, norm: Tensors, linear: str) -> He
         note = f"A LayerNorm stands before the classifier: its epsilon of {LAYER_NORM_EPSILON:g} is assumed."
         return Head(rest | head, (norm["weight"], norm["bias"]), (note,))
     index = re.match(r"\d+", linear)
-    if index and int(index[0]):
-        return Head(rest | head, notes=("What stands before the classifier, without weights, is taken to be dropout.",))
-    return Head(rest | head)
+    if index is None:
+        return Head(rest | head)
+    before, behind = "before the classifier, without weights, is taken to be dropout", "behind it, without weights"
+    note = (
+        f"What stands {before}."
+        if int(index[0])
+        else f"The classifier begins a sequence: what stands {behind}, is left out."
+    )
+    return Head(rest | head, notes=(note,))
 
 
 def _fold(head: Tensors, norm: Tensors, epsilon: float) -> Tensors:

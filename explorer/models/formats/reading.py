@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import re
 import sys
 import threading
 import zipfile
@@ -12,9 +13,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from explorer.errors import CheckpointError
+from explorer.models.formats.additions import named_as_base, quantised
 from explorer.models.formats.config import ADAPTER, NO_WEIGHTS, WEIGHT_SUFFIXES, read_json
 from explorer.models.formats.foreign import check_kind, no_torch_zip
 from explorer.models.formats.stand_ins import StandIn, stand_in
@@ -27,8 +29,13 @@ MAX_HEADER = 16 * 2**20  # bytes of a safetensors header
 SLACK = 2**20  # what a zip's index may add to its entries
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pth")
 SHARD_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-# What DataParallel, torch.compile, Lightning and people's own training loops put before all names.
-WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "state_dict.", "model_state_dict.")
+SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(\.\w+)")
+# What DataParallel, torch.compile, FSDP, Lightning and people's own training loops put before all names.
+WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "model.", "net.", "state_dict.", "model_state_dict.")
+# What torch.compile, FSDP and activation checkpointing put between names, before any module that they wrap; in front of
+# all names it is a prefix like others.
+BETWEEN = re.compile(r"(?<=\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+QUANTISERS = re.compile(r"(torchao|optimum\.quanto|quanto|bitsandbytes|modelopt|hqq|gptqmodel|torch\.ao)\.")
 _unpickling = threading.Lock()  # safe_globals changes a list that all threads share
 
 
@@ -51,7 +58,7 @@ def read_contents(path: Path) -> Contents:
     if not path.is_file():
         raise CheckpointError(f"{path.name} doesn't exist any more: pick another model or put the file back.")
     with path.open("rb") as file:
-        head = file.read(64)
+        head = file.read(512)
     if head[8:9] == b"{":
         return _read_safetensors(path)
     check_kind(path, head)
@@ -62,12 +69,28 @@ def read_contents(path: Path) -> Contents:
     return _read_pickle(path, mmap=False)
 
 
+def read_file(path: Path) -> Contents:
+    """read_contents(), and of one shard of a model those of all shards, which must lie beside it."""
+    match = SHARD.fullmatch(path.name)
+    if match is None or not path.is_file():
+        return read_contents(path)
+    start, count, end = match[1], int(match[2]), match[3]
+    found = [part for part in (SHARD.fullmatch(other.name) for other in path.parent.iterdir()) if part]
+    names = sorted(part[0] for part in found if (part[1], int(part[2]), part[3]) == (start, count, end))
+    if len(names) != count:
+        raise CheckpointError(
+            f"{path.name} is one of the {count} files of a model, of which {len(names)} lie there: put all into its "
+            "folder, or give one file."
+        )
+    return Contents({key: t for name in names for key, t in read_contents(path.parent / name).tensors.items()})
+
+
 def _read_safetensors(path: Path) -> Contents:
     # The library checks that the header's offsets cover the file exactly before any tensor is made.
     _check_header(path)
     try:
         with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
+            tensors = {_own_name(key): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
             return Contents(tensors, dict(file.metadata() or {}))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
@@ -139,6 +162,8 @@ def _unsafe(path: Path, error: Exception) -> str:
     for marker in ("GLOBAL ", "Unsupported global: GLOBAL ", "Unsupported class "):
         if marker in text:
             name = text.split(marker, 1)[1].split()[0].strip("`'\",")
+            if QUANTISERS.match(name):
+                return quantised(path.name, name)
             return (
                 f"{path.name} asks for {name}, which weights don't need, so it wasn't opened and nothing ran: "
                 "save only the state_dict() and give that file."
@@ -175,7 +200,13 @@ class _Walk:
             self._seen.add(id(value))
             for key, entry in value.items():
                 if isinstance(key, (str, int)):  # of others, such as tuples in tuples, the text may have no end
-                    self.visit(entry, f"{name}.{key}" if name else str(key), depth + 1)
+                    own = _own_name(str(key))
+                    self.visit(entry, f"{name}.{own}" if name else own, depth + 1)
+
+
+def _own_name(name: str) -> str:
+    """A tensor's name without what wrappers of single modules put in between."""
+    return BETWEEN.sub("", name)
 
 
 def _setting(value: Any) -> Any:
@@ -187,7 +218,13 @@ def _setting(value: Any) -> Any:
 
 
 def _honest(tensor: Tensor, name: str, file: str) -> Tensor:
-    """The tensor; CheckpointError where its shape claims more bytes than the file stores for it."""
+    """The tensor; CheckpointError where it is no plain one, or claims more bytes than the file stores for it."""
+    if type(tensor) not in (Tensor, nn.Parameter):  # a library of quantisation is imported, and made its own
+        raise CheckpointError(quantised(file, f"{name} as {type(tensor).__name__}"))
+    if tensor.is_meta:
+        raise CheckpointError(
+            f"{file}: {name} is without numbers (on the meta device): save the model once it is loaded."
+        )
     if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise CheckpointError(f"{file}: {name} claims shape {tuple(tensor.shape)} but stores less: it isn't weights.")
     return tensor
@@ -207,8 +244,7 @@ def read_model_folder(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[
         return tensors, {}
     for file in (folder / f"adapter_model{suffix}" for suffix in (".safetensors", ".bin")):
         if file.is_file():
-            added = read_contents(file).tensors
-            tensors = tensors | {key.removeprefix("base_model.model."): tensor for key, tensor in added.items()}
+            tensors = tensors | named_as_base(read_contents(file).tensors, tensors)
     return tensors, read_json(adapter, name)
 
 
@@ -223,7 +259,8 @@ def read_weights_folder(folder: Path, name: str) -> dict[str, Tensor]:
     for file in WEIGHT_NAMES:
         if (folder / file).is_file():
             return read_contents(folder / file).tensors
-    for index in SHARD_INDICES:
+    variants = sorted(path.name for path in folder.glob("*.index.*.json"))  # model.safetensors.index.fp16.json
+    for index in (*SHARD_INDICES, *variants):
         if (folder / index).is_file():
             return _read_shards(folder, index, name)
     files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)

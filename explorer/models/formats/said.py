@@ -6,17 +6,18 @@ from typing import Any
 
 import timm
 from timm.layers.create_act import get_act_layer
-from timm.models import get_arch_name
+from timm.models import get_arch_name, get_arch_pretrained_cfgs, get_pretrained_cfg
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 
 from explorer.errors import UnsupportedModelError, UntoldError
 from explorer.models.formats.architecture import Said
+from explorer.models.formats.dialects import Tensors
 from explorer.models.formats.finding import Backbone
 from explorer.models.formats.labels import name_classes
 from explorer.models.formats.reading import Contents
 from explorer.models.geometry import RESAMPLING
-from explorer.models.limits import measure
+from explorer.models.limits import check_numbers, measure
 from explorer.models.timm_models import create_timm
 
 HEADS = {"num_heads", "num_attention_heads", "n_heads", "nhead", "n_head", "heads"}
@@ -25,9 +26,13 @@ ACTIVATIONS = {"hidden_act", "act_layer", "activation", "hidden_activation"}
 POOLINGS = {"global_pool", "gp", "pool_type", "pooling"}
 SIZES = {"img_size", "image_size", "input_size", "crop_size"}
 MEANS, DEVIATIONS = {"mean", "image_mean", "img_mean"}, {"std", "image_std", "img_std"}
+LAYER_PARTS = re.compile(r"(?:pixel_|image_|img_)?(mean|std)")  # of a layer that normalises inside the model
 LABELS = re.compile(r"(?:.*\.)?(?:class_names|classes|label_names|labels|categories|target_names)", re.IGNORECASE)
 LABEL_MAPS = re.compile(r"(?:.*?\.)??(?:class_to_idx|idx_to_class|id2label|label2id|classes|class_names|labels)\.(.+)")
 ARCHITECTURES = {"arch", "architecture", "model", "model_name", "backbone", "encoder"}
+# What timm's train.py passes on to create_model, and what of it the tensors or nobody says.
+ARGUMENT = re.compile(r"(?:.*\.)?model_kwargs\.(?!(?:pretrained|checkpoint|cache)\w*$|num_classes$|in_chans$)(\w+)")
+TIMMS_OWN = re.compile(r"(hf[-_]hub:)?timm/")  # in front of its names on the hub
 KNOWN_ACTIVATIONS = {
     "gelu", "gelu_tanh", "gelu_pytorch_tanh", "gelu_new", "quick_gelu", "quickgelu", "silu", "swish", "relu", "mish",
 }  # fmt: skip
@@ -54,7 +59,7 @@ def said_in_file(contents: Contents, backbone: Backbone, width: int, patch_size:
         grid=_side(_only(sizes), patch_size),
         epsilon=_only(find(EPSILONS, lambda value: isinstance(value, float) and 0 < value < 0.1)),
         activation=_only(find(ACTIVATIONS, lambda value: str(value).lower() in KNOWN_ACTIVATIONS)) or clip,
-        pooling=_only(find(POOLINGS, lambda value: value in ("avg", "token", "max", "avgmax"))),
+        pooling=_only(find(POOLINGS, lambda value: value in ("avg", "token", "max", "avgmax", "map"))),
     )
 
 
@@ -72,6 +77,27 @@ def pixels_in_file(settings: dict[str, Any], prefix: str) -> dict[str, Any]:
         "interpolation": find({"interpolation"}, lambda value: isinstance(value, str) and value in RESAMPLING),
     }
     return {name: value for name, value in said.items() if value is not None}
+
+
+def pixels_in_tensors(tensors: Tensors, backbone: Backbone) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Mean and deviation that a layer of a wrapper takes off its pixels, under timm's names, and its keys.
+
+    It stands around the backbone as two tensors of three numbers, of pixels from 0 to 1 or to 255; without it both are
+    empty.
+    """
+    layers: dict[str, dict[str, str]] = {}
+    for key in backbone.around:
+        scope, _, name = key.rpartition(".")
+        if (match := LAYER_PARTS.fullmatch(name)) and tensors[key].numel() == 3:
+            layers.setdefault(scope, {})[match[1]] = key
+    pairs = [layer for layer in layers.values() if layer.keys() == {"mean", "std"}]
+    if len(pairs) != 1:
+        return {}, ()
+    mean, std = (tuple(tensors[pairs[0][name]].double().flatten().tolist()) for name in ("mean", "std"))
+    scale = 255 if max(mean) > 1 else 1
+    pixels = {"mean": tuple(part / scale for part in mean), "std": tuple(part / scale for part in std)}
+    known = all(map(_is_share, pixels["mean"])) and min(std) > 0
+    return (pixels, tuple(pairs[0].values())) if known else ({}, ())
 
 
 def _is_colour(value: Any) -> bool:
@@ -107,8 +133,30 @@ def _in_order(labels: dict[str, Any]) -> tuple[str, ...] | None:
 
 def architecture_in_file(settings: dict[str, Any], prefix: str) -> str | None:
     """The architecture of timm that a training file names; None where it names none, or several."""
-    named = _values(settings, ARCHITECTURES, lambda value: isinstance(value, str) and _is_timm(value), prefix)
-    return _only(named)
+    named = _values(settings, ARCHITECTURES, lambda value: isinstance(value, str) and _is_timm(_bare(value)), prefix)
+    return _only({_bare(name) for name in named})
+
+
+def _bare(name: str) -> str:
+    """The name without where it lies on the hub, nor a tag that timm doesn't know."""
+    match = TIMMS_OWN.match(name)
+    name = name[match.end() :] if match else name
+    return name if name in get_arch_pretrained_cfgs(get_arch_name(name)) else get_arch_name(name)
+
+
+def arguments_in_file(settings: dict[str, Any], file: str) -> dict[str, Any]:
+    """What a training file says that its architecture was built with beside its name; CheckpointError beyond limits."""
+    found = {match[1]: value for key, value in settings.items() if (match := ARGUMENT.fullmatch(key))}
+    found = {name: value for name, value in found.items() if value != type(None).__name__}
+    check_numbers(found, found.get("patch_size"), file)
+    return found
+
+
+def pixels_of(architecture: str) -> dict[str, Any]:
+    """How timm normalises pixels and fits photos for an architecture by itself, under its names."""
+    config = get_pretrained_cfg(architecture)
+    names = ("mean", "std", "crop_pct", "interpolation")
+    return {name: getattr(config, name) for name in names if getattr(config, name, None) is not None}
 
 
 def said_by(architecture: str, width: int) -> Said | None:
@@ -169,6 +217,16 @@ def _side(value: Any, patch_size: int) -> tuple[int, int] | None:
 def _moco_heads(backbone: Backbone, width: int) -> int | None:
     """MoCo v3's ViT-S has 12 heads, twice as many as all others of its width; its training files name both encoders."""
     return 12 if width == 384 and re.search(r"(base|momentum)_encoder\.", backbone.prefix) else None
+
+
+def run_note(settings: dict[str, Any], said: Said, backbone: Backbone) -> tuple[str, ...]:
+    """The sentence on a CLIP whose activation the name of open_clip's run tells, which its start can change."""
+    if backbone.dialect.name != "CLIP" or said.activation != "gelu" or "name" not in settings:
+        return ()
+    return (
+        "The name of its run says GELU; if it began with OpenAI's weights or --force-quick-gelu, say with arch "
+        "vit_base_patch16_clip_quickgelu_224.",
+    )
 
 
 def _clip_activation(contents: Contents, backbone: Backbone) -> str | None:

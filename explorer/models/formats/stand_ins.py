@@ -12,7 +12,9 @@ from typing import Any
 MOST = 40  # such names in one file
 HARMLESS = re.compile(
     r"(numpy|pathlib|omegaconf|yacs|fvcore|easydict|addict|ml_collections|mmengine|mmcv|mmcls|mmpretrain|lightning|"
-    r"lightning_fabric|lightning_utilities|pytorch_lightning|torchmetrics|datetime|typing)(\.\w+)+|"
+    r"lightning_fabric|lightning_utilities|pytorch_lightning|torchmetrics|datetime|typing|peft|hydra|sklearn|pandas|"
+    r"torch\.optim|torchvision\.transforms|timm\.(data|loss|optim|scheduler)|albumentations)(\.\w+)+|"
+    r"transformers\.(?!.*\.modeling_)\w+(\.\w+)+|torch\.nn\.modules\.loss\.\w+|functools\.partial|"
     r"collections\.defaultdict|torch\.torch_version\.TorchVersion|"
     r"builtins\.(dict|list|tuple|int|float|str|bool|getattr)"
 )

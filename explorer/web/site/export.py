@@ -94,9 +94,10 @@ def export(model: Model, half: bool = True) -> Exported:
     import onnx
 
     module = copy.deepcopy(model.module).eval().cpu().float()
-    rows, cols = model.grid(*model.input_shape)
+    shape = model.geometry_of((1, 1)).input  # of any photo: only the fit "keep" depends on its shape
+    rows, cols = model.grid(*shape)
     watched = Watched(model, module, len(model.prefix_tokens) + rows * cols)
-    example = torch.zeros(1, 3, *model.input_shape)
+    example = torch.zeros(1, 3, *shape)
     with visible_attention(module), torch.no_grad():
         names = ["logits", "q", "k"][-len(watched(example)) :]
         scales, dim = watched.scales, watched.dim

@@ -23,7 +23,6 @@ from explorer.data.images import jpeg_uri
 from explorer.data.samples import sample_photo
 from explorer.errors import ModelError
 from explorer.models.backbone import Model
-from explorer.models.preprocess import usual_geometry
 from explorer.rendering.colormaps import COLORMAPS, lookup_table
 from explorer.rendering.view import Look
 from explorer.web.payload import LOOK, canvas_markup, canvas_script, without_imports
@@ -146,10 +145,9 @@ def page(model: Model, exported: Exported, about: About, inside: dict[str, bytes
 
 def page_settings(model: Model, exported: Exported, about: About) -> dict[str, Any]:
     """What site.js and worker.js know of the model."""
-    height, width = model.input_shape
-    geometry = model.geometry or usual_geometry((1, 1), model.input_size, model.patch_size, "crop")
+    geometry = model.geometry_of((1, 1))
     return {
-        "grid": model.grid(height, width),
+        "grid": model.grid(*geometry.input),
         "prefix": model.prefix_tokens,
         "default_query": default_query(model.prefix_tokens),
         "heads": model.num_heads,
