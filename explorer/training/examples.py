@@ -112,17 +112,18 @@ def read_report(data: str, plan: Plan, out: Path, progress: Callable[[int, int],
     return read_dataset(data, out=out, progress=progress)
 
 
-def check_disk(folder: RunFolder, needed: int) -> None:
-    """Raise TrainingError where what the run writes would not fit on the disk, or in a visitor's share of it."""
+def check_disk(folder: RunFolder, cache: int, weights: int) -> None:
+    """Raise TrainingError where the bytes that a run writes don't fit on the disk, or in a visitor's share of it."""
+    needed = cache + weights + SPARE
     own, free = paths.workspace(), shutil.disk_usage(folder.path).free
     if own is not None:
         free = min(free, free_bytes(own))
     free += _written_before(folder)
-    if free < needed + SPARE:
+    if free < needed:
+        smaller = "train without a cache (--cache none), use fewer images per class" if cache else "keep fewer epochs"
         raise TrainingError(
-            f"The run needs {size_in_words(needed + SPARE)} of disk but only {size_in_words(free)} are free; free some "
-            "space, train without a cache (--cache none), use fewer images per class, or train the classifier only "
-            "(--train head)."
+            f"The run needs {size_in_words(needed)} of disk but only {size_in_words(free)} are free; free some space, "
+            f"{smaller}, or train the classifier only (--train head)."
         )
 
 

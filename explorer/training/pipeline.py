@@ -119,7 +119,7 @@ class Work:
         if self.main:
             cached = sum(layout.bytes for layout in layouts.values())
             whole = self.split.whole
-            check_disk(self.folder, cached + kept_bytes(whole, self.plan) + result_bytes(whole))
+            check_disk(self.folder, cached, kept_bytes(whole, self.plan) + result_bytes(whole))
         self._fill({side: (layouts[side], images) for side, (images, _) in wanted.items()})
         opened = {
             side: CachedInputs(PrefixCache(self._cache_file(side), layout), self.model, device)
