@@ -163,9 +163,12 @@ def _logged_in() -> str | None:
 def _show_login() -> None:
     st.title("See where a Vision Transformer looks", anchor=False)
     st.write("Log in to begin: your photos, data, models and trainings are yours alone.")
-    named = [name for name, value in st.secrets["auth"].items() if isinstance(value, Mapping)]  # [auth.NAME]
+    auth = st.secrets["auth"]
+    providers: list[str | None] = [None] if "client_id" in auth else []
+    # Each [auth.NAME]; client_kwargs is a table, too.
+    providers += [name for name, value in auth.items() if isinstance(value, Mapping) and "client_id" in value]
     with st.container(key=LOGIN, horizontal=True):
-        for name in named or [None]:
+        for name in providers or [None]:
             label = f"Log in with {plain(name)}" if name else "Log in"
             st.button(label, type="primary", on_click=st.login, args=(name,), icon=":material/login:")
 

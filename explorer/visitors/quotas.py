@@ -85,8 +85,9 @@ def hold_room(size: int, folder: Path) -> Iterator[IO[bytes]]:
     file can't be made.
     """
     own = paths.workspace()
-    with NamedTemporaryFile(dir=folder, prefix=PART, delete=False) as part:
-        try:
+    part = NamedTemporaryFile(dir=folder, prefix=PART, delete=False)  # noqa: SIM115 (closed below)
+    try:
+        with part:
             if own is not None:
                 with FileLock(own.parent / _LOCK):
                     _drop_leftovers(folder)
@@ -94,8 +95,8 @@ def hold_room(size: int, folder: Path) -> Iterator[IO[bytes]]:
                     part.truncate(size)
                     _known.pop(own, None)
             yield part
-        finally:
-            Path(part.name).unlink(missing_ok=True)
+    finally:
+        Path(part.name).unlink(missing_ok=True)  # once it is closed: Windows deletes no open file
 
 
 def _drop_leftovers(folder: Path) -> None:

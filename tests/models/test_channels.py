@@ -97,6 +97,12 @@ def test_a_layer_that_normalises_inside_the_model_says_mean_and_deviation(names,
     assert not any("normalised" in note or "mean" in note for note in model.notes)
 
 
+def test_a_layer_may_divide_pixels_up_to_255_alone(tmp_path):
+    layer = {"normalize.mean": torch.zeros(3), "normalize.std": torch.full((3,), 255.0)}
+    model = load(prefixed("model.", plain().state_dict()) | layer, tmp_path)
+    assert model.mean == pytest.approx((0, 0, 0)) and model.std == pytest.approx((1, 1, 1))
+
+
 @pytest.mark.parametrize("channels", [1, 4, 12])
 def test_a_convolution_before_the_patches_is_no_ornament(channels, tmp_path):
     tensors = prefixed("vit.", plain().state_dict()) | {"to_rgb.weight": torch.randn(3, channels, 1, 1)}

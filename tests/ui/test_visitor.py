@@ -150,6 +150,8 @@ def test_where_nobody_is_named_nobody_is_an_admin(variable, monkeypatch):
     ("auth", "labels"),
     [
         ({"client_id": "x"}, ["Log in"]),
+        ({"client_id": "x", "client_kwargs": {"prompt": "login"}}, ["Log in"]),
+        ({"client_id": "x", "lab": {"client_id": "y"}}, ["Log in", "Log in with lab"]),
         ({"lab": {"client_id": "x"}, "google": {"client_id": "y"}}, ["Log in with lab", "Log in with google"]),
     ],
 )

@@ -3,6 +3,7 @@
 import os
 import threading
 import zipfile
+from contextlib import nullcontext
 
 import pytest
 
@@ -93,6 +94,27 @@ def test_what_is_held_counts_at_once_and_is_given_back(ann, monkeypatch):
     assert quotas.free_bytes(ann) == 7_000_000
     with quotas.hold_room(10**15, ann) as part:  # without visitors
         assert os.stat(part.name).st_size == 0
+
+
+@pytest.mark.parametrize("size", [1_000, 10**9])
+def test_what_held_room_is_closed_before_it_is_deleted_as_windows_asks(size, ann, monkeypatch):
+    held, made, delete = [], quotas.NamedTemporaryFile, quotas.Path.unlink
+
+    def make(**how):
+        held.append(made(**how))
+        return held[-1]
+
+    def unlink(path, missing_ok=False):
+        assert all(part.closed for part in held)
+        delete(path, missing_ok)
+
+    monkeypatch.setattr(quotas, "NamedTemporaryFile", make)
+    monkeypatch.setattr(quotas.Path, "unlink", unlink)
+    monkeypatch.setenv("EXPLORER_VISITORS_DISK", "0.01")
+    refused = pytest.raises(RoomError) if size == 10**9 else nullcontext()
+    with paths.working_for(ann), refused, quotas.hold_room(size, ann):
+        pass
+    assert held and not list(ann.glob(f"{quotas.PART}*"))
 
 
 def test_a_training_needs_its_room_before_it_begins(ann, monkeypatch):

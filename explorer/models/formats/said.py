@@ -94,7 +94,7 @@ def pixels_in_tensors(tensors: Tensors, backbone: Backbone) -> tuple[dict[str, A
     if len(pairs) != 1:
         return {}, ()
     mean, std = (tuple(tensors[pairs[0][name]].double().flatten().tolist()) for name in ("mean", "std"))
-    scale = 255 if max(mean) > 1 else 1
+    scale = 255 if max(*mean, *std) > 1 else 1
     pixels = {"mean": tuple(part / scale for part in mean), "std": tuple(part / scale for part in std)}
     known = all(map(_is_share, pixels["mean"])) and min(std) > 0
     return (pixels, tuple(pairs[0].values())) if known else ({}, ())
