@@ -17,6 +17,7 @@ from explorer.models.backbone import Model
 from explorer.models.source import ModelSource
 from explorer.training.batches import AugmentedInputs, loader_workers
 from explorer.training.cache import plan_layout
+from explorer.training.checkpoints import result_bytes
 from explorer.training.examples import SPARE
 from explorer.training.plan import Plan
 from explorer.training.runs.jobs import Run
@@ -34,7 +35,7 @@ NEARLY = 0.9  # share of the time from which on people say "nearly all"
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds before the first epoch and for each epoch, and bytes of disk for the cache and for an epoch to keep.
+    """Seconds before the first epoch and for each epoch, and bytes of disk for cache, result and an epoch to keep.
 
     start_seconds: of the process's start and of all else that is done once, whatever the plan. uncached_seconds: for
     each epoch without a cache.
@@ -47,6 +48,7 @@ class Estimate:
     kept_bytes: int
     start_seconds: float = 0.0
     uncached_seconds: float = 0.0
+    result_bytes: int = 0
 
     @property
     def first_seconds(self) -> float:
@@ -56,6 +58,10 @@ class Estimate:
     @property
     def seconds(self) -> float:
         return self.first_seconds + self.epochs * self.epoch_seconds
+
+    def disk_bytes(self, plan: Plan) -> int:
+        """What has to be free, or the run ends before it learns: see check_disk()."""
+        return self.cache_bytes + _kept_epochs(plan) * self.kept_bytes + self.result_bytes + SPARE
 
     def learned_from(self, runs: Sequence[Run], kind: tuple, images: tuple[int, int]) -> "Estimate":
         """The same with what the newest finished runs took: of any kind for the start, of this kind for the rest.
@@ -110,7 +116,8 @@ def estimate(
     again = epoch + (cached + val) * (decode + prefix)  # what the cache saves each epoch
     if plan.cache == "none":
         before, epoch, cache = val * (decode + prefix + look), again, 0
-    return Estimate(before, epoch, plan.epochs, cache, kept, uncached_seconds=again)
+    result = result_bytes(split.whole)
+    return Estimate(before, epoch, plan.epochs, cache, kept, uncached_seconds=again, result_bytes=result)
 
 
 def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
@@ -127,8 +134,7 @@ def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
     if cost.cache_bytes:
         disk = size_in_words(cost.cache_bytes)
         line += f" It takes **{disk}** of disk while it runs ({size_in_words(free)} free)."
-    kept = sum(plan.keeps(epoch) for epoch in range(1, plan.epochs + 1))
-    if kept:
+    if kept := _kept_epochs(plan):
         epochs = "1 epoch is" if kept == 1 else f"{kept} epochs are"
         line += f" {epochs} kept beside the result, which takes **{size_in_words(kept * cost.kept_bytes)}** for good."
     if plan.full_passes or plan.cache == "none":
@@ -137,6 +143,10 @@ def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
             why = "every block learns" if plan.train == "all" else "full augmentation makes new pictures each time"
         line += f" Every epoch runs every block on every image, because {why}."
     return line
+
+
+def _kept_epochs(plan: Plan) -> int:
+    return sum(plan.keeps(epoch) for epoch in range(1, plan.epochs + 1))
 
 
 def cache_warning(cost: Estimate, free: int, memory: int | None = None) -> str:

@@ -8,6 +8,7 @@ import pytest
 from explorer.data.images import open_image
 from explorer.models.source import ModelSource
 from explorer.training.estimate import UNKNOWN_START, Estimate, cache_warning, cost_line, estimate, kind_of
+from explorer.training.examples import SPARE
 from explorer.training.finetune import finetune
 from explorer.training.plan import Plan
 from explorer.training.runs import jobs
@@ -60,6 +61,17 @@ def test_of_large_images_few_are_timed_so_that_memory_holds_them(tmp_path, monke
         opened.clear()
         estimate(model, Plan("last-1", image_size=size), ["blue", "green", "red"], images, 3)
         assert len(opened) == timed
+
+
+def test_the_disk_that_is_asked_for_before_a_run_is_what_the_run_asks_for(tmp_path, monkeypatch):
+    data, asked = make_dataset(tmp_path / "data", 6), []
+    monkeypatch.setattr("explorer.training.pipeline.check_disk", lambda _, *written: asked.append(sum(written)))
+    source, plan = make_model(tmp_path / "base"), Plan("last-1", epochs=1)
+    finetune(data, source, plan, tmp_path / "runs" / "mine", progress=False)
+    start = next(each for each in read_events(tmp_path / "runs/mine/events.jsonl") if each["type"] == "start")
+    images = sorted(data.rglob("*.png"))[: start["train_images"]]
+    cost = estimate(source, plan, ["blue", "green", "red"], images, start["val_images"])
+    assert cost.result_bytes > 0 and [cost.disk_bytes(plan)] == [size + SPARE for size in asked]
 
 
 def test_cost_line_names_time_disk_and_why_every_epoch_is_slow():

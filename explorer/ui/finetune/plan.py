@@ -67,7 +67,7 @@ def choose_plan(choice: Choice, dataset: Dataset) -> None:
         st.caption(plain(why_not))
 
     def begin() -> str:
-        check_room(cost.cache_bytes)
+        check_room(cost.disk_bytes(plan))
         _check_changes(dataset, plan, changes)
         check_may_train()  # a disabled button is only the browser's word
         return start(
