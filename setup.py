@@ -16,6 +16,7 @@ class BuildWithApp(build_py):
     """build_py, and the app's folders; an editable install uses the checkout's own."""
 
     def run(self):
+        shutil.rmtree(Path(self.build_lib) / "explorer", ignore_errors=True)  # modules of an earlier build
         super().run()
         if not self.editable_mode:
             package = Path(self.build_lib) / "explorer"

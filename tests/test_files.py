@@ -1,5 +1,6 @@
 """A file is written whole or not at all, and nothing of a failed one stays."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,12 @@ def test_a_failure_keeps_the_old_file_and_leaves_no_other(tmp_path, error):
     with pytest.raises(error), whole_file(path) as partial:
         fail(partial)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_who_may_read_a_file_stays_as_it_was(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("old")
+    path.chmod(0o600)
+    write_whole(path, "new")
+    assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o600

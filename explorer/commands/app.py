@@ -1,6 +1,7 @@
 """`python -m explorer app`: the app in a browser, as `streamlit run explorer/Home.py` starts it from a checkout."""
 
 import argparse
+import os
 import subprocess
 import sys
 from typing import Any
@@ -23,4 +24,7 @@ def run(args: argparse.Namespace) -> int:
     if {"-h", "--help"} & set(args.options):
         print(args.words(), end="")
         return 0
-    return subprocess.call([sys.executable, "-m", "streamlit", "run", str(paths.PACKAGE / "Home.py"), *args.options])
+    command = [sys.executable, "-m", "streamlit", "run", str(paths.PACKAGE / "Home.py"), *args.options]
+    if os.name == "nt":  # where the terminal wouldn't wait for the program that takes this one's place
+        return subprocess.call(command)
+    os.execv(sys.executable, command)  # so that who ends this process, as `docker stop` does, ends the server

@@ -81,7 +81,7 @@ def _maps(args: argparse.Namespace, recording: "Recording") -> "dict[str, np.nda
     maps = {}
     for name in args.maps:
         settings = {setting: getattr(args, setting) for setting in MAP_KINDS[name].defaults if hasattr(args, setting)}
-        maps[name] = recording.map(name, **settings)
+        maps[name] = recording.map_with_note(name, **settings)[0]  # its order counts, not its sum
     return maps
 
 

@@ -18,6 +18,7 @@ EXACT = 8  # how far a grey may be from the one it stands for
 SLACK = 0.03  # of the shape of a mask beside its photo's: one of them may have been made smaller, in whole pixels
 LABELS = [[0, 0, 0], [128, 0, 0], [0, 128, 0]]  # how VOC's palette begins, which DAVIS and labelme use too
 VOID = (224, 224, 192)  # VOC's colour of index 255, which is left out
+MOST = 2_000_000_000  # a larger id is taken for this one
 SHARE = 0.001  # of the pixels: a shade that holds less is an edge's
 COLOURS, COVERED = 32, 0.9  # a class picture's most frequent colours cover that share; a photo's don't
 FLAT = 0.8  # of the pixels of a class picture are as the one to their right
@@ -51,8 +52,9 @@ def open_mask(source: ImageSource, photo_size: tuple[int, int] | None = None) ->
 def _as_image(numbers: np.ndarray) -> Image.Image:
     if numbers.dtype == bool:
         return Image.fromarray(numbers.astype(np.uint8) * OBJECT)
-    deep = np.float32 if numbers.dtype.kind == "f" else np.int32
-    return Image.fromarray(numbers if numbers.dtype == np.uint8 else numbers.astype(deep))
+    if numbers.dtype.kind == "f":
+        return Image.fromarray(numbers.astype(np.float32))
+    return Image.fromarray(numbers if numbers.dtype == np.uint8 else np.clip(numbers, -1, MOST).astype(np.int32))
 
 
 def check_shape(mask: tuple[int, int], photo: tuple[int, int], name: str = "The mask") -> None:
@@ -82,7 +84,7 @@ def _classes(image: Image.Image, name: str) -> Mask:
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.array(image)
         if values.dtype.kind == "f" and (values == np.round(values)).all():
-            values = np.clip(values, -1, 2e9).astype(np.int32)
+            values = np.clip(values, -1, MOST).astype(np.int32)
         if values.dtype.kind in "iu":
             return _deep(values, name)
     if image.mode in ("1", "L", "LA"):

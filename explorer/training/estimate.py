@@ -133,7 +133,10 @@ def cost_line(cost: Estimate, plan: Plan, free: int) -> str:
     )
     if cost.cache_bytes:
         disk = size_in_words(cost.cache_bytes)
-        line += f" It takes **{disk}** of disk while it runs ({size_in_words(free)} free)."
+        made = size_in_words(cost.result_bytes)
+        line += (
+            f" It takes **{disk}** of disk while it runs, and what it makes **{made}** ({size_in_words(free)} free)."
+        )
     if kept := _kept_epochs(plan):
         epochs = "1 epoch is" if kept == 1 else f"{kept} epochs are"
         line += f" {epochs} kept beside the result, which takes **{size_in_words(kept * cost.kept_bytes)}** for good."

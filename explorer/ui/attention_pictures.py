@@ -49,7 +49,7 @@ def _class_picture(
     number: int, _model: Model, image: str, stamp: tuple | None, target: ClassOrTwo, size: int | None
 ) -> Image.Image:
     recording = explorer.record(_model, image, size=size)
-    return explorer.overlay(_enlarged(recording.image), recording.map("relevance", target=target))
+    return explorer.overlay(_enlarged(recording.image), recording.map_with_note("relevance", target=target)[0])
 
 
 def _enlarged(image: Image.Image) -> Image.Image:

@@ -193,3 +193,9 @@ def test_a_huge_mask_keeps_its_classes_at_fewer_pixels(name, tmp_path, monkeypat
 def test_a_file_that_is_none_is_said():
     with pytest.raises(ImageError, match="isn't an image"):
         open_mask(b"no picture at all")
+
+
+def test_ids_beyond_32_bits_stay_objects():
+    ids = np.zeros((8, 8), np.int64)
+    ids[2:6, 2:6] = 2**32
+    assert (np.array(open_mask(ids)) == np.where(ids > 0, 255, 0)).all()

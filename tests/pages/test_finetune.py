@@ -330,8 +330,7 @@ def test_the_gain_is_told_with_its_interval_and_whether_it_is_noise():
     line = result_words(3, 2)
     assert line.startswith("Training the last 2 blocks ended 0.7 points above the nearest neighbours: within the noise")
     assert (
-        "of 153 photos (95 % interval −" in line
-        and "Only the training has 3 photos right, only the neighbours 2." in line
+        "of 153 photos (95 % interval −" in line and "3 photos right only after training, 2 only by neighbours." in line
     )
     assert result_words(20, 2, "head").startswith("Training the classifier ended 11.8 points above")
     assert "more than chance would give" in result_words(20, 2, "head")

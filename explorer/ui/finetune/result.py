@@ -109,8 +109,8 @@ def gain_sentence(gain: Gain, plan: Plan) -> str:
     noise = f"within the noise of {gain.images:,} photos" if gain.within_noise else "more than chance would give"
     return (
         f"{what} ended {where} the nearest neighbours: {noise} (95 % interval "
-        f"{with_sign(100 * low, 1)} to {with_sign(100 * high, 1)}; p = {gain.chance:.2g}, McNemar's exact test). "
-        f"Only the training has {count_in_words(gain.won, 'photo')} right, only the neighbours {gain.lost:,}."
+        f"{with_sign(100 * low, 1)} to {with_sign(100 * high, 1)}; p\u00a0=\u00a0{gain.chance:.2g}, McNemar's exact "
+        f"test). {count_in_words(gain.won, 'photo')} right only after training, {gain.lost:,} only by neighbours."
     )
 
 
@@ -190,8 +190,9 @@ def _downloads(run: Run, key: str | None) -> None:
             key="file_onnx",
         )  # fmt: skip
     elif st.button("Make ONNX", icon=":material/output:", key="make_onnx"):
-        _make_onnx(key, onnx)
-        st.rerun()
+        with show_errors():
+            _make_onnx(key, onnx)
+            st.rerun()
 
 
 def model_zip(folder: Path) -> bytes:
