@@ -85,8 +85,9 @@ def test_legrad_equals_torch_cams(tmp_path):
     original = VisionTransformer(
         image_size=64, patch_size=8, num_layers=3, num_heads=4, hidden_dim=64, mlp_dim=128, num_classes=7
     ).eval()
+    heads: Any = original.heads
     with torch.no_grad():
-        original.heads.head.weight.normal_()  # pyright: ignore[reportCallIssue]
+        heads.head.weight.normal_()
         sharpen(original)
     torch.save(original.state_dict(), tmp_path / "vit.pth")
     model = explorer.load_model(tmp_path / "vit.pth", device="cpu", num_heads=4)

@@ -20,7 +20,8 @@ def test_a_mean_and_its_interval_are_those_of_scipy():
 def test_a_verdict_is_about_the_same_photos():
     """Apart the two intervals overlap; on the same photos the difference is sure."""
     resampled = Resampled(40)
-    assert resampled.mean(OTHERS).high > resampled.mean(VALUES).low
+    high, low = resampled.mean(OTHERS).high, resampled.mean(VALUES).low
+    assert high is not None and low is not None and high > low
     verdict = resampled.verdict("rollout", "gradient", OTHERS, VALUES)
     pairs = stats.bootstrap((VALUES - OTHERS,), np.mean, n_resamples=10_000, method="percentile", rng=5)
     assert (verdict.low, verdict.high) == pytest.approx(tuple(pairs.confidence_interval), abs=0.002)
